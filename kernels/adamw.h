@@ -1,0 +1,26 @@
+// AdamW (I. Loshchilov, F. Hutter, 2019), decoupled weight decay, over flat buffers in one call.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/context.h"
+
+namespace glint {
+
+struct AdamW {
+  float beta1 = 0.9f, beta2 = 0.99f, eps = 1e-8f, weight_decay = 0.1f;
+};
+
+// What changes from step to step, reached by pointer so that a recorded step can be replayed.
+struct AdamWStep {
+  float learning_rate = 0.0f;
+  float gradient_scale = 1.0f;  // the clip factor, applied to the gradient as it is read
+  uint64_t t = 1;               // 1 at the first step, for the bias correction
+};
+
+// params, m, v (n) are updated in place from gradients (n). The first n_decayed elements get weight decay.
+void adamw(const CpuContext& ctx, float* params, float* m, float* v, const float* gradients, size_t n, size_t n_decayed,
+           const AdamW& settings, const AdamWStep* step);
+
+}  // namespace glint

@@ -1,0 +1,22 @@
+// What a kernel needs to know of the device it runs on. Overloads on the context type choose the backend.
+#pragma once
+
+namespace glint {
+
+enum class MatmulEngine { eigen, onednn };
+
+struct CpuContext {
+  int threads = 1;  // OpenMP threads of every parallel region; results are bitwise repeatable for a given count
+  MatmulEngine matmul = MatmulEngine::eigen;
+};
+
+// The engine to use when none is asked for: oneDNN where this build has it.
+constexpr MatmulEngine default_matmul_engine() {
+#ifdef GLINT_WITH_ONEDNN
+  return MatmulEngine::onednn;
+#else
+  return MatmulEngine::eigen;
+#endif
+}
+
+}  // namespace glint

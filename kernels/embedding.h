@@ -1,0 +1,31 @@
+// Token plus position embedding with dropout on the sum (row layout of kernels/dropout.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/context.h"
+#include "kernels/dropout.h"
+#include "kernels/matmul.h"
+
+namespace glint {
+
+struct EmbeddingShape {
+  int B, T, C;
+  int V;                   // rows of wte
+  const int* first_position = nullptr;  // position of token 0 of every sequence, by pointer (a KV cache moves it); null: 0
+};
+
+// out (B, T, C) = dropout(wte[token] + wpe[position]); tokens (B, T) in [0, V), checked by the caller.
+void embedding_forward(const CpuContext& ctx, float* out, const int32_t* tokens, const float* wte, const float* wpe,
+                       const EmbeddingShape& shape, const Dropout& dropout);
+
+// Scratch that backward wants, in 32-bit words.
+size_t embedding_backward_scratch(const CpuContext& ctx, const EmbeddingShape& shape);
+
+// dwte (V, C) is set (every row) or added to as write_dwte says; likewise the first T rows of dwpe. Repeated tokens are
+// summed in the order of their positions. first_position must be null.
+void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const float* dout, const int32_t* tokens, void* scratch,
+                        const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte, Write write_dwpe);
+
+}  // namespace glint

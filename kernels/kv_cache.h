@@ -1,0 +1,22 @@
+// The keys and values of a sequence being generated.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/attention.h"
+#include "kernels/context.h"
+
+namespace glint {
+
+struct KvCacheShape {
+  int T;         // tokens to append
+  int heads;     // NKV
+  int HS;
+  int capacity;  // positions the cache holds
+};
+
+// Copies k, v (1, T, heads, HS views) to positions first .. first+T-1 of cache (2, capacity, heads, HS): keys, then values.
+void kv_cache_append(const CpuContext& ctx, float* cache, int first, HeadView<const float> k, HeadView<const float> v,
+                     const KvCacheShape& shape);
+
+}  // namespace glint

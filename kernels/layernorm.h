@@ -1,0 +1,29 @@
+// Layer normalisation over the last dimension (J. Ba et al., 2016), eps inside the root, bias optional.
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/context.h"
+#include "kernels/matmul.h"
+
+namespace glint {
+
+struct LayerNormShape {
+  int rows;  // B*T
+  int C;
+  float eps = 1e-5f;
+};
+
+// out (rows, C) = (x - mean) * rstd * weight + bias; mean, rstd (rows) are kept for backward. bias may be null.
+void layernorm_forward(const CpuContext& ctx, float* out, float* mean, float* rstd, const float* x, const float* weight,
+                       const float* bias, const LayerNormShape& shape);
+
+// Scratch that backward wants, in floats (partial sums of the parameter gradients, added in a fixed order).
+size_t layernorm_backward_scratch(const CpuContext& ctx, const LayerNormShape& shape);
+
+// dx (rows, C): set or added to, as write_dx says; dweight, dbias (C; dbias may be null): as write_parameters says.
+void layernorm_backward(const CpuContext& ctx, float* dx, float* dweight, float* dbias, const float* dout, const float* x,
+                        const float* mean, const float* rstd, const float* weight, float* scratch,
+                        const LayerNormShape& shape, Write write_dx, Write write_parameters);
+
+}  // namespace glint

@@ -1,0 +1,34 @@
+// Matrix products of a GPT's linear layers, all row-major. The engine (oneDNN or Eigen) is ctx.matmul.
+#pragma once
+
+#include "kernels/context.h"
+
+namespace glint {
+
+// How a weight matrix lies in memory: (in, out) as Hugging Face's GPT-2 Conv1D, the fast case of the forward product;
+// (out, in) for the classifier tied to the token embedding (V, C).
+enum class WeightLayout { in_out, out_in };
+
+struct LinearShape {
+  int rows;  // B*T
+  int in;
+  int out;
+  WeightLayout layout = WeightLayout::in_out;
+};
+
+// Whether a gradient is written or added to.
+enum class Write { set, add };
+
+// out (rows, out) = x (rows, in) W + bias; bias (out) may be null.
+void linear_forward(const CpuContext& ctx, float* out, const float* x, const float* weight, const float* bias,
+                    const LinearShape& shape);
+
+// dx (rows, in) = dout W^T, or +=.
+void linear_backward_input(const CpuContext& ctx, float* dx, const float* dout, const float* weight, const LinearShape& shape,
+                           Write write);
+
+// dweight (laid out as the weight) = x^T dout, dbias (out; may be null) = column sums of dout; or +=.
+void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const float* x, const float* dout,
+                            const LinearShape& shape, Write write);
+
+}  // namespace glint

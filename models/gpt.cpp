@@ -1,0 +1,95 @@
+#include "models/gpt.h"
+
+#include <cmath>
+
+namespace glint {
+
+Gpt::Gpt(const GptConfig& config) : config_(config) {
+  config.validate();
+  const int C = config.embd;
+  wte_ = parameters_.add("wte.weight", {config.vocab, C});
+  wpe_ = parameters_.add("wpe.weight", {config.context, C});
+  for (int layer = 0; layer < config.layers; ++layer) {
+    const std::string h = "h." + std::to_string(layer) + ".";
+    Block block;
+    block.ln_1 = add_norm(h + "ln_1");
+    block.attn_c_attn = add_linear(h + "attn.c_attn", C, config.qkv_width());
+    block.attn_c_proj = add_linear(h + "attn.c_proj", C, C);
+    block.ln_2 = add_norm(h + "ln_2");
+    block.mlp_c_fc = add_linear(h + "mlp.c_fc", C, config.hidden());
+    block.mlp_c_proj = add_linear(h + "mlp.c_proj", config.hidden(), C);
+    blocks_.push_back(block);
+  }
+  ln_f_ = add_norm("ln_f");
+  parameters_.allocate();
+}
+
+Gpt::Linear Gpt::add_linear(const std::string& name, int in, int out) {
+  return {parameters_.add(name + ".weight", {in, out}), config_.bias ? parameters_.add(name + ".bias", {out}) : nullptr};
+}
+
+Gpt::Linear Gpt::add_norm(const std::string& name) {
+  return {parameters_.add(name + ".weight", {config_.embd}), config_.bias ? parameters_.add(name + ".bias", {config_.embd}) : nullptr};
+}
+
+namespace {
+
+Tensor normalise(Graph& g, Tensor x, Parameter* weight, Parameter* bias) {
+  return layernorm(g, x, g.parameter(weight), g.parameter(bias));
+}
+Tensor project(Graph& g, Tensor x, Parameter* weight, Parameter* bias) {
+  return linear(g, x, g.parameter(weight), g.parameter(bias));
+}
+
+}  // namespace
+
+// x + attention(norm(x)), then x + mlp(norm(x)).
+template <typename Attend>
+Tensor Gpt::block(Graph& g, Tensor x, const Block& layer, Attend attend) {
+  const auto norm = [&](Linear l, Tensor in) { return normalise(g, in, l.weight, l.bias); };
+  const auto proj = [&](Linear l, Tensor in) { return project(g, in, l.weight, l.bias); };
+  const float drop = config_.resid_dropout;
+
+  const Tensor qkv = proj(layer.attn_c_attn, norm(layer.ln_1, x));
+  x = residual(g, x, proj(layer.attn_c_proj, attend(qkv)), drop);
+  const Tensor wide = gelu(g, proj(layer.mlp_c_fc, norm(layer.ln_2, x)), config_.activation);
+  return residual(g, x, proj(layer.mlp_c_proj, wide), drop);
+}
+
+template <typename Attend>
+Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend) {
+  g.scope("embedding");
+  Tensor x = embedding(g, tokens, g.parameter(wte_), g.parameter(wpe_), config_.embd_dropout, first);
+  for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    g.scope("h." + std::to_string(layer));
+    g.begin_segment();
+    x = block(g, x, blocks_[layer], [&](Tensor qkv) { return attend(qkv, layer); });
+    g.end_segment();
+  }
+  g.scope("ln_f");
+  return normalise(g, x, ln_f_.weight, ln_f_.bias);
+}
+
+Tensor Gpt::hidden(Graph& g, Tensor tokens, AttentionKind kind) {
+  const AttentionHeads heads{config_.heads, config_.kv_heads};
+  return transformer(g, tokens, nullptr, [&](Tensor qkv, size_t) { return attention(g, qkv, heads, config_.attn_dropout, kind); });
+}
+
+Tensor Gpt::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first) {
+  const AttentionHeads heads{config_.heads, config_.kv_heads};
+  return transformer(g, tokens, first,
+                     [&](Tensor qkv, size_t layer) { return cached_attention(g, qkv, caches.at(layer), heads, first); });
+}
+
+Tensor Gpt::head(Graph& g, Tensor hidden) {
+  g.scope("head");
+  return linear(g, hidden, g.parameter(wte_), Tensor(), WeightLayout::out_in);
+}
+
+double Gpt::flops_per_token(int T) const {
+  // A product with an (in, out) weight is 2*in*out forward and twice that backward; so is each of Q K^T and P V, 2*T*C.
+  const double C = config_.embd, per_layer = C * config_.qkv_width() + C * C + 2 * C * config_.hidden();
+  return 6 * (config_.layers * (per_layer + T * C) + C * config_.vocab);
+}
+
+}  // namespace glint

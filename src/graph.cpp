@@ -1,0 +1,143 @@
+// Planning and replay. (Recording: graph_record.cpp.)
+#include "src/graph.h"
+
+#include <chrono>
+#include <set>
+#include <unordered_set>
+
+#include "kernels/reduce.h"
+
+namespace glint {
+
+void Graph::schedule_backward() {
+  // A segment is computed again just before its backward, as far as its backward reads what it computes. The last
+  // one is not: nothing runs between its forward and its backward that could use the memory.
+  std::set<int> recomputed = {-1, segments_};
+  for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node) {
+    if (options_.recompute && recomputed.insert(node->segment).second) {
+      std::unordered_set<const Buffer*> wanted;
+      for (const Node& other : nodes_)
+        if (other.segment == node->segment)
+          for (Tensor saved : other.saved) wanted.insert(saved.record()->value);
+      std::vector<Scheduled> again;
+      for (auto other = nodes_.rbegin(); other != nodes_.rend(); ++other) {
+        if (other->segment != node->segment) continue;
+        bool needed = false;
+        for (Tensor out : other->outputs) needed |= wanted.contains(out.record()->value);
+        if (!needed) continue;
+        for (Tensor in : other->inputs)
+          if (in) wanted.insert(in.record()->value);
+        again.push_back({&*other, false});
+      }
+      schedule_.insert(schedule_.end(), again.rbegin(), again.rend());
+    }
+    if (node->backward) schedule_.push_back({&*node, true});
+  }
+}
+
+void Graph::mark_first_sinks() {
+  std::unordered_set<const Buffer*> written;
+  for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node)
+    for (const GradientSink& sink : node->sinks)
+      if (sink) sink.state_->first = written.insert(sink.state_->buffer).second;
+}
+
+std::vector<std::vector<Access>> Graph::accesses() const {
+  std::unordered_map<const Buffer*, int> index;
+  for (const Buffer& buffer : buffers_) index.emplace(&buffer, static_cast<int>(index.size()));
+  std::vector<std::vector<Access>> steps;
+  const auto touch = [&](const Buffer* buffer, Touch how) {
+    if (buffer && !buffer->outside) steps.back().push_back({index.at(buffer), how});
+  };
+  const auto touch_all = [&](const std::vector<Tensor>& tensors, Touch how) {
+    for (Tensor tensor : tensors)
+      if (tensor) touch(tensor.record()->value, how);
+  };
+  steps.emplace_back();
+  touch_all(inputs_, Touch::write);
+  for (const auto& [node, backward] : schedule_) {
+    steps.emplace_back();
+    if (!backward) {
+      touch_all(node->inputs, Touch::read);
+      touch_all(node->outputs, Touch::write);
+      touch_all(node->updated, Touch::update);
+      touch_all({node->scratch}, Touch::write);
+      continue;
+    }
+    touch_all(node->saved, Touch::read);
+    for (Tensor out : node->outputs) touch(out.record()->gradient, Touch::read);
+    for (const GradientSink& sink : node->sinks)
+      if (sink) touch(sink.state_->buffer, sink.state_->first ? Touch::write : Touch::update);
+    touch_all({node->backward_scratch}, Touch::write);
+  }
+  steps.emplace_back();
+  touch_all(kept_, Touch::read);
+  return steps;
+}
+
+size_t Graph::plan() {
+  GLINT_CHECK(schedule_.empty(), "the graph is planned already");
+  for (const Node& node : nodes_) schedule_.push_back({&node, false});
+  forward_steps_ = schedule_.size();
+  if (options_.training) {
+    mark_first_sinks();
+    schedule_backward();
+  }
+  const auto lives = lives_of(accesses(), buffers_.size());
+  std::vector<PlannedBuffer> planned(buffers_.size());
+  for (size_t i = 0; i < buffers_.size(); ++i) planned[i] = {buffers_[i].bytes, lives[i], 0};
+  const size_t arena = plan_arena(planned);
+  for (size_t i = 0; i < buffers_.size(); ++i)
+    if (!buffers_[i].outside) planned_.emplace_back(&buffers_[i], planned[i].offset);
+  return arena;
+}
+
+void Graph::bind(void* arena) {
+  GLINT_CHECK(!schedule_.empty(), "plan() comes first");
+  for (auto& [buffer, offset] : planned_) buffer->data = static_cast<char*>(arena) + offset;
+}
+
+void Graph::replay(size_t begin, size_t end) {
+  if (!profiling_) {
+    for (size_t i = begin; i < end; ++i) (schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward)();
+    return;
+  }
+  using Clock = std::chrono::steady_clock;
+  for (size_t i = begin; i < end; ++i) {
+    const auto& [node, backward] = schedule_[i];
+    const auto start = Clock::now();
+    (backward ? node->backward : node->forward)();
+    profile_[node->name + (backward ? " backward" : i >= forward_steps_ ? " recompute" : "")] +=
+        std::chrono::duration<double>(Clock::now() - start).count();
+  }
+}
+
+void Graph::forward() { replay(0, forward_steps_); }
+void Graph::backward() { replay(forward_steps_, schedule_.size()); }
+
+std::optional<std::string> Graph::not_finite_in(const Scheduled& step) const {
+  const auto bad = [&](const float* data, size_t n) { return data && first_not_finite(options_.cpu, data, n) < n; };
+  if (!step.backward) {
+    for (const auto* list : {&step.node->outputs, &step.node->updated})
+      for (Tensor out : *list)
+        if (out.record()->dtype == DType::f32 && bad(out.f32(), out.shape().elements())) return out.name();
+    return std::nullopt;
+  }
+  for (const GradientSink& sink : step.node->sinks)
+    if (sink && bad(sink.data(), sink.state_->elements)) return sink.state_->name;
+  return std::nullopt;
+}
+
+std::optional<std::string> Graph::find_not_finite() {
+  for (const auto& [parameter, tensor] : parameters_) {
+    const size_t n = tensor.shape().elements();
+    if (first_not_finite(options_.cpu, tensor.f32(), n) < n) return "parameter " + tensor.name();
+  }
+  for (size_t i = 0; i < schedule_.size(); ++i) {
+    replay(i, i + 1);
+    if (auto name = not_finite_in(schedule_[i])) return name;
+  }
+  return std::nullopt;
+}
+
+}  // namespace glint

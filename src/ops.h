@@ -1,0 +1,46 @@
+// The ops of a GPT. Each records one node: forward and backward side by side in src/ops/<name>.cpp, one kernel call each.
+// Shapes: B sequences, T tokens, C channels, V vocabulary, NH query heads, NKV key/value heads, HS channels per head.
+#pragma once
+
+#include "kernels/attention.h"
+#include "kernels/embedding.h"
+#include "kernels/gelu.h"
+#include "kernels/matmul.h"
+#include "src/graph.h"
+
+namespace glint {
+
+enum class AttentionKind { flash, reference };
+
+struct AttentionHeads {
+  int query;      // NH
+  int key_value;  // NKV, divides NH
+};
+
+// (B, T) tokens -> (B, T, C): wte (V, C) by token, plus wpe (context, C) by position, then dropout.
+// first_position: the position of column 0, by pointer (null: 0; must be null in training).
+Tensor embedding(Graph& g, Tensor tokens, Tensor wte, Tensor wpe, float p, const int* first_position = nullptr);
+
+// (.., C) -> (.., C); weight (C), bias (C) or none.
+Tensor layernorm(Graph& g, Tensor x, Tensor weight, Tensor bias);
+
+// (.., in) -> (.., out); weight as `layout` says, bias (out) or none.
+Tensor linear(Graph& g, Tensor x, Tensor weight, Tensor bias, WeightLayout layout = WeightLayout::in_out);
+
+Tensor gelu(Graph& g, Tensor x, Gelu kind);
+
+// (B, T, (NH + 2 NKV) * HS) packed [queries | keys | values] -> (B, T, NH * HS), causal, dropout on P.
+Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionKind kind);
+
+// One sequence's queries against all that came before: K and V of `qkv` (1, T, ..) go into cache (2, capacity, NKV * HS)
+// at positions *first .. *first + T - 1. Evaluation only.
+Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads, const int* first);
+
+// x + dropout(y). The gradient of x is that of the sum, in the same buffer: x may have earlier users, not later ones.
+Tensor residual(Graph& g, Tensor x, Tensor y, float p);
+
+// (B, T, V) logits, (B, T) targets -> (B*T) losses in nats. In training the gradient, times gradient_scale, takes the
+// place of the logits.
+Tensor cross_entropy(Graph& g, Tensor logits, Tensor targets, float gradient_scale);
+
+}  // namespace glint

@@ -1,0 +1,32 @@
+#include "kernels/embedding.h"
+
+#include "src/ops.h"
+
+namespace glint {
+
+Tensor embedding(Graph& g, Tensor tokens, Tensor wte, Tensor wpe, float p, const int* first_position) {
+  const int B = tokens.shape()[0], T = tokens.shape()[1], V = wte.shape()[0], C = wte.shape()[1];
+  GLINT_CHECK(T <= wpe.shape()[0] && C == wpe.shape()[1], "T ", T, ", wpe (", wpe.shape()[0], ", ", wpe.shape()[1], ")");
+  GLINT_CHECK(!g.training() || !first_position, "training starts at position 0");
+  const EmbeddingShape shape{B, T, C, V, first_position};
+  const Dropout dropout = g.dropout_site(p, 1);
+  const Tensor out = g.tensor("embedding", {B, T, C});
+  const Tensor scratch = g.training() ? g.scratch("scratch", embedding_backward_scratch(g.cpu(), shape)) : Tensor();
+  const GradientSink dwte = g.gradient_into(wte), dwpe = g.gradient_into(wpe);
+  g.record({.name = "embedding",
+            .inputs = {tokens, wte, wpe},
+            .outputs = {out},
+            .saved = {tokens},
+            .sinks = {dwte, dwpe},
+            .backward_scratch = scratch,
+            .forward = g.on_device([=](const auto& ctx) {
+              embedding_forward(ctx, out.f32(), tokens.i32(), wte.f32(), wpe.f32(), shape, dropout);
+            }),
+            .backward = g.on_device([=](const auto& ctx) {
+              embedding_backward(ctx, dwte.data(), dwpe.data(), out.gradient(), tokens.i32(), scratch.f32(), shape, dropout,
+                                 dwte.write(), dwpe.write());
+            })});
+  return out;
+}
+
+}  // namespace glint

@@ -1,0 +1,25 @@
+#include "kernels/residual.h"
+
+#include "src/ops.h"
+
+namespace glint {
+
+Tensor residual(Graph& g, Tensor x, Tensor y, float p) {
+  GLINT_CHECK(x.shape() == y.shape(), x.name(), " and ", y.name(), " differ in shape");
+  const ResidualShape shape{x.shape()[0], x.shape()[1], x.shape()[2]};
+  const Dropout dropout = g.dropout_site(p, 1);
+  const Tensor out = g.tensor("residual", x.shape());
+  g.share_gradient(out, x);
+  const GradientSink dy = g.gradient_into(y);
+  g.record({.name = "residual",
+            .inputs = {x, y},
+            .outputs = {out},
+            .sinks = {dy},
+            .forward = g.on_device(
+                [=](const auto& ctx) { residual_dropout_forward(ctx, out.f32(), x.f32(), y.f32(), shape, dropout); }),
+            .backward = g.on_device(
+                [=](const auto& ctx) { residual_dropout_backward(ctx, dy.data(), out.gradient(), shape, dropout); })});
+  return out;
+}
+
+}  // namespace glint

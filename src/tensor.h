@@ -1,0 +1,80 @@
+// Tensors of a graph: a handle to a shape, a dtype and a buffer whose address the planner fixes once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "kernels/check.h"
+
+namespace glint {
+
+enum class DType : uint8_t { f32, i32 };
+constexpr size_t bytes_of(DType) { return 4; }
+
+// Row-major; the last dimension is contiguous.
+struct Shape {
+  std::vector<int64_t> sizes;
+
+  Shape() = default;
+  Shape(std::initializer_list<int64_t> list) : sizes(list) {}
+  explicit Shape(std::vector<int64_t> list) : sizes(std::move(list)) {}
+  size_t elements() const {
+    size_t n = 1;
+    for (int64_t size : sizes) n *= static_cast<size_t>(size);
+    return n;
+  }
+  int operator[](size_t dimension) const { return static_cast<int>(sizes.at(dimension)); }
+  int last() const { return static_cast<int>(sizes.back()); }
+  int rows() const { return static_cast<int>(elements() / static_cast<size_t>(sizes.back())); }
+  bool operator==(const Shape&) const = default;
+};
+
+// A piece of device memory. `data` is null until the graph is bound to its arena, unless the buffer lies outside it
+// (parameters, their gradients, KV caches).
+struct Buffer {
+  std::string name;
+  size_t bytes = 0;
+  void* data = nullptr;
+  bool outside = false;
+};
+
+// What a graph knows of one tensor. Tensors may share a buffer (a value and what is computed in place of it).
+struct TensorRecord {
+  std::string name;
+  Shape shape;
+  DType dtype = DType::f32;
+  Buffer* value = nullptr;
+  Buffer* gradient = nullptr;  // null: nothing asked for one
+};
+
+// A handle, cheap to copy, valid as long as its graph. The empty tensor stands for "none" (a layer without bias).
+class Tensor {
+ public:
+  Tensor() = default;
+  explicit Tensor(TensorRecord* record) : record_(record) {}
+
+  explicit operator bool() const { return record_ != nullptr; }
+  bool operator==(const Tensor&) const = default;
+  TensorRecord* record() const { return record_; }
+  const Shape& shape() const { return record_->shape; }
+  const std::string& name() const { return record_->name; }
+
+  // Addresses, for kernels; the empty tensor gives null.
+  float* f32() const { return static_cast<float*>(address(DType::f32)); }
+  int32_t* i32() const { return static_cast<int32_t*>(address(DType::i32)); }
+  float* gradient() const { return record_ && record_->gradient ? static_cast<float*>(record_->gradient->data) : nullptr; }
+
+ private:
+  void* address(DType dtype) const {
+    if (!record_) return nullptr;
+    GLINT_CHECK(record_->dtype == dtype, record_->name, " is of another dtype");
+    return record_->value->data;
+  }
+
+  TensorRecord* record_ = nullptr;
+};
+
+}  // namespace glint

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Sets up, builds and runs the tests. The last line is "N passed, N failed" (test cases); the exit status is 0 if all passed.
+#   tests/run.sh [--preset NAME] [--target NAME] [doctest options]
+#   tests/run.sh -tc='*attention*'                        the tests whose names match
+#   tests/run.sh --preset tsan --target glint_tests_kernels   one floor's tests, in another build of CMakePresets.json
+# With CI set in the environment, warnings are errors.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+preset=release target=glint_tests
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --preset) preset=$2; shift 2 ;;
+    --target) target=$2; shift 2 ;;
+    *) break ;;
+  esac
+done
+folder=build-$preset
+[ "$preset" != release ] || folder=build
+
+give_up() { # nothing could be run: that is a failure too
+  echo "$1" >&2
+  echo "0 passed, 1 failed"
+  exit 1
+}
+train/setup.sh || give_up "set-up failed"
+cmake --preset "$preset" ${CI:+-DGLINT_WERROR=ON} > /dev/null || give_up "cmake --preset $preset failed"
+cmake --build "$folder" --target "$target" || give_up "the build failed"
+
+if [ "$preset" = tsan ]; then
+  # Archer tells ThreadSanitizer of OpenMP's barriers, which the runtime itself, not instrumented, hides from it.
+  OMP_TOOL_LIBRARIES=$(clang++ -print-file-name=libarcher.so)
+  export OMP_TOOL_LIBRARIES TSAN_OPTIONS="ignore_noninstrumented_modules=1 ${TSAN_OPTIONS:-}"
+fi
+log=$folder/$target.log
+"$folder/$target" --no-colors "$@" < /dev/null 2>&1 | tee "$log"
+status=${PIPESTATUS[0]}
+
+# doctest's last word: "[doctest] test cases:  12 |  11 passed | 1 failed | 0 skipped". A crash may leave none.
+read -r passed failed <<< "$(sed -nE 's/^\[doctest\] test cases:.*\| *([0-9]+) passed \| *([0-9]+) failed.*/\1 \2/p' "$log" | tail -n 1)"
+passed=${passed:-0} failed=${failed:-0}
+if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
+  echo "$target ended with status $status" >&2
+  failed=1
+elif [ "$((passed + failed))" -eq 0 ]; then
+  echo "no test was run" >&2
+  failed=1
+fi
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

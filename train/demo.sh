@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# From a fresh machine to text from a GPT of your own: sets up, builds, trains on the built-in corpus, samples.
+# The run is kept in runs/demo (or demo-2, demo-3, ...).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+train/setup.sh
+cmake --preset release > /dev/null
+cmake --build build --target glint
+
+run=runs/demo
+for ((n = 2; ; ++n)); do
+  [ -e "$run" ] || break
+  run=runs/demo-$n
+done
+build/glint train --config train/recipes/demo.toml --out "$run"
+echo
+echo "--- 400 characters by the model just trained: build/glint sample $run ---"
+build/glint sample "$run" --prompt $'\n' --tokens 400 --temperature 0.8 --seed 1
+echo
