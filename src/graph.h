@@ -59,12 +59,12 @@ class GradientSink {
 // One record of the tape. `saved` are the values that backward reads; the gradients of the outputs it reads anyway.
 struct Node {
   std::string name;
-  std::vector<Tensor> inputs, outputs;
-  std::vector<Tensor> updated;    // values changed in place by forward
-  std::vector<Tensor> saved;
-  std::vector<GradientSink> sinks;
+  std::vector<Tensor> inputs{}, outputs{};
+  std::vector<Tensor> updated{};  // values changed in place by forward
+  std::vector<Tensor> saved{};
+  std::vector<GradientSink> sinks{};
   Tensor scratch{}, backward_scratch{};
-  Step forward, backward;
+  Step forward{}, backward{};
   int segment = -1;
 };
 

@@ -1,0 +1,52 @@
+// Tokens to batches, into buffers of the caller.
+#pragma once
+
+#include <cstdint>
+
+#include "data/token_file.h"
+
+namespace glint {
+
+// What a random offset is for. Each use draws from a domain of its own.
+enum class Sampling : uint32_t { training = 0x7261696e, evaluation = 0x6576616c };
+
+// Windows of T tokens at random places. Window (step, sequence) is a pure function of (seed, sampling, step, sequence), so
+// a batch is the same however it is cut into micro-batches or spread over ranks, and after any restart.
+class RandomWindows {
+ public:
+  // UserError unless there are more than T tokens.
+  RandomWindows(TokenSpan tokens, int T, uint64_t seed, Sampling sampling);
+
+  // inputs, targets (count, T): sequences first_sequence .. first_sequence + count - 1 of the global batch of `step`
+  // (evaluation: of batch number `step`). targets is inputs moved on by one token.
+  void fill(int32_t* inputs, int32_t* targets, uint64_t step, uint64_t first_sequence, int count) const;
+
+  // Place of a window's first token: uniform over 0 .. tokens.size() - T - 1.
+  uint64_t offset(uint64_t step, uint64_t sequence) const;
+
+ private:
+  TokenSpan tokens_;
+  int T_;
+  uint64_t seed_;
+  Sampling sampling_;
+};
+
+// Windows side by side over a whole split: every token but the first is predicted exactly once.
+class SequentialWindows {
+ public:
+  SequentialWindows(TokenSpan tokens, int T);  // UserError unless there are 2 tokens or more
+
+  uint64_t predictions() const { return tokens_.size() - 1; }
+  uint64_t windows() const;  // the last may be shorter than T
+
+  // inputs, targets (count, T): windows first_window .. first_window + count - 1. Returns n, the number of real predictions:
+  // the first n of the count*T. What lies behind the end of the split is filled with token 0 and must not be counted (a
+  // causal model's losses before it do not depend on it).
+  uint64_t fill(int32_t* inputs, int32_t* targets, uint64_t first_window, int count) const;
+
+ private:
+  TokenSpan tokens_;
+  int T_;
+};
+
+}  // namespace glint

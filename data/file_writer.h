@@ -1,0 +1,37 @@
+// A new file that appears under its name whole or not at all: written aside, synced, then renamed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string_view>
+
+namespace glint {
+
+class FileWriter {
+ public:
+  // Starts `path` + ".partial.<process id>" beside the target. Every failure of the system (no such folder, no rights,
+  // disk full) is a UserError that names the target; the target itself is untouched until commit().
+  explicit FileWriter(std::filesystem::path path);
+  FileWriter(const FileWriter&) = delete;
+  FileWriter& operator=(const FileWriter&) = delete;
+  ~FileWriter();  // without commit(): removes what was written
+
+  void append(const void* bytes, size_t size);
+  void append(std::string_view text) { append(text.data(), text.size()); }
+  void overwrite(uint64_t offset, const void* bytes, size_t size);  // a header that is known only at the end
+  void commit();
+
+ private:
+  [[noreturn]] void fail(const char* what) const;
+  void write_at(uint64_t offset, const void* bytes, size_t size);
+
+  std::filesystem::path path_, partial_;
+  int descriptor_ = -1;
+  uint64_t size_ = 0;
+};
+
+// A whole small file by FileWriter.
+void write_file(const std::filesystem::path& path, std::string_view content);
+
+}  // namespace glint

@@ -1,0 +1,54 @@
+// UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace glint {
+
+inline constexpr char32_t kReplacementCharacter = 0xFFFD;
+inline constexpr char32_t kLastCodePoint = 0x10FFFF;
+
+// One step of decoding. length is the bytes used (1..4); 0 where no character begins at this place; -1 where the text
+// ends within a character that is right so far.
+struct Utf8Step {
+  char32_t code_point = 0;
+  int length = 0;
+};
+Utf8Step decode_utf8(const char* at, const char* end);
+
+void append_utf8(std::string& out, char32_t code_point);
+
+// Byte offset of the first place that is not UTF-8 (a character cut by the end of the text counts), or npos.
+size_t find_utf8_error(std::string_view text);
+
+// The two below want valid UTF-8. Both are fast: they only tell first bytes from continuation bytes.
+size_t count_code_points(std::string_view text);
+size_t code_point_offset(std::string_view text, size_t n);  // byte offset of code point n; text.size() beyond the last
+
+// The different characters of a text that comes in pieces of valid UTF-8.
+class CharacterSet {
+ public:
+  void add(std::string_view text);
+  std::u32string sorted() const;
+
+ private:
+  std::array<bool, 128> ascii_{};
+  std::vector<bool> others_ = std::vector<bool>(kLastCodePoint + 1);
+};
+
+// Bytes in, whole characters out: for printing tokens as they come, when a token may be a part of a character. What can't
+// become a character is replaced by U+FFFD.
+class Utf8Stream {
+ public:
+  std::string push(std::string_view bytes);  // the characters completed by these bytes
+  std::string finish();                      // U+FFFD for a character left incomplete, else nothing
+
+ private:
+  std::string pending_;
+};
+
+}  // namespace glint

@@ -1,0 +1,104 @@
+// The matrix products of one attention tile, on registers: C (rows x columns) from A (rows x depth) and
+// B (depth x columns), all of them small and in cache. C is cut into blocks of kBlockRows rows by two vectors that stay in
+// registers over the whole depth; every step of depth loads two vectors of B and broadcasts kBlockRows numbers of A.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <type_traits>
+
+#include "kernels/cpu/simd.h"
+
+namespace glint::attention {
+
+using simd::kWidth;
+
+// Two vectors of B, one broadcast of A and the block of C fill the registers.
+inline constexpr int kBlockRows = simd::kRegisters == 32 ? 12 : 6;
+inline constexpr int kBlockColumns = 2 * kWidth;
+
+// How A lies: element (row, k) at row*stride + k, or at k*stride + row.
+enum class By { row, column };
+
+// What becomes of C's former content.
+enum class Start {
+  zero,   // C  = A B
+  add,    // C += A B
+  scale,  // C  = diag(row_scale) C + A B
+};
+
+struct Left {
+  const float* data;
+  std::ptrdiff_t stride;
+};
+struct Right {
+  const float* data;  // (depth, columns)
+  std::ptrdiff_t stride;
+};
+struct Result {
+  float* data;  // (rows, columns)
+  std::ptrdiff_t stride;
+};
+
+// C (kRows x kVectors vectors), the block whose corner the operands point at.
+template <typename Vector, int kRows, int kVectors, By kBy>
+inline void block_product(Result c, Left a, Right b, int depth, Start start, const float* row_scale) {
+  constexpr int kLanes = sizeof(Vector) / sizeof(float);
+  Vector sums[kRows][kVectors];
+#pragma GCC unroll 12
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = Vector{};
+  }
+#pragma clang loop unroll(disable)  // it would move loads so early that sums no longer fit the registers
+  for (int k = 0; k < depth; ++k) {
+    Vector right[kVectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) right[v] = simd::load<Vector>(b.data + k * b.stride + v * kLanes);
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; ++r) {
+      const Vector left = simd::broadcast<Vector>(kBy == By::row ? a.data[r * a.stride + k] : a.data[k * a.stride + r]);
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) sums[r][v] += left * right[v];
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      float* to = c.data + r * c.stride + v * kLanes;
+      if (start == Start::add) sums[r][v] += simd::load<Vector>(to);
+      if (start == Start::scale) sums[r][v] += simd::load<Vector>(to) * row_scale[r];
+      simd::store(to, sums[r][v]);
+    }
+  }
+}
+
+// kRows rows of C, all columns; columns a multiple of 8 (of kWidth where that is less).
+template <int kRows, By kBy>
+inline void rows_product(Result c, Left a, Right b, int columns, int depth, Start start, const float* row_scale) {
+  int column = 0;
+  const auto block = [&](auto vector, auto vectors) {
+    using Vector = decltype(vector);
+    block_product<Vector, kRows, vectors, kBy>({c.data + column, c.stride}, a, {b.data + column, b.stride}, depth, start,
+                                               row_scale);
+    column += static_cast<int>(vectors * sizeof(Vector) / sizeof(float));
+  };
+  while (columns - column >= kBlockColumns) block(simd::Floats{}, std::integral_constant<int, 2>{});
+  if (columns - column >= kWidth) block(simd::Floats{}, std::integral_constant<int, 1>{});
+  if constexpr (kWidth > 8) {
+    if (columns - column >= 8) block(simd::Float8{}, std::integral_constant<int, 1>{});
+  }
+}
+
+// The same for a number of rows known at run time, 1 .. kBlockRows.
+template <By kBy, int kRows = kBlockRows>
+inline void some_rows_product(int rows, Result c, Left a, Right b, int columns, int depth, Start start, const float* row_scale) {
+  if (rows == kRows) {
+    rows_product<kRows, kBy>(c, a, b, columns, depth, start, row_scale);
+  } else if constexpr (kRows > 1) {
+    some_rows_product<kBy, kRows - 1>(rows, c, a, b, columns, depth, start, row_scale);
+  }
+}
+
+}  // namespace glint::attention

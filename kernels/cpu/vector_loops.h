@@ -1,0 +1,40 @@
+// Loops over arrays by vectors of kernels/cpu/simd.h, with the elements past the last whole vector.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+
+#include "kernels/cpu/simd.h"
+
+namespace glint::simd {
+
+// n < kWidth elements, zeros behind them.
+inline Floats load_first(const float* from, size_t n) {
+  Floats value{};
+  std::memcpy(&value, from, n * sizeof(float));
+  return value;
+}
+inline void store_first(float* to, Floats value, size_t n) { std::memcpy(to, &value, n * sizeof(float)); }
+
+// out[i] = op(in[i]...) for i < n; out may be one of in.
+template <typename Op, typename... In>
+inline void map(float* out, size_t n, const Op& op, const In*... in) {
+  size_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) store(out + i, op(load(in + i)...));
+  if (i < n) store_first(out + i, op(load_first(in + i, n - i)...), n - i);
+}
+
+// Sum over i < n of op(in[i]...), which must be 0 where all of in are: four running vectors hide the latency of the adds.
+template <typename Op, typename... In>
+inline float sum_of(size_t n, const Op& op, const In*... in) {
+  Floats total[4] = {};
+  size_t i = 0;
+  for (; i + 4 * kWidth <= n; i += 4 * kWidth) {
+    for (int k = 0; k < 4; ++k) total[k] += op(load(in + i + k * kWidth)...);
+  }
+  for (; i + kWidth <= n; i += kWidth) total[0] += op(load(in + i)...);
+  if (i < n) total[1] += op(load_first(in + i, n - i)...);
+  return sum((total[0] + total[1]) + (total[2] + total[3]));
+}
+
+}  // namespace glint::simd

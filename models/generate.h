@@ -1,0 +1,49 @@
+// Text generation with a KV cache: each new token costs one position's work.
+//
+// Positions are learned, so a text longer than the context slides: when the cache is full, the later half of it is
+// encoded anew from position 0 (in chunks), which adds about one position's work per token.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "models/gpt.h"
+#include "models/sampler.h"
+
+namespace glint {
+
+class Generator {
+ public:
+  Generator(Gpt& model, const CpuContext& cpu);
+
+  // Draws `count` tokens after `prompt` (at least one token; of a prompt longer than the context the end counts) and
+  // hands each to `emit`, which returns false to stop.
+  void generate(std::span<const int32_t> prompt, int count, const SamplingOptions& options,
+                const std::function<bool(int32_t)>& emit);
+
+  // Logits (V) that follow `tokens`, from a cleared cache.
+  std::span<const float> logits_after(std::span<const int32_t> tokens);
+
+ private:
+  // A graph for T tokens at a time.
+  struct Stage {
+    std::unique_ptr<Graph> graph;
+    Tensor tokens, logits;
+  };
+  static constexpr int kChunk = 64;
+
+  Stage record(int T, bool with_head);
+  // Appends tokens to the cache; the last one's logits are in step_.logits.
+  void append(std::span<const int32_t> tokens);
+
+  Gpt& model_;
+  CpuContext cpu_;
+  std::vector<DeviceMemory> caches_;
+  int position_ = 0;  // tokens in the cache
+  Stage step_, chunk_;
+  DeviceMemory arena_;
+};
+
+}  // namespace glint

@@ -1,0 +1,33 @@
+// Draws the next token from logits: temperature, then top-k, then top-p (A. Holtzman et al., 2020).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace glint {
+
+struct SamplingOptions {
+  float temperature = 1.0f;  // 0: always the likeliest token
+  int top_k = 0;             // 0: all
+  float top_p = 1.0f;        // 1: all
+  uint64_t seed = 0;
+  uint64_t stream = 0;       // which of several samples of one seed
+
+  void validate() const;  // throws UserError naming the flag
+};
+
+class Sampler {
+ public:
+  explicit Sampler(const SamplingOptions& options);
+
+  // The token drawn at this position of the output. Keyed by (seed, stream, index): the same call, the same token.
+  int32_t draw(std::span<const float> logits, uint64_t index);
+
+ private:
+  SamplingOptions options_;
+  std::vector<std::pair<float, int32_t>> candidates_;  // (logit, then weight; token)
+};
+
+}  // namespace glint

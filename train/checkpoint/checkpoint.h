@@ -1,0 +1,45 @@
+// A checkpoint is a folder: model.safetensors, optimizer.safetensors (the moments, as m.NAME and v.NAME) and state.json.
+// Saved so that a kill at any moment, or a full disk, leaves a whole one.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+
+#include "train/checkpoint/safetensors.h"
+#include "train/options.h"
+
+namespace glint {
+
+inline constexpr int kCheckpointVersion = 1;
+
+struct CheckpointState {
+  uint64_t step = 0;        // optimizer steps done
+  uint64_t tokens = 0;      // tokens trained on
+  uint64_t rng_seed = 0;    // RngState at the start of the next step
+  uint64_t rng_offset = 0;
+  std::optional<double> best_val_loss;
+  TrainOptions options;     // completed; vocab included
+};
+
+// Replaces `folder`. The views of m and v have the names of the model's tensors; both empty: no optimizer file.
+void save_checkpoint(const std::filesystem::path& folder, std::span<const TensorView> model, std::span<const TensorView> m,
+                     std::span<const TensorView> v, const CheckpointState& state);
+
+// True if there is a checkpoint to read, whole or damaged.
+bool has_checkpoint(const std::filesystem::path& folder);
+
+// state.json alone, e.g. to build the model that the tensors are then loaded into.
+CheckpointState read_checkpoint_state(const std::filesystem::path& folder);
+
+// Fills the views. UserError if a file is missing, truncated, corrupted (checksum) or of another version, or if tensors
+// are missing, left over or of another shape. m and v empty: the optimizer isn't read.
+CheckpointState load_checkpoint(const std::filesystem::path& folder, std::span<const TensorView> model,
+                                std::span<const TensorView> m = {}, std::span<const TensorView> v = {});
+
+// Weights from any GPT-2 style safetensors file: names with or without Hugging Face's "transformer." prefix; its
+// "attn.bias" and "attn.masked_bias" buffers and a "lm_head.weight" equal to the token embedding are passed over.
+void load_weights(const SafetensorsFile& file, std::span<const TensorView> model);
+
+}  // namespace glint

@@ -1,0 +1,66 @@
+// Folders and files that are either the former or the new one, whole, whenever the process or the machine dies.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+namespace glint {
+
+// A file written in order and synced when finished. Every failure (a full disk too) is a UserError.
+class DurableFile {
+ public:
+  explicit DurableFile(const std::filesystem::path& path);
+  ~DurableFile();
+  DurableFile(const DurableFile&) = delete;
+  DurableFile& operator=(const DurableFile&) = delete;
+
+  void write(const void* data, size_t bytes);
+  // Syncs, closes, and returns the XXH3-64 of what was written.
+  uint64_t finish();
+
+ private:
+  struct Hash;
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  std::unique_ptr<Hash> hash_;
+};
+
+// How a new folder takes the place of the former one.
+enum class Swap {
+  exchange,     // both names at once (renameat2); two renames where the file system can't
+  two_renames,
+};
+
+// DIR is written aside as DIR.partial; commit() swaps the two and deletes the former one. Between two renames DIR is
+// called DIR.former for a moment, so read through whole_folder().
+class DurableFolder {
+ public:
+  explicit DurableFolder(const std::filesystem::path& final_path);
+  ~DurableFolder();  // not committed: removes the partial folder
+  DurableFolder(const DurableFolder&) = delete;
+  DurableFolder& operator=(const DurableFolder&) = delete;
+
+  std::filesystem::path file(const std::string& name) const { return partial_ / name; }
+  void write_text(const std::string& name, const std::string& content);
+  void commit(Swap swap = Swap::exchange);
+
+ private:
+  void swap_in(Swap swap);
+
+  std::filesystem::path final_, partial_, former_;
+  bool committed_ = false;
+};
+
+// Where the latest whole state of DIR is: DIR itself, or DIR.former if a kill struck between two renames.
+std::filesystem::path whole_folder(const std::filesystem::path& path);
+
+// Replaces one small file: written aside, synced, renamed.
+void write_file_durably(const std::filesystem::path& path, const std::string& content);
+void sync_folder(const std::filesystem::path& path);
+
+// XXH3-64 (Y. Collet): the checksum of everything a run keeps.
+uint64_t checksum_of(const void* data, size_t bytes);
+
+}  // namespace glint

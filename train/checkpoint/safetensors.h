@@ -1,0 +1,60 @@
+// The safetensors format (huggingface.co/docs/safetensors): 8-byte little-endian header length, JSON header, data.
+// Writes F32 only; reads files that hold other types too, but only their F32 tensors.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace glint {
+
+// A tensor by name, wherever its elements lie; row-major.
+struct TensorView {
+  std::string name;
+  std::vector<int64_t> shape;
+  float* data = nullptr;
+
+  size_t elements() const;
+};
+
+// "[65, 128]"
+std::string shape_text(const std::vector<int64_t>& shape);
+
+class DurableFolder;
+
+// Writes `name` into the folder; returns the XXH3-64 of the whole file.
+uint64_t write_safetensors(DurableFolder& folder, const std::string& name, std::span<const TensorView> tensors);
+
+// A file mapped for reading. Its tensors' data lie in the mapping: only to be read, valid as long as this object.
+// A tensor of another type than F32 has null data.
+class SafetensorsFile {
+ public:
+  // Throws UserError if the file is missing, truncated or not as the format demands.
+  explicit SafetensorsFile(const std::filesystem::path& path);
+  ~SafetensorsFile();
+  SafetensorsFile(const SafetensorsFile&) = delete;
+  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  const std::vector<TensorView>& tensors() const { return tensors_; }  // in the order of their data
+  uint64_t checksum() const;  // XXH3-64 of the whole file
+
+ private:
+  struct Entry;
+  void map();
+  void read();
+  void add_tensor(const std::string& name, const nlohmann::json& entry, std::vector<Entry>& entries) const;
+
+  std::filesystem::path path_;
+  const std::byte* bytes_ = nullptr;
+  size_t size_ = 0;
+  std::vector<TensorView> tensors_;
+  std::vector<std::vector<float>> unaligned_;  // copies of tensors that don't start at a multiple of 4
+};
+
+}  // namespace glint

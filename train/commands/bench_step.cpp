@@ -1,0 +1,111 @@
+// glint bench step: whole optimizer steps of a model, and where their time goes.
+#include <sys/resource.h>
+
+#include "models/gpt.h"
+#include "train/commands/bench.h"
+#include "train/peak.h"
+#include "train/training_step.h"
+
+namespace glint {
+
+namespace {
+
+struct StepFlags : BenchFlags {
+  GptConfig model;
+  float dropout = 0.0f;
+  int batch = 12, micro_batch = 0, steps = 20;
+  bool recompute = false, profile = false;
+  AttentionKind attention = AttentionKind::flash;
+};
+
+void print_profile(const std::map<std::string, double>& seconds, double steps) {
+  std::vector<std::pair<double, std::string>> rows;
+  double total = 0;
+  for (const auto& [name, spent] : seconds) {
+    rows.emplace_back(spent, name);
+    total += spent;
+  }
+  std::sort(rows.rbegin(), rows.rend());
+  for (const auto& [spent, name] : rows)
+    std::fprintf(stderr, "%8.3f ms  %5.1f%%  %s\n", 1000 * spent / steps, 100 * spent / total, name.c_str());
+}
+
+void bench_step(StepFlags flags) {
+  if (flags.model.kv_heads == 0) flags.model.kv_heads = flags.model.heads;
+  if (flags.micro_batch == 0) flags.micro_batch = flags.batch;
+  flags.model.embd_dropout = flags.model.attn_dropout = flags.model.resid_dropout = flags.dropout;
+  GLINT_REQUIRE(flags.batch >= 1 && flags.micro_batch >= 1 && flags.batch % flags.micro_batch == 0, "--micro-batch ",
+                flags.micro_batch, " does not divide --batch ", flags.batch);
+  const CpuContext cpu = cpu_context(flags.threads, flags.matmul);
+  Gpt model(flags.model);
+  model.initialize(1);
+  RngState rng{.seed = 1};
+  TrainingStep step(model, cpu, {flags.batch, flags.micro_batch, flags.model.context, flags.attention, flags.recompute, {}, 1.0}, rng);
+  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
+    for (int i = 0; i < count * flags.model.context; ++i) {
+      const uint32_t place = static_cast<uint32_t>(i) + static_cast<uint32_t>(first) * 7919u + static_cast<uint32_t>(rng.step) * 104729u;
+      tokens[i] = static_cast<int32_t>(place * 2654435761u % static_cast<uint32_t>(flags.model.vocab));
+      targets[i] = static_cast<int32_t>((place + 1) * 2654435761u % static_cast<uint32_t>(flags.model.vocab));
+    }
+  };
+  double optimizer_seconds = 0;
+  const auto one_step = [&] {
+    const StepResult result = step.gradients(fill);
+    const auto start = std::chrono::steady_clock::now();
+    step.update(result.gradient_norm, 1e-4);
+    optimizer_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  one_step();  // touches every page
+  step.graph().profile(flags.profile);
+  optimizer_seconds = 0;
+  const double ms = median_ms(flags.steps, one_step);
+  if (flags.profile) {
+    auto seconds = step.graph().profiled();
+    seconds["adamw"] = optimizer_seconds;
+    print_profile(seconds, flags.steps + 1);
+  }
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const double tokens = static_cast<double>(flags.batch) * flags.model.context, peak = measure_peak_gflops(cpu.threads);
+  const double gflops = model.flops_per_token(flags.model.context) * tokens / ms * 1e-6;
+  print_results({{"median_ms", ms},
+                 {"tokens_per_s", 1000 * tokens / ms},
+                 {"gflops", gflops},
+                 {"peak_gflops", peak},
+                 {"share_of_peak", gflops / peak},
+                 {"parameters", flags.model.parameters()},
+                 {"arena_bytes", step.arena_bytes()},
+                 {"peak_bytes", static_cast<uint64_t>(usage.ru_maxrss) * 1024},
+                 {"threads", cpu.threads}},
+                flags.json);
+}
+
+}  // namespace
+
+void register_bench_step(CLI::App& bench) {
+  CLI::App* command = bench.add_subcommand("step", "A whole optimizer step on made-up tokens");
+  const auto flags = std::make_shared<StepFlags>();
+  flags->model.vocab = 65;
+  flags->model.kv_heads = 0;
+  GptConfig& model = flags->model;
+  command->add_option("--layers", model.layers, "Layers")->capture_default_str();
+  command->add_option("--heads", model.heads, "Query heads")->capture_default_str();
+  command->add_option("--kv-heads", model.kv_heads, "Key/value heads; 0: as --heads")->capture_default_str();
+  command->add_option("--embd", model.embd, "Channels")->capture_default_str();
+  command->add_option("--context", model.context, "Tokens per sequence")->capture_default_str();
+  command->add_option("--vocab", model.vocab, "Vocabulary")->capture_default_str();
+  add_switch(*command, "--bias", model.bias, "Biases in linear layers and layer norms");
+  add_choice(*command, "--activation", model.activation, "GELU", {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}});
+  command->add_option("--dropout", flags->dropout, "Drop probability, everywhere")->capture_default_str();
+  command->add_option("--batch", flags->batch, "Sequences per step")->capture_default_str();
+  command->add_option("--micro-batch", flags->micro_batch, "Sequences per pass; 0: as --batch")->capture_default_str();
+  command->add_option("--steps", flags->steps, "Timed steps; the median is printed")->capture_default_str()->check(CLI::Range(1, 100000));
+  add_choice(*command, "--attention", flags->attention, "Kernel",
+             {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
+  add_switch(*command, "--recompute", flags->recompute, "Compute a layer again in backward instead of keeping it");
+  command->add_flag("--profile", flags->profile, "Say on standard error where the time goes");
+  add_bench_flags(*command, *flags);
+  command->callback([flags] { bench_step(*flags); });
+}
+
+}  // namespace glint

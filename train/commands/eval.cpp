@@ -1,0 +1,97 @@
+// glint eval: the exact loss over every token of a split.
+#include <cmath>
+#include <cstdio>
+#include <numbers>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "data/batches.h"
+#include "kernels/reduce.h"
+#include "train/commands/commands.h"
+#include "train/evaluator.h"
+#include "train/flags.h"
+#include "train/loaded_run.h"
+#include "train/run_data.h"
+
+namespace glint {
+
+namespace {
+
+struct EvalFlags {
+  std::string run, data;
+  Split split = Split::val;
+  int batch = 16, threads = 0;
+  bool json = false;
+  WhichCheckpoint checkpoint = WhichCheckpoint::automatic;
+  AttentionKind attention = AttentionKind::flash;
+  MatmulChoice matmul = MatmulChoice::automatic;
+};
+
+Dataset open_data(const EvalFlags& flags, const LoadedRun& run) {
+  if (flags.data.empty()) return open_run_data(run.paths);
+  if (!is_prepared(flags.data)) return Dataset::encode(flags.data, run.tokenizer);
+  Dataset data = Dataset::open(flags.data);
+  GLINT_REQUIRE(data.tokenizer() == run.tokenizer, flags.data, " was prepared with another tokenizer than ", flags.run,
+                " was trained with; give the text file itself");
+  return data;
+}
+
+// Mean loss over non-overlapping windows of the context: every token but the split's first is predicted once.
+double exact_loss(Gpt& model, const CpuContext& cpu, const EvalFlags& flags, const SequentialWindows& windows) {
+  const int batch = static_cast<int>(std::min<uint64_t>(static_cast<uint64_t>(flags.batch), windows.windows()));
+  Evaluator evaluator(model, cpu, batch, model.config().context, flags.attention);
+  double total = 0;
+  for (uint64_t window = 0; window < windows.windows(); window += static_cast<uint64_t>(batch)) {
+    uint64_t counted = 0;
+    const auto losses = evaluator.losses(
+        [&](int32_t* tokens, int32_t* targets) { counted = windows.fill(tokens, targets, window, batch); });
+    total += sum(cpu, losses.data(), counted);
+  }
+  return total / static_cast<double>(windows.predictions());
+}
+
+void evaluate(const EvalFlags& flags) {
+  GLINT_REQUIRE(flags.batch >= 1, "--batch ", flags.batch, " is less than 1");
+  LoadedRun run = load_run(flags.run, flags.checkpoint);
+  const Dataset data = open_data(flags, run);
+  const SequentialWindows windows(data.tokens(flags.split), run.model->config().context);
+  const double loss = exact_loss(*run.model, cpu_context(flags.threads, flags.matmul), flags, windows);
+  const double tokens = static_cast<double>(windows.predictions());
+  const double bits_per_byte = loss * tokens / std::numbers::ln2 / static_cast<double>(data.text_bytes(flags.split));
+  const auto entropy = flags.data.empty() ? data.entropy() : std::nullopt;
+  if (flags.json) {
+    nlohmann::ordered_json line = {{"split", name_of(flags.split)}, {"step", run.state.step},
+                                   {"tokens", windows.predictions()}, {"loss", loss},
+                                   {"perplexity", std::exp(loss)}, {"bits_per_byte", bits_per_byte}};
+    if (entropy) line["floor"] = *entropy;
+    std::printf("%s\n", line.dump().c_str());
+    return;
+  }
+  std::printf("%s split, %.0f tokens, step %llu\nloss           %.4f nats per token\nperplexity     %.4f\nbits per byte  %.4f\n",
+              name_of(flags.split), tokens, static_cast<unsigned long long>(run.state.step), loss, std::exp(loss), bits_per_byte);
+  if (entropy) std::printf("floor          %.4f nats per token, the entropy of the corpus\n", *entropy);
+}
+
+}  // namespace
+
+void register_eval(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("eval", "The exact loss of a trained model over a whole split");
+  const auto flags = std::make_shared<EvalFlags>();
+  command->add_option("run", flags->run, "Run folder")->required();
+  command->add_option("--data", flags->data, "Another text, or prepared folder (default: the run's own)");
+  add_choice(*command, "--split", flags->split, "Part of the data",
+             {{"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
+  command->add_option("--batch", flags->batch, "Sequences at a time")->capture_default_str();
+  command->add_option("--threads", flags->threads, "0: as many as the machine gives")->capture_default_str();
+  add_choice(*command, "--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
+             {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
+  add_choice(*command, "--attention", flags->attention, "Attention kernel",
+             {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
+  add_choice(*command, "--matmul", flags->matmul, "Matrix engine",
+             {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}});
+  command->add_flag("--json", flags->json, "One JSON object on standard output");
+  command->callback([flags] { evaluate(*flags); });
+}
+
+}  // namespace glint

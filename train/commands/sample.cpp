@@ -1,0 +1,77 @@
+// glint sample: text from a trained model, as it is drawn.
+#include <cstdio>
+
+#include <CLI/CLI.hpp>
+
+#include "data/utf8.h"
+#include "models/generate.h"
+#include "train/commands/commands.h"
+#include "train/flags.h"
+#include "train/loaded_run.h"
+
+namespace glint {
+
+namespace {
+
+struct SampleFlags {
+  std::string run;
+  std::string prompt = "\n";
+  int tokens = 500, count = 1, threads = 0;
+  SamplingOptions sampling;
+  WhichCheckpoint checkpoint = WhichCheckpoint::automatic;
+  MatmulChoice matmul = MatmulChoice::automatic;
+};
+
+void write_out(const std::string& piece) {
+  const bool written = std::fwrite(piece.data(), 1, piece.size(), stdout) == piece.size() && std::fflush(stdout) == 0;
+  GLINT_REQUIRE(written, "standard output can't be written (closed, or its disk is full)");
+}
+
+void sample(SampleFlags flags) {
+  GLINT_REQUIRE(flags.tokens >= 0, "--tokens ", flags.tokens, " is negative");
+  GLINT_REQUIRE(flags.count >= 1, "--count ", flags.count, " is less than 1");
+  GLINT_REQUIRE(!flags.prompt.empty(), "--prompt is empty; the model needs something to continue, for example a line break");
+  flags.sampling.validate();
+  LoadedRun run = load_run(flags.run, flags.checkpoint);
+  const auto prompt = run.tokenizer.encode(flags.prompt);
+  GLINT_REQUIRE(prompt.unknown.empty(), "--prompt has characters that the training text had not: ", describe_characters(prompt.unknown),
+                "; leave them out");
+  Generator generator(*run.model, cpu_context(flags.threads, flags.matmul));
+  for (int i = 0; i < flags.count; ++i) {
+    if (i > 0) write_out("\n---\n");
+    flags.sampling.stream = static_cast<uint64_t>(i);
+    write_out(flags.prompt);
+    Utf8Stream characters;
+    generator.generate(prompt.ids, flags.tokens, flags.sampling, [&](int32_t token) {
+      std::string bytes;
+      run.tokenizer.append_decoded(bytes, token);
+      write_out(characters.push(bytes));
+      return true;
+    });
+    write_out(characters.finish());
+  }
+  write_out("\n");
+}
+
+}  // namespace
+
+void register_sample(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("sample", "Print text drawn from a trained model");
+  const auto flags = std::make_shared<SampleFlags>();
+  command->add_option("run", flags->run, "Run folder")->required();
+  command->add_option("--prompt", flags->prompt, "Text to continue (default: a line break)");
+  command->add_option("--tokens", flags->tokens, "Tokens to draw")->capture_default_str();
+  command->add_option("--temperature", flags->sampling.temperature, "Below 1 safer, above 1 wilder, 0 always the likeliest")->capture_default_str();
+  command->add_option("--top-k", flags->sampling.top_k, "Draw from the k likeliest tokens; 0: all")->capture_default_str();
+  command->add_option("--top-p", flags->sampling.top_p, "Draw from the likeliest tokens that hold this much probability")->capture_default_str();
+  command->add_option("--seed", flags->sampling.seed, "The same seed gives the same text")->capture_default_str();
+  command->add_option("--count", flags->count, "Samples to print")->capture_default_str();
+  command->add_option("--threads", flags->threads, "0: as many as the machine gives")->capture_default_str();
+  add_choice(*command, "--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
+             {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
+  add_choice(*command, "--matmul", flags->matmul, "Matrix engine",
+             {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}});
+  command->callback([flags] { sample(*flags); });
+}
+
+}  // namespace glint

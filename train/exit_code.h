@@ -1,0 +1,10 @@
+// Thrown by a command to end the program with a code other than 0, 1 (error) or 2 (usage), without a message.
+#pragma once
+
+namespace glint {
+
+struct ExitCode {
+  int code;
+};
+
+}  // namespace glint

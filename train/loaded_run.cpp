@@ -1,0 +1,29 @@
+#include "train/loaded_run.h"
+
+#include "kernels/check.h"
+
+namespace glint {
+
+std::vector<TensorView> tensor_views(const Parameters& parameters, float* flat) {
+  std::vector<TensorView> views;
+  for (const Parameter& parameter : parameters.all())
+    views.push_back({parameter.name, parameter.shape.sizes, flat + parameter.offset});
+  return views;
+}
+
+LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which) {
+  LoadedRun run{existing_run(root), {}, Tokenizer::of_bytes(), nullptr};
+  const bool best = which == WhichCheckpoint::best || (which == WhichCheckpoint::automatic && has_checkpoint(run.paths.best()));
+  const auto folder = best ? run.paths.best() : run.paths.last();
+  GLINT_REQUIRE(has_checkpoint(folder), "no checkpoint in ", folder.string(), " yet; glint train writes one every --checkpoint-every steps");
+  run.tokenizer = Tokenizer::load(run.paths.tokenizer());
+  run.state = read_checkpoint_state(folder);
+  const GptConfig& config = run.state.options.model;
+  GLINT_REQUIRE(config.vocab == run.tokenizer.vocabulary(), folder.string(), " has a vocabulary of ", config.vocab, ", ",
+                run.paths.tokenizer().string(), " one of ", run.tokenizer.vocabulary(), ": they don't belong together");
+  run.model = std::make_unique<Gpt>(config);
+  load_checkpoint(folder, tensor_views(run.model->parameters(), run.model->parameters().values()));
+  return run;
+}
+
+}  // namespace glint

@@ -1,0 +1,30 @@
+// A trained model with its tokenizer, from a run folder, for sample and eval.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/tokenizer.h"
+#include "models/gpt.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/run_folder.h"
+
+namespace glint {
+
+enum class WhichCheckpoint { automatic, best, last };  // automatic: best where there is one, else last
+
+struct LoadedRun {
+  RunPaths paths;
+  CheckpointState state;
+  Tokenizer tokenizer;
+  std::unique_ptr<Gpt> model;
+};
+
+LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which);
+
+// Views for checkpoints of a flat buffer laid out as the parameters are.
+std::vector<TensorView> tensor_views(const Parameters& parameters, float* flat);
+
+}  // namespace glint

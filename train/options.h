@@ -1,0 +1,102 @@
+// Everything that defines a training run: the flags of `glint train`, the keys of a --config file and of config.json.
+// One table (options.cpp) drives all of them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "kernels/context.h"
+#include "models/gpt_config.h"
+
+namespace CLI {
+class App;
+}
+
+namespace glint {
+
+enum class AttentionChoice { flash, reference };
+enum class MatmulChoice { automatic, eigen, onednn };
+enum class TokenizerChoice { character, byte };
+enum class DeviceChoice { cpu, cuda };
+enum class DtypeChoice { fp32, bf16 };
+
+// Defaults suit a laptop's CPU and the built-in corpus. A 0 that says "as ..." is filled in by complete().
+struct TrainOptions {
+  std::string data;         // text file or prepared folder; empty: the built-in corpus
+  std::string out = "run";  // run folder
+  GptConfig model;          // vocab is set by the trainer, once the tokenizer is known; kv_heads 0: as heads
+
+  int batch = 12;           // sequences per optimizer step
+  int micro_batch = 0;      // sequences per forward/backward pass, divides batch; 0: as batch
+  int64_t steps = 2000;
+  double lr = 1e-3;
+  double min_lr = -1;       // negative: lr / 10
+  int64_t warmup = 100;
+  int64_t lr_decay_steps = 0;  // 0: as steps
+  double beta1 = 0.9, beta2 = 0.99, eps = 1e-8;
+  double weight_decay = 0.1;   // 2-D tensors only
+  double grad_clip = 1.0;      // 0: none
+
+  int64_t eval_every = 250;        // steps; 0: never
+  int eval_batches = 20;
+  int64_t log_every = 10;          // 0: never
+  int64_t checkpoint_every = 500;  // 0: at the end only
+  uint64_t seed = 1337;
+  int threads = 0;                 // 0: as many as the machine gives this process
+  TokenizerChoice tokenizer = TokenizerChoice::character;
+  AttentionChoice attention = AttentionChoice::flash;
+  MatmulChoice matmul = MatmulChoice::automatic;
+  bool recompute = false;
+  DeviceChoice device = DeviceChoice::cpu;
+  DtypeChoice dtype = DtypeChoice::fp32;
+  bool quiet = false;
+
+  TrainOptions() { model.kv_heads = 0; }
+
+  // Fills in what depends on other options; afterwards nothing is left to be guessed.
+  void complete();
+  // Throws UserError naming the flag that is wrong, also if the run can't fit this machine's memory. Completed options only.
+  void validate() const;
+};
+
+// Key by key, in the order of the table; floats read back bit for bit.
+nlohmann::ordered_json to_json(const TrainOptions& options);
+// Throws UserError naming `source` if a key is missing, unknown or of the wrong type.
+TrainOptions options_from_json(const nlohmann::ordered_json& json, const std::string& source);
+
+// Rough lower bound of what training asks of memory, in bytes: parameters, gradients, two moments, and activations of
+// one micro-batch. In double, so that absurd sizes don't overflow.
+double needed_bytes(const TrainOptions& options);
+
+// The flags of `glint train`: made before parsing, asked after it.
+class TrainFlags {
+ public:
+  explicit TrainFlags(CLI::App& command);
+  ~TrainFlags();
+  TrainFlags(const TrainFlags&) = delete;
+  TrainFlags& operator=(const TrainFlags&) = delete;
+
+  // The folder given to --resume; empty: a new run.
+  std::filesystem::path resume() const;
+  // A new run: defaults, over them the --config file, over it the flags. Completed and validated.
+  TrainOptions fresh() const;
+  // A resumed one: `saved` with what flags may change (steps, and what doesn't touch the mathematics). Any other flag
+  // whose value differs from the saved one is a UserError. Completed and validated.
+  TrainOptions resumed(TrainOptions saved) const;
+
+ private:
+  struct Given;
+  std::unique_ptr<Given> given_;
+};
+
+// Threads this process may use (affinity and OMP_NUM_THREADS heeded).
+int default_threads();
+// The engine of a choice; UserError if this build lacks it.
+MatmulEngine matmul_engine(MatmulChoice choice);
+CpuContext cpu_context(int threads, MatmulChoice matmul);
+
+}  // namespace glint

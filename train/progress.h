@@ -1,0 +1,55 @@
+// What a run says on standard error: on a terminal one live line, else one plain line per report; nothing when quiet.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace glint {
+
+struct ProgressSettings {
+  bool quiet = false;
+  uint64_t first_step = 0;  // steps done before this process began
+  uint64_t steps = 0;       // the goal
+  double flops_per_token = 0;
+  double peak_gflops = 0;   // of the machine; 0: not known, no MFU
+};
+
+struct ProgressReport {
+  uint64_t step = 0;  // steps done
+  double loss = 0;
+  std::optional<double> val_loss;  // the latest
+  double tokens_per_s = 0;
+};
+
+class Progress {
+ public:
+  // is_terminal: by default whether standard error is one.
+  explicit Progress(const ProgressSettings& settings);
+  Progress(const ProgressSettings& settings, bool is_terminal);
+  ~Progress() { finish(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void report(const ProgressReport& report);
+  void note(const std::string& line);     // a line of its own, above the live one
+  void warning(const std::string& line);  // the same, even when quiet
+  void finish();                          // ends the live line; harmless when repeated
+
+  // "step 120/2000  loss 1.2345  ..."
+  std::string line(const ProgressReport& report, double seconds_so_far) const;
+
+ private:
+  void clear_live_line();
+
+  ProgressSettings settings_;
+  bool is_terminal_;
+  bool live_ = false;
+  std::chrono::steady_clock::time_point start_;
+};
+
+// "1 h 02 min", "3 min 20 s", "12 s"
+std::string duration_text(double seconds);
+
+}  // namespace glint

@@ -1,0 +1,55 @@
+#include "train/run_data.h"
+
+#include <fstream>
+
+#include <nlohmann/json.hpp>
+
+#include "data/corpus.h"
+#include "kernels/check.h"
+#include "train/checkpoint/durable.h"
+
+namespace glint {
+
+namespace fs = std::filesystem;
+
+namespace {
+constexpr uint64_t kCorpusSeed = 1;  // one corpus for every run, so that their losses compare
+
+fs::path record_of(const RunPaths& run) { return run.root / "data.json"; }
+}  // namespace
+
+TokenizerKind tokenizer_kind(TokenizerChoice choice) {
+  return choice == TokenizerChoice::byte ? TokenizerKind::byte : TokenizerKind::character;
+}
+
+Dataset create_run_data(const RunPaths& run, const TrainOptions& options) {
+  const bool prepared = !options.data.empty() && is_prepared(options.data);
+  if (options.data.empty())
+    prepare_corpus(kCorpusBytes, kCorpusSeed, tokenizer_kind(options.tokenizer), run.data());
+  else if (!prepared)
+    prepare_text(options.data, tokenizer_kind(options.tokenizer), run.data());
+  Dataset dataset = Dataset::open(prepared ? fs::path(options.data) : run.data());
+  dataset.require_context(options.model.context);
+  dataset.tokenizer().save(run.tokenizer());
+  const nlohmann::ordered_json record = {{"folder", prepared ? fs::absolute(options.data).string() : "data"},
+                                         {"checksum", dataset.info().checksum}};
+  write_file_durably(record_of(run), record.dump(2) + "\n");
+  return dataset;
+}
+
+Dataset open_run_data(const RunPaths& run) {
+  std::ifstream in(record_of(run));
+  const nlohmann::json record = nlohmann::json::parse(in, nullptr, false);
+  const bool whole = record.is_object() && record.contains("folder") && record["folder"].is_string() &&
+                     record.contains("checksum") && record["checksum"].is_number_unsigned();
+  GLINT_REQUIRE(whole, record_of(run).string(), " is missing or damaged: it says where the tokens of this run are; start it anew");
+  const fs::path folder = run.root / record["folder"].get<std::string>();  // an absolute path stays itself
+  Dataset dataset = Dataset::open(folder);
+  GLINT_REQUIRE(dataset.info().checksum == record["checksum"].get<uint64_t>(), folder.string(),
+                " holds other tokens than this run was started with; prepare the former text again, or start a new run");
+  GLINT_REQUIRE(dataset.tokenizer() == Tokenizer::load(run.tokenizer()), folder.string(), " has another tokenizer than ",
+                run.tokenizer().string());
+  return dataset;
+}
+
+}  // namespace glint

@@ -1,0 +1,63 @@
+// A run's folder: config.json, metrics.jsonl, tokenizer.json, data/, checkpoints last/ and best/, and a lock.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "train/options.h"
+
+namespace glint {
+
+// The places in a run folder. Commands that only read (sample, eval) need no more than this.
+struct RunPaths {
+  std::filesystem::path root;
+
+  std::filesystem::path config() const { return root / "config.json"; }
+  std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
+  std::filesystem::path tokenizer() const { return root / "tokenizer.json"; }
+  std::filesystem::path data() const { return root / "data"; }  // tokenised once, by data/
+  std::filesystem::path last() const { return root / "last"; }
+  std::filesystem::path best() const { return root / "best"; }
+  std::filesystem::path lock() const { return root / "lock"; }
+};
+
+// Paths of a run that exists; UserError if `root` isn't a run folder.
+RunPaths existing_run(const std::filesystem::path& root);
+// The options a run was started with.
+TrainOptions read_run_config(const RunPaths& paths);
+
+// One line of metrics.jsonl. Losses that were not computed are left out.
+struct MetricsLine {
+  uint64_t step = 0, tokens = 0;
+  std::optional<double> loss, lr, grad_norm, step_ms, tokens_per_s, val_loss, train_loss;
+};
+
+// A run folder that this process owns, by a lock that ends with the process.
+class RunFolder {
+ public:
+  // UserError if the folder holds anything, can't be written, or is in use.
+  static RunFolder create(const std::filesystem::path& root);
+  // For --resume. UserError if it is no run folder or in use.
+  static RunFolder open(const std::filesystem::path& root);
+
+  RunFolder(RunFolder&& other) noexcept;
+  RunFolder& operator=(RunFolder&&) = delete;
+  ~RunFolder();
+
+  const RunPaths& paths() const { return paths_; }
+  void write_config(const TrainOptions& options);
+  void append(const MetricsLine& line);
+  // Cuts away what was written after `step` (and a line torn by a kill), before going on from there.
+  void forget_metrics_after(uint64_t step);
+
+ private:
+  explicit RunFolder(RunPaths paths) : paths_(std::move(paths)) {}
+  void take_lock();
+
+  RunPaths paths_;
+  int lock_ = -1, metrics_ = -1;
+};
+
+}  // namespace glint

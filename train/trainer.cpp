@@ -1,0 +1,223 @@
+#include "train/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <optional>
+
+#include "data/batches.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/evaluator.h"
+#include "train/exit_code.h"
+#include "train/loaded_run.h"
+#include "train/peak.h"
+#include "train/progress.h"
+#include "train/run_data.h"
+#include "train/schedule.h"
+#include "train/signals.h"
+#include "train/training_step.h"
+
+namespace glint {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+AttentionKind attention_kind(const TrainOptions& options) {
+  return options.attention == AttentionChoice::reference ? AttentionKind::reference : AttentionKind::flash;
+}
+
+StepSettings step_settings(const TrainOptions& o) {
+  AdamW adamw;
+  adamw.beta1 = static_cast<float>(o.beta1);
+  adamw.beta2 = static_cast<float>(o.beta2);
+  adamw.eps = static_cast<float>(o.eps);
+  adamw.weight_decay = static_cast<float>(o.weight_decay);
+  return {o.batch, o.micro_batch, o.model.context, attention_kind(o), o.recompute, adamw, o.grad_clip};
+}
+
+class Trainer {
+ public:
+  Trainer(const TrainOptions& options, RunFolder& folder, Dataset data)
+      : options_(options),
+        folder_(folder),
+        data_(std::move(data)),
+        cpu_(cpu_context(options.threads, options.matmul)),
+        model_(options.model),
+        rng_{.seed = options.seed},
+        step_(model_, cpu_, step_settings(options), rng_),
+        evaluator_(model_, cpu_, options.micro_batch, options.model.context, attention_kind(options)),
+        train_windows_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::training),
+        train_probe_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::evaluation),
+        val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation) {
+    model_.initialize(options.seed);
+  }
+
+  // Goes on from the last checkpoint, if there is one.
+  void restore() {
+    if (has_checkpoint(folder_.paths().last())) {
+      const CheckpointState state = load_checkpoint(folder_.paths().last(), values(), first_moments(), second_moments());
+      rng_.step = state.step;
+      rng_.offset = state.rng_offset;
+      rng_.seed = state.rng_seed;
+      best_ = state.best_val_loss;
+    }
+    folder_.forget_metrics_after(rng_.step);
+  }
+
+  void run();
+
+ private:
+  std::vector<TensorView> values() { return tensor_views(model_.parameters(), model_.parameters().values()); }
+  std::vector<TensorView> first_moments() { return tensor_views(model_.parameters(), model_.parameters().first_moments()); }
+  std::vector<TensorView> second_moments() { return tensor_views(model_.parameters(), model_.parameters().second_moments()); }
+
+  uint64_t step() const { return rng_.step; }
+  bool at(int64_t interval) const { return interval > 0 && step() % static_cast<uint64_t>(interval) == 0; }
+  bool done() const { return step() >= static_cast<uint64_t>(options_.steps); }
+  uint64_t tokens_per_step() const { return static_cast<uint64_t>(options_.batch) * static_cast<uint64_t>(options_.model.context); }
+
+  std::string describe() const;
+  void save(bool best);
+  void evaluate(Progress& progress);
+  void train_one_step(Progress& progress);
+  [[noreturn]] void stop_not_finite(const FillBatch& fill, const StepResult& result);
+
+  TrainOptions options_;
+  RunFolder& folder_;
+  Dataset data_;
+  CpuContext cpu_;
+  Gpt model_;
+  RngState rng_;
+  TrainingStep step_;
+  Evaluator evaluator_;
+  RandomWindows train_windows_, train_probe_, val_probe_;
+
+  std::optional<double> best_, last_val_;
+  std::optional<uint64_t> saved_step_;
+  double interval_seconds_ = 0;  // of training since the last log line
+  uint64_t interval_steps_ = 0;
+};
+
+std::string Trainer::describe() const {
+  const GptConfig& m = model_.config();
+  const double held = static_cast<double>(model_.parameters().bytes());
+  std::string line = text(m.layers, " layers, ", m.heads, " heads, ", m.embd, " channels, context ", m.context, ", vocabulary ",
+                          m.vocab, ": ", m.parameters(), " parameters\n", "memory: ", human_bytes(held),
+                          " parameters, gradients and moments; ", human_bytes(static_cast<double>(step_.arena_bytes())),
+                          " activations in one arena\ndata: ", data_.info().train_tokens, " training and ", data_.info().val_tokens,
+                          " validation tokens from ", data_.info().source);
+  if (data_.entropy()) line += text("\nfloor: no model can have a loss below the corpus's entropy, ", *data_.entropy(), " nats per token");
+  return line;
+}
+
+void Trainer::save(bool best) {
+  CheckpointState state;
+  state.step = step();
+  state.tokens = step() * tokens_per_step();
+  state.rng_seed = rng_.seed;
+  state.rng_offset = rng_.offset;
+  state.best_val_loss = best_;
+  state.options = options_;
+  if (best)
+    save_checkpoint(folder_.paths().best(), values(), {}, {}, state);
+  else
+    save_checkpoint(folder_.paths().last(), values(), first_moments(), second_moments(), state);
+  if (!best) saved_step_ = step();
+}
+
+void Trainer::evaluate(Progress& progress) {
+  const auto loss_of = [&](const RandomWindows& windows) {
+    return evaluator_.mean_loss(
+        [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { windows.fill(tokens, targets, 0, first, count); },
+        (options_.eval_batches * options_.batch + evaluator_.batch() - 1) / evaluator_.batch());
+  };
+  MetricsLine line;
+  line.step = step();
+  line.tokens = step() * tokens_per_step();
+  line.val_loss = last_val_ = loss_of(val_probe_);
+  line.train_loss = loss_of(train_probe_);
+  folder_.append(line);
+  std::string note = text("step ", step(), ": validation loss ", *line.val_loss, ", training loss ", *line.train_loss);
+  if (data_.entropy()) note += text(" (floor ", *data_.entropy(), ")");
+  progress.note(note);
+  if (step() == 0 || (best_ && *best_ <= *last_val_)) return;
+  best_ = last_val_;
+  save(true);
+}
+
+void Trainer::stop_not_finite(const FillBatch& fill, const StepResult& result) {
+  const bool kept = has_checkpoint(folder_.paths().last());
+  throw UserError(text("step ", step() + 1, ": the ", std::isfinite(result.loss) ? "gradient" : "loss",
+                       " is no longer finite; first in ", step_.first_not_finite(fill), ". ",
+                       kept ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint had been written yet",
+                       "; try a lower --lr, a longer --warmup or a --grad-clip"));
+}
+
+void Trainer::train_one_step(Progress& progress) {
+  const auto start = Clock::now();
+  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
+    train_windows_.fill(tokens, targets, rng_.step, first, count);
+  };
+  const double lr = learning_rate(options_, static_cast<int64_t>(step()));
+  const StepResult result = step_.gradients(fill);
+  if (!result.finite()) stop_not_finite(fill, result);
+  step_.update(result.gradient_norm, lr);
+  interval_seconds_ += seconds_since(start);
+  interval_steps_ += 1;
+  if (!at(options_.log_every) && !done()) return;
+
+  const double step_seconds = interval_seconds_ / static_cast<double>(interval_steps_);
+  MetricsLine line;
+  line.step = step();
+  line.tokens = step() * tokens_per_step();
+  line.loss = result.loss;
+  line.lr = lr;
+  line.grad_norm = result.gradient_norm;
+  line.step_ms = 1000 * step_seconds;
+  line.tokens_per_s = static_cast<double>(tokens_per_step()) / step_seconds;
+  folder_.append(line);
+  progress.report({step(), result.loss, last_val_, *line.tokens_per_s});
+  interval_seconds_ = 0;
+  interval_steps_ = 0;
+}
+
+void Trainer::run() {
+  SignalWatch signals;
+  Progress progress({options_.quiet, step(), static_cast<uint64_t>(options_.steps), model_.flops_per_token(options_.model.context),
+                     measure_peak_gflops(cpu_.threads)});
+  progress.note(describe());
+  if (step() > 0) progress.note(text("resumed at step ", step()));
+  if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);
+  while (!done() && !signals.received()) {
+    train_one_step(progress);
+    if (options_.eval_every > 0 && (at(options_.eval_every) || done())) evaluate(progress);
+    if (at(options_.checkpoint_every)) save(false);
+  }
+  if (saved_step_ != step()) save(false);
+  progress.finish();
+  if (signals.received()) {
+    progress.warning(text("stopped at step ", step(), "; go on with: glint train --resume ", folder_.paths().root.string()));
+    throw ExitCode{signals.exit_code()};
+  }
+  progress.note(text("done: ", folder_.paths().root.string(), " holds last/", best_ ? " and best/" : ""));
+}
+
+}  // namespace
+
+void start_training(TrainOptions options, RunFolder& folder) {
+  Dataset data = create_run_data(folder.paths(), options);
+  options.model.vocab = data.tokenizer().vocabulary();
+  options.model.validate();
+  folder.write_config(options);
+  Trainer(options, folder, std::move(data)).run();
+}
+
+void resume_training(const TrainOptions& options, RunFolder& folder) {
+  Trainer trainer(options, folder, open_run_data(folder.paths()));
+  trainer.restore();
+  trainer.run();
+}
+
+}  // namespace glint

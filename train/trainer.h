@@ -1,0 +1,14 @@
+// The training loop: steps, evaluations, checkpoints, until the last step or a signal.
+#pragma once
+
+#include "train/options.h"
+#include "train/run_folder.h"
+
+namespace glint {
+
+// Starts a run in an empty folder, or goes on from RUN/last (from step 0 if a kill came before the first checkpoint).
+// Throws ExitCode 130/143 after a signal, once the step is finished and saved; UserError on a loss that isn't finite.
+void start_training(TrainOptions options, RunFolder& folder);
+void resume_training(const TrainOptions& options, RunFolder& folder);
+
+}  // namespace glint
