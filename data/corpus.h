@@ -2,6 +2,7 @@
 // can be read against the floor that no model can beat. ASCII, fewer than 40 different characters.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -14,11 +15,10 @@ inline constexpr uint64_t kCorpusBytes = 2'000'000;  // what training without --
 // The text of a seed, from its beginning, as much as is asked for. Tale number n depends on (seed, n) alone.
 class CorpusStream {
  public:
-  explicit CorpusStream(uint64_t seed);
-  void read(char* out, size_t bytes);
+  explicit CorpusStream(uint64_t seed) : seed_(seed) {}
+  void read(char* out, size_t bytes);  // the next bytes
 
  private:
-  const Grammar& grammar_;
   uint64_t seed_;
   uint64_t tale_ = 0;
   std::string buffer_;  // the tale at hand
@@ -29,7 +29,7 @@ class CorpusStream {
 std::string corpus_text(uint64_t bytes, uint64_t seed);
 
 // Entropy rate of the corpus in nats per character, which is per byte: expected information of a tale over its expected
-// length (tales are independent and the grammar is unambiguous; data/grammar.h says why that is enough).
+// length (tales are independent, and the grammar is unambiguous: data/grammar.h says why that is enough).
 double corpus_entropy();
 
 // The grammar itself, for whoever wants to check the above.

@@ -1,5 +1,4 @@
-// A tokenised text with its tokenizer: a folder of tokens.bin and tokenizer.json. The first 90% of the characters (of the
-// bytes, with the byte tokenizer) are for training, the last 10% for validation.
+// A tokenised text with its tokenizer.
 #pragma once
 
 #include <cstddef>
@@ -7,9 +6,11 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "data/prepare.h"
 #include "data/token_file.h"
 #include "data/tokenizer.h"
 
@@ -18,37 +19,28 @@ namespace glint {
 enum class Split { train, val, all };
 
 const char* name_of(Split split);
-Split split_named(const std::string& name);  // UserError on another name
+Split split_named(std::string_view name);  // UserError on another name
 
-inline constexpr const char* kTokensFile = "tokens.bin";
-inline constexpr const char* kTokenizerFile = "tokenizer.json";
-
-// Tokenises a text file into folder (made if missing; files of the same names are replaced). Memory use does not grow with
-// the text. UserError: see MappedFile; not UTF-8 (char), with the place; less than 11 characters (2 for validation).
-void prepare_text(const std::filesystem::path& text, TokenizerKind kind, const std::filesystem::path& folder);
-
-// The same for `bytes` bytes of the built-in corpus (data/corpus.h).
-void prepare_corpus(uint64_t bytes, uint64_t seed, TokenizerKind kind, const std::filesystem::path& folder);
-
-// Whether `path` is a folder that holds both files.
+// Whether `path` is a folder that looks prepared: it holds tokens.bin.
 bool is_prepared(const std::filesystem::path& path);
 
 class Dataset {
  public:
-  // UserError: not a prepared folder, or a broken one; tokens.bin and tokenizer.json that don't belong together.
+  // A prepared folder (data/prepare.h), or a run folder, which holds the same files. UserError: not a prepared folder, or a
+  // broken one; tokens.bin and tokenizer.json that don't belong together.
   static Dataset open(const std::filesystem::path& folder);
 
-  // A text file encoded in memory by a tokenizer at hand, for evaluation on another text. Unknown characters are counted in
-  // info(), over both splits. Split 90/10 as ever.
-  static Dataset encode(const std::filesystem::path& text, const Tokenizer& tokenizer);
+  // A text file encoded in memory by a tokenizer at hand, to evaluate a model on another text. Split 90/10 as ever; unknown
+  // characters are counted in info().
+  static Dataset encode(const std::filesystem::path& file, const Tokenizer& tokenizer);
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
   const TokenFileInfo& info() const { return info_; }
-  TokenSpan tokens(Split split) const;
+  TokenSpan tokens(Split split) const;     // valid while this Dataset lives, moved or not
   uint64_t text_bytes(Split split) const;  // for bits per byte
   std::optional<double> entropy() const;   // of the text's source, nats per token: a floor for any loss
 
-  // UserError, saying how much text is needed, unless both splits are longer than context tokens.
+  // UserError, saying how much text is needed, unless both splits have more than context tokens.
   void require_context(int context) const;
 
   std::string describe() const;  // several lines for a person: `glint data info`

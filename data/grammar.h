@@ -19,6 +19,7 @@
 // equally likely to be any of its list, whatever else was chosen.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -63,7 +64,8 @@ class Grammar {
   void add_rule(const std::string& name, const std::vector<Alternative>& alternatives);
 
   // Appends one sentence. choose(n) gives a number below n, each equally likely.
-  void append_sentence(std::string& out, const std::function<uint32_t(uint32_t)>& choose) const;
+  using Choose = std::function<uint32_t(uint32_t n)>;
+  void append_sentence(std::string& out, const Choose& choose) const;
 
   double sentence_nats() const { return expected_.back().nats; }    // expected information of a sentence
   double sentence_length() const { return expected_.back().length; }  // expected characters of a sentence
@@ -79,6 +81,7 @@ class Grammar {
   std::vector<GrammarItem> parse_pattern(const std::string& pattern) const;
   GrammarItem parse_reference(const std::string& reference) const;
   Expected expected(const GrammarItem& item) const;
+  void append_rule(std::string& out, size_t index, const Choose& choose, std::vector<int>& memory) const;
 
   std::map<std::string, int> list_names_, rule_names_;
   std::vector<std::map<std::string, int>> form_names_;  // by list

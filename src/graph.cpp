@@ -71,6 +71,7 @@ std::vector<std::vector<Access>> Graph::accesses() const {
     touch_all({node->backward_scratch}, Touch::write);
   }
   steps.emplace_back();
+  touch_all(inputs_, Touch::read);  // so that a replay may be repeated without filling them again
   touch_all(kept_, Touch::read);
   return steps;
 }

@@ -30,7 +30,7 @@ namespace glint {
 using Step = std::function<void()>;
 
 struct GraphOptions {
-  CpuContext cpu;
+  CpuContext cpu{};
   bool training = false;          // record backward, and drop
   const RngState* rng = nullptr;  // training with dropout
   int64_t global_batch = 1;       // sequences per optimizer step, over all micro-batches: numbers the dropout sites
@@ -81,7 +81,7 @@ class Graph {
 
   // Prefixed to the names of the nodes and tensors that follow ("h.0.attn").
   void scope(std::string name) { scope_ = std::move(name); }
-  // A value filled by the host before each replay.
+  // A value filled by the host; replays leave it as it is.
   Tensor input(const std::string& name, Shape shape, DType dtype);
   // The tensor of a parameter; the same one each time it is asked for.
   Tensor parameter(Parameter* parameter);

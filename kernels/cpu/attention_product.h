@@ -20,12 +20,8 @@ inline constexpr int kBlockColumns = 2 * kWidth;
 // How A lies: element (row, k) at row*stride + k, or at k*stride + row.
 enum class By { row, column };
 
-// What becomes of C's former content.
-enum class Start {
-  zero,   // C  = A B
-  add,    // C += A B
-  scale,  // C  = diag(row_scale) C + A B
-};
+// What becomes of C's former content: C = A B, or C += A B; or, given row_scale, C = diag(row_scale) C + A B.
+enum class Start { zero, add };
 
 struct Left {
   const float* data;
@@ -67,8 +63,7 @@ inline void block_product(Result c, Left a, Right b, int depth, Start start, con
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
       float* to = c.data + r * c.stride + v * kLanes;
-      if (start == Start::add) sums[r][v] += simd::load<Vector>(to);
-      if (start == Start::scale) sums[r][v] += simd::load<Vector>(to) * row_scale[r];
+      if (start == Start::add) sums[r][v] += simd::load<Vector>(to) * (row_scale ? row_scale[r] : 1.0f);
       simd::store(to, sums[r][v]);
     }
   }
@@ -76,7 +71,7 @@ inline void block_product(Result c, Left a, Right b, int depth, Start start, con
 
 // kRows rows of C, all columns; columns a multiple of 8 (of kWidth where that is less).
 template <int kRows, By kBy>
-inline void rows_product(Result c, Left a, Right b, int columns, int depth, Start start, const float* row_scale) {
+[[gnu::noinline]] void rows_product(Result c, Left a, Right b, int columns, int depth, Start start, const float* row_scale) {
   int column = 0;
   const auto block = [&](auto vector, auto vectors) {
     using Vector = decltype(vector);

@@ -3,12 +3,12 @@
 
     python3 make_golden_gpt.py [--check]        needs torch; --check also compares with transformers' GPT2LMHeadModel
 
-Parameters, tokens and targets come from a hash of their names, which golden_test.cpp computes too, so that the file holds
-results alone. Every parameter is a multiple of 2^-24 and so exact in float32.
+Parameters, tokens and targets come from a hash of their names, which golden_test.cpp computes too, so that the file
+holds results alone. Every parameter is a multiple of 2^-24 and so exact in float32.
 
-Of a gradient the file holds: its largest magnitude and norm, all values if there are at most kAll, else kSamples of them
-at hashed places and kProjections dot products with hashed vectors, which no misplaced value leaves as they are. Beside
-them stands what PyTorch itself loses in float32, the yardstick of the test's bounds.
+Of a gradient the file holds: its largest magnitude and norm, all values if there are at most kAll, else kSamples of
+them at hashed places and kProjections dot products with hashed vectors, which no misplaced value leaves as they are.
+Beside them stands what PyTorch itself loses in float32, the yardstick of the test's bounds.
 """
 import argparse
 import json
@@ -86,6 +86,7 @@ def losses_of(c, p, x, y):
     """The model, plainly: (B, T) tokens and targets -> (B, T) losses in nats."""
     C, NH, NKV = c["embd"], c["heads"], c["kv_heads"]
     HS = C // NH
+    gelu = "tanh" if c["activation"] == "tanh" else "none"
 
     def linear(name, h):
         return h @ p[name + ".weight"] + (p[name + ".bias"] if c["bias"] else 0)
@@ -103,7 +104,7 @@ def losses_of(c, p, x, y):
         scores = (q @ k.transpose(-1, -2) / math.sqrt(HS)).masked_fill(masked, -math.inf)
         out = (scores.softmax(-1) @ v).transpose(1, 2).reshape(B, T, C)
         h = h + linear(at + "attn.c_proj", out)
-        wide = F.gelu(linear(at + "mlp.c_fc", norm(at + "ln_2", h)), approximate="tanh" if c["activation"] == "tanh" else "none")
+        wide = F.gelu(linear(at + "mlp.c_fc", norm(at + "ln_2", h)), approximate=gelu)
         h = h + linear(at + "mlp.c_proj", wide)
     logits = norm("ln_f", h) @ p["wte.weight"].T
     return F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(B, T)
@@ -136,7 +137,7 @@ def golden(variant):
         if n <= kAll:
             entry["values"] = rounded(gradient)
         else:
-            entry["samples"] = rounded(torch.stack([gradient[hashed(name + " samples", k) % n] for k in range(kSamples)]))
+            entry["samples"] = rounded(gradient[[hashed(name + " samples", k) % n for k in range(kSamples)]])
             entry["projections"] = rounded(projections(name, gradient))
             lost = projections(name, gradients32[name]) - projections(name, gradient)
             projection_error = max(projection_error, lost.abs().max().item() / norm)
@@ -159,8 +160,8 @@ def check_with_transformers(variant):
         return  # not in GPT-2
     model = GPT2LMHeadModel(GPT2Config(
         vocab_size=c["vocab"], n_positions=c["context"], n_embd=c["embd"], n_layer=c["layers"], n_head=c["heads"],
-        activation_function="gelu_new" if c["activation"] == "tanh" else "gelu", resid_pdrop=0, embd_pdrop=0, attn_pdrop=0,
-        attn_implementation="eager")).double()
+        activation_function="gelu_new" if c["activation"] == "tanh" else "gelu", bos_token_id=None, eos_token_id=None,
+        resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, attn_implementation="eager")).double()
     p = make_parameters(c, torch.float64)
     own = dict(model.transformer.named_parameters())
     assert c["bias"] is False or own.keys() == p.keys(), own.keys() ^ p.keys()
@@ -171,24 +172,31 @@ def check_with_transformers(variant):
     loss = F.cross_entropy(logits.flatten(0, 1), tokens("targets", c["vocab"]).flatten())
     loss.backward()
     losses, gradients = run(c, torch.float64)
-    worst = max((own[name].grad.flatten() - g).abs().max().item() / g.abs().max().item() for name, g in gradients.items())
-    print(f"{c['name']}: loss {losses.mean():.12f}, transformers {loss:.12f}; worst relative gradient difference {worst:.1e}")
+    worst = max((own[name].grad.flatten() - g).abs().max() / g.abs().max() for name, g in gradients.items())
+    print(f"{c['name']}: loss {losses.mean():.12f}, transformers {loss:.12f}; "
+          f"worst relative gradient difference {worst:.1e}")
     assert abs(losses.mean() - loss) < 1e-12 and worst < 1e-10
+
+
+def write(path, models):
+    """JSON with a line for each tensor."""
+    with open(path, "w") as file:
+        file.write(f'{{"made_with": "PyTorch {torch.__version__.split("+")[0]}", "B": {B}, "T": {T}, "models": [\n')
+        for model in models:
+            gradients = model.pop("gradients")
+            lines = [f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in gradients.items()]
+            file.write(json.dumps(model)[:-1] + ', "gradients": {\n' + ",\n".join(lines) + "\n}}")
+            file.write("]}\n" if model is models[-1] else ",\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare with transformers as well")
-    arguments = parser.parse_args()
-    if arguments.check:
+    if parser.parse_args().check:
         for variant in VARIANTS:
             check_with_transformers(variant)
-    golden_values = {"made_with": f"PyTorch {torch.__version__.split('+')[0]}", "B": B, "T": T, "models": [golden(v) for v in VARIANTS]}
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden_gpt.json")
-    with open(path, "w") as file:
-        json.dump(golden_values, file, indent=1)
-        file.write("\n")
-    print(f"{path}: {os.path.getsize(path)} bytes", [m["float32"] for m in golden_values["models"]])
+    write(path, [golden(variant) for variant in VARIANTS])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,146 @@
+// One tile of attention, kQueries x kKeys elements of S and P, and what forward and backward do with it.
+//
+// The tile lies transposed, (keys, queries): a vector holds neighbouring queries of one key, so that maxima and sums over
+// the keys of a row are taken lane by lane. Q and dO are transposed once per block of queries; K and V never.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/attention.h"
+#include "kernels/cpu/attention_product.h"
+#include "kernels/cpu/dropout_simd.h"
+
+namespace glint::attention {
+
+using simd::Floats;
+using simd::Ints;
+using simd::load;
+using simd::store;
+
+// Multiples of the 16 x 32 blocks of the mask.
+inline constexpr int kQueries = 64, kKeys = 64;
+inline constexpr int kMaxHS = 256;
+
+inline constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
+
+constexpr int round_up(int value, int step) { return (value + step - 1) / step * step; }
+
+// Which tile of P, how much of it exists, and what of that is seen: key j of the tile by query i of the tile if
+// j <= i + shift (causal; else shift is so large that everything is).
+struct Tile {
+  Tile(const AttentionShape& shape, int first_query, int first_key, int key_end)
+      : i0(first_query),
+        j0(first_key),
+        queries(std::min(kQueries, shape.T - first_query)),
+        keys(std::min(kKeys, key_end - first_key)),
+        shift(shape.causal ? first_query + shape.S - shape.T - first_key : kKeys) {}
+
+  int columns() const { return round_up(queries, kWidth); }            // of the transposed tile; the last may be padding
+  int keys_seen(int query) const { return std::clamp(query + shift + 1, 0, keys); }
+  int first_seeing(int key) const { return std::max(0, key - shift); }  // query
+
+  int i0, j0, queries, keys, shift;
+};
+
+// to (rows, HS), side by side, = factor * from.
+inline void pack(float* to, const float* from, int64_t stride, int rows, int HS, float factor) {
+  for (int row = 0; row < rows; ++row) {
+    for (int c = 0; c < HS; c += 8) store(to + row * HS + c, load<simd::Float8>(from + row * stride + c) * factor);
+  }
+}
+
+// to (HS, kQueries) = factor * transposed from (rows, HS); columns from `rows` up to whole vectors are zero.
+inline void pack_transposed(float* to, const float* from, int64_t stride, int rows, int HS, float factor) {
+  using simd::Float8;
+  for (int row = 0; row < round_up(rows, std::max(8, kWidth)); row += 8) {
+    for (int c = 0; c < HS; c += 8) {
+      Float8 x[8];
+#pragma GCC unroll 8
+      for (int r = 0; r < 8; ++r) x[r] = row + r < rows ? load<Float8>(from + (row + r) * stride + c) * factor : Float8{};
+      Float8 pairs[8], fours[8];
+#pragma GCC unroll 4
+      for (int r = 0; r < 8; r += 2) {
+        pairs[r] = __builtin_shufflevector(x[r], x[r + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        pairs[r + 1] = __builtin_shufflevector(x[r], x[r + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+      }
+#pragma GCC unroll 2
+      for (int r = 0; r < 8; r += 4) {
+        fours[r] = __builtin_shufflevector(pairs[r], pairs[r + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+        fours[r + 1] = __builtin_shufflevector(pairs[r], pairs[r + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        fours[r + 2] = __builtin_shufflevector(pairs[r + 1], pairs[r + 3], 0, 1, 8, 9, 4, 5, 12, 13);
+        fours[r + 3] = __builtin_shufflevector(pairs[r + 1], pairs[r + 3], 2, 3, 10, 11, 6, 7, 14, 15);
+      }
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; ++r) {
+        store(to + (c + r) * kQueries + row, __builtin_shufflevector(fours[r], fours[r + 4], 0, 1, 2, 3, 8, 9, 10, 11));
+        store(to + (c + r + 4) * kQueries + row, __builtin_shufflevector(fours[r], fours[r + 4], 4, 5, 6, 7, 12, 13, 14, 15));
+      }
+    }
+  }
+}
+
+// ---- The products. A tile's elements that no query sees are neither computed nor read, but for a band of kBlockRows
+// ---- beyond the diagonal, which clear_unseen() sets to zero.
+
+// tile (keys, kQueries) = left (keys, HS) * right (HS, kQueries): S or dP, from K or V and the transposed Q or dO.
+inline void multiply_to_tile(float* to, const float* left, int64_t left_stride, const float* right, const Tile& tile, int HS) {
+  for (int j = 0; j < tile.keys; j += kBlockRows) {
+    const int first = tile.first_seeing(j) / kWidth * kWidth;
+    if (first >= tile.columns()) break;
+    some_rows_product<By::row>(std::min(kBlockRows, tile.keys - j), {to + j * kQueries + first, kQueries},
+                               {left + j * left_stride, left_stride}, {right + first, kQueries}, tile.columns() - first, HS,
+                               Start::zero, nullptr);
+  }
+}
+
+// to (queries, HS) (+)= transposed tile (queries, keys) * right (keys, HS): O from V, or dQ from K.
+inline void multiply_by_keys(float* to, const float* p, const float* right, int64_t right_stride, const Tile& tile, int HS,
+                             Start start, const float* row_scale) {
+  for (int i = 0; i < tile.queries; i += kBlockRows) {
+    const int rows = std::min(kBlockRows, tile.queries - i);
+    some_rows_product<By::column>(rows, {to + i * HS, HS}, {p + i, kQueries}, {right, right_stride}, HS,
+                                  tile.keys_seen(i + rows - 1), start, row_scale ? row_scale + i : nullptr);
+  }
+}
+
+// to (keys, HS) (+)= tile (keys, queries) * right (queries, HS): dV from dO, or dK from Q.
+inline void multiply_by_queries(float* to, int64_t to_stride, const float* p, const float* right, int64_t right_stride,
+                                const Tile& tile, int HS, Start start) {
+  for (int j = 0; j < tile.keys; j += kBlockRows) {
+    const int first = std::min(tile.first_seeing(j), tile.queries);
+    some_rows_product<By::row>(std::min(kBlockRows, tile.keys - j), {to + j * to_stride, to_stride},
+                               {p + j * kQueries + first, kQueries}, {right + first * right_stride, right_stride}, HS,
+                               tile.queries - first, start, nullptr);
+  }
+}
+
+// ---- Masks, one vector of queries (from column `query` on) at a time.
+
+// Sets the scores that no query of the lane sees to -inf, down to the last key that any of the vector sees; returns the
+// number of keys to go through.
+inline int mask_unseen(float* s, const Tile& tile, int query) {
+  const int end = tile.keys_seen(query + kWidth - 1);
+  for (int j = tile.keys_seen(query); j < end; ++j) {
+    float* row = s + j * kQueries + query;
+    for (int lane = 0; lane < j - tile.shift - query; ++lane) row[lane] = -__builtin_inff();
+  }
+  return end;
+}
+
+// Zeroes the band that products read beyond the last key that mask_unseen() returned.
+inline void clear_unseen(float* p, const Tile& tile, int query, int end) {
+  for (int j = end; j < std::min(end + kBlockRows, tile.keys); ++j) store(p + j * kQueries + query, Floats{});
+}
+
+// keep (keys, kQueries) bytes for what is seen of the tile.
+inline void draw_tile(uint8_t* keep, const simd::MaskDraw& draw, uint64_t sequence_head, const Tile& tile) {
+  for (int j = 0; j < tile.keys; j += 32) {
+    for (int i = tile.first_seeing(j) / 16 * 16; i < tile.queries; i += 16) {
+      simd::draw_attention_block(keep + j * kQueries + i, kQueries, draw, sequence_head, static_cast<uint32_t>(tile.i0 + i) / 16,
+                                 static_cast<uint32_t>(tile.j0 + j) / 32);
+    }
+  }
+}
+
+}  // namespace glint::attention

@@ -1,0 +1,134 @@
+#include "kernels/layernorm.h"
+
+#include <cmath>
+
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/vector_loops.h"
+
+namespace glint {
+namespace {
+
+using simd::Floats;
+
+// Rows whose parameter gradients are summed in one go; then the sums of the blocks are. The result does not depend on
+// the thread count, and rounding errors grow with the block, not with the batch.
+constexpr size_t kBlockRows = 64;
+
+size_t blocks_of(const LayerNormShape& shape) { return (static_cast<size_t>(shape.rows) + kBlockRows - 1) / kBlockRows; }
+
+struct Moments {
+  float mean, rstd;
+};
+
+Moments moments_of(const float* x, size_t C, float eps) {
+  const float mean = simd::sum_of(C, [](Floats value) { return value; }, x) / static_cast<float>(C);
+  const size_t whole = C - C % simd::kWidth;
+  float squares = simd::sum_of(whole, [mean](Floats value) { return (value - mean) * (value - mean); }, x);
+  for (size_t c = whole; c < C; ++c) squares += (x[c] - mean) * (x[c] - mean);
+  return {mean, 1.0f / std::sqrt(squares / static_cast<float>(C) + eps)};
+}
+
+// What backward reads and writes of one row.
+struct BackwardRow {
+  float* dx;
+  const float *dout, *x, *weight;
+  Moments moments;
+};
+
+// Adds the row to dweight and dbias (C) and writes or adds its dx. With w = dout * weight and n = (x - mean) * rstd:
+// dx = rstd * (w - mean(w) - n * mean(w * n)).
+template <Write kWrite>
+void backward_row(float* dweight, float* dbias, const BackwardRow& row, size_t C) {
+  const float mean = row.moments.mean, rstd = row.moments.rstd;
+  Floats sum_w{}, sum_wn{};
+  const auto accumulate = [&](Floats dout, Floats x, Floats weight, Floats dw, Floats db, auto store_to) {
+    const Floats n = (x - mean) * rstd, w = dout * weight;
+    sum_w += w;
+    sum_wn += w * n;
+    store_to(dw + dout * n, db + dout);
+  };
+  size_t c = 0;
+  for (; c + simd::kWidth <= C; c += simd::kWidth) {
+    accumulate(simd::load(row.dout + c), simd::load(row.x + c), simd::load(row.weight + c), simd::load(dweight + c),
+               simd::load(dbias + c), [&](Floats dw, Floats db) {
+                 simd::store(dweight + c, dw);
+                 simd::store(dbias + c, db);
+               });
+  }
+  if (const size_t left = C - c) {  // dout is 0 past the end
+    const auto first = [&](const float* from) { return simd::load_first(from + c, left); };
+    accumulate(first(row.dout), first(row.x), first(row.weight), first(dweight), first(dbias), [&](Floats dw, Floats db) {
+      simd::store_first(dweight + c, dw, left);
+      simd::store_first(dbias + c, db, left);
+    });
+  }
+  const float mean_w = simd::sum(sum_w) / static_cast<float>(C), mean_wn = simd::sum(sum_wn) / static_cast<float>(C);
+  const auto gradient = [=](Floats dout, Floats x, Floats weight) {
+    return (dout * weight - mean_w - (x - mean) * rstd * mean_wn) * rstd;
+  };
+  if constexpr (kWrite == Write::set) {
+    simd::map(row.dx, C, gradient, row.dout, row.x, row.weight);
+  } else {
+    const auto added = [=](Floats dout, Floats x, Floats weight, Floats dx) { return dx + gradient(dout, x, weight); };
+    simd::map(row.dx, C, added, row.dout, row.x, row.weight, static_cast<const float*>(row.dx));
+  }
+}
+
+// to (C) = or += the sum over blocks of partial (blocks, 2*C), columns of `range`.
+void add_blocks(float* to, const float* partial, size_t blocks, size_t C, Range range, Write write) {
+  const size_t n = range.end - range.begin;
+  if (write == Write::set) std::fill_n(to + range.begin, n, 0.0f);
+  float* sums = to + range.begin;
+  for (size_t block = 0; block < blocks; ++block) {
+    simd::map(sums, n, [](Floats a, Floats b) { return a + b; }, static_cast<const float*>(sums),
+              partial + block * 2 * C + range.begin);
+  }
+}
+
+}  // namespace
+
+void layernorm_forward(const CpuContext& ctx, float* out, float* mean, float* rstd, const float* x, const float* weight,
+                       const float* bias, const LayerNormShape& shape) {
+  const size_t rows = static_cast<size_t>(shape.rows), C = static_cast<size_t>(shape.C);
+  parallel_ranges(ctx, rows, 1, rows * C / 2, [&](Range range) {
+    for (size_t row = range.begin; row < range.end; ++row) {
+      const Moments m = moments_of(x + row * C, C, shape.eps);
+      mean[row] = m.mean;
+      rstd[row] = m.rstd;
+      const auto scaled = [m](Floats value, Floats w) { return (value - m.mean) * m.rstd * w; };
+      if (bias) {
+        const auto shifted = [&](Floats value, Floats w, Floats b) { return scaled(value, w) + b; };
+        simd::map(out + row * C, C, shifted, x + row * C, weight, bias);
+      } else {
+        simd::map(out + row * C, C, scaled, x + row * C, weight);
+      }
+    }
+  });
+}
+
+size_t layernorm_backward_scratch(const CpuContext&, const LayerNormShape& shape) {
+  return blocks_of(shape) * 2 * static_cast<size_t>(shape.C);
+}
+
+void layernorm_backward(const CpuContext& ctx, float* dx, float* dweight, float* dbias, const float* dout, const float* x,
+                        const float* mean, const float* rstd, const float* weight, float* scratch,
+                        const LayerNormShape& shape, Write write_dx, Write write_parameters) {
+  const size_t rows = static_cast<size_t>(shape.rows), C = static_cast<size_t>(shape.C), blocks = blocks_of(shape);
+  const auto backward = write_dx == Write::set ? backward_row<Write::set> : backward_row<Write::add>;
+  parallel_ranges(ctx, blocks, 1, rows * C / 2, [&](Range range) {
+    for (size_t block = range.begin; block < range.end; ++block) {
+      float* partial = scratch + block * 2 * C;  // (2, C): dweight, dbias
+      std::fill_n(partial, 2 * C, 0.0f);
+      for (size_t row = block * kBlockRows; row < std::min(rows, (block + 1) * kBlockRows); ++row) {
+        const size_t at = row * C;
+        backward(partial, partial + C, {dx + at, dout + at, x + at, weight, {mean[row], rstd[row]}}, C);
+      }
+    }
+  });
+  parallel_ranges(ctx, C, 16, blocks * C / 2, [&](Range range) {
+    add_blocks(dweight, scratch, blocks, C, range, write_parameters);
+    if (dbias) add_blocks(dbias, scratch + C, blocks, C, range, write_parameters);
+  });
+}
+
+}  // namespace glint

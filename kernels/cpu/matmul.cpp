@@ -1,0 +1,91 @@
+#include "kernels/matmul.h"
+
+#include <algorithm>
+
+#include "kernels/check.h"
+#include "kernels/cpu/gemv.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/product.h"
+#include "kernels/cpu/vector_loops.h"
+
+namespace glint {
+namespace {
+
+using simd::Floats;
+
+void multiply(const CpuContext& ctx, const Product& product) {
+  if (ctx.matmul == MatmulEngine::onednn) {
+#ifdef GLINT_WITH_ONEDNN
+    multiply_onednn(ctx, product);
+    return;
+#else
+    throw UserError("this build has no oneDNN: use --matmul eigen, or install libdnnl-dev and build again");
+#endif
+  }
+  multiply_eigen(ctx, product);
+}
+
+// out (rows, n) += bias (n) in every row
+void add_bias(const CpuContext& ctx, float* out, const float* bias, size_t rows, size_t n) {
+  parallel_ranges(ctx, rows, 1, rows * n / 4, [=](Range range) {
+    for (size_t row = range.begin; row < range.end; ++row) {
+      float* to = out + row * n;
+      simd::map(to, n, [](Floats a, Floats b) { return a + b; }, static_cast<const float*>(to), bias);
+    }
+  });
+}
+
+// dbias (n) = or += column sums of dout (rows, n): blocks of rows in float, their sums in double.
+void sum_columns(float* dbias, const float* dout, size_t rows, size_t n, Range columns, Write write) {
+  constexpr size_t kTile = 256, kBlockRows = 64;
+  for (size_t first = columns.begin; first < columns.end; first += kTile) {
+    const size_t width = std::min(kTile, columns.end - first);
+    float block[kTile];
+    double total[kTile] = {};
+    for (size_t row = 0; row < rows; row += kBlockRows) {
+      std::fill_n(block, width, 0.0f);
+      for (size_t r = row; r < std::min(rows, row + kBlockRows); ++r) {
+        simd::map(block, width, [](Floats a, Floats b) { return a + b; }, static_cast<const float*>(block), dout + r * n + first);
+      }
+      for (size_t c = 0; c < width; ++c) total[c] += static_cast<double>(block[c]);
+    }
+    for (size_t c = 0; c < width; ++c) {
+      const double before = write == Write::add ? static_cast<double>(dbias[first + c]) : 0.0;
+      dbias[first + c] = static_cast<float>(before + total[c]);
+    }
+  }
+}
+
+}  // namespace
+
+void linear_forward(const CpuContext& ctx, float* out, const float* x, const float* weight, const float* bias,
+                    const LinearShape& shape) {
+  if (shape.rows == 1) {
+    matrix_times_vector(ctx, out, x, weight, bias, shape);
+    return;
+  }
+  const bool turned = shape.layout == WeightLayout::out_in;
+  multiply(ctx, {shape.rows, shape.out, shape.in, {x, false}, {weight, turned}, out, Write::set});
+  if (bias) add_bias(ctx, out, bias, static_cast<size_t>(shape.rows), static_cast<size_t>(shape.out));
+}
+
+void linear_backward_input(const CpuContext& ctx, float* dx, const float* dout, const float* weight, const LinearShape& shape,
+                           Write write) {
+  const bool turned = shape.layout == WeightLayout::in_out;
+  multiply(ctx, {shape.rows, shape.in, shape.out, {dout, false}, {weight, turned}, dx, write});
+}
+
+void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const float* x, const float* dout,
+                            const LinearShape& shape, Write write) {
+  if (shape.layout == WeightLayout::in_out) {
+    multiply(ctx, {shape.in, shape.out, shape.rows, {x, true}, {dout, false}, dweight, write});
+  } else {
+    multiply(ctx, {shape.out, shape.in, shape.rows, {dout, true}, {x, false}, dweight, write});
+  }
+  if (!dbias) return;
+  const size_t rows = static_cast<size_t>(shape.rows), out = static_cast<size_t>(shape.out);
+  parallel_ranges(ctx, out, 16, rows * out / 4,
+                  [=](Range columns) { sum_columns(dbias, dout, rows, out, columns, write); });
+}
+
+}  // namespace glint

@@ -1,0 +1,42 @@
+// Dropout of whole rows of channels (the row layout of kernels/dropout.h), for the kernels that fuse it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/check.h"
+#include "kernels/cpu/dropout_simd.h"
+#include "kernels/cpu/vector_loops.h"
+
+namespace glint::simd {
+
+// The keep mask of one row at a time: one per thread, on its stack.
+class RowMask {
+ public:
+  static constexpr int kMaxChannels = 16384;
+
+  static void check(int C) { GLINT_CHECK(C <= kMaxChannels, "rows of ", C, " channels, at most ", kMaxChannels); }
+
+  RowMask(const MaskDraw& draw, int C) : draw_(draw), C_(C) {}
+
+  // Draws the mask of token t of sequence b of the batch at hand.
+  void move_to(size_t b, size_t t) { draw_row(keep_, C_, draw_, b, static_cast<uint32_t>(t)); }
+
+  // dropout(value), the channels from c.
+  Floats apply(size_t c, Floats value) const { return keep_where(expand_bytes(keep_ + c), value) * draw_.rule.scale; }
+
+ private:
+  const MaskDraw& draw_;
+  int C_;
+  uint8_t keep_[kMaxChannels + kWidth];  // the last vector of an odd C reads past it
+};
+
+// out[c] = op(c, in[c]...) for first <= c < last.
+template <typename Op, typename... In>
+inline void map_channels(float* out, size_t first, size_t last, const Op& op, const In*... in) {
+  size_t c = first;
+  for (; c + kWidth <= last; c += kWidth) store(out + c, op(c, load(in + c)...));
+  if (c < last) store_first(out + c, op(c, load_first(in + c, last - c)...), last - c);
+}
+
+}  // namespace glint::simd

@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+"""Times glint's training step and attention against PyTorch's CPU build, in turn, and checks the targets of each row.
+
+    python3 tests/bench/pytorch_cpu.py [--rows char,char-dropout,...] [--threads 2] [--rounds 3] [--glint build/glint]
+
+Needs torch. Each round runs PyTorch here and then glint as a program of its own, so that both see the same machine in
+the same state; the medians over the rounds are compared. fp32. The exit status is 1 if a target is missed.
+"""
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+@dataclass
+class Step:
+    """One optimizer step of a GPT; `steps` of them are timed in a round."""
+    title: str
+    target: float  # PyTorch time / glint time, at least
+    layers: int
+    heads: int
+    embd: int
+    context: int
+    batch: int
+    vocab: int
+    dropout: float
+    steps: int
+    peak_gb: float = 0  # glint's peak memory, at most; 0: not checked
+
+
+@dataclass
+class Attention:
+    """Forward and backward of causal attention, B 1, H 12, D 64."""
+    title: str
+    target: float
+    dropout: float
+    context: int = 1024
+    heads: int = 12
+    head_size: int = 64
+    batch: int = 1
+    steps: int = 20
+
+
+ROWS = {
+    "char": Step("char 4/4/128, T 64, B 12, p 0", 1.8, 4, 4, 128, 64, 12, 65, 0.0, 40),
+    "char-dropout": Step("char 4/4/128, T 64, B 12, p 0.2", 3.0, 4, 4, 128, 64, 12, 65, 0.2, 40),
+    "gpu-recipe": Step("6/6/384, T 256, B 8, p 0.2", 2.0, 6, 6, 384, 256, 8, 65, 0.2, 2),
+    "124m-short": Step("124M, B 4, T 64, p 0", 1.3, 12, 12, 768, 64, 4, 50304, 0.0, 3, peak_gb=2.6),
+    "124m-long": Step("124M, B 1, T 1024, p 0.1", 1.8, 12, 12, 768, 1024, 1, 50304, 0.1, 1),
+    "attention": Attention("attention H 12, D 64, T 1024, p 0", 1.3, 0.0),
+    "attention-dropout": Attention("attention H 12, D 64, T 1024, p 0.1", 5.0, 0.1),
+}
+kDropoutCost = 1.2  # glint's attention with dropout / without, at most
+
+
+class Block(nn.Module):
+    def __init__(self, row):
+        super().__init__()
+        C = row.embd
+        self.heads, self.p = row.heads, row.dropout
+        self.ln_1, self.ln_2 = nn.LayerNorm(C, bias=False), nn.LayerNorm(C, bias=False)
+        self.c_attn, self.attn_proj = nn.Linear(C, 3 * C, bias=False), nn.Linear(C, C, bias=False)
+        self.c_fc, self.mlp_proj = nn.Linear(C, 4 * C, bias=False), nn.Linear(4 * C, C, bias=False)
+        self.drop = nn.Dropout(row.dropout)
+
+    def forward(self, x):
+        B, T, C = x.shape
+        q, k, v = (t.view(B, T, self.heads, -1).transpose(1, 2) for t in self.c_attn(self.ln_1(x)).split(C, -1))
+        out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.p, is_causal=True)
+        x = x + self.drop(self.attn_proj(out.transpose(1, 2).reshape(B, T, C)))
+        return x + self.drop(self.mlp_proj(F.gelu(self.c_fc(self.ln_2(x)))))
+
+
+class Gpt(nn.Module):
+    def __init__(self, row):
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(row.vocab, row.embd), nn.Embedding(row.context, row.embd)
+        self.drop = nn.Dropout(row.dropout)
+        self.blocks = nn.Sequential(*(Block(row) for _ in range(row.layers)))
+        self.ln_f = nn.LayerNorm(row.embd, bias=False)
+        for name, p in self.named_parameters():
+            if p.dim() >= 2:
+                nn.init.normal_(p, std=0.02 / math.sqrt(2 * row.layers) if "proj" in name else 0.02)
+
+    def forward(self, x, y):
+        h = self.drop(self.wte(x) + self.wpe.weight[:x.shape[1]])
+        logits = self.ln_f(self.blocks(h)) @ self.wte.weight.T  # the tied head
+        return F.cross_entropy(logits.flatten(0, 1), y.flatten())
+
+
+class TorchStep:
+    def __init__(self, row):
+        torch.manual_seed(1)
+        self.row = row
+        self.model = Gpt(row)
+        self.data = torch.randint(row.vocab, (1 << 16,))
+        decayed = [p for p in self.model.parameters() if p.dim() >= 2]
+        others = [p for p in self.model.parameters() if p.dim() < 2]
+        groups = [dict(params=decayed, weight_decay=0.1), dict(params=others, weight_decay=0.0)]
+        self.optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.99), fused=True)
+
+    def __call__(self):
+        T = self.row.context
+        at = torch.randint(len(self.data) - T - 1, (self.row.batch,))
+        x = torch.stack([self.data[i:i + T] for i in at])
+        y = torch.stack([self.data[i + 1:i + 1 + T] for i in at])
+        loss = self.model(x, y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+
+class TorchAttention:
+    def __init__(self, row):
+        torch.manual_seed(1)
+        shape = (row.batch, row.heads, row.context, row.head_size)
+        self.row = row
+        self.qkv = [torch.randn(shape, requires_grad=True) for _ in range(3)]
+        self.dout = torch.randn(shape)
+
+    def __call__(self):
+        out = F.scaled_dot_product_attention(*self.qkv, dropout_p=self.row.dropout, is_causal=True)
+        torch.autograd.grad(out, self.qkv, self.dout)
+
+
+def time_torch(work, steps):
+    """Milliseconds of each of `steps` calls, after one to warm up."""
+    times = []
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        work()
+        times.append(1e3 * (time.perf_counter() - start))
+    return times[1:]
+
+
+def run_glint(program, row, threads):
+    """What `glint bench ... --json` prints."""
+    command = [program, "bench", "step" if isinstance(row, Step) else "attention", "--json", "--threads", str(threads)]
+    flags = dict(heads=row.heads, context=row.context, batch=row.batch, dropout=row.dropout)
+    if isinstance(row, Step):
+        flags |= dict(layers=row.layers, embd=row.embd, vocab=row.vocab, steps=row.steps)
+    else:
+        flags |= {"head-size": row.head_size, "causal": "true"}
+    for name, value in flags.items():
+        command += [f"--{name}", str(value)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"failed with status {done.returncode}: {' '.join(command)}")
+    return json.loads(done.stdout)
+
+
+def measure(program, row, threads, rounds):
+    """Median milliseconds (PyTorch, glint), and glint's peak bytes."""
+    work = TorchStep(row) if isinstance(row, Step) else TorchAttention(row)
+    torch_times, glint_times, peak = [], [], 0
+    for _ in range(rounds):
+        torch_times += time_torch(work, row.steps)
+        time.sleep(0.5)  # PyTorch's threads spin for a while before they sleep
+        result = run_glint(program, row, threads)
+        glint_times.append(result["median_ms" if isinstance(row, Step) else "total_ms"])
+        peak = max(peak, result.get("peak_bytes", 0))
+    return statistics.median(torch_times), statistics.median(glint_times), peak
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", default=",".join(ROWS), help="which, by name (default: all: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--glint", default="build/glint", help="the program (default: %(default)s)")
+    arguments = parser.parse_args()
+    names = arguments.rows.split(",")
+    if unknown := [name for name in names if name not in ROWS]:
+        parser.error(f"no such row: {', '.join(unknown)}")
+
+    torch.set_num_threads(arguments.threads)
+    print(f"PyTorch {torch.__version__}, {arguments.threads} threads, fp32, ms (median of {arguments.rounds} rounds)\n")
+    print(f"{'work':<40}{'PyTorch':>10}{'glint':>10}{'ratio':>8}{'target':>9}")
+    glint_ms, missed = {}, 0
+
+    def verdict(good):
+        nonlocal missed
+        missed += not good
+        return "pass" if good else "FAIL"
+
+    for name in names:
+        row = ROWS[name]
+        torch_ms, glint_ms[name], peak = measure(arguments.glint, row, arguments.threads, arguments.rounds)
+        ratio = torch_ms / glint_ms[name]
+        print(f"{row.title:<40}{torch_ms:>10.1f}{glint_ms[name]:>10.1f}{ratio:>8.2f}{row.target:>8.1f}x  "
+              f"{verdict(ratio >= row.target)}", flush=True)
+        if getattr(row, "peak_gb", 0):
+            print(f"{'  peak memory, GB':<40}{'':>10}{peak / 1e9:>10.2f}{'':>8}{'< %.1f' % row.peak_gb:>9}  "
+                  f"{verdict(0 < peak / 1e9 < row.peak_gb)}", flush=True)
+    if {"attention", "attention-dropout"} <= glint_ms.keys():
+        cost = glint_ms["attention-dropout"] / glint_ms["attention"]
+        print(f"{'attention: dropout / no dropout':<40}{'':>10}{'':>10}{cost:>8.2f}{'<= %.1f' % kDropoutCost:>9}  "
+              f"{verdict(cost <= kDropoutCost)}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

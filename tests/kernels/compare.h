@@ -1,0 +1,78 @@
+// How good a kernel's numbers must be: as good as the same formula written plainly in fp32, give or take a factor of
+// two, both measured against double. No tolerance is chosen by hand.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+namespace glint::test {
+
+template <typename To, typename From>
+std::vector<To> convert(const std::vector<From>& from) {
+  return std::vector<To>(from.begin(), from.end());
+}
+
+inline double largest(const std::vector<double>& values) {
+  double result = 0.0;
+  for (double value : values) result = std::max(result, std::abs(value));
+  return result;
+}
+
+// The largest difference; infinite where one is NaN.
+template <typename Real>
+double worst_error(const std::vector<Real>& got, const std::vector<double>& exact) {
+  REQUIRE(got.size() == exact.size());
+  double worst = 0.0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double error = std::abs(static_cast<double>(got[i]) - exact[i]);
+    worst = std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(worst, error);
+  }
+  return worst;
+}
+
+// got: of the kernel; plain: of the plain formula in float; exact: of the same in double.
+inline void check_as_good(const char* what, const std::vector<float>& got, const std::vector<float>& plain,
+                          const std::vector<double>& exact) {
+  INFO(what);
+  const double unit = std::numeric_limits<float>::epsilon() * largest(exact);
+  CHECK(worst_error(got, exact) <= 2.0 * worst_error(plain, exact) + 2.0 * unit);
+}
+
+// The gradient of loss(x) by central differences, in double.
+template <typename Loss>
+std::vector<double> finite_differences(std::vector<double> x, const Loss& loss) {
+  std::vector<double> gradient(x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double value = x[i], h = 1e-5;
+    x[i] = value + h;
+    const double above = loss(x);
+    x[i] = value - h;
+    gradient[i] = (above - loss(x)) / (2.0 * h);
+    x[i] = value;
+  }
+  return gradient;
+}
+
+// The oracle's own derivative, against finite differences of the oracle.
+inline void check_gradient(const char* what, const std::vector<double>& gradient, const std::vector<double>& differences) {
+  INFO(what);
+  CHECK(worst_error(gradient, differences) <= 1e-8 * (1.0 + largest(differences)));
+}
+
+template <typename Real>
+double dot(const std::vector<Real>& a, const std::vector<double>& b) {
+  double total = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) total += static_cast<double>(a[i]) * b[i];
+  return total;
+}
+
+inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+}  // namespace glint::test

@@ -1,0 +1,107 @@
+#include "models/generate.h"
+
+#include <cmath>
+
+#include <doctest/doctest.h>
+
+#include "tests/models/tiny_gpt.h"
+
+using namespace glint;
+
+namespace {
+
+// Logits after `tokens` by a whole forward pass without a cache.
+std::vector<float> plain_logits(Gpt& model, const std::vector<int32_t>& tokens) {
+  Graph g({.cpu = {1, default_matmul_engine()}});
+  const int T = static_cast<int>(tokens.size());
+  const Tensor input = g.input("tokens", {1, T}, DType::i32);
+  const Tensor logits = model.head(g, model.hidden(g, input, AttentionKind::reference));
+  g.keep(logits);
+  const DeviceMemory arena(g.plan(), "test");
+  g.bind(arena.data());
+  std::copy(tokens.begin(), tokens.end(), input.i32());
+  g.forward();
+  const float* last = logits.f32() + (T - 1) * model.config().vocab;
+  return {last, last + model.config().vocab};
+}
+
+Gpt lively_model(int context) {
+  GptConfig config = test::tiny_config();
+  config.context = context;
+  Gpt model(config);
+  model.initialize(8);
+  test::RandomInputs inputs(21);
+  const auto noise = inputs.normal(model.parameters().elements(), 0.2f);
+  for (size_t i = 0; i < noise.size(); ++i) model.parameters().values()[i] += noise[i];
+  return model;
+}
+
+std::vector<int32_t> some_tokens(int count) {
+  test::RandomInputs inputs(33);
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < count; ++i) tokens.push_back(inputs.below(23));
+  return tokens;
+}
+
+}  // namespace
+
+TEST_CASE("cached logits are those of a whole forward pass") {
+  Gpt model = lively_model(150);  // longer than two chunks
+  Generator generator(model, {2, default_matmul_engine()});
+  for (int length : {1, 2, 63, 64, 65, 129, 150}) {
+    const auto tokens = some_tokens(length);
+    const auto cached = generator.logits_after(tokens);
+    const auto plain = plain_logits(model, tokens);
+    float largest = 0;
+    for (float logit : plain) largest = std::max(largest, std::abs(logit));
+    for (size_t i = 0; i < plain.size(); ++i) CHECK(std::abs(cached[i] - plain[i]) < 1e-5f * largest);
+  }
+}
+
+TEST_CASE("each greedy token is the likeliest after all that came before, beyond the context too") {
+  Gpt model = lively_model(12);
+  Generator generator(model, {1, default_matmul_engine()});
+  SamplingOptions greedy;
+  greedy.temperature = 0;
+  std::vector<int32_t> text = some_tokens(5);
+  const size_t start = text.size();
+  std::vector<int32_t> drawn;
+  generator.generate(text, 40, greedy, [&](int32_t token) {
+    drawn.push_back(token);
+    return true;
+  });
+  REQUIRE(drawn.size() == 40);
+  // The window of the cache: it grows to 12, then falls back to the last 6 and the new token's own place.
+  std::vector<int32_t> window = text;
+  for (size_t i = 0; i < drawn.size(); ++i) {
+    const auto logits = plain_logits(model, window);
+    const float likeliest = *std::max_element(logits.begin(), logits.end());
+    INFO("token ", i, " after a prompt of ", start);
+    CHECK(logits[static_cast<size_t>(drawn[i])] >= likeliest - 1e-4f);
+    window.push_back(drawn[i]);
+    if (window.size() > 12) window.erase(window.begin(), window.end() - 6);
+  }
+}
+
+TEST_CASE("generation: the same seed the same text, another seed or stream another; a long prompt counts by its end") {
+  Gpt model = lively_model(12);
+  Generator generator(model, {1, default_matmul_engine()});
+  const auto draw = [&](uint64_t seed, uint64_t stream, const std::vector<int32_t>& prompt) {
+    SamplingOptions options;
+    options.seed = seed, options.stream = stream;
+    std::vector<int32_t> drawn;
+    generator.generate(prompt, 30, options, [&](int32_t token) {
+      drawn.push_back(token);
+      return drawn.size() < 25;
+    });
+    return drawn;
+  };
+  const auto prompt = some_tokens(4);
+  const auto first = draw(1, 0, prompt);
+  CHECK(first.size() == 25);
+  CHECK(draw(1, 0, prompt) == first);
+  CHECK(draw(2, 0, prompt) != first);
+  CHECK(draw(1, 1, prompt) != first);
+  const auto longer = some_tokens(40);
+  CHECK(draw(1, 0, longer) == draw(1, 0, {longer.end() - 12, longer.end()}));
+}

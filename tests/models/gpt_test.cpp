@@ -1,0 +1,218 @@
+#include "models/gpt.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <set>
+
+#include <doctest/doctest.h>
+
+#include "tests/models/tiny_gpt.h"
+
+using namespace glint;
+using test::TinyRun;
+
+namespace {
+
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(static_cast<double>(a[i]) - b[i], 2);
+    size += std::pow(static_cast<double>(a[i]), 2);
+  }
+  return std::sqrt(difference / size);
+}
+
+}  // namespace
+
+TEST_CASE("parameters have the names and shapes of Hugging Face's GPT-2") {
+  GptConfig config;
+  config.vocab = 50257, config.context = 1024, config.layers = 12, config.heads = config.kv_heads = 12, config.embd = 768;
+  config.bias = true;
+  CHECK(config.parameters() == 124439808);  // GPT-2 "124M", as its model card counts it
+  config.layers = 1, config.vocab = 10, config.context = 20;
+  const Gpt model(config);
+  const std::vector<std::pair<std::string, Shape>> expected = {{"wte.weight", {10, 768}},
+                                                               {"wpe.weight", {20, 768}},
+                                                               {"h.0.ln_1.weight", {768}},
+                                                               {"h.0.ln_1.bias", {768}},
+                                                               {"h.0.attn.c_attn.weight", {768, 2304}},
+                                                               {"h.0.attn.c_attn.bias", {2304}},
+                                                               {"h.0.attn.c_proj.weight", {768, 768}},
+                                                               {"h.0.attn.c_proj.bias", {768}},
+                                                               {"h.0.ln_2.weight", {768}},
+                                                               {"h.0.ln_2.bias", {768}},
+                                                               {"h.0.mlp.c_fc.weight", {768, 3072}},
+                                                               {"h.0.mlp.c_fc.bias", {3072}},
+                                                               {"h.0.mlp.c_proj.weight", {3072, 768}},
+                                                               {"h.0.mlp.c_proj.bias", {768}},
+                                                               {"ln_f.weight", {768}},
+                                                               {"ln_f.bias", {768}}};
+  REQUIRE(model.parameters().all().size() == expected.size());
+  int64_t count = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    CHECK(model.parameters().all()[i].name == expected[i].first);
+    CHECK(model.parameters().all()[i].shape == expected[i].second);
+    count += static_cast<int64_t>(expected[i].second.elements());
+  }
+  CHECK(count == config.parameters());
+}
+
+TEST_CASE("initialisation: GPT-2's deviations, keyed by the name alone") {
+  GptConfig config = test::tiny_config();
+  config.embd = 64, config.heads = 8, config.layers = 2;
+  Gpt model(config);
+  model.initialize(1);
+  for (const Parameter& parameter : model.parameters().all()) {
+    const size_t n = parameter.shape.elements();
+    if (parameter.shape.sizes.size() == 1) {
+      for (size_t i = 0; i < n; ++i) CHECK(parameter.data()[i] == (parameter.name.ends_with(".bias") ? 0.0f : 1.0f));
+      continue;
+    }
+    double mean = 0, square = 0;
+    for (size_t i = 0; i < n; ++i) mean += parameter.data()[i], square += std::pow(static_cast<double>(parameter.data()[i]), 2);
+    const double expected = parameter.name.ends_with("c_proj.weight") ? 0.02 / std::sqrt(4.0) : 0.02;
+    const double spread = 1 / std::sqrt(static_cast<double>(n));
+    CHECK(std::abs(mean / static_cast<double>(n)) < 5 * expected * spread);
+    CHECK(std::sqrt(square / static_cast<double>(n)) == doctest::Approx(expected).epsilon(5 * spread));
+  }
+  config.layers = 3;
+  config.vocab += 1;
+  Gpt larger(config);
+  larger.initialize(1);
+  const Parameter &a = model.parameters().all()[4], &b = larger.parameters().all()[4];  // c_attn
+  REQUIRE(a.name == b.name);
+  CHECK(a.data()[5] == b.data()[5]);
+  larger.initialize(2);
+  CHECK(a.data()[5] != b.data()[5]);
+}
+
+TEST_CASE("a fresh model's loss is about ln V") {
+  TinyRun run(test::tiny_config(), 4, 4);
+  CHECK(run.run() == doctest::Approx(std::log(23.0)).epsilon(0.02));
+}
+
+TEST_CASE("[threads] gradients agree with finite differences along random directions, dropout on") {
+  for (Gelu kind : {Gelu::erf, Gelu::tanh}) {
+    GptConfig config = test::with_dropout(test::tiny_config(), 0.2f);
+    config.activation = kind;
+    TinyRun run(config, 4, 4);
+    Parameters& parameters = run.model.parameters();
+    test::RandomInputs inputs(3);
+    INFO("seed ", inputs.seed);
+    // Larger weights than a fresh model's, so that every part of it matters.
+    const std::vector<float> noise = inputs.normal(parameters.elements(), 0.1f);
+    for (size_t i = 0; i < parameters.elements(); ++i) parameters.values()[i] += noise[i];
+    run.run();
+    const std::vector<float> gradient = run.gradients(), start(parameters.values(), parameters.values() + parameters.elements());
+    for (int direction = 0; direction < 4; ++direction) {
+      const std::vector<float> d = inputs.normal(parameters.elements());
+      double slope = 0;
+      for (size_t i = 0; i < d.size(); ++i) slope += static_cast<double>(gradient[i]) * d[i];
+      const float h = 1e-3f;
+      double ends[2];
+      for (int side : {0, 1}) {
+        for (size_t i = 0; i < d.size(); ++i) parameters.values()[i] = start[i] + (side ? h : -h) * d[i];
+        ends[side] = run.run();
+      }
+      std::copy(start.begin(), start.end(), parameters.values());
+      CHECK((ends[1] - ends[0]) / (2 * static_cast<double>(h)) == doctest::Approx(slope).epsilon(0.01));
+    }
+  }
+}
+
+TEST_CASE("[threads] the arena holds nothing that a replay needs from the one before") {
+  TinyRun run(test::with_dropout(test::tiny_config(), 0.3f), 4, 2);
+  const double loss = run.run();
+  const auto gradients = run.gradients();
+  CHECK(run.run(true) == loss);
+  CHECK(run.gradients() == gradients);
+}
+
+TEST_CASE("[threads] micro-batches: the same masks, loss and gradients as the whole batch, to fp32 rounding") {
+  const GptConfig config = test::with_dropout(test::tiny_config(), 0.2f);
+  TinyRun whole(config, 6, 6);
+  const double loss = whole.run();
+  for (int micro : {1, 2, 3}) {
+    TinyRun cut(config, 6, micro);
+    CHECK(cut.graph.dropout_offsets_used() == whole.graph.dropout_offsets_used());
+    CHECK(cut.run() == doctest::Approx(loss).epsilon(2e-6));
+    CHECK(distance(whole.gradients(), cut.gradients()) < 2e-6);
+  }
+  // With other masks the loss would be another one: the comparison above can fail.
+  whole.rng.offset += 1;
+  CHECK(std::abs(whole.run() - loss) > 1e-4);
+}
+
+TEST_CASE("[threads] recompute: the same bits from less memory") {
+  const GptConfig config = test::with_dropout(test::tiny_config(), 0.2f);
+  for (AttentionKind kind : {AttentionKind::flash, AttentionKind::reference}) {
+    TinyRun kept(config, 4, 2, false, kind), again(config, 4, 2, true, kind);
+    CHECK(kept.run() == again.run(true));
+    CHECK(kept.gradients() == again.gradients());
+    CHECK(again.arena.bytes() < kept.arena.bytes());
+  }
+}
+
+TEST_CASE("flash and reference attention train alike: same masks, values to rounding") {
+  const GptConfig config = test::with_dropout(test::tiny_config(), 0.2f);
+  TinyRun flash(config, 4, 4), reference(config, 4, 4, false, AttentionKind::reference);
+  CHECK(flash.run() == doctest::Approx(reference.run()).epsilon(1e-6));
+  CHECK(distance(flash.gradients(), reference.gradients()) < 1e-5);
+}
+
+TEST_CASE("evaluation never drops") {
+  const GptConfig config = test::tiny_config();
+  Gpt plain(config), dropping(test::with_dropout(config, 0.5f));
+  std::vector<float> results[2];
+  for (Gpt* model : {&plain, &dropping}) {
+    model->initialize(4);
+    Graph g({.cpu = {1, default_matmul_engine()}});
+    const Tensor tokens = g.input("tokens", {1, 12}, DType::i32);
+    const Tensor logits = model->head(g, model->hidden(g, tokens, AttentionKind::flash));
+    g.keep(logits);
+    const DeviceMemory arena(g.plan(), "test");
+    g.bind(arena.data());
+    for (int t = 0; t < 12; ++t) tokens.i32()[t] = t;
+    g.forward();
+    CHECK(g.dropout_offsets_used() == 0);
+    results[model == &dropping].assign(logits.f32(), logits.f32() + logits.shape().elements());
+  }
+  CHECK(results[0] == results[1]);
+}
+
+TEST_CASE("what a NaN reached first is named") {
+  TinyRun run(test::tiny_config(), 2, 2);
+  run.run();
+  CHECK_FALSE(run.graph.find_not_finite().has_value());
+  Parameter* broken = nullptr;
+  for (Parameter& parameter : run.model.parameters().all())
+    if (parameter.name == "h.1.mlp.c_fc.weight") broken = &parameter;
+  REQUIRE(broken);
+  broken->data()[3] = std::nanf("");
+  CHECK(run.graph.find_not_finite() == "parameter h.1.mlp.c_fc.weight");
+  // Finite weights whose product overflows: the value that overflows is named, not what follows from it.
+  for (size_t i = 0; i < broken->shape.elements(); ++i) broken->data()[i] = 3e38f;
+  const auto name = run.graph.find_not_finite();
+  REQUIRE(name.has_value());
+  CHECK(name->starts_with("h.1."));
+}
+
+TEST_CASE("impossible shapes are refused by the flag's name") {
+  const auto message = [](auto change) -> std::string {
+    GptConfig config = test::tiny_config();
+    change(config);
+    try {
+      Gpt model(config);
+    } catch (const UserError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  CHECK(message([](GptConfig& c) { c.heads = 5; }).find("--embd 32 is not a multiple of --heads 5") != std::string::npos);
+  CHECK(message([](GptConfig& c) { c.kv_heads = 3; }).find("--kv-heads 3") != std::string::npos);
+  CHECK(message([](GptConfig& c) { c.embd = 16; }).find("channels per head") != std::string::npos);
+  CHECK(message([](GptConfig& c) { c.attn_dropout = 1.0f; }).find("--attn-dropout 1 ") != std::string::npos);
+  CHECK(message([](GptConfig& c) { c.resid_dropout = std::nanf(""); }).find("--resid-dropout") != std::string::npos);
+  CHECK(message([](GptConfig& c) { c.layers = 0; }).find("--layers 0") != std::string::npos);
+  CHECK(message([](GptConfig&) {}).empty());
+}

@@ -1,0 +1,113 @@
+#include "src/graph.h"
+
+#include <cmath>
+
+#include <doctest/doctest.h>
+
+#include "kernels/attention.h"
+#include "src/ops.h"
+#include "tests/models/tiny_gpt.h"
+
+using namespace glint;
+
+namespace {
+
+// A two-op graph on a parameter: loss rows of a linear layer.
+struct Small {
+  Parameters parameters;
+  Parameter* weight;
+  RngState rng{.seed = 1};
+  Graph graph;
+  Tensor tokens, targets, losses;
+  DeviceMemory arena;
+
+  Small() : weight(parameters.add("weight", {9, 8})), graph({.cpu = {1, default_matmul_engine()}, .training = true, .rng = &rng}) {
+    Parameter* position = parameters.add("position", {4, 8});
+    parameters.allocate();
+    parameters.allocate_training();
+    for (size_t i = 0; i < parameters.elements(); ++i) parameters.values()[i] = std::sin(static_cast<float>(i));
+    tokens = graph.input("tokens", {2, 4}, DType::i32);
+    targets = graph.input("targets", {2, 4}, DType::i32);
+    const Tensor x = embedding(graph, tokens, graph.parameter(weight), graph.parameter(position), 0.0f);
+    losses = cross_entropy(graph, linear(graph, x, graph.parameter(weight), Tensor(), WeightLayout::out_in), targets, 0.125f);
+    graph.keep(losses);
+    arena = DeviceMemory(graph.plan(), "test");
+    graph.bind(arena.data());
+    for (int i = 0; i < 8; ++i) tokens.i32()[i] = i, targets.i32()[i] = (3 * i) % 9;
+  }
+  std::vector<float> gradients() const { return {parameters.gradients(), parameters.gradients() + parameters.elements()}; }
+};
+
+}  // namespace
+
+TEST_CASE("a parameter's gradient is set by a replay, added to while accumulating") {
+  Small small;
+  small.graph.forward();
+  small.graph.backward();
+  const auto once = small.gradients();
+  small.graph.forward();
+  small.graph.backward();
+  CHECK(small.gradients() == once);
+  small.graph.accumulate(true);
+  small.graph.forward();
+  small.graph.backward();
+  const auto twice = small.gradients();
+  for (size_t i = 0; i < once.size(); ++i) CHECK(twice[i] == doctest::Approx(2 * once[i]));
+}
+
+TEST_CASE("a tied weight gathers the gradients of both its uses") {
+  Small small;
+  small.graph.forward();
+  small.graph.backward();
+  const auto gradient = small.gradients();
+  const auto loss = [&] {
+    small.graph.forward();
+    double total = 0;
+    for (int i = 0; i < 8; ++i) total += small.losses.f32()[i];
+    return total / 8;
+  };
+  for (size_t i : {size_t{0}, size_t{13}, size_t{40}, size_t{71}}) {
+    float& value = small.parameters.values()[i];
+    const float start = value, h = 1e-2f;
+    value = start + h;
+    const double up = loss();
+    value = start - h;
+    const double down = loss();
+    value = start;
+    CHECK((up - down) / (2 * static_cast<double>(h)) == doctest::Approx(gradient[i]).epsilon(1e-3));
+  }
+}
+
+TEST_CASE("dropout sites follow one another; p = 0 and evaluation consume nothing") {
+  RngState rng;
+  Graph training({.training = true, .rng = &rng, .global_batch = 5});
+  const Dropout a = training.dropout_site(0.1f, 4), off = training.dropout_site(0.0f, 4), b = training.dropout_site(0.2f, 1);
+  CHECK(a.on());
+  CHECK(a.site == 0);
+  CHECK_FALSE(off.on());
+  CHECK(b.site == 32 * 5 * 4);
+  CHECK(training.dropout_offsets_used() == 32 * 5 * 5);
+  Graph evaluation({.rng = &rng});
+  CHECK_FALSE(evaluation.dropout_site(0.1f, 4).on());
+  CHECK(evaluation.dropout_offsets_used() == 0);
+}
+
+TEST_CASE("recording ends with planning, binding needs a plan") {
+  Graph g({});
+  CHECK_THROWS_AS(g.bind(nullptr), Error);
+  const Tensor tokens = g.input("tokens", {1, 1}, DType::i32);
+  CHECK_THROWS_AS(tokens.f32(), Error);
+  Small small;
+  CHECK_THROWS_AS(small.graph.tensor("late", {1}), Error);
+  CHECK_THROWS_AS(small.graph.plan(), Error);
+}
+
+TEST_CASE("a profile names every op, forward and backward") {
+  Small small;
+  small.graph.profile(true);
+  small.graph.forward();
+  small.graph.backward();
+  const auto& seconds = small.graph.profiled();
+  for (const char* name : {"embedding", "linear", "cross_entropy", "linear backward", "embedding backward"})
+    CHECK(seconds.contains(name));
+}

@@ -1,0 +1,61 @@
+// glint info: what this build is, and what this machine can do.
+#include <cstdio>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "src/memory.h"
+#include "train/commands/commands.h"
+#include "train/machine.h"
+#include "train/options.h"
+#include "train/peak.h"
+
+namespace glint {
+
+const char* version() { return GLINT_VERSION; }
+
+namespace {
+
+void line(const char* name, const std::string& value) { std::printf("%-10s %s\n", name, value.c_str()); }
+
+std::string rounded(double value) {
+  char buffer[32];
+  std::snprintf(buffer, sizeof buffer, value < 100 ? "%.1f" : "%.0f", value);
+  return buffer;
+}
+
+std::string compiler() {
+#if defined(__clang__)
+  return "clang " __clang_version__;
+#else
+  return "g++ " __VERSION__;
+#endif
+}
+
+void print_info(int threads_asked) {
+  const CpuContext context = cpu_context(threads_asked, MatmulChoice::automatic);
+  const bool with_onednn = default_matmul_engine() == MatmulEngine::onednn;
+  line("glint", version());
+  line("compiler", compiler());
+  line("CPU", cpu_name());
+  line("vectors", compiled_vectors() + " compiled in; the CPU has " + cpu_vectors());
+  line("threads", std::to_string(context.threads));
+  line("memory", human_bytes(static_cast<double>(machine_memory())));
+  line("matmul", with_onednn ? "oneDNN (default), Eigen" : "Eigen (this build has no oneDNN)");
+  line("devices", "cpu (this build has no CUDA)");
+  line("dtypes", "fp32");
+  std::fflush(stdout);
+  line("peak", rounded(measure_peak_gflops(context.threads)) + " GFLOP/s fp32 multiply-adds, measured");
+  line("bandwidth", rounded(measure_bandwidth(context.threads)) + " GB/s, measured (triad)");
+}
+
+}  // namespace
+
+void register_info(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("info", "Describe this build and this machine, and measure its peak");
+  const auto threads = std::make_shared<int>(0);
+  command->add_option("--threads", *threads, "0: as many as the machine gives")->capture_default_str();
+  command->callback([threads] { print_info(*threads); });
+}
+
+}  // namespace glint

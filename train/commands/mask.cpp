@@ -1,0 +1,156 @@
+// glint mask: the dropout mask of one head, to look at and to compare bit for bit with other implementations.
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "data/file_writer.h"
+#include "kernels/check.h"
+#include "kernels/dropout.h"
+#include "src/memory.h"
+#include "train/commands/commands.h"
+#include "train/sha256.h"
+
+namespace glint {
+
+namespace {
+
+struct MaskFlags {
+  float p = 0.1f;
+  uint64_t seed = 0, offset = 0, batch_index = 0;
+  int64_t heads = 1, head = 0, rows = 64, cols = 64;
+  std::string out;
+};
+
+void validate(const MaskFlags& flags) {
+  constexpr int64_t kMostElements = int64_t{1} << 33;  // a gigabyte of packed bits
+  GLINT_REQUIRE(flags.p >= 0 && flags.p < 1, "--p ", flags.p, " is not in [0, 1)");
+  GLINT_REQUIRE(flags.heads > 0, "--heads ", flags.heads, ": give a number of 1 or more");
+  GLINT_REQUIRE(flags.head >= 0 && flags.head < flags.heads, "--head ", flags.head, " is not in 0 .. ", flags.heads - 1,
+                "; --heads says how many there are");
+  GLINT_REQUIRE(flags.rows > 0, "--rows ", flags.rows, ": give a number of 1 or more");
+  GLINT_REQUIRE(flags.cols > 0, "--cols ", flags.cols, ": give a number of 1 or more");
+  GLINT_REQUIRE(flags.rows <= kMostElements / flags.cols, "--rows ", flags.rows, " --cols ", flags.cols, " would need ",
+                human_bytes(static_cast<double>(flags.rows) * static_cast<double>(flags.cols) / 8),
+                " of memory; ask for at most ", kMostElements, " elements");
+}
+
+// Keep bits of rows x cols, packed: element (i, j) is bit k = i*cols + j, that is bit k%8 (lowest first) of byte k/8.
+class Mask {
+ public:
+  explicit Mask(const MaskFlags& flags)
+      : rows_(flags.rows), cols_(flags.cols), bits_((static_cast<size_t>(rows_ * cols_) + 7) / 8) {
+    const uint8_t threshold = keep_rule(flags.p).threshold;
+    const uint64_t sequence_head = flags.batch_index * static_cast<uint64_t>(flags.heads) + static_cast<uint64_t>(flags.head);
+    for (int64_t i = 0; i < rows_; ++i) {
+      for (int64_t j = 0; j < cols_; ++j) {
+        const bool keep = keep_attention(flags.seed, flags.offset, sequence_head, static_cast<uint32_t>(i),
+                                         static_cast<uint32_t>(j), threshold);
+        const auto k = static_cast<size_t>(i * cols_ + j);
+        bits_[k / 8] = static_cast<uint8_t>(bits_[k / 8] | (keep ? 1 << (k % 8) : 0));
+        kept_ += keep;
+      }
+    }
+  }
+
+  bool kept(int64_t i, int64_t j) const {
+    const auto k = static_cast<size_t>(i * cols_ + j);
+    return i >= rows_ || j >= cols_ || (bits_[k / 8] >> (k % 8) & 1);
+  }
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+  int64_t count() const { return kept_; }
+  std::string sha256() const { return sha256_hex(bits_); }
+
+ private:
+  int64_t rows_, cols_, kept_ = 0;
+  std::vector<uint8_t> bits_;
+};
+
+// A binary PBM (P4): dropped elements black. Rows are padded to whole bytes, highest bit first.
+void write_pbm(const Mask& mask, const std::string& path) {
+  FileWriter file(path);
+  file.append(text("P4\n", mask.cols(), " ", mask.rows(), "\n"));
+  std::vector<uint8_t> row(static_cast<size_t>(mask.cols() + 7) / 8);
+  for (int64_t i = 0; i < mask.rows(); ++i) {
+    std::fill(row.begin(), row.end(), uint8_t{0});
+    for (int64_t j = 0; j < mask.cols(); ++j) {
+      if (!mask.kept(i, j)) row[static_cast<size_t>(j / 8)] |= static_cast<uint8_t>(0x80 >> (j % 8));
+    }
+    file.append(row.data(), row.size());
+  }
+  file.commit();
+}
+
+bool speaks_utf8() {
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* value = std::getenv(name);
+    if (!value || !*value) continue;
+    const std::string locale = value;
+    return locale.find("UTF-8") != std::string::npos || locale.find("utf8") != std::string::npos;
+  }
+  return false;
+}
+
+// The upper left part, as much as fits the terminal. With UTF-8 two rows to a line of half blocks; else # is dropped.
+std::string picture(const Mask& mask) {
+  constexpr int64_t kLinesAround = 4;  // what is printed besides, and the prompt
+  winsize size{};
+  const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > kLinesAround;
+  const int64_t width = known ? size.ws_col : 80, height = (known ? size.ws_row : 36) - kLinesAround;
+  const bool utf8 = speaks_utf8();
+  const int64_t rows = std::min(mask.rows(), utf8 ? 2 * height : height), cols = std::min(mask.cols(), width);
+  static constexpr const char* kHalves[] = {" ", "▀", "▄", "█"};
+  std::string result;
+  if (rows < mask.rows() || cols < mask.cols()) {
+    result += text("the first ", rows, " rows and ", cols, " columns, dropped ones marked:\n");
+  }
+  for (int64_t i = 0; i < rows; i += utf8 ? 2 : 1) {
+    for (int64_t j = 0; j < cols; ++j) {
+      const bool below = i + 1 < rows && !mask.kept(i + 1, j);
+      if (utf8) {
+        result += kHalves[(mask.kept(i, j) ? 0 : 1) + (below ? 2 : 0)];
+      } else {
+        result += mask.kept(i, j) ? '.' : '#';
+      }
+    }
+    result += '\n';
+  }
+  return result;
+}
+
+void show_mask(const MaskFlags& flags) {
+  validate(flags);
+  const Mask mask(flags);
+  const int64_t elements = mask.rows() * mask.cols();
+  if (!flags.out.empty()) write_pbm(mask, flags.out);
+  std::printf("kept %lld of %lld (%.2f%%)\nsha256 %s\n", static_cast<long long>(mask.count()),
+              static_cast<long long>(elements), 100.0 * static_cast<double>(mask.count()) / static_cast<double>(elements),
+              mask.sha256().c_str());
+  if (flags.out.empty()) std::fputs(picture(mask).c_str(), stdout);
+}
+
+}  // namespace
+
+void register_mask(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("mask", "Show the dropout mask of one attention head, bit for bit FlashAttention-2's");
+  const auto flags = std::make_shared<MaskFlags>();
+  command->add_option("--p", flags->p, "Drop probability")->capture_default_str();
+  command->add_option("--seed", flags->seed, "Philox key, 64 bits; 0x... works too")->capture_default_str();
+  command->add_option("--offset", flags->offset, "Philox offset, 64 bits")->capture_default_str();
+  command->add_option("--batch-index", flags->batch_index, "Index of the sequence in the batch")->capture_default_str();
+  command->add_option("--heads", flags->heads, "Query heads of the model")->capture_default_str();
+  command->add_option("--head", flags->head, "The head to show")->capture_default_str();
+  command->add_option("--rows", flags->rows, "Query positions")->capture_default_str();
+  command->add_option("--cols", flags->cols, "Key positions")->capture_default_str();
+  command->add_option("--out", flags->out, "Write a picture to this PBM file instead of the terminal; black: dropped")->type_name("FILE");
+  command->callback([flags] { show_mask(*flags); });
+}
+
+}  // namespace glint

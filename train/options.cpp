@@ -1,0 +1,134 @@
+#include "train/options.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/check.h"
+#include "src/memory.h"
+#include "train/machine.h"
+
+namespace glint {
+
+namespace {
+
+constexpr int kMaxThreads = 4096;
+
+void require_positive(const char* flag, int64_t value) {
+  GLINT_REQUIRE(value > 0, flag, " ", value, ": give a number of 1 or more");
+}
+void require_not_negative(const char* flag, double value) {
+  GLINT_REQUIRE(value >= 0, flag, " ", value, ": give a number of 0 or more");
+}
+void require_probability(const char* flag, double p) {
+  GLINT_REQUIRE(p >= 0 && p < 1, flag, " ", p, " is not in [0, 1)");
+}
+
+// In double: absurd sizes must not overflow before they are refused.
+double parameters_of(const GptConfig& model) {
+  const double c = model.embd, vocab = model.vocab;
+  const double kv = c * model.kv_heads / std::max(1, model.heads);
+  const double block = c * (c + 2 * kv) + c * c + 8 * c * c + 2 * c;  // qkv, projection, both of the MLP, two norms
+  return model.layers * block + (vocab + model.context) * c + c;
+}
+
+// The least that a pass keeps for backward: per token and layer the inputs of every matrix product.
+double activations_of(const TrainOptions& options) {
+  const GptConfig& model = options.model;
+  const double tokens = static_cast<double>(options.micro_batch) * model.context, c = model.embd;
+  const double layers = options.recompute ? 1.0 : model.layers;
+  return tokens * (layers * 12 * c + static_cast<double>(model.layers) * c + model.vocab);
+}
+
+void require_fits(const TrainOptions& options) {
+  const double needed = needed_bytes(options), there = static_cast<double>(machine_memory());
+  if (needed <= there) return;
+  throw UserError(text("a model of ", parameters_of(options.model), " parameters, --context ", options.model.context,
+                       " and --micro-batch ", options.micro_batch, " would need at least ", human_bytes(needed),
+                       " of memory and this machine has ", human_bytes(there),
+                       ": lower --layers, --embd, --context or --micro-batch, or use --recompute true"));
+}
+
+void require_sizes(const TrainOptions& options) {
+  const GptConfig& model = options.model;
+  require_positive("--layers", model.layers);
+  require_positive("--heads", model.heads);
+  require_positive("--kv-heads", model.kv_heads);
+  require_positive("--embd", model.embd);
+  require_positive("--context", model.context);
+  require_positive("--batch", options.batch);
+  require_positive("--micro-batch", options.micro_batch);
+  GLINT_REQUIRE(options.batch % options.micro_batch == 0, "--micro-batch ", options.micro_batch, " does not divide --batch ",
+                options.batch);
+  require_positive("--steps", options.steps);
+  require_positive("--eval-batches", options.eval_batches);
+  require_positive("--threads", options.threads);
+  GLINT_REQUIRE(options.threads <= kMaxThreads, "--threads ", options.threads, ": more than ", kMaxThreads, " are not supported");
+  require_not_negative("--warmup", static_cast<double>(options.warmup));
+  require_positive("--lr-decay-steps", options.lr_decay_steps);
+  require_not_negative("--eval-every", static_cast<double>(options.eval_every));
+  require_not_negative("--log-every", static_cast<double>(options.log_every));
+  require_not_negative("--checkpoint-every", static_cast<double>(options.checkpoint_every));
+}
+
+void require_optimizer(const TrainOptions& options) {
+  GLINT_REQUIRE(options.lr > 0, "--lr ", options.lr, ": give a number above 0");
+  GLINT_REQUIRE(options.min_lr >= 0 && options.min_lr <= options.lr, "--min-lr ", options.min_lr,
+                " is not between 0 and --lr ", options.lr);
+  GLINT_REQUIRE(options.beta1 >= 0 && options.beta1 < 1, "--beta1 ", options.beta1, " is not in [0, 1)");
+  GLINT_REQUIRE(options.beta2 >= 0 && options.beta2 < 1, "--beta2 ", options.beta2, " is not in [0, 1)");
+  GLINT_REQUIRE(options.eps > 0, "--eps ", options.eps, ": give a number above 0");
+  require_not_negative("--weight-decay", options.weight_decay);
+  require_not_negative("--grad-clip", options.grad_clip);
+}
+
+}  // namespace
+
+void TrainOptions::complete() {
+  constexpr int64_t kUsualWarmup = 100;
+  if (model.kv_heads == 0) model.kv_heads = model.heads;
+  if (micro_batch == 0) micro_batch = batch;
+  if (min_lr < 0) min_lr = lr / 10;
+  if (warmup < 0) warmup = std::min(kUsualWarmup, steps / 10);
+  if (lr_decay_steps == 0) lr_decay_steps = steps;
+  if (threads == 0) threads = default_threads();
+}
+
+void TrainOptions::validate() const {
+  GLINT_REQUIRE(device == DeviceChoice::cpu, "--device cuda: this build of glint has no CUDA; use --device cpu");
+  GLINT_REQUIRE(dtype == DtypeChoice::fp32, "--dtype bf16: this build of glint computes in fp32 only; use --dtype fp32");
+  matmul_engine(matmul);  // throws if this build lacks it
+  GLINT_REQUIRE(!out.empty(), "--out is empty: name the run folder to make");
+  require_probability("--embd-dropout", model.embd_dropout);
+  require_probability("--attn-dropout", model.attn_dropout);
+  require_probability("--resid-dropout", model.resid_dropout);
+  require_sizes(*this);
+  require_optimizer(*this);
+  require_fits(*this);
+  GptConfig config = model;
+  config.vocab = std::max(config.vocab, 1);  // before the data are read it isn't known
+  config.validate();
+}
+
+double needed_bytes(const TrainOptions& options) {
+  constexpr double kCopies = 4;  // parameters, gradients, two moments
+  return sizeof(float) * (kCopies * parameters_of(options.model) + activations_of(options));
+}
+
+int default_threads() { return std::max(1, std::min(omp_get_max_threads(), omp_get_num_procs())); }
+
+MatmulEngine matmul_engine(MatmulChoice choice) {
+  if (choice == MatmulChoice::automatic) return default_matmul_engine();
+  if (choice == MatmulChoice::eigen) return MatmulEngine::eigen;
+  GLINT_REQUIRE(default_matmul_engine() == MatmulEngine::onednn,
+                "--matmul onednn: this build of glint has no oneDNN; use --matmul eigen, or install libdnnl-dev and build again");
+  return MatmulEngine::onednn;
+}
+
+CpuContext cpu_context(int threads, MatmulChoice matmul) {
+  GLINT_REQUIRE(threads >= 0 && threads <= kMaxThreads, "--threads ", threads, ": give a number from 0 (all) to ", kMaxThreads);
+  return {threads == 0 ? default_threads() : threads, matmul_engine(matmul)};
+}
+
+}  // namespace glint

@@ -1,0 +1,98 @@
+#include "train/progress.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace glint {
+
+namespace {
+
+std::string format(const char* pattern, double value) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, pattern, value);
+  return buffer;
+}
+
+std::string rate_text(double tokens_per_s) {
+  if (tokens_per_s >= 1e6) return format("%.2fM tok/s", tokens_per_s / 1e6);
+  return tokens_per_s >= 1e4 ? format("%.1fk tok/s", tokens_per_s / 1e3) : format("%.0f tok/s", tokens_per_s);
+}
+
+size_t terminal_width() {
+  constexpr size_t kUsual = 80;
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsual;
+}
+
+}  // namespace
+
+std::string duration_text(double seconds) {
+  const auto s = static_cast<long long>(std::llround(std::clamp(seconds, 0.0, 1e12)));
+  char buffer[64];
+  if (s < 60) {
+    std::snprintf(buffer, sizeof buffer, "%lld s", s);
+  } else if (s < 3600) {
+    std::snprintf(buffer, sizeof buffer, "%lld min %02lld s", s / 60, s % 60);
+  } else {
+    std::snprintf(buffer, sizeof buffer, "%lld h %02lld min", s / 3600, s % 3600 / 60);
+  }
+  return buffer;
+}
+
+Progress::Progress(const ProgressSettings& settings) : Progress(settings, isatty(STDERR_FILENO) == 1) {}
+
+Progress::Progress(const ProgressSettings& settings, bool is_terminal)
+    : settings_(settings), is_terminal_(is_terminal), start_(std::chrono::steady_clock::now()) {}
+
+std::string Progress::line(const ProgressReport& report, double seconds_so_far) const {
+  std::string result = "step " + std::to_string(report.step) + "/" + std::to_string(settings_.steps);
+  result += format("  loss %.4f", report.loss);
+  if (report.val_loss) result += format("  val %.4f", *report.val_loss);
+  result += "  " + rate_text(report.tokens_per_s);
+  if (settings_.peak_gflops > 0) {
+    result += format("  MFU %.0f%%", 100 * report.tokens_per_s * settings_.flops_per_token / (1e9 * settings_.peak_gflops));
+  }
+  const double done = static_cast<double>(report.step) - static_cast<double>(settings_.first_step);
+  const double left = static_cast<double>(settings_.steps) - static_cast<double>(report.step);
+  if (done > 0 && left > 0) result += "  " + duration_text(seconds_so_far / done * left) + " left";
+  return result;
+}
+
+void Progress::report(const ProgressReport& report) {
+  if (settings_.quiet) return;
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
+  const std::string content = line(report, elapsed.count());
+  if (is_terminal_) {
+    // Back to the start of the line, and what is left of the former one wiped out. No wrapping: it would stay behind.
+    std::fprintf(stderr, "\r%s\x1b[K", content.substr(0, terminal_width() - 1).c_str());
+    live_ = true;
+  } else {
+    std::fprintf(stderr, "%s\n", content.c_str());
+  }
+  std::fflush(stderr);
+}
+
+void Progress::note(const std::string& line) {
+  if (!settings_.quiet) warning(line);
+}
+
+void Progress::warning(const std::string& line) {
+  clear_live_line();
+  std::fprintf(stderr, "%s\n", line.c_str());
+}
+
+void Progress::finish() {
+  if (live_) std::fputc('\n', stderr);
+  live_ = false;
+}
+
+void Progress::clear_live_line() {
+  if (live_) std::fputs("\r\x1b[K", stderr);
+  live_ = false;
+}
+
+}  // namespace glint

@@ -1,0 +1,140 @@
+#include "train/run_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+#include "kernels/check.h"
+#include "train/checkpoint/durable.h"
+
+namespace glint {
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+namespace {
+
+constexpr int kConfigVersion = 1;
+constexpr const char* kVersionKey = "version";
+
+void add(ordered_json& json, const char* key, const std::optional<double>& value) {
+  if (value) json[key] = std::isfinite(*value) ? ordered_json(*value) : ordered_json(nullptr);  // JSON has no NaN
+}
+
+// Bytes of `content` up to the first line that is torn, or of a step after `step`.
+size_t bytes_to_keep(const std::string& content, uint64_t step) {
+  size_t at = 0;
+  for (size_t end = 0; (end = content.find('\n', at)) != std::string::npos; at = end + 1) {
+    const ordered_json line = ordered_json::parse(content.begin() + static_cast<std::ptrdiff_t>(at),
+                                                  content.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
+    if (!line.is_object() || !line.contains("step") || !line["step"].is_number_unsigned()) break;
+    if (line["step"].get<uint64_t>() > step) break;
+  }
+  return at;
+}
+
+}  // namespace
+
+RunPaths existing_run(const fs::path& root) {
+  const RunPaths paths{root};
+  std::error_code unreadable;
+  GLINT_REQUIRE(fs::exists(root, unreadable), "there is no run folder ", root.string());
+  GLINT_REQUIRE(fs::exists(paths.config(), unreadable), root.string(), " is no run folder: it has no config.json");
+  return paths;
+}
+
+TrainOptions read_run_config(const RunPaths& paths) {
+  std::ifstream stream(paths.config());
+  GLINT_REQUIRE(stream, "cannot read ", paths.config().string(), ": ", std::strerror(errno));
+  ordered_json json = ordered_json::parse(stream, nullptr, false);
+  GLINT_REQUIRE(json.is_object(), paths.config().string(), " is damaged: it is no JSON object");
+  GLINT_REQUIRE(json.value(kVersionKey, ordered_json()) == kConfigVersion, paths.config().string(),
+                " is of another version than this glint's, ", kConfigVersion);
+  json.erase(kVersionKey);
+  return options_from_json(json, paths.config().string());
+}
+
+RunFolder RunFolder::create(const fs::path& root) {
+  std::error_code error;
+  fs::create_directories(root, error);
+  GLINT_REQUIRE(!error && fs::is_directory(root), "cannot make the run folder ", root.string(), ": ",
+                error ? error.message() : "it is a file", "; choose another --out");
+  RunFolder run{RunPaths{root}};
+  fs::directory_iterator entries(root, error);
+  GLINT_REQUIRE(!error, "cannot read the run folder ", root.string(), ": ", error.message(), "; choose another --out");
+  for (const fs::directory_entry& entry : entries) {
+    if (entry.path() == run.paths_.lock()) continue;  // all that a run killed at its very start leaves behind
+    throw UserError(text("the run folder ", root.string(), " is not empty: choose another --out",
+                         fs::exists(run.paths_.config()) ? ", or go on with `--resume " + root.string() + "`" : ""));
+  }
+  run.take_lock();
+  return run;
+}
+
+RunFolder RunFolder::open(const fs::path& root) {
+  RunFolder run{existing_run(root)};
+  run.take_lock();
+  return run;
+}
+
+RunFolder::RunFolder(RunFolder&& other) noexcept
+    : paths_(std::move(other.paths_)), lock_(std::exchange(other.lock_, -1)), metrics_(std::exchange(other.metrics_, -1)) {}
+
+RunFolder::~RunFolder() {
+  if (metrics_ >= 0) ::close(metrics_);
+  if (lock_ >= 0) ::close(lock_);  // the lock goes with it; the file stays, for removing it would race with another's lock
+}
+
+void RunFolder::take_lock() {
+  const std::string root = paths_.root.string();
+  lock_ = ::open(paths_.lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  GLINT_REQUIRE(lock_ >= 0, "cannot write in the run folder ", root, ": ", std::strerror(errno));
+  if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
+  GLINT_REQUIRE(errno != EWOULDBLOCK, "the run folder ", root, " is in use by another glint: wait for it, or stop it");
+  throw UserError(text("cannot lock the run folder ", root, ": ", std::strerror(errno)));
+}
+
+void RunFolder::write_config(const TrainOptions& options) {
+  ordered_json json;
+  json[kVersionKey] = kConfigVersion;
+  json.update(to_json(options));
+  write_file_durably(paths_.config(), json.dump(2) + "\n");
+}
+
+void RunFolder::append(const MetricsLine& line) {
+  if (metrics_ < 0) metrics_ = ::open(paths_.metrics().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  GLINT_REQUIRE(metrics_ >= 0, "cannot write ", paths_.metrics().string(), ": ", std::strerror(errno));
+  ordered_json json;
+  json["step"] = line.step;
+  json["tokens"] = line.tokens;
+  add(json, "loss", line.loss);
+  add(json, "lr", line.lr);
+  add(json, "grad_norm", line.grad_norm);
+  add(json, "step_ms", line.step_ms);
+  add(json, "tokens_per_s", line.tokens_per_s);
+  add(json, "val_loss", line.val_loss);
+  add(json, "train_loss", line.train_loss);
+  const std::string content = json.dump() + "\n";
+  const ssize_t written = ::write(metrics_, content.data(), content.size());  // in one call: a kill tears no line
+  GLINT_REQUIRE(written >= 0, "cannot write ", paths_.metrics().string(), ": ", std::strerror(errno));
+  GLINT_REQUIRE(static_cast<size_t>(written) == content.size(), "cannot write ", paths_.metrics().string(), ": disk full");
+}
+
+void RunFolder::forget_metrics_after(uint64_t step) {
+  std::ifstream stream(paths_.metrics(), std::ios::binary);
+  if (!stream) return;  // none written yet
+  std::ostringstream content;
+  content << stream.rdbuf();
+  std::error_code error;
+  fs::resize_file(paths_.metrics(), bytes_to_keep(content.str(), step), error);
+  GLINT_REQUIRE(!error, "cannot write ", paths_.metrics().string(), ": ", error.message());
+}
+
+}  // namespace glint
