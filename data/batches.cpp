@@ -11,7 +11,9 @@ namespace {
 __extension__ using Wide = unsigned __int128;
 
 // A 64-bit draw to 0 .. range-1 by its high part; no number is likelier than another by more than range / 2^64.
-uint64_t scale_to(uint64_t draw, uint64_t range) { return static_cast<uint64_t>(static_cast<Wide>(draw) * range >> 64); }
+uint64_t scale_to(uint64_t draw, uint64_t range) {
+  return static_cast<uint64_t>(static_cast<Wide>(draw) * range >> 64);
+}
 
 }  // namespace
 

@@ -10,8 +10,8 @@ namespace glint {
 // What a random offset is for. Each use draws from a domain of its own.
 enum class Sampling : uint32_t { training = 0x7261696e, evaluation = 0x6576616c };
 
-// Windows of T tokens at random places. Window (step, sequence) is a pure function of (seed, sampling, step, sequence), so
-// a batch is the same however it is cut into micro-batches or spread over ranks, and after any restart.
+// Windows of T tokens at random places. Window (step, sequence) is a pure function of (seed, sampling, step, sequence),
+// so a batch is the same however it is cut into micro-batches or spread over ranks, and after any restart.
 class RandomWindows {
  public:
   // UserError unless there are more than T tokens.
@@ -39,9 +39,9 @@ class SequentialWindows {
   uint64_t predictions() const { return tokens_.size() - 1; }
   uint64_t windows() const;  // the last may be shorter than T
 
-  // inputs, targets (count, T): windows first_window .. first_window + count - 1. Returns n, the number of real predictions:
-  // the first n of the count*T. What lies behind the end of the split is filled with token 0 and must not be counted (a
-  // causal model's losses before it do not depend on it).
+  // inputs, targets (count, T): windows first_window .. first_window + count - 1. Returns n, the number of real
+  // predictions: the first n of the count*T. What lies behind the end of the split is filled with token 0 and must not
+  // be counted (a causal model's losses before it do not depend on it).
   uint64_t fill(int32_t* inputs, int32_t* targets, uint64_t first_window, int count) const;
 
  private:

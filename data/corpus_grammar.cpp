@@ -72,8 +72,8 @@ void add_lists(Grammar& grammar) {
         "sticky stiff strange sturdy sweet tall tan tart thick thin tiny torn tough vast vivid warm weak wet white "
         "whole wide wooden worn yellow");
   plain("mood",
-        "bold brave busy calm clever coy cruel dizzy drowsy fat fierce fit fond fussy gentle glad grim gruff grumpy "
-        "happy harsh hasty honest hungry jolly keen kind lame lazy lean lonely loud loyal lucky mad mean meek merry "
+        "bold brave busy calm clever coy cruel dizzy drowsy fierce fit fond fussy gentle glad grim gruff grumpy "
+        "happy harsh hasty honest hungry jolly keen kind lazy lean lonely loud loyal lucky mad mean meek merry "
         "mild modest moody noble noisy nosy plump polite poor posh prim proud quick quiet rash rich rude sad shy "
         "silly sleepy slow sly smart smug spry stern stout tame tense thirsty tidy tired vain wary weary wild wise "
         "witty wry young zany");
@@ -95,6 +95,9 @@ void add_lists(Grammar& grammar) {
         "hold hug invite irk join keep kick know lead like love lure meet miss mock nag need obey pat pay pity poke "
         "praise push quiz rob rule save scare scold see seek serve shun sue tame taunt teach tease thank trail trap "
         "trick trust tug urge visit warn watch woo"));
+  plain("thanked",
+        "blamed calmed chased cheered followed greeted helped hugged joined met missed paid praised scolded teased "
+        "thanked tricked trusted visited watched");
   plain("place",
         "alley arch arena attic bank barn bay beach bog bridge brook cabin camp castle cave church city cliff creek "
         "dam den dock dune farm fence field ford forest fort garden gate glen grove gulf hall hedge hill hotel hut "
@@ -104,8 +107,8 @@ void add_lists(Grammar& grammar) {
   plain("near", "above around behind below beside by inside near past under");
   plain("number", "eight fifty five forty four nine seven six sixty ten three two");
   plain("hour", "dawn dusk midnight night noon sunrise sunset teatime");
-  plain("One", "Her His My That This");
-  plain("Many", "All Both Many Most Seven Six Some Ten These Those Three Twelve Two");
+  plain("This", "Her His My That This");
+  plain("These", "All Both Many Most Seven Six Some Ten These Those Three Twelve Two");
 }
 
 void add_rules(Grammar& grammar) {
@@ -125,7 +128,7 @@ void add_rules(Grammar& grammar) {
                   {1, "so {same name.she} was {mood}{end}"}});
   rule("next", {{3, "\n"},
                 {3, " {same name.She} {deed} {it}{end}"},
-                {2, " Then {the} {the_agent} {deed} it, and {same name} {deed} the {same agent}{end}"},
+                {2, " Then {the} {the_agent} {deed} it, and {same name} {thanked} the {same agent}{end}"},
                 {1, " The {same thing} was {look}, but {same name} was {mood}.\n"}});
   rule("more", {{3, ".{next}"}, {2, ", {clause}"}});
   rule("deed_of_name", {{1, "{more}"}, {1, " {near} {the} {place}{more}"}});
@@ -136,7 +139,7 @@ void add_rules(Grammar& grammar) {
 
   // Questions: what was asked for comes back in the answer, and who asked and who answered after it.
   rule("after", {{2, "\n"},
-                 {1, " So {same name} {deed} the {same agent}{end}"},
+                 {1, " So {same name} {thanked} the {same agent}{end}"},
                  {1, " Then {same name} and the {same agent} {deed} the {same thing}{end}"}});
   rule("where", {{3, "The {same thing} is {near} {the} {place},\" said {the} {the_agent}.{after}"},
                  {1, "Ask {the} {mood} {agent},\" said {the} {the_agent}.{after}"}});
@@ -166,8 +169,8 @@ void add_rules(Grammar& grammar) {
   rule("tale", {{10, "{new name} {by_name}"},
                 {3, "\"{question}"},
                 {3, "The {subject}"},
-                {2, "{One} {subject_one}"},
-                {3, "{Many} {subject_many}"}});
+                {2, "{This} {subject_one}"},
+                {3, "{These} {subject_many}"}});
 }
 
 Grammar make_grammar() {

@@ -88,8 +88,9 @@ void Dataset::require_context(int context) const {
   // n characters leave n - floor(9n/10), at least n/10, for validation.
   std::string advice = text("give a text of at least ", 10 * wanted, " characters");
   if (shorter >= 2) advice += text(", or a --context of at most ", shorter - 1);
-  throw UserError(text("the text (", info_.source, ") is too short for a context of ", context, ": its validation split has ",
-                       info_.val_tokens, " tokens and ", wanted, " are needed; ", advice));
+  throw UserError(text("the text (", info_.source, ") is too short for a context of ", context,
+                       ": its validation split has ", info_.val_tokens, " tokens and ", wanted, " are needed; ",
+                       advice));
 }
 
 std::string Dataset::describe() const {

@@ -26,12 +26,12 @@ bool is_prepared(const std::filesystem::path& path);
 
 class Dataset {
  public:
-  // A prepared folder (data/prepare.h), or a run folder, which holds the same files. UserError: not a prepared folder, or a
-  // broken one; tokens.bin and tokenizer.json that don't belong together.
+  // A prepared folder (data/prepare.h), or a run folder, which holds the same files. UserError: not a prepared folder,
+  // or a broken one; tokens.bin and tokenizer.json that don't belong together.
   static Dataset open(const std::filesystem::path& folder);
 
-  // A text file encoded in memory by a tokenizer at hand, to evaluate a model on another text. Split 90/10 as ever; unknown
-  // characters are counted in info().
+  // A text file encoded in memory by a tokenizer at hand, to evaluate a model on another text. Split 90/10 as ever;
+  // unknown characters are counted in info().
   static Dataset encode(const std::filesystem::path& file, const Tokenizer& tokenizer);
 
   const Tokenizer& tokenizer() const { return tokenizer_; }

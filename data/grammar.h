@@ -1,4 +1,5 @@
-// A probabilistic grammar over word lists, with memory: a word once drawn can be said again. Its entropy is a finite sum.
+// A probabilistic grammar over word lists, with memory: a word once drawn can be said again. Its entropy is a finite
+// sum.
 //
 // Text is written as rules; a rule is a choice of alternatives with integer weights; an alternative is a pattern:
 //   plain text          as it stands
@@ -9,9 +10,10 @@
 //
 // Unambiguous by construction, which tests/data/corpus_test.cpp checks on the corpus: cut text into tokens (words, and
 // single other characters; spaces only separate). In every choice each alternative begins with tokens that no other
-// alternative of it begins with, no list has a word twice in the same form, and no pattern is empty. So a reader who has
-// understood everything up to a choice knows from the next token alone which one was made (the grammar is LL(1)); by
-// induction a text has one derivation, and the end of one sentence, hence the beginning of the next, is known too.
+// alternative of it begins with, no list has a word twice in a form that is drawn (forms that are only said again may
+// coincide: "she"), and no pattern is empty. So a reader who has understood everything up to a choice knows from the
+// next token alone which one was made (the grammar is LL(1)); by induction a text has one derivation, and the end of
+// one sentence, hence the beginning of the next, is known too.
 // Therefore -log p(text) is the sum of -log of its choices' probabilities, the information of a sentence is that of its
 // derivation, and for independent sentences the entropy per character is
 //   E[information of a sentence] / E[characters of a sentence]       (renewal-reward theorem).
@@ -58,9 +60,10 @@ class Grammar {
     const char* pattern;
   };
 
-  // Lists first, then rules from the innermost out: a pattern may only name what is already there, so nothing recurs. The
-  // last rule added is the one that sentences are drawn from.
-  void add_list(const std::string& name, std::vector<std::string> form_names, std::vector<std::vector<std::string>> words);
+  // Lists first, then rules from the innermost out: a pattern may only name what is already there, so nothing recurs.
+  // The last rule added is the one that sentences are drawn from.
+  void add_list(const std::string& name, std::vector<std::string> form_names,
+                std::vector<std::vector<std::string>> words);
   void add_rule(const std::string& name, const std::vector<Alternative>& alternatives);
 
   // Appends one sentence. choose(n) gives a number below n, each equally likely.

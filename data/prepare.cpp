@@ -47,7 +47,8 @@ Source file_source(const MappedFile& file, TokenizerKind kind) {
     while (begin < end) {
       std::string_view piece = file.bytes().substr(begin, std::min<uint64_t>(kPieceBytes, end - begin));
       if (begin + piece.size() < end) {  // back to the start of a character; bytes that are not UTF-8 may go anywhere
-        for (int i = 0; i < 3 && (static_cast<uint8_t>(piece.data()[piece.size()]) & 0xC0) == 0x80; ++i) piece.remove_suffix(1);
+        const auto cuts_character = [&] { return (static_cast<uint8_t>(piece.data()[piece.size()]) & 0xC0) == 0x80; };
+        for (int i = 0; i < 3 && cuts_character(); ++i) piece.remove_suffix(1);
       }
       visit(piece);
       begin += piece.size();
@@ -57,7 +58,8 @@ Source file_source(const MappedFile& file, TokenizerKind kind) {
 }
 
 Source corpus_source(uint64_t bytes, uint64_t seed) {
-  Source source{text("built-in corpus, ", bytes, " bytes, seed ", seed), bytes, training_share(bytes), corpus_entropy(), {}};
+  const std::string name = text("built-in corpus, ", bytes, " bytes, seed ", seed);
+  Source source{name, bytes, training_share(bytes), corpus_entropy(), {}};
   source.read = [seed](uint64_t begin, uint64_t end, const Visit& visit) {
     CorpusStream stream(seed);
     std::vector<char> piece(kPieceBytes);

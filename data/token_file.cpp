@@ -80,8 +80,8 @@ Header checked_header(const MappedFile& file) {
   std::memcpy(&header, file.data(), std::min(file.size(), sizeof header));
   GLINT_REQUIRE(std::memcmp(header.magic, kMagic, sizeof header.magic) == 0, name, " is not a token file of glint");
   GLINT_REQUIRE(file.size() >= sizeof header, name, " is truncated: prepare the data again");
-  GLINT_REQUIRE(header.version == kTokenFileVersion, name, " is of version ", header.version, "; this glint reads version ",
-                kTokenFileVersion, ": prepare the data again");
+  GLINT_REQUIRE(header.version == kTokenFileVersion, name, " is of version ", header.version,
+                "; this glint reads version ", kTokenFileVersion, ": prepare the data again");
   GLINT_REQUIRE(header.header_checksum == checksum_of(header), name,
                 " is corrupted (its header's checksum differs): prepare the data again");
   const bool plausible = (header.bytes_per_token == 2 || header.bytes_per_token == 4) && header.tokenizer <= 1 &&
@@ -89,7 +89,8 @@ Header checked_header(const MappedFile& file) {
                          header.train_tokens < (uint64_t{1} << 60) && header.val_tokens < (uint64_t{1} << 60);
   GLINT_REQUIRE(plausible, name, " has impossible values in its header: prepare the data again");
   const uint64_t wanted = sizeof header + (header.train_tokens + header.val_tokens) * header.bytes_per_token;
-  GLINT_REQUIRE(file.size() >= wanted, name, " is truncated (", file.size(), " of ", wanted, " bytes): prepare the data again");
+  GLINT_REQUIRE(file.size() >= wanted, name, " is truncated (", file.size(), " of ", wanted,
+                " bytes): prepare the data again");
   GLINT_REQUIRE(file.size() == wanted, name, " is corrupted (", file.size(), " bytes instead of ", wanted,
                 "): prepare the data again");
   return header;
@@ -145,8 +146,8 @@ TokenFile::TokenFile(const std::filesystem::path& path)
   }
   GLINT_REQUIRE(XXH3_64bits_digest(&state) == info_.checksum, path.string(),
                 " is corrupted (its checksum differs): prepare the data again");
-  GLINT_REQUIRE(largest < info_.vocabulary, path.string(), " has token ", largest, " in a vocabulary of ", info_.vocabulary,
-                ": prepare the data again");
+  GLINT_REQUIRE(largest < info_.vocabulary, path.string(), " has token ", largest, " in a vocabulary of ",
+                info_.vocabulary, ": prepare the data again");
 }
 
 TokenSpan TokenFile::all() const {
@@ -170,7 +171,8 @@ void TokenFileWriter::append(const void* tokens, size_t count) {
 }
 
 void TokenFileWriter::commit(TokenFileInfo info) {
-  GLINT_CHECK(info.train_tokens + info.val_tokens == tokens_, info.train_tokens, " + ", info.val_tokens, " of ", tokens_);
+  GLINT_CHECK(info.train_tokens + info.val_tokens == tokens_, info.train_tokens, " + ", info.val_tokens, " of ",
+              tokens_);
   info.bytes_per_token = bytes_per_token_;
   info.checksum = XXH3_64bits_digest(&hash_->state);
   const Header header = to_header(info);

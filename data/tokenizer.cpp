@@ -100,6 +100,8 @@ Tokenizer::Counts Tokenizer::encode_into(Id* out, std::string_view text) const {
     return {text.size(), 0};
   }
   const auto unknown_id = static_cast<uint32_t>(unknown());
+  const uint32_t* const ids = ids_.data();  // kept in registers: for the compiler, out may point into *this
+  const size_t known = ids_.size();
   const char* at = text.data();
   const char* const end = at + text.size();
   Id* const first = out;
@@ -113,7 +115,7 @@ Tokenizer::Counts Tokenizer::encode_into(Id* out, std::string_view text) const {
       code_point = step.code_point;
       length = step.length;
     }
-    const uint32_t id = code_point < ids_.size() ? ids_[code_point] : unknown_id;
+    const uint32_t id = code_point < known ? ids[code_point] : unknown_id;
     unknown_count += id == unknown_id;
     *out++ = static_cast<Id>(id);
     at += length;
@@ -175,15 +177,16 @@ Tokenizer Tokenizer::from_json(std::string_view json, const std::string& name) {
     const auto parsed = nlohmann::json::parse(json);
     GLINT_REQUIRE(parsed.is_object() && parsed.value("format", "") == kFormat, name, " is not a tokenizer of glint");
     const int version = parsed.at("version").get<int>();
-    GLINT_REQUIRE(version == kVersion, name, " is a tokenizer of version ", version, "; this glint reads version ", kVersion,
-                  ": prepare the data again");
+    GLINT_REQUIRE(version == kVersion, name, " is a tokenizer of version ", version,
+                  "; this glint reads version ", kVersion, ": prepare the data again");
     if (tokenizer_kind_named(parsed.at("kind").get<std::string>()) == TokenizerKind::byte) return of_bytes();
     std::u32string characters;
     for (const auto& entry : parsed.at("characters")) {
       characters.push_back(single_character(entry.get<std::string>(), name));
     }
     Tokenizer tokenizer = of_characters(characters);
-    GLINT_REQUIRE(tokenizer.characters_ == characters && parsed.at("vocabulary_size").get<int>() == tokenizer.vocabulary(), name,
+    const bool in_order = tokenizer.characters_ == characters;
+    GLINT_REQUIRE(in_order && parsed.at("vocabulary_size").get<int>() == tokenizer.vocabulary(), name,
                   " is damaged: its vocabulary is not in order; prepare the data again");
     return tokenizer;
   } catch (const nlohmann::json::exception&) {

@@ -43,8 +43,8 @@ class Tokenizer {
   template <typename Id>  // uint16_t or uint32_t, wide enough for vocabulary()
   Counts encode_into(Id* out, std::string_view text) const;
 
-  // The unknown token becomes U+FFFD. Tokens of bytes may be parts of characters: see Utf8Stream. Error on an id outside
-  // the vocabulary.
+  // The unknown token becomes U+FFFD. Tokens of bytes may be parts of characters: see Utf8Stream. Error on an id
+  // outside the vocabulary.
   void append_decoded(std::string& out, int32_t id) const;
   std::string decode(std::span<const int32_t> ids) const;
 

@@ -20,31 +20,11 @@ bool ascii8(const char* at) {
 
 }  // namespace
 
-Utf8Step decode_utf8(const char* at, const char* end) {
-  if (at == end) return {0, -1};
-  const auto byte = [at](int i) { return static_cast<uint8_t>(at[i]); };
-  const uint8_t first = byte(0);
-  if (first < 0x80) return {first, 1};
-  const int length = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
-  if (length == 0) return {};
-
-  // Overlong forms, surrogates and what lies above U+10FFFF show in the second byte (RFC 3629, section 4).
-  const uint8_t low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
-  const uint8_t high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
-  char32_t code_point = first & (0x7F >> length);
-  for (int i = 1; i < length; ++i) {
-    if (at + i == end) return {0, -1};
-    if (byte(i) < (i == 1 ? low : 0x80) || byte(i) > (i == 1 ? high : 0xBF)) return {};
-    code_point = code_point << 6 | (byte(i) & 0x3F);
-  }
-  return {code_point, length};
-}
-
 void append_utf8(std::string& out, char32_t code_point) {
   const auto put = [&out](char32_t byte) { out.push_back(static_cast<char>(byte)); };
   if (code_point < 0x80) return put(code_point);
   const int more = code_point < 0x800 ? 1 : code_point < 0x10000 ? 2 : 3;
-  put((0xF00 >> more & 0xFF) | code_point >> (6 * more));  // 110xxxxx, 1110xxxx, 11110xxx
+  put((0xFF00 >> (more + 1) & 0xFF) | code_point >> (6 * more));  // 110xxxxx, 1110xxxx, 11110xxx
   for (int i = more - 1; i >= 0; --i) put(0x80 | (code_point >> (6 * i) & 0x3F));
 }
 

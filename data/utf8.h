@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,7 +19,25 @@ struct Utf8Step {
   char32_t code_point = 0;
   int length = 0;
 };
-Utf8Step decode_utf8(const char* at, const char* end);
+inline Utf8Step decode_utf8(const char* at, const char* end) {
+  if (at == end) return {0, -1};
+  const auto byte = [at](int i) { return static_cast<uint8_t>(at[i]); };
+  const uint8_t first = byte(0);
+  if (first < 0x80) return {first, 1};
+  const int length = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
+  if (length == 0) return {};
+
+  // Overlong forms, surrogates and what lies above U+10FFFF show in the second byte (RFC 3629, section 4).
+  const uint8_t low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+  const uint8_t high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+  char32_t code_point = first & (0x7F >> length);
+  for (int i = 1; i < length; ++i) {
+    if (at + i == end) return {0, -1};
+    if (byte(i) < (i == 1 ? low : 0x80) || byte(i) > (i == 1 ? high : 0xBF)) return {};
+    code_point = code_point << 6 | (byte(i) & 0x3F);
+  }
+  return {code_point, length};
+}
 
 void append_utf8(std::string& out, char32_t code_point);
 
@@ -40,8 +59,8 @@ class CharacterSet {
   std::vector<bool> others_ = std::vector<bool>(kLastCodePoint + 1);
 };
 
-// Bytes in, whole characters out: for printing tokens as they come, when a token may be a part of a character. What can't
-// become a character is replaced by U+FFFD.
+// Bytes in, whole characters out: for printing tokens as they come, when a token may be a part of a character. What
+// can't become a character is replaced by U+FFFD.
 class Utf8Stream {
  public:
   std::string push(std::string_view bytes);  // the characters completed by these bytes

@@ -9,8 +9,10 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "data/tokenizer.h"
 #include "kernels/context.h"
 #include "models/gpt_config.h"
+#include "src/ops.h"
 
 namespace CLI {
 class App;
@@ -18,9 +20,9 @@ class App;
 
 namespace glint {
 
-enum class AttentionChoice { flash, reference };
+using AttentionChoice = AttentionKind;
+using TokenizerChoice = TokenizerKind;
 enum class MatmulChoice { automatic, eigen, onednn };
-enum class TokenizerChoice { character, byte };
 enum class DeviceChoice { cpu, cuda };
 enum class DtypeChoice { fp32, bf16 };
 

@@ -5,7 +5,7 @@
 # Without root rights it prints the one line to run, and fails.
 set -euo pipefail
 
-needed=(cmake ninja-build g++ libeigen3-dev libcli11-dev nlohmann-json3-dev doctest-dev)
+needed=(cmake ninja-build g++ libeigen3-dev libcli11-dev nlohmann-json3-dev libxxhash-dev doctest-dev)
 wanted=(libdnnl-dev)  # faster matrix products; glint builds without it
 case "${1:-}" in
   "") ;;
@@ -16,7 +16,7 @@ esac
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
   cat >&2 <<'TEXT'
 setup: this is not a Debian system, so nothing is installed for you. glint needs: a C++20 compiler with OpenMP (g++ 12 or
-setup: clang 14), CMake 3.25, Ninja, Eigen 3.4, CLI11 2.1, nlohmann-json 3.10, doctest 2.4; and, for speed, oneDNN 2.6.
+setup: clang 14), CMake 3.25, Ninja, Eigen 3.4, CLI11 2.1, nlohmann-json 3.10, xxHash 0.8, doctest 2.4; and, for speed, oneDNN 2.6.
 TEXT
   exit 0  # CMake names what it does not find
 fi

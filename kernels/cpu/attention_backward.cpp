@@ -5,8 +5,6 @@
 // several ranges; each then has its own partial dQ in scratch, and these are summed in order at the end.
 #include <omp.h>
 
-#include <vector>
-
 #include "kernels/cpu/attention_check.h"
 #include "kernels/cpu/attention_tile.h"
 
@@ -39,13 +37,16 @@ struct Workspace {
   uint8_t* keep;         // (kKeys, kQueries)
 };
 
-// The queries and keys of one call cut into blocks, and the keys into ranges of blocks of about equal work.
+int first_query(const AttentionShape& shape, int key) { return shape.causal ? std::max(0, key - (shape.S - shape.T)) : 0; }
+int first_query_block(const AttentionShape& shape, int key) { return first_query(shape, key) / kQueries * kQueries; }
+
+// The keys cut into ranges of blocks, of about equal work.
 struct Plan {
   Plan(const CpuContext& ctx, const AttentionShape& shape) {
     const int blocks = (shape.S + kKeys - 1) / kKeys, heads = shape.B * shape.NKV;
     // The fewest ranges that leave the threads idle for less than a tenth of the time, or come nearest to it.
     double best = 0.0;
-    for (int count = 1; count <= blocks && best < 0.9; ++count) {
+    for (int count = 1; count <= std::min(blocks, kMaxRanges) && best < 0.9; ++count) {
       const int units = heads * count, rounds = (units + ctx.threads - 1) / ctx.threads;
       const double busy = static_cast<double>(units) / (rounds * ctx.threads);
       if (busy > best) {
@@ -53,30 +54,27 @@ struct Plan {
         ranges = count;
       }
     }
+    // A range ends at the block with which its share of all tiles is reached; one may be empty, the first never is.
+    int64_t tiles = 0, seen = 0;
+    for (int j0 = 0; j0 < shape.S; j0 += kKeys) tiles += tiles_of(shape, j0);
+    int range = 0;
+    for (int j0 = 0; j0 < shape.S; j0 += kKeys) {
+      while (seen * ranges >= tiles * range) begin[range++] = j0;
+      seen += tiles_of(shape, j0);
+    }
+    while (range <= ranges) begin[range++] = shape.S;
   }
+  // Blocks of queries that see the block of keys from j0 on.
+  static int tiles_of(const AttentionShape& shape, int j0) {
+    return (shape.T - 1) / kQueries - first_query_block(shape, j0) / kQueries + 1;
+  }
+
+  static constexpr int kMaxRanges = 64;
   int ranges = 1;
+  int begin[kMaxRanges + 1];  // keys; [ranges] is S
 };
 
-// Tiles below key block `block`, all queries counted: the work of the blocks before it.
-int64_t tiles_before(const AttentionShape& shape, int block) {
-  int64_t tiles = 0;
-  for (int j0 = 0; j0 < block * kKeys; j0 += kKeys) {
-    const int first = shape.causal ? std::max(0, j0 - (shape.S - shape.T)) : 0;
-    tiles += (shape.T - 1) / kQueries - first / kQueries + 1;
-  }
-  return tiles;
-}
-
-// First key of a range; range == ranges gives S.
-int range_begin(const AttentionShape& shape, const Plan& plan, int range) {
-  const int blocks = (shape.S + kKeys - 1) / kKeys;
-  const int64_t total = tiles_before(shape, blocks);
-  int block = 0;
-  while (block < blocks && tiles_before(shape, block) * plan.ranges < total * range) ++block;
-  return std::min(block * kKeys, shape.S);
-}
-
-int first_query(const AttentionShape& shape, int key) { return shape.causal ? std::max(0, key - (shape.S - shape.T)) : 0; }
+// Where the keys that a block of queries sees end, within a range that ends at `end`.
 int key_end(const AttentionShape& shape, int i0, int end) {
   return shape.causal ? std::min(end, std::min(i0 + kQueries, shape.T) + shape.S - shape.T) : end;
 }
@@ -110,9 +108,9 @@ float dot(const float* a, const float* b, int HS) {
   return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
-// Everything backward is given.
+// What backward is given, but for dq.
 struct Operands {
-  HeadView<float> dq, dk, dv;
+  HeadView<float> dk, dv;
   HeadView<const float> dout, out, q, k, v;
   const float* lse;  // (B, NH, T)
   AttentionShape shape;
@@ -120,11 +118,11 @@ struct Operands {
   bool drop;
 };
 
-void load_queries(const Workspace& w, const Operands& o, int64_t b, int64_t h, int i0, int queries) {
+void load_queries(const Workspace& w, const Operands& o, int b, int h, int i0, int queries) {
   const int HS = o.shape.HS;
   const float* q = o.q.at(b, i0, h);
   const float* dout = o.dout.at(b, i0, h);
-  const float* lse = o.lse + (b * o.shape.NH + h) * o.shape.T + i0;
+  const float* lse = o.lse + (int64_t{b} * o.shape.NH + h) * o.shape.T + i0;
   pack_transposed(w.q_t, q, o.q.token_stride, queries, HS, o.shape.scale * kLog2E);
   pack_transposed(w.dout_t, dout, o.dout.token_stride, queries, HS, o.draw.rule.scale);
   pack(w.q, q, o.q.token_stride, queries, HS, o.shape.scale);
@@ -138,9 +136,9 @@ void load_queries(const Workspace& w, const Operands& o, int64_t b, int64_t h, i
 }
 
 // One tile: adds to dq of the workspace and to dk, dv; or, at their first tile, sets them.
-void add_tile(const Workspace& w, const Operands& o, int64_t b, int64_t h, const Tile& tile, Start start_dq, Start start_dkv) {
+void add_tile(const Workspace& w, const Operands& o, int b, int h, const Tile& tile, Start start_dq, Start start_dkv) {
   const int HS = o.shape.HS;
-  const int64_t kv = h / (o.shape.NH / o.shape.NKV);
+  const int kv = h / (o.shape.NH / o.shape.NKV);
   const float* k = o.k.at(b, tile.j0, kv);
   multiply_to_tile(w.p, k, o.k.token_stride, w.q_t, tile, HS);
   multiply_to_tile(w.ds, o.v.at(b, tile.j0, kv), o.v.token_stride, w.dout_t, tile, HS);
@@ -154,6 +152,43 @@ void add_tile(const Workspace& w, const Operands& o, int64_t b, int64_t h, const
   multiply_by_queries(o.dk.at(b, tile.j0, kv), o.dk.token_stride, w.ds, w.q, HS, tile, HS, start_dkv);
   pack(w.k, k, o.k.token_stride, tile.keys, HS, 1.0f);
   multiply_by_keys(w.dq, w.ds, w.k, HS, tile, HS, start_dq, nullptr);
+}
+
+// dK and dV of the keys begin .. end-1 of one KV head, and what these keys add to the dQ of the queries that see them.
+void add_keys(const Workspace& w, const Operands& o, HeadView<float> dq, int b, int kv, int begin, int end) {
+  if (begin == end) return;
+  const AttentionShape& shape = o.shape;
+  const int HS = shape.HS, group = shape.NH / shape.NKV;
+  for (int h = kv * group; h < (kv + 1) * group; ++h) {
+    for (int i0 = first_query_block(shape, begin); i0 < shape.T; i0 += kQueries) {
+      const int queries = std::min(kQueries, shape.T - i0);
+      load_queries(w, o, b, h, i0, queries);
+      for (int j0 = begin; j0 < key_end(shape, i0, end); j0 += kKeys) {
+        const bool first = h == kv * group && i0 == first_query_block(shape, j0);
+        add_tile(w, o, b, h, Tile(shape, i0, j0, end), j0 == begin ? Start::zero : Start::add, first ? Start::zero : Start::add);
+      }
+      for (int i = 0; i < queries; ++i) pack(dq.at(b, i0 + i, h), w.dq + i * HS, HS, 1, HS, shape.scale);
+    }
+  }
+}
+
+// dq = the sum of the ranges' partial dQ, in their order; a range knows nothing of queries before its first.
+void sum_partials(const CpuContext& ctx, HeadView<float> dq, const float* partials, const AttentionShape& shape, const Plan& plan) {
+  const int64_t partial_size = int64_t{shape.B} * shape.T * shape.NH * shape.HS;
+#pragma omp parallel for num_threads(ctx.threads) schedule(static)
+  for (int64_t row = 0; row < int64_t{shape.B} * shape.T; ++row) {
+    const int64_t b = row / shape.T, t = row % shape.T;
+    for (int64_t h = 0; h < shape.NH; ++h) {
+      float* to = dq.at(b, t, h);
+      const float* from = partials + (row * shape.NH + h) * shape.HS;
+      std::copy_n(from, shape.HS, to);
+      for (int range = 1; range < plan.ranges; ++range) {
+        const bool empty = plan.begin[range] == plan.begin[range + 1];
+        if (empty || first_query_block(shape, plan.begin[range]) > t) continue;
+        for (int c = 0; c < shape.HS; ++c) to[c] += from[range * partial_size + c];
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -172,48 +207,21 @@ void attention_backward(const CpuContext& ctx, HeadView<float> dq, HeadView<floa
   using namespace attention;
   check_attention(shape, dropout);
   const Plan plan(ctx, shape);
-  const Operands o{dq, dk, dv, dout, out, q, k, v, lse, shape, simd::MaskDraw(dropout), dropout.on()};
-  const int HS = shape.HS, group = shape.NH / shape.NKV, units = shape.B * shape.NKV * plan.ranges;
-  // (ranges, B, T, NH, HS)
-  float* partials = scratch + static_cast<size_t>(ctx.threads) * Workspace::size(HS);
+  const Operands o{dk, dv, dout, out, q, k, v, lse, shape, simd::MaskDraw(dropout), dropout.on()};
+  const int HS = shape.HS, units = shape.B * shape.NKV * plan.ranges;
+  float* partials = scratch + static_cast<size_t>(ctx.threads) * Workspace::size(HS);  // (ranges, B, T, NH, HS)
   const int64_t partial_size = int64_t{shape.B} * shape.T * shape.NH * HS;
 #pragma omp parallel for num_threads(ctx.threads) schedule(dynamic)
   for (int unit = 0; unit < units; ++unit) {
     const Workspace w(scratch + static_cast<size_t>(omp_get_thread_num()) * Workspace::size(HS), HS);
-    const int range = unit % plan.ranges;
-    const int64_t b = unit / plan.ranges / shape.NKV, kv = unit / plan.ranges % shape.NKV;
-    const int begin = range_begin(shape, plan, range), end = range_begin(shape, plan, range + 1);
+    const int range = unit % plan.ranges, b = unit / plan.ranges / shape.NKV, kv = unit / plan.ranges % shape.NKV;
     HeadView<float> to = dq;
     if (plan.ranges > 1) {
       to = {partials + range * partial_size, int64_t{shape.T} * shape.NH * HS, int64_t{shape.NH} * HS, HS};
     }
-    for (int64_t h = kv * group; h < (kv + 1) * group; ++h) {
-      for (int i0 = first_query(shape, begin) / kQueries * kQueries; i0 < shape.T; i0 += kQueries) {
-        const int queries = std::min(kQueries, shape.T - i0);
-        load_queries(w, o, b, h, i0, queries);
-        for (int j0 = begin; j0 < key_end(shape, i0, end); j0 += kKeys) {
-          const bool first = h == kv * group && i0 == first_query(shape, j0) / kQueries * kQueries;
-          add_tile(w, o, b, h, Tile(shape, i0, j0, key_end(shape, i0, end)), j0 == begin ? Start::zero : Start::add,
-                   first ? Start::zero : Start::add);
-        }
-        for (int i = 0; i < queries; ++i) pack(to.at(b, i0 + i, h), w.dq + i * HS, HS, 1, HS, shape.scale);
-      }
-    }
+    add_keys(w, o, to, b, kv, plan.begin[range], plan.begin[range + 1]);
   }
-  if (plan.ranges == 1) return;
-#pragma omp parallel for num_threads(ctx.threads) schedule(static)
-  for (int64_t row = 0; row < int64_t{shape.B} * shape.T; ++row) {
-    const int64_t b = row / shape.T, t = row % shape.T;
-    for (int64_t h = 0; h < shape.NH; ++h) {
-      float* to = dq.at(b, t, h);
-      const float* from = partials + (row * shape.NH + h) * HS;
-      std::copy_n(from, HS, to);
-      for (int range = 1; range < plan.ranges; ++range) {
-        if (first_query(shape, range_begin(shape, plan, range)) / kQueries * kQueries > t) break;
-        for (int c = 0; c < HS; ++c) to[c] += from[range * partial_size + c];
-      }
-    }
-  }
+  if (plan.ranges > 1) sum_partials(ctx, dq, partials, shape, plan);
 }
 
 }  // namespace glint

@@ -19,14 +19,24 @@ struct alignas(64) Workspace {
   uint8_t keep[kKeys * kQueries];
 };
 
+// The largest of each lane over `keys` rows of kQueries, and of `start`. Two chains, or each step would wait for the last.
+Floats column_max(const float* s, int keys, Floats start) {
+  Floats even = start, odd = start;
+  int j = 0;
+  for (; j + 1 < keys; j += 2) {
+    even = simd::larger(even, load(s + j * kQueries));
+    odd = simd::larger(odd, load(s + (j + 1) * kQueries));
+  }
+  if (j < keys) even = simd::larger(even, load(s + j * kQueries));
+  return simd::larger(even, odd);
+}
+
 // Scores -> probabilities relative to the running maximum, dropped where the mask says so; the sums are of all of them.
 template <bool kDrop>
 void softmax_tile(Workspace& w, const Tile& tile) {
   for (int i = 0; i < tile.columns(); i += kWidth) {
     const int end = mask_unseen(w.p, tile, i);
-    const Floats old_max = load(w.max + i);
-    Floats max = old_max;
-    for (int j = 0; j < end; ++j) max = simd::larger(max, load(w.p + j * kQueries + i));
+    const Floats old_max = load(w.max + i), max = column_max(w.p + i, end, old_max);
     Floats sum{};
     for (int j = 0; j < end; ++j) {
       float* at = w.p + j * kQueries + i;

@@ -46,18 +46,25 @@ inline Floats erf_backward(Floats dout, Floats x) {
 constexpr float kTwoRoot = 1.59576912f;  // 2 * sqrt(2/pi)
 constexpr float kCubic = 0.044715f;
 
-inline Floats gate(Floats x) {
+// The gate s = 1 / (1 + e), and 1 - s = e * s without cancellation.
+struct Gate {
+  Floats open, closed;
+};
+
+inline Gate gate(Floats x) {
   const Floats exponent = x * (x * x * kCubic + 1.0f) * (-kTwoRoot * kLog2E);
-  return 1.0f / (1.0f + simd::exp2(-simd::larger(simd::broadcast(-126.0f), -exponent)));
+  const Floats e = simd::exp2(-simd::larger(simd::broadcast(-126.0f), -exponent));
+  const Floats open = 1.0f / (1.0f + e);
+  return {open, e * open};
 }
 
-inline Floats tanh_forward(Floats x) { return x * gate(x); }
+inline Floats tanh_forward(Floats x) { return x * gate(x).open; }
 
 inline Floats tanh_backward(Floats dout, Floats x) {
   const Floats limit = simd::broadcast(-16.0f);  // beyond it the slope is 0 or 1 and x^3 only overflows
   const Floats inner = -simd::larger(limit, -simd::larger(limit, x));
-  const Floats s = gate(inner);
-  return dout * (s + inner * s * (1.0f - s) * (kTwoRoot + 3.0f * kTwoRoot * kCubic * (inner * inner)));
+  const Gate g = gate(inner);
+  return dout * (g.open + inner * (g.open * g.closed) * (kTwoRoot + 3.0f * kTwoRoot * kCubic * (inner * inner)));
 }
 
 // map(part of the arrays), the arrays shared among the threads.

@@ -35,23 +35,22 @@ void add_bias(const CpuContext& ctx, float* out, const float* bias, size_t rows,
   });
 }
 
-// dbias (n) = or += column sums of dout (rows, n): blocks of rows in float, their sums in double.
+// dbias (n) = or += column sums of dout (rows, n), in double: the batch may be long.
 void sum_columns(float* dbias, const float* dout, size_t rows, size_t n, Range columns, Write write) {
-  constexpr size_t kTile = 256, kBlockRows = 64;
+  constexpr size_t kTile = 256;
   for (size_t first = columns.begin; first < columns.end; first += kTile) {
     const size_t width = std::min(kTile, columns.end - first);
-    float block[kTile];
     double total[kTile] = {};
-    for (size_t row = 0; row < rows; row += kBlockRows) {
-      std::fill_n(block, width, 0.0f);
-      for (size_t r = row; r < std::min(rows, row + kBlockRows); ++r) {
-        simd::map(block, width, [](Floats a, Floats b) { return a + b; }, static_cast<const float*>(block), dout + r * n + first);
-      }
-      for (size_t c = 0; c < width; ++c) total[c] += static_cast<double>(block[c]);
+    const float* row = dout + first;
+    size_t r = 0;
+    for (; r + 2 <= rows; r += 2, row += 2 * n) {
+#pragma omp simd
+      for (size_t c = 0; c < width; ++c) total[c] += static_cast<double>(row[c]) + static_cast<double>(row[n + c]);
     }
     for (size_t c = 0; c < width; ++c) {
-      const double before = write == Write::add ? static_cast<double>(dbias[first + c]) : 0.0;
-      dbias[first + c] = static_cast<float>(before + total[c]);
+      if (r < rows) total[c] += static_cast<double>(row[c]);
+      if (write == Write::add) total[c] += static_cast<double>(dbias[first + c]);
+      dbias[first + c] = static_cast<float>(total[c]);
     }
   }
 }

@@ -113,9 +113,10 @@ TEST_CASE("layer norm agrees with double, forward and backward") {
         check_as_good("rstd", got.rstd, plain.rstd, exact.rstd);
         const auto exact_gradients = c.backward<double>();
         const auto plain_gradients = c.backward<float>();
-        check_as_good("dx", got.dx, plain_gradients.dx, exact_gradients.dx);
-        check_as_good("dweight", got.dweight, plain_gradients.dweight, exact_gradients.dweight);
-        check_as_good("dbias", got.dbias, plain_gradients.dbias, exact_gradients.dbias);
+        const double walk = rows / 4.0;  // a running sum of n random terms is off by about n/4 units in the end
+        check_as_good("dx", got.dx, plain_gradients.dx, exact_gradients.dx, largest(exact.rstd));
+        check_as_good("dweight", got.dweight, plain_gradients.dweight, exact_gradients.dweight, walk);
+        check_as_good("dbias", got.dbias, plain_gradients.dbias, exact_gradients.dbias, walk);
         CHECK(same_bits(got.dx, run(c, threads, Write::set, 0.0f).dx));
         CHECK(same_bits(got.dweight, run(c, 1, Write::set, 0.0f).dweight));  // whatever the thread count
       }

@@ -30,6 +30,13 @@ struct Case {
   size_t rows() const { return static_cast<size_t>(shape.rows); }
   size_t in() const { return static_cast<size_t>(shape.in); }
   size_t out() const { return static_cast<size_t>(shape.out); }
+  // Every factor squared: products with it are the sums of the squares of the terms.
+  Case squared() const {
+    Case c = *this;
+    for (auto* values : {&c.x, &c.weight, &c.bias, &c.dout})
+      for (float& value : *values) value *= value;
+    return c;
+  }
   size_t at(size_t i, size_t o) const { return shape.layout == WeightLayout::in_out ? i * out() + o : o * in() + i; }
 };
 
@@ -84,20 +91,22 @@ Gradients<float> run_backward(const CpuContext& ctx, const Case& c, Write write)
 void check_case(RandomInputs& inputs, const CpuContext& ctx, const LinearShape& shape) {
   INFO("engine ", static_cast<int>(ctx.matmul), ", threads ", ctx.threads, ", rows ", shape.rows, ", in ", shape.in, ", out ",
        shape.out, ", layout ", static_cast<int>(shape.layout));
-  const Case c(inputs, shape);
+  const Case c(inputs, shape), squares = c.squared();
   for (const bool with_bias : {false, true}) {
-    const std::vector<float> out = run_forward(ctx, c, with_bias), bias = with_bias ? c.bias : std::vector<float>();
-    check_as_good("out", out, plain_forward(c, c.x, c.weight, bias),
-                  plain_forward(c, convert<double>(c.x), convert<double>(c.weight), convert<double>(bias)));
+    const std::vector<float> out = run_forward(ctx, c, with_bias), none;
+    const auto plain = [&]<typename Real>(const Case& of, Real) {
+      return plain_forward(of, convert<Real>(of.x), convert<Real>(of.weight), convert<Real>(with_bias ? of.bias : none));
+    };
+    check_as_good("out", out, plain(c, 0.0f), plain(c, 0.0), std::sqrt(largest(plain(squares, 0.0))));
     CHECK(same_bits(out, run_forward(ctx, c, with_bias)));
   }
   for (const Write write : {Write::set, Write::add}) {
     const float before = write == Write::set ? 0.0f : 0.5f;
     const Gradients<float> got = run_backward(ctx, c, write), plain = plain_backward<float>(c, before);
-    const Gradients<double> exact = plain_backward<double>(c, before);
-    check_as_good("dx", got.dx, plain.dx, exact.dx);
-    check_as_good("dweight", got.dweight, plain.dweight, exact.dweight);
-    check_as_good("dbias", got.dbias, plain.dbias, exact.dbias);
+    const Gradients<double> exact = plain_backward<double>(c, before), terms = plain_backward<double>(squares, before * before);
+    check_as_good("dx", got.dx, plain.dx, exact.dx, std::sqrt(largest(terms.dx)));
+    check_as_good("dweight", got.dweight, plain.dweight, exact.dweight, std::sqrt(largest(terms.dweight)));
+    check_as_good("dbias", got.dbias, plain.dbias, exact.dbias, std::sqrt(largest(terms.dbias)));
     const Gradients<float> again = run_backward(ctx, c, write);
     CHECK((same_bits(got.dx, again.dx) && same_bits(got.dweight, again.dweight) && same_bits(got.dbias, again.dbias)));
   }

@@ -1,0 +1,87 @@
+#include "data/file_writer.h"
+
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <iterator>
+
+#include "kernels/check.h"
+#include "tests/data/temporary_folder.h"
+
+using namespace glint;
+using test::content_of;
+using test::message_of;
+
+namespace {
+
+ptrdiff_t files_in(const test::TemporaryFolder& folder) {
+  return std::distance(std::filesystem::directory_iterator(folder.path()), {});
+}
+
+// While it lives no file may grow beyond `bytes`, which is how a full disk looks to a writer.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
+
+}  // namespace
+
+TEST_CASE("a file appears whole when it is committed") {
+  const test::TemporaryFolder folder;
+  const auto path = folder.file("name", "before");
+  {
+    FileWriter file(path);
+    file.append("?ne ");
+    file.append("two");
+    CHECK(content_of(path) == "before");
+    file.overwrite(0, "o", 1);
+    file.commit();
+    CHECK(content_of(path) == "one two");
+  }
+  CHECK(content_of(path) == "one two");
+  CHECK(files_in(folder) == 1);
+}
+
+TEST_CASE("a file that is not committed leaves no trace") {
+  const test::TemporaryFolder folder;
+  const auto path = folder.file("name", "before");
+  {
+    FileWriter file(path);
+    file.append("after");
+    CHECK(files_in(folder) == 2);
+  }
+  CHECK(content_of(path) == "before");
+  CHECK(files_in(folder) == 1);
+}
+
+TEST_CASE("a disk that fills up keeps the former file") {
+  const test::TemporaryFolder folder;
+  const auto path = folder.file("name", "before");
+  const std::string message = message_of<UserError>([&] {
+    const FileSizeLimit limit(4096);
+    write_file(path, std::string(100'000, 'x'));
+  });
+  CHECK(message.find("can't write " + path.string()) == 0);
+  CHECK(content_of(path) == "before");
+  CHECK(files_in(folder) == 1);
+}
+
+TEST_CASE("a folder that isn't there is an error of the user") {
+  const test::TemporaryFolder folder;
+  const auto path = folder / "no such folder/name";
+  const std::string message = message_of<UserError>([&] { FileWriter file(path); });
+  CHECK(message == "can't write " + path.string() + ": No such file or directory");
+}
