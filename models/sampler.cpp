@@ -32,7 +32,8 @@ double uniform(const SamplingOptions& options, uint64_t index) {
 
 int32_t Sampler::draw(std::span<const float> logits, uint64_t index) {
   candidates_.clear();
-  for (size_t token = 0; token < logits.size(); ++token) candidates_.emplace_back(logits[token], static_cast<int32_t>(token));
+  for (int32_t token = 0; token < static_cast<int32_t>(logits.size()); ++token)
+    if (token != options_.never) candidates_.emplace_back(logits[static_cast<size_t>(token)], token);
   // Likeliest first; equal ones by token, so that the order is one and the same everywhere.
   const auto likelier = [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; };
   if (options_.temperature == 0.0f) return std::min_element(candidates_.begin(), candidates_.end(), likelier)->second;

@@ -12,6 +12,7 @@ struct SamplingOptions {
   float temperature = 1.0f;  // 0: always the likeliest token
   int top_k = 0;             // 0: all
   float top_p = 1.0f;        // 1: all
+  int32_t never = -1;        // a token that is not drawn (a tokenizer's unknown); -1: none
   uint64_t seed = 0;
   uint64_t stream = 0;       // which of several samples of one seed
 

@@ -24,17 +24,24 @@ TokenizerKind tokenizer_kind(TokenizerChoice choice) {
 
 Dataset create_run_data(const RunPaths& run, const TrainOptions& options) {
   const bool prepared = !options.data.empty() && is_prepared(options.data);
-  if (options.data.empty())
-    prepare_corpus(kCorpusBytes, kCorpusSeed, tokenizer_kind(options.tokenizer), run.data());
-  else if (!prepared)
-    prepare_text(options.data, tokenizer_kind(options.tokenizer), run.data());
-  Dataset dataset = Dataset::open(prepared ? fs::path(options.data) : run.data());
-  dataset.require_context(options.model.context);
-  dataset.tokenizer().save(run.tokenizer());
-  const nlohmann::ordered_json record = {{"folder", prepared ? fs::absolute(options.data).string() : "data"},
-                                         {"checksum", dataset.info().checksum}};
-  write_file_durably(record_of(run), record.dump(2) + "\n");
-  return dataset;
+  try {
+    if (options.data.empty())
+      prepare_corpus(kCorpusBytes, kCorpusSeed, tokenizer_kind(options.tokenizer), run.data());
+    else if (!prepared)
+      prepare_text(options.data, tokenizer_kind(options.tokenizer), run.data());
+    Dataset dataset = Dataset::open(prepared ? fs::path(options.data) : run.data());
+    dataset.require_context(options.model.context);
+    dataset.tokenizer().save(run.tokenizer());
+    const nlohmann::ordered_json record = {{"folder", prepared ? fs::absolute(options.data).string() : "data"},
+                                           {"checksum", dataset.info().checksum}};
+    write_file_durably(record_of(run), record.dump(2) + "\n");
+    return dataset;
+  } catch (const UserError&) {  // leaves the folder empty, so that it can be asked for again
+    std::error_code ignored;
+    fs::remove_all(run.data(), ignored);
+    fs::remove(run.tokenizer(), ignored);
+    throw;
+  }
 }
 
 Dataset open_run_data(const RunPaths& run) {

@@ -12,31 +12,6 @@ namespace glint {
 namespace attention {
 namespace {
 
-// What one thread works with, cut from scratch.
-struct Workspace {
-  Workspace(float* scratch, int HS)
-      : q_t(scratch),
-        dout_t(q_t + HS * kQueries),
-        q(dout_t + HS * kQueries),
-        dout(q + kQueries * HS),
-        dq(dout + kQueries * HS),
-        k(dq + kQueries * HS),
-        p(k + kKeys * HS),
-        ds(p + kKeys * kQueries),
-        lse(ds + kKeys * kQueries),
-        row_sum(lse + kQueries),
-        keep(reinterpret_cast<uint8_t*>(row_sum + kQueries)) {}
-  static size_t size(int HS) { return static_cast<size_t>(6 * kQueries * HS + 2 * kKeys * kQueries + 2 * kQueries + kKeys * kQueries / 4); }
-
-  float *q_t, *dout_t;   // (HS, kQueries): q * scale * log2(e); dout / (1-p)
-  float *q, *dout;       // (kQueries, HS): q * scale; dout / (1-p)
-  float* dq;             // (kQueries, HS), before the scale
-  float* k;              // (kKeys, HS)
-  float *p, *ds;         // (kKeys, kQueries)
-  float *lse, *row_sum;  // (kQueries): log2-sum-exp2; D, the row sums of dout * out
-  uint8_t* keep;         // (kKeys, kQueries)
-};
-
 int first_query(const AttentionShape& shape, int key) { return shape.causal ? std::max(0, key - (shape.S - shape.T)) : 0; }
 int first_query_block(const AttentionShape& shape, int key) { return first_query(shape, key) / kQueries * kQueries; }
 
@@ -69,6 +44,12 @@ struct Plan {
     return (shape.T - 1) / kQueries - first_query_block(shape, j0) / kQueries + 1;
   }
 
+  int longest() const {
+    int keys = 0;
+    for (int range = 0; range < ranges; ++range) keys = std::max(keys, begin[range + 1] - begin[range]);
+    return keys;
+  }
+
   static constexpr int kMaxRanges = 64;
   int ranges = 1;
   int begin[kMaxRanges + 1];  // keys; [ranges] is S
@@ -78,6 +59,36 @@ struct Plan {
 int key_end(const AttentionShape& shape, int i0, int end) {
   return shape.causal ? std::min(end, std::min(i0 + kQueries, shape.T) + shape.S - shape.T) : end;
 }
+
+// What one thread works with, cut from scratch.
+struct Workspace {
+  Workspace(float* scratch, int HS, int keys)
+      : q_t(scratch),
+        dout_t(q_t + HS * kQueries),
+        q(dout_t + HS * kQueries),
+        dout(q + kQueries * HS),
+        dq(dout + kQueries * HS),
+        p(dq + kQueries * HS),
+        ds(p + kKeys * kQueries),
+        lse(ds + kKeys * kQueries),
+        row_sum(lse + kQueries),
+        keep(reinterpret_cast<uint8_t*>(row_sum + kQueries)),
+        k(row_sum + kQueries + kKeys * kQueries / 4),
+        v(k + keys * HS),
+        dk(v + keys * HS),
+        dv(dk + keys * HS) {}
+  static size_t size(int HS, int keys) {
+    return static_cast<size_t>(5 * kQueries * HS + 2 * kKeys * kQueries + 2 * kQueries + kKeys * kQueries / 4 + 4 * keys * HS);
+  }
+
+  float *q_t, *dout_t;      // (HS, kQueries): q * scale * log2(e); dout / (1-p)
+  float *q, *dout;          // (kQueries, HS): q * scale; dout / (1-p)
+  float* dq;                // (kQueries, HS), before the scale
+  float *p, *ds;            // (kKeys, kQueries)
+  float *lse, *row_sum;     // (kQueries): log2-sum-exp2; D, the row sums of dout * out
+  uint8_t* keep;            // (kKeys, kQueries)
+  float *k, *v, *dk, *dv;   // (keys of the range, HS)
+};
 
 // p: scores -> dropped P; ds: dP -> dS = P * (dropped dP - D).
 template <bool kDrop>
@@ -125,8 +136,8 @@ void load_queries(const Workspace& w, const Operands& o, int b, int h, int i0, i
   const float* lse = o.lse + (int64_t{b} * o.shape.NH + h) * o.shape.T + i0;
   pack_transposed(w.q_t, q, o.q.token_stride, queries, HS, o.shape.scale * kLog2E);
   pack_transposed(w.dout_t, dout, o.dout.token_stride, queries, HS, o.draw.rule.scale);
-  pack(w.q, q, o.q.token_stride, queries, HS, o.shape.scale);
-  pack(w.dout, dout, o.dout.token_stride, queries, HS, o.draw.rule.scale);
+  pack(w.q, HS, q, o.q.token_stride, queries, HS, o.shape.scale);
+  pack(w.dout, HS, dout, o.dout.token_stride, queries, HS, o.draw.rule.scale);
   for (int i = 0; i < queries; ++i) {
     w.lse[i] = lse[i] * kLog2E;
     w.row_sum[i] = dot(o.dout.at(b, i0 + i, h), o.out.at(b, i0 + i, h), HS);
@@ -135,23 +146,28 @@ void load_queries(const Workspace& w, const Operands& o, int b, int h, int i0, i
   std::fill(w.row_sum + queries, w.row_sum + kQueries, 0.0f);
 }
 
-// One tile: adds to dq of the workspace and to dk, dv; or, at their first tile, sets them.
-void add_tile(const Workspace& w, const Operands& o, int b, int h, const Tile& tile, Start start_dq, Start start_dkv) {
+// The keys that a unit of work owns, and their gradients.
+struct Keys {
+  Rows<const float> k, v;
+  Rows<float> dk, dv;
+};
+
+// One tile, whose keys begin at row `key` of the unit's: adds to the dq of the workspace, to dk and dv; or, at their first
+// tile, sets them.
+void add_tile(const Workspace& w, const Operands& o, const Keys& keys, int b, int h, const Tile& tile, int key, Start start_dq,
+              Start start_dkv) {
   const int HS = o.shape.HS;
-  const int kv = h / (o.shape.NH / o.shape.NKV);
-  const float* k = o.k.at(b, tile.j0, kv);
-  multiply_to_tile(w.p, k, o.k.token_stride, w.q_t, tile, HS);
-  multiply_to_tile(w.ds, o.v.at(b, tile.j0, kv), o.v.token_stride, w.dout_t, tile, HS);
+  multiply_to_tile(w.p, keys.k.from(key), w.q_t, tile, HS);
+  multiply_to_tile(w.ds, keys.v.from(key), w.dout_t, tile, HS);
   if (o.drop) {
     draw_tile(w.keep, o.draw, (o.draw.first_sequence + b) * o.shape.NH + h, tile);
     gradient_tile<true>(w, tile);
   } else {
     gradient_tile<false>(w, tile);
   }
-  multiply_by_queries(o.dv.at(b, tile.j0, kv), o.dv.token_stride, w.p, w.dout, HS, tile, HS, start_dkv);
-  multiply_by_queries(o.dk.at(b, tile.j0, kv), o.dk.token_stride, w.ds, w.q, HS, tile, HS, start_dkv);
-  pack(w.k, k, o.k.token_stride, tile.keys, HS, 1.0f);
-  multiply_by_keys(w.dq, w.ds, w.k, HS, tile, HS, start_dq, nullptr);
+  multiply_by_queries(keys.dv.from(key), w.p, w.dout, tile, HS, start_dkv);
+  multiply_by_queries(keys.dk.from(key), w.ds, w.q, tile, HS, start_dkv);
+  multiply_by_keys(w.dq, w.ds, keys.k.from(key), tile, HS, start_dq, nullptr);
 }
 
 // dK and dV of the keys begin .. end-1 of one KV head, and what these keys add to the dQ of the queries that see them.
@@ -159,16 +175,31 @@ void add_keys(const Workspace& w, const Operands& o, HeadView<float> dq, int b, 
   if (begin == end) return;
   const AttentionShape& shape = o.shape;
   const int HS = shape.HS, group = shape.NH / shape.NKV;
+  const Rows<const float> k = rows(o.k, b, begin, kv), v = rows(o.v, b, begin, kv);
+  const Rows<float> dk = rows(o.dk, b, begin, kv), dv = rows(o.dv, b, begin, kv);
+  Keys keys{k, v, dk, dv};
+  // Every block of queries goes through all the keys: unless they are one tile, they had better lie side by side.
+  const bool packed = end - begin > kKeys;
+  if (packed) {
+    pack(w.k, HS, k.data, k.stride, end - begin, HS, 1.0f);
+    pack(w.v, HS, v.data, v.stride, end - begin, HS, 1.0f);
+    keys = {{w.k, HS}, {w.v, HS}, {w.dk, HS}, {w.dv, HS}};
+  }
   for (int h = kv * group; h < (kv + 1) * group; ++h) {
     for (int i0 = first_query_block(shape, begin); i0 < shape.T; i0 += kQueries) {
       const int queries = std::min(kQueries, shape.T - i0);
       load_queries(w, o, b, h, i0, queries);
       for (int j0 = begin; j0 < key_end(shape, i0, end); j0 += kKeys) {
         const bool first = h == kv * group && i0 == first_query_block(shape, j0);
-        add_tile(w, o, b, h, Tile(shape, i0, j0, end), j0 == begin ? Start::zero : Start::add, first ? Start::zero : Start::add);
+        add_tile(w, o, keys, b, h, Tile(shape, i0, j0, end), j0 - begin, j0 == begin ? Start::zero : Start::add,
+                 first ? Start::zero : Start::add);
       }
-      for (int i = 0; i < queries; ++i) pack(dq.at(b, i0 + i, h), w.dq + i * HS, HS, 1, HS, shape.scale);
+      pack(dq.at(b, i0, h), dq.token_stride, w.dq, HS, queries, HS, shape.scale);
     }
+  }
+  if (packed) {
+    pack(dk.data, dk.stride, w.dk, HS, end - begin, HS, 1.0f);
+    pack(dv.data, dv.stride, w.dv, HS, end - begin, HS, 1.0f);
   }
 }
 
@@ -197,7 +228,7 @@ void sum_partials(const CpuContext& ctx, HeadView<float> dq, const float* partia
 size_t attention_backward_scratch(const CpuContext& ctx, const AttentionShape& shape) {
   const attention::Plan plan(ctx, shape);
   const size_t partials = plan.ranges == 1 ? 0 : static_cast<size_t>(plan.ranges) * shape.B * shape.T * shape.NH * shape.HS;
-  return static_cast<size_t>(ctx.threads) * attention::Workspace::size(shape.HS) + partials;
+  return static_cast<size_t>(ctx.threads) * attention::Workspace::size(shape.HS, plan.longest()) + partials;
 }
 
 void attention_backward(const CpuContext& ctx, HeadView<float> dq, HeadView<float> dk, HeadView<float> dv,
@@ -208,12 +239,12 @@ void attention_backward(const CpuContext& ctx, HeadView<float> dq, HeadView<floa
   check_attention(shape, dropout);
   const Plan plan(ctx, shape);
   const Operands o{dk, dv, dout, out, q, k, v, lse, shape, simd::MaskDraw(dropout), dropout.on()};
-  const int HS = shape.HS, units = shape.B * shape.NKV * plan.ranges;
-  float* partials = scratch + static_cast<size_t>(ctx.threads) * Workspace::size(HS);  // (ranges, B, T, NH, HS)
+  const int HS = shape.HS, keys = plan.longest(), units = shape.B * shape.NKV * plan.ranges;
+  float* partials = scratch + static_cast<size_t>(ctx.threads) * Workspace::size(HS, keys);  // (ranges, B, T, NH, HS)
   const int64_t partial_size = int64_t{shape.B} * shape.T * shape.NH * HS;
 #pragma omp parallel for num_threads(ctx.threads) schedule(dynamic)
   for (int unit = 0; unit < units; ++unit) {
-    const Workspace w(scratch + static_cast<size_t>(omp_get_thread_num()) * Workspace::size(HS), HS);
+    const Workspace w(scratch + static_cast<size_t>(omp_get_thread_num()) * Workspace::size(HS, keys), HS, keys);
     const int range = unit % plan.ranges, b = unit / plan.ranges / shape.NKV, kv = unit / plan.ranges % shape.NKV;
     HeadView<float> to = dq;
     if (plan.ranges > 1) {

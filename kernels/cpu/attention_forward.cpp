@@ -1,4 +1,4 @@
-// Attention forward on the CPU: FlashAttention-2's Algorithm 1, one block of queries at a time.
+// Attention forward on the CPU: FlashAttention-2's Algorithm 1, a few blocks of queries at a time.
 #include <cmath>
 
 #include "kernels/check.h"
@@ -9,13 +9,20 @@ namespace glint {
 namespace attention {
 namespace {
 
+// Blocks of queries that go through the keys together, so that each tile of K and V is packed once for all of them.
+constexpr int kStripFloats = kQueries * kMaxHS;
+constexpr int kMaxStrip = 4;
+int most_blocks(int HS) { return std::min(kMaxStrip, kStripFloats / (kQueries * HS)); }
+
 // What one thread works with: all in its L2 cache.
 struct alignas(64) Workspace {
-  float q[kMaxHS * kQueries];  // (HS, kQueries), times scale * log2(e)
-  float v[kKeys * kMaxHS];     // (kKeys, HS)
-  float p[kKeys * kQueries];   // (kKeys, kQueries), scores, then probabilities
-  float o[kQueries * kMaxHS];  // (kQueries, HS), not yet divided by the row sum
-  float max[kQueries], sum[kQueries], rescale[kQueries];
+  float q[kStripFloats];      // (blocks, HS, kQueries), times scale * log2(e)
+  float o[kStripFloats];      // (blocks, kQueries, HS), not yet divided by the row sum
+  float max[kMaxStrip * kQueries], sum[kMaxStrip * kQueries];
+  float rescale[kQueries];
+  float k[kKeys * kMaxHS];    // (kKeys, HS)
+  float v[kKeys * kMaxHS];    // (kKeys, HS)
+  float p[kKeys * kQueries];  // (kKeys, kQueries), scores, then probabilities
   uint8_t keep[kKeys * kQueries];
 };
 
@@ -33,10 +40,10 @@ Floats column_max(const float* s, int keys, Floats start) {
 
 // Scores -> probabilities relative to the running maximum, dropped where the mask says so; the sums are of all of them.
 template <bool kDrop>
-void softmax_tile(Workspace& w, const Tile& tile) {
+void softmax_tile(Workspace& w, float* running_max, float* running_sum, const Tile& tile) {
   for (int i = 0; i < tile.columns(); i += kWidth) {
     const int end = mask_unseen(w.p, tile, i);
-    const Floats old_max = load(w.max + i), max = column_max(w.p + i, end, old_max);
+    const Floats old_max = load(running_max + i), max = column_max(w.p + i, end, old_max);
     Floats sum{};
     for (int j = 0; j < end; ++j) {
       float* at = w.p + j * kQueries + i;
@@ -47,14 +54,61 @@ void softmax_tile(Workspace& w, const Tile& tile) {
     clear_unseen(w.p, tile, i, end);
     const Floats rescale = simd::exp2(old_max - max);
     store(w.rescale + i, rescale);
-    store(w.sum + i, load(w.sum + i) * rescale + sum);
-    store(w.max + i, max);
+    store(running_sum + i, load(running_sum + i) * rescale + sum);
+    store(running_max + i, max);
   }
 }
 
-// out (HS) of one query, scaled to sum to what the mask lets through.
-void write_row(float* out, const float* o, float factor, int HS) {
-  for (int c = 0; c < HS; ++c) out[c] = o[c] * factor;
+// What forward is given.
+struct Operands {
+  HeadView<float> out;
+  float* lse;  // (B, NH, T)
+  HeadView<const float> q, k, v;
+  AttentionShape shape;
+  simd::MaskDraw draw;
+  bool drop;
+};
+
+// The blocks of queries from `first` on, of one head: all that Algorithm 1 does inside its outer loop.
+void attend(Workspace& w, const Operands& o, int b, int h, int first, int blocks) {
+  const AttentionShape& shape = o.shape;
+  const int HS = shape.HS, kv = h / (shape.NH / shape.NKV), block_size = kQueries * HS;
+  const int queries = std::min(blocks * kQueries, shape.T - first);
+  const auto key_end = [&](int i_end) { return shape.causal ? i_end + shape.S - shape.T : shape.S; };
+  for (int i = 0; i < queries; i += kQueries) {
+    pack_transposed(w.q + i * HS, o.q.at(b, first + i, h), o.q.token_stride, std::min(kQueries, queries - i), HS,
+                    shape.scale * kLog2E);
+  }
+  std::fill_n(w.max, blocks * kQueries, -INFINITY);
+  std::fill_n(w.sum, blocks * kQueries, 0.0f);
+  for (int j0 = 0; j0 < key_end(first + queries); j0 += kKeys) {
+    const int keys = std::min(kKeys, key_end(first + queries) - j0);
+    Rows<const float> k = rows(o.k, b, j0, kv), v = rows(o.v, b, j0, kv);
+    if (blocks > 1) {
+      pack(w.k, HS, k.data, k.stride, keys, HS, 1.0f);
+      k = {w.k, HS};
+    }
+    if (queries > kBlockRows) {
+      pack(w.v, HS, v.data, v.stride, keys, HS, 1.0f);
+      v = {w.v, HS};
+    }
+    for (int block = 0; block < blocks; ++block) {
+      const Tile tile(shape, first + block * kQueries, j0, j0 + keys);
+      if (tile.keys_seen(tile.queries - 1) == 0) continue;
+      multiply_to_tile(w.p, k, w.q + block * block_size, tile, HS);
+      if (o.drop) {
+        draw_tile(w.keep, o.draw, (o.draw.first_sequence + b) * shape.NH + h, tile);
+        softmax_tile<true>(w, w.max + block * kQueries, w.sum + block * kQueries, tile);
+      } else {
+        softmax_tile<false>(w, w.max + block * kQueries, w.sum + block * kQueries, tile);
+      }
+      multiply_by_keys(w.o + block * block_size, w.p, v, tile, HS, j0 == 0 ? Start::zero : Start::add, w.rescale);
+    }
+  }
+  for (int i = 0; i < queries; ++i) {
+    pack(o.out.at(b, first + i, h), HS, w.o + i * HS, HS, 1, HS, o.draw.rule.scale / w.sum[i]);
+    if (o.lse) o.lse[(int64_t{b} * shape.NH + h) * shape.T + first + i] = (w.max[i] + std::log2(w.sum[i])) * kLn2;
+  }
 }
 
 }  // namespace
@@ -64,35 +118,16 @@ void attention_forward(const CpuContext& ctx, HeadView<float> out, float* lse, H
                        HeadView<const float> k, HeadView<const float> v, const AttentionShape& shape, const Dropout& dropout) {
   using namespace attention;
   check_attention(shape, dropout);
-  const simd::MaskDraw draw(dropout);
-  const int blocks = (shape.T + kQueries - 1) / kQueries, HS = shape.HS;
-  const int64_t units = int64_t{shape.B} * shape.NH * blocks;
+  const Operands o{out, lse, q, k, v, shape, simd::MaskDraw(dropout), dropout.on()};
+  const int blocks = (shape.T + kQueries - 1) / kQueries, heads = shape.B * shape.NH;
+  // Long strips, but several for every thread: those of a causal head differ in length.
+  const int strip = std::clamp(static_cast<int>(int64_t{heads} * blocks / (4 * ctx.threads)), 1, most_blocks(shape.HS));
+  const int strips = (blocks + strip - 1) / strip;
 #pragma omp parallel for num_threads(ctx.threads) schedule(dynamic)
-  for (int64_t unit = 0; unit < units; ++unit) {
+  for (int unit = 0; unit < heads * strips; ++unit) {
     Workspace w;
-    const int i0 = static_cast<int>(blocks - 1 - unit % blocks) * kQueries;  // the longest rows first
-    const int64_t b = unit / blocks / shape.NH, h = unit / blocks % shape.NH, kv = h / (shape.NH / shape.NKV);
-    const int queries = std::min(kQueries, shape.T - i0);
-    const int key_end = shape.causal ? i0 + queries + shape.S - shape.T : shape.S;
-    pack_transposed(w.q, q.at(b, i0, h), q.token_stride, queries, HS, shape.scale * kLog2E);
-    std::fill_n(w.max, kQueries, -INFINITY);
-    std::fill_n(w.sum, kQueries, 0.0f);
-    for (int j0 = 0; j0 < key_end; j0 += kKeys) {
-      const Tile tile(shape, i0, j0, key_end);
-      multiply_to_tile(w.p, k.at(b, j0, kv), k.token_stride, w.q, tile, HS);
-      if (dropout.on()) {
-        draw_tile(w.keep, draw, (draw.first_sequence + b) * shape.NH + h, tile);
-        softmax_tile<true>(w, tile);
-      } else {
-        softmax_tile<false>(w, tile);
-      }
-      pack(w.v, v.at(b, j0, kv), v.token_stride, tile.keys, HS, 1.0f);
-      multiply_by_keys(w.o, w.p, w.v, HS, tile, HS, j0 == 0 ? Start::zero : Start::add, w.rescale);
-    }
-    for (int i = 0; i < queries; ++i) {
-      write_row(out.at(b, i0 + i, h), w.o + i * HS, draw.rule.scale / w.sum[i], HS);
-      if (lse) lse[(b * shape.NH + h) * shape.T + i0 + i] = (w.max[i] + std::log2(w.sum[i])) * kLn2;
-    }
+    const int head = unit / strips, first_block = (strips - 1 - unit % strips) * strip;  // the longest rows first
+    attend(w, o, head / shape.NH, head % shape.NH, first_block * kQueries, std::min(strip, blocks - first_block));
   }
 }
 

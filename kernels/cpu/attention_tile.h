@@ -43,10 +43,24 @@ struct Tile {
   int i0, j0, queries, keys, shift;
 };
 
-// to (rows, HS), side by side, = factor * from.
-inline void pack(float* to, const float* from, int64_t stride, int rows, int HS, float factor) {
+// Rows of HS channels: tokens of one head, or a packed copy of them.
+template <typename Scalar>
+struct Rows {
+  Scalar* data;
+  int64_t stride;
+
+  Rows from(int row) const { return {data + row * stride, stride}; }
+};
+
+template <typename Scalar>
+Rows<Scalar> rows(const HeadView<Scalar>& view, int b, int t, int h) {
+  return {view.at(b, t, h), view.token_stride};
+}
+
+// to (rows, HS) = factor * from, each with its stride.
+inline void pack(float* to, int64_t to_stride, const float* from, int64_t stride, int rows, int HS, float factor) {
   for (int row = 0; row < rows; ++row) {
-    for (int c = 0; c < HS; c += 8) store(to + row * HS + c, load<simd::Float8>(from + row * stride + c) * factor);
+    for (int c = 0; c < HS; c += 8) store(to + row * to_stride + c, load<simd::Float8>(from + row * stride + c) * factor);
   }
 }
 
@@ -84,34 +98,33 @@ inline void pack_transposed(float* to, const float* from, int64_t stride, int ro
 // ---- beyond the diagonal, which clear_unseen() sets to zero.
 
 // tile (keys, kQueries) = left (keys, HS) * right (HS, kQueries): S or dP, from K or V and the transposed Q or dO.
-inline void multiply_to_tile(float* to, const float* left, int64_t left_stride, const float* right, const Tile& tile, int HS) {
+inline void multiply_to_tile(float* to, Rows<const float> left, const float* right, const Tile& tile, int HS) {
   for (int j = 0; j < tile.keys; j += kBlockRows) {
     const int first = tile.first_seeing(j) / kWidth * kWidth;
     if (first >= tile.columns()) break;
     some_rows_product<By::row>(std::min(kBlockRows, tile.keys - j), {to + j * kQueries + first, kQueries},
-                               {left + j * left_stride, left_stride}, {right + first, kQueries}, tile.columns() - first, HS,
-                               Start::zero, nullptr);
+                               {left.data + j * left.stride, left.stride}, {right + first, kQueries}, tile.columns() - first,
+                               HS, Start::zero, nullptr);
   }
 }
 
 // to (queries, HS) (+)= transposed tile (queries, keys) * right (keys, HS): O from V, or dQ from K.
-inline void multiply_by_keys(float* to, const float* p, const float* right, int64_t right_stride, const Tile& tile, int HS,
-                             Start start, const float* row_scale) {
+inline void multiply_by_keys(float* to, const float* p, Rows<const float> right, const Tile& tile, int HS, Start start,
+                             const float* row_scale) {
   for (int i = 0; i < tile.queries; i += kBlockRows) {
-    const int rows = std::min(kBlockRows, tile.queries - i);
-    some_rows_product<By::column>(rows, {to + i * HS, HS}, {p + i, kQueries}, {right, right_stride}, HS,
-                                  tile.keys_seen(i + rows - 1), start, row_scale ? row_scale + i : nullptr);
+    const int count = std::min(kBlockRows, tile.queries - i);
+    some_rows_product<By::column>(count, {to + i * HS, HS}, {p + i, kQueries}, {right.data, right.stride}, HS,
+                                  tile.keys_seen(i + count - 1), start, row_scale ? row_scale + i : nullptr);
   }
 }
 
 // to (keys, HS) (+)= tile (keys, queries) * right (queries, HS): dV from dO, or dK from Q.
-inline void multiply_by_queries(float* to, int64_t to_stride, const float* p, const float* right, int64_t right_stride,
-                                const Tile& tile, int HS, Start start) {
+inline void multiply_by_queries(Rows<float> to, const float* p, const float* right, const Tile& tile, int HS, Start start) {
   for (int j = 0; j < tile.keys; j += kBlockRows) {
     const int first = std::min(tile.first_seeing(j), tile.queries);
-    some_rows_product<By::row>(std::min(kBlockRows, tile.keys - j), {to + j * to_stride, to_stride},
-                               {p + j * kQueries + first, kQueries}, {right + first * right_stride, right_stride}, HS,
-                               tile.queries - first, start, nullptr);
+    some_rows_product<By::row>(std::min(kBlockRows, tile.keys - j), {to.data + j * to.stride, to.stride},
+                               {p + j * kQueries + first, kQueries}, {right + first * HS, HS}, HS, tile.queries - first, start,
+                               nullptr);
   }
 }
 

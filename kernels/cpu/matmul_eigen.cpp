@@ -1,3 +1,8 @@
+// g++ 12 tuned for AMD's Zen makes 60 GF/s a core of Eigen's inner loop, tuned for no CPU in particular 80 (of 97).
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
+#pragma GCC target("tune=generic")
+#endif
+
 #define EIGEN_DONT_PARALLELIZE  // the parts of a product are shared among the threads here
 #include <Eigen/Core>
 

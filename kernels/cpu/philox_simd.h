@@ -1,6 +1,8 @@
 // Philox4x32 (kernels/philox.h) on eight counters at once.
 #pragma once
 
+#include <cstring>
+
 #include "kernels/cpu/simd.h"
 #include "kernels/philox.h"
 
@@ -17,6 +19,11 @@ struct Words {
 inline Word4 multiply(Word4 words, uint32_t factor) {
 #if defined(__AVX2__)
   return (Word4)_mm256_mul_epu32((__m256i)words, _mm256_set1_epi64x(factor));
+#elif defined(__SSE2__)
+  __m128i halves[2];
+  std::memcpy(halves, &words, sizeof words);
+  for (__m128i& half : halves) half = _mm_mul_epu32(half, _mm_set1_epi64x(factor));
+  return load<Word4>(halves);
 #else
   return (words & 0xFFFFFFFFu) * factor;
 #endif

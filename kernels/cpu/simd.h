@@ -59,7 +59,7 @@ inline Floats select(Ints mask, Floats yes, Floats no) { return as_floats((as_in
 // The larger of each pair; b where either is NaN, so that a NaN in b survives.
 inline Floats larger(Floats a, Floats b) {
 #if defined(__AVX512F__) && defined(__AVX512BW__)
-  return _mm512_maskz_max_ps(0xFFFF, a, b);  // not _mm512_max_ps: g++ 12 warns of its inside
+  return _mm512_maskz_max_ps(0xFFFF, a, b);  // the plain form makes g++ 12 warn
 #elif defined(__AVX2__)
   return _mm256_max_ps(a, b);
 #else
@@ -70,7 +70,7 @@ inline Floats larger(Floats a, Floats b) {
 // kWidth bytes, each 0xFF or 0, as a mask of 32-bit lanes.
 inline Ints expand_bytes(const uint8_t* bytes) {
 #if defined(__AVX512F__) && defined(__AVX512BW__)
-  return (Ints)_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+  return (Ints)_mm512_maskz_cvtepi8_epi32(0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
 #elif defined(__AVX2__)
   return (Ints)_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
 #else
@@ -85,7 +85,7 @@ inline float sum(Floats x) {
   return total;
 }
 
-// 2^x to one and a half units in the last place, 0 below 2^-126, NaN of a NaN; for x up to 127.
+// 2^x to 1.6 units in the last place, 0 below 2^-126, NaN of a NaN; for x up to 127.
 // x = n + f with n whole and |f| <= 1/2; 2^f by a polynomial, 2^n by writing n into the exponent's bits.
 inline Floats exp2(Floats x) {
   constexpr float kRound = 12582912.0f + 127.0f;  // 1.5 * 2^23: adding it leaves n + 127 in the low bits

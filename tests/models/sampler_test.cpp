@@ -54,6 +54,11 @@ TEST_CASE("top-p keeps the smallest set of likeliest tokens that holds p") {
   CHECK(counts({.top_p = 1.0f}, logits).size() == 4);
 }
 
+TEST_CASE("a token may be ruled out") {
+  CHECK(counts({.never = 1}, {0.0f, 50.0f, 0.0f}).size() == 2);
+  CHECK(counts({.temperature = 0, .never = 1}, {0.0f, 50.0f, 1.0f}) == std::map<int32_t, int>{{2, 20000}});
+}
+
 TEST_CASE("impossible sampling options are refused") {
   CHECK_THROWS_AS(Sampler({.temperature = -1}), UserError);
   CHECK_THROWS_AS(Sampler({.temperature = std::nanf("")}), UserError);

@@ -1,12 +1,6 @@
 #include "train/checkpoint/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <set>
 
@@ -62,6 +56,44 @@ json parse_header(const char* begin, const char* end) {
   });
 }
 
+// What the header says of one tensor; begin and end are bytes into the data.
+struct Entry {
+  std::string name, dtype;
+  std::vector<int64_t> shape;
+  uint64_t begin = 0, end = 0;
+};
+
+Entry read_entry(const std::string& name, const json& json_entry) {
+  Entry result{name, json_entry.at("dtype").get<std::string>(), {}, 0, 0};
+  uint64_t bytes = bytes_of_type(result.dtype);
+  GLINT_REQUIRE(bytes > 0, name, " is of the unknown type ", result.dtype);
+  for (const json& size : json_entry.at("shape")) {
+    GLINT_REQUIRE(size.is_number_unsigned() && size.get<uint64_t>() <= INT64_MAX, name, " has a size that is no number");
+    result.shape.push_back(size.get<int64_t>());
+    GLINT_REQUIRE(!__builtin_mul_overflow(bytes, size.get<uint64_t>(), &bytes), name, " is impossibly large");
+  }
+  const json& offsets = json_entry.at("data_offsets");
+  const bool two = offsets.is_array() && offsets.size() == 2;
+  GLINT_REQUIRE(two && offsets[0].is_number_unsigned() && offsets[1].is_number_unsigned(), name, " has no offsets");
+  result.begin = offsets[0].get<uint64_t>();
+  result.end = offsets[1].get<uint64_t>();
+  GLINT_REQUIRE(result.begin <= result.end && result.end - result.begin == bytes, name, " of shape ",
+                shape_text(result.shape), " does not fit its offsets");
+  return result;
+}
+
+// In the order of their data.
+std::vector<Entry> read_entries(const char* begin, const char* end) {
+  std::vector<Entry> entries;
+  const json header = parse_header(begin, end);
+  for (const auto& [name, entry] : header.items()) {
+    if (name != "__metadata__") entries.push_back(read_entry(name, entry));
+  }
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
+  return entries;
+}
+
 }  // namespace
 
 size_t TensorView::elements() const {
@@ -87,102 +119,47 @@ uint64_t write_safetensors(DurableFolder& folder, const std::string& name, std::
   return file.finish();
 }
 
-// What the header says of one tensor: `begin` and `end` are bytes into the data.
-struct SafetensorsFile::Entry {
-  std::string name, dtype;
-  std::vector<int64_t> shape;
-  uint64_t begin = 0, end = 0;
-};
-
-SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path) {
-  map();
+SafetensorsFile::SafetensorsFile(const fs::path& path) : file_(path) {
   try {
     read();
   } catch (const json::exception&) {
-    ::munmap(const_cast<std::byte*>(bytes_), size_);
-    throw UserError(text(path_.string(), " is not a safetensors file: its header is damaged"));
+    throw UserError(text(path.string(), " is damaged or not a safetensors file: its header can't be read"));
   } catch (const UserError& error) {
-    ::munmap(const_cast<std::byte*>(bytes_), size_);
-    throw UserError(text(path_.string(), " is damaged or not a safetensors file: ", error.what()));
+    throw UserError(text(path.string(), " is damaged or not a safetensors file: ", error.what()));
   }
-}
-
-SafetensorsFile::~SafetensorsFile() { ::munmap(const_cast<std::byte*>(bytes_), size_); }
-
-void SafetensorsFile::map() {
-  const int descriptor = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-  GLINT_REQUIRE(descriptor >= 0, "cannot read ", path_.string(), ": ", std::strerror(errno));
-  struct stat status {};
-  const bool regular = ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
-  size_ = regular ? static_cast<size_t>(status.st_size) : 0;
-  void* address = size_ > 0 ? ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0) : MAP_FAILED;
-  const int error = errno;
-  ::close(descriptor);
-  GLINT_REQUIRE(regular, "cannot read ", path_.string(), ": not a file");
-  GLINT_REQUIRE(size_ > 0, path_.string(), " is empty");
-  GLINT_REQUIRE(address != MAP_FAILED, "cannot read ", path_.string(), ": ", std::strerror(error));
-  bytes_ = static_cast<const std::byte*>(address);
 }
 
 void SafetensorsFile::read() {
-  GLINT_REQUIRE(size_ >= kLengthBytes, "it ends after ", size_, " bytes");
+  const size_t size = file_.size();
+  GLINT_REQUIRE(size >= kLengthBytes, "it ends after ", size, " bytes");
   uint64_t length = 0;
-  for (size_t i = 0; i < kLengthBytes; ++i) length |= static_cast<uint64_t>(bytes_[i]) << (8 * i);
+  for (size_t i = 0; i < kLengthBytes; ++i) length |= uint64_t{static_cast<unsigned char>(file_.data()[i])} << (8 * i);
   GLINT_REQUIRE(length <= kMaxHeader, "its header would be ", length, " bytes long");
-  GLINT_REQUIRE(length <= size_ - kLengthBytes, "it ends inside its header");
-  const char* text_begin = reinterpret_cast<const char*>(bytes_ + kLengthBytes);
-  GLINT_REQUIRE(length > 0 && *text_begin == '{', "its header is no JSON object");
+  GLINT_REQUIRE(length <= size - kLengthBytes, "it ends inside its header");
+  const char* header = file_.data() + kLengthBytes;
+  GLINT_REQUIRE(length > 0 && *header == '{', "its header is no JSON object");
 
-  std::vector<Entry> entries;
-  const json header = parse_header(text_begin, text_begin + length);
-  for (const auto& [name, entry] : header.items()) {
-    if (name != "__metadata__") add_tensor(name, entry, entries);
-  }
   // The format leaves no holes and no overlaps: in the order of their offsets the tensors fill the file to its end.
-  std::sort(entries.begin(), entries.end(),
-            [](const Entry& a, const Entry& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
-  const std::byte* data = bytes_ + kLengthBytes + length;
-  const uint64_t data_size = size_ - kLengthBytes - length;
+  const char* data = header + length;
+  const uint64_t data_size = size - kLengthBytes - length;
   uint64_t at = 0;
-  for (const Entry& entry : entries) {
+  for (Entry& entry : read_entries(header, header + length)) {
     GLINT_REQUIRE(entry.begin == at, entry.name, " does not begin where the tensor before it ends");
     GLINT_REQUIRE(entry.end <= data_size, "it ends inside ", entry.name, " (truncated)");
     at = entry.end;
-    float* elements = nullptr;
-    if (entry.dtype == "F32") {
-      const std::byte* source = data + entry.begin;
-      if (reinterpret_cast<uintptr_t>(source) % alignof(float) != 0) {
-        unaligned_.emplace_back((entry.end - entry.begin) / sizeof(float));
-        std::memcpy(unaligned_.back().data(), source, entry.end - entry.begin);
-        elements = unaligned_.back().data();
-      } else {
-        elements = const_cast<float*>(reinterpret_cast<const float*>(source));
-      }
-    }
-    tensors_.push_back({entry.name, entry.shape, elements});
+    float* elements = entry.dtype == "F32" ? elements_at(data + entry.begin, entry.end - entry.begin) : nullptr;
+    tensors_.push_back({std::move(entry.name), std::move(entry.shape), elements});
   }
   GLINT_REQUIRE(at == data_size, data_size - at, " bytes at its end belong to no tensor");
 }
 
-void SafetensorsFile::add_tensor(const std::string& name, const json& entry, std::vector<Entry>& entries) const {
-  Entry result{name, entry.at("dtype").get<std::string>(), {}, 0, 0};
-  uint64_t bytes = bytes_of_type(result.dtype);
-  GLINT_REQUIRE(bytes > 0, name, " is of the unknown type ", result.dtype);
-  for (const json& size : entry.at("shape")) {
-    GLINT_REQUIRE(size.is_number_unsigned() && size.get<uint64_t>() <= INT64_MAX, name, " has a size that is no number");
-    result.shape.push_back(size.get<int64_t>());
-    GLINT_REQUIRE(!__builtin_mul_overflow(bytes, size.get<uint64_t>(), &bytes), name, " is impossibly large");
-  }
-  const json& offsets = entry.at("data_offsets");
-  GLINT_REQUIRE(offsets.is_array() && offsets.size() == 2 && offsets[0].is_number_unsigned() && offsets[1].is_number_unsigned(),
-                name, " has no offsets");
-  result.begin = offsets[0].get<uint64_t>();
-  result.end = offsets[1].get<uint64_t>();
-  GLINT_REQUIRE(result.begin <= result.end && result.end - result.begin == bytes, name, " of shape ",
-                shape_text(result.shape), " does not fit its offsets");
-  entries.push_back(std::move(result));
+float* SafetensorsFile::elements_at(const char* data, size_t bytes) {
+  if (reinterpret_cast<uintptr_t>(data) % alignof(float) == 0) return const_cast<float*>(reinterpret_cast<const float*>(data));
+  unaligned_.emplace_back(bytes / sizeof(float));
+  std::memcpy(unaligned_.back().data(), data, bytes);
+  return unaligned_.back().data();
 }
 
-uint64_t SafetensorsFile::checksum() const { return checksum_of(bytes_, size_); }
+uint64_t SafetensorsFile::checksum() const { return checksum_of(file_.data(), file_.size()); }
 
 }  // namespace glint

@@ -11,6 +11,8 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "data/mapped_file.h"
+
 namespace glint {
 
 // A tensor by name, wherever its elements lie; row-major.
@@ -36,23 +38,16 @@ class SafetensorsFile {
  public:
   // Throws UserError if the file is missing, truncated or not as the format demands.
   explicit SafetensorsFile(const std::filesystem::path& path);
-  ~SafetensorsFile();
-  SafetensorsFile(const SafetensorsFile&) = delete;
-  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
 
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const { return file_.path(); }
   const std::vector<TensorView>& tensors() const { return tensors_; }  // in the order of their data
   uint64_t checksum() const;  // XXH3-64 of the whole file
 
  private:
-  struct Entry;
-  void map();
   void read();
-  void add_tensor(const std::string& name, const nlohmann::json& entry, std::vector<Entry>& entries) const;
+  float* elements_at(const char* data, size_t bytes);
 
-  std::filesystem::path path_;
-  const std::byte* bytes_ = nullptr;
-  size_t size_ = 0;
+  MappedFile file_;
   std::vector<TensorView> tensors_;
   std::vector<std::vector<float>> unaligned_;  // copies of tensors that don't start at a multiple of 4
 };

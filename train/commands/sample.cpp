@@ -36,6 +36,7 @@ void sample(SampleFlags flags) {
   const auto prompt = run.tokenizer.encode(flags.prompt);
   GLINT_REQUIRE(prompt.unknown.empty(), "--prompt has characters that the training text had not: ", describe_characters(prompt.unknown),
                 "; leave them out");
+  flags.sampling.never = run.tokenizer.unknown();
   Generator generator(*run.model, cpu_context(flags.threads, flags.matmul));
   for (int i = 0; i < flags.count; ++i) {
     if (i > 0) write_out("\n---\n");

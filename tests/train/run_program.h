@@ -1,0 +1,90 @@
+// Runs the glint program as a user does, and keeps what it prints.
+#pragma once
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "kernels/check.h"
+
+namespace glint::test {
+
+// A folder of its own that goes with the test.
+class ScratchFolder {
+ public:
+  ScratchFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "glint-test-XXXXXX").string();
+    GLINT_CHECK(mkdtemp(pattern.data()), "no temporary folder");
+    path_ = pattern;
+  }
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+
+  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+inline void write_file_for_test(const std::string& path, const std::string& content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
+
+struct Ran {
+  int code = -1;  // exit code; -signal if one ended it
+  std::string out, err;
+};
+
+// A run of the program going on: for tests that interrupt it.
+class Running {
+ public:
+  explicit Running(const std::vector<std::string>& arguments) : out_(folder_ / "out"), err_(folder_ / "err") {
+    std::vector<std::string> all = {GLINT_PROGRAM};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    std::vector<char*> argv;
+    for (std::string& argument : all) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    process_ = fork();
+    GLINT_CHECK(process_ >= 0, "fork failed");
+    if (process_ == 0) {
+      const int out = open(out_.c_str(), O_WRONLY | O_CREAT, 0600), err = open(err_.c_str(), O_WRONLY | O_CREAT, 0600);
+      dup2(open("/dev/null", O_RDONLY), 0);
+      dup2(out, 1);
+      dup2(err, 2);
+      execv(argv[0], argv.data());
+      _exit(127);
+    }
+  }
+  void send(int signal) const { kill(process_, signal); }
+  std::string err_so_far() const { return read_file(err_); }
+  Ran wait() {
+    int status = 0;
+    waitpid(process_, &status, 0);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_file(out_), read_file(err_)};
+  }
+
+ private:
+  ScratchFolder folder_;
+  std::string out_, err_;
+  pid_t process_;
+};
+
+inline Ran run_program(const std::vector<std::string>& arguments) { return Running(arguments).wait(); }
+
+}  // namespace glint::test

@@ -1,0 +1,252 @@
+// glint train, sample and eval, as a user runs them.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <sstream>
+#include <thread>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "data/corpus.h"
+#include "tests/train/run_program.h"
+
+using namespace glint;
+using test::run_program;
+using test::Running;
+using test::ScratchFolder;
+
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+Arguments join(Arguments first, const Arguments& more) {
+  first.insert(first.end(), more.begin(), more.end());
+  return first;
+}
+
+// A run of a few seconds at most, with dropout, micro-batches and GQA.
+Arguments tiny_run(const ScratchFolder& folder, const std::string& name, const std::string& steps, Arguments more = {}) {
+  Arguments all = {"train", "--out", folder / name, "--data", folder / "text.txt", "--layers", "2", "--heads", "4", "--kv-heads", "2",
+                   "--embd", "32", "--context", "16", "--batch", "4", "--micro-batch", "2", "--dropout", "0.2", "--steps", steps,
+                   "--lr-decay-steps", "60", "--eval-every", "20", "--eval-batches", "2", "--log-every", "5"};
+  if (std::find(more.begin(), more.end(), "--checkpoint-every") == more.end()) more = join(more, {"--checkpoint-every", "10"});
+  return join(all, more);
+}
+
+void write_text(const ScratchFolder& folder) { test::write_file_for_test(folder / "text.txt", corpus_text(20000, 3)); }
+
+int count_lines(const std::string& text) { return static_cast<int>(std::count(text.begin(), text.end(), '\n')); }
+
+}  // namespace
+
+TEST_CASE("a run straight through, and one killed and resumed, end in the same bytes") {
+  ScratchFolder folder;
+  write_text(folder);
+  REQUIRE(run_program(tiny_run(folder, "straight", "60")).code == 0);
+
+  Running killed(tiny_run(folder, "killed", "60"));
+  for (int i = 0; i < 2000 && !std::filesystem::exists(folder / "killed/last/state.json"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  killed.send(SIGKILL);
+  CHECK(killed.wait().code == -SIGKILL);
+  const auto resumed = run_program({"train", "--resume", folder / "killed"});
+  INFO(resumed.err);
+  REQUIRE(resumed.code == 0);
+  const std::string model = test::read_file(folder / "straight/last/model.safetensors");
+  CHECK(model.size() > 10000);
+  CHECK(model == test::read_file(folder / "killed/last/model.safetensors"));
+  CHECK(test::read_file(folder / "straight/last/optimizer.safetensors") == test::read_file(folder / "killed/last/optimizer.safetensors"));
+
+  // Every step's metrics are there once, whatever was logged before the kill.
+  int steps_seen = 0;
+  std::istringstream lines(test::read_file(folder / "killed/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const auto json = nlohmann::json::parse(line);
+    if (json.contains("loss")) CHECK(json["step"].get<int>() == (steps_seen += 5));
+  }
+  CHECK(steps_seen == 60);
+}
+
+TEST_CASE("--steps may be raised on resume; nothing that changes the mathematics may") {
+  ScratchFolder folder;
+  write_text(folder);
+  REQUIRE(run_program(tiny_run(folder, "straight", "40")).code == 0);
+  REQUIRE(run_program(tiny_run(folder, "raised", "25")).code == 0);
+  const auto refused = run_program({"train", "--resume", folder / "raised", "--lr", "0.5"});
+  CHECK(refused.code == 1);
+  CHECK(refused.err.find("--lr") != std::string::npos);
+  CHECK(count_lines(refused.err) == 1);
+  REQUIRE(run_program({"train", "--resume", folder / "raised", "--steps", "40"}).code == 0);
+  CHECK(test::read_file(folder / "straight/last/model.safetensors") == test::read_file(folder / "raised/last/model.safetensors"));
+}
+
+TEST_CASE("SIGINT and SIGTERM finish the step, save, and exit 130 and 143") {
+  for (const auto& [signal, code] : {std::pair{SIGINT, 130}, std::pair{SIGTERM, 143}}) {
+    ScratchFolder folder;
+    write_text(folder);
+    Running running(tiny_run(folder, "run", "1000000"));
+    for (int i = 0; i < 2000 && running.err_so_far().find("step 5/") == std::string::npos; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    running.send(signal);
+    const auto ran = running.wait();
+    CHECK(ran.code == code);
+    CHECK(ran.out.empty());
+    const auto state = nlohmann::json::parse(test::read_file(folder / "run/last/state.json"));
+    CHECK(state["step"].get<int>() >= 5);
+  }
+}
+
+TEST_CASE("recompute, reference attention and Eigen train alike") {
+  ScratchFolder folder;
+  write_text(folder);
+  REQUIRE(run_program(tiny_run(folder, "plain", "20")).code == 0);
+  REQUIRE(run_program(tiny_run(folder, "recompute", "20", {"--recompute", "true"})).code == 0);
+  CHECK(test::read_file(folder / "plain/last/model.safetensors") == test::read_file(folder / "recompute/last/model.safetensors"));
+  const auto loss = [&](const std::string& name) {
+    const auto ran = run_program({"eval", folder / name, "--checkpoint", "last", "--json"});
+    REQUIRE(ran.code == 0);
+    return nlohmann::json::parse(ran.out)["loss"].get<double>();
+  };
+  const double expected = loss("plain");
+  CHECK(expected < 3.4);  // below ln(vocabulary): it has learnt something
+  REQUIRE(run_program(tiny_run(folder, "reference", "20", {"--attention", "reference"})).code == 0);
+  CHECK(loss("reference") == doctest::Approx(expected).epsilon(1e-4));
+  REQUIRE(run_program(tiny_run(folder, "eigen", "20", {"--matmul", "eigen"})).code == 0);
+  CHECK(loss("eigen") == doctest::Approx(expected).epsilon(1e-4));
+}
+
+TEST_CASE("a loss that stops being finite ends the run with the step, the tensor, and the checkpoint kept") {
+  ScratchFolder folder;
+  write_text(folder);
+  const auto ran = run_program(tiny_run(folder, "run", "60", {"--lr", "1e30", "--min-lr", "1e30", "--checkpoint-every", "1"}));
+  CHECK(ran.code == 1);
+  const std::string last = ran.err.substr(ran.err.rfind("glint: "));
+  CHECK(count_lines(last) == 1);
+  CHECK(last.find("no longer finite; first in ") != std::string::npos);
+  CHECK(last.find("last good checkpoint is ") != std::string::npos);
+  CHECK(run_program({"eval", folder / "run", "--checkpoint", "last"}).code == 0);
+}
+
+TEST_CASE("sample: only text on standard output, the same for the same seed; bad prompts are refused") {
+  ScratchFolder folder;
+  write_text(folder);
+  REQUIRE(run_program(tiny_run(folder, "run", "20")).code == 0);
+  const Arguments draw = {"sample", folder / "run", "--prompt", "the ", "--tokens", "100", "--seed", "3", "--count", "2"};
+  const auto first = run_program(draw);
+  REQUIRE(first.code == 0);
+  CHECK(first.err.empty());
+  CHECK(first.out.starts_with("the "));
+  CHECK(first.out.size() == 2 * 104 + 5 + 1);  // two samples, the line between them, the end
+  CHECK(run_program(draw).out == first.out);
+  for (const Arguments& bad : {Arguments{"--prompt", "caf\xC3\xA9"}, Arguments{"--temperature", "-1"}, Arguments{"--top-p", "2"},
+                               Arguments{"--prompt", ""}}) {
+    const auto ran = run_program(join({"sample", folder / "run"}, bad));
+    CHECK(ran.code == 1);
+    CHECK(ran.out.empty());
+    CHECK(count_lines(ran.err) == 1);
+    CHECK(ran.err.starts_with("glint: " + bad[0]));
+  }
+}
+
+TEST_CASE("eval: every token of the split but the first, on the run's data or another text") {
+  ScratchFolder folder;
+  write_text(folder);
+  REQUIRE(run_program(tiny_run(folder, "run", "20")).code == 0);
+  const auto val = run_program({"eval", folder / "run", "--json"});
+  REQUIRE(val.code == 0);
+  const auto json = nlohmann::json::parse(val.out);
+  CHECK(json["tokens"] == 1999);
+  CHECK(json["perplexity"].get<double>() == doctest::Approx(std::exp(json["loss"].get<double>())));
+  CHECK(json["bits_per_byte"].get<double>() == doctest::Approx(json["loss"].get<double>() / std::log(2.0) * 1999 / 2000));
+  CHECK(nlohmann::json::parse(run_program({"eval", folder / "run", "--split", "all", "--json"}).out)["tokens"] == 19999);
+  const auto other = run_program({"eval", folder / "run", "--data", folder / "text.txt", "--json", "--batch", "3"});
+  CHECK(nlohmann::json::parse(other.out)["loss"].get<double>() == doctest::Approx(json["loss"].get<double>()).epsilon(1e-5));
+}
+
+TEST_CASE("bad input: one clear line on standard error, exit 1, the folder untouched") {
+  ScratchFolder folder;
+  write_text(folder);
+  test::write_file_for_test(folder / "empty.txt", "");
+  test::write_file_for_test(folder / "short.txt", "too short");
+  test::write_file_for_test(folder / "latin1.txt", std::string(500, 'a') + "\xE9" + std::string(500, 'b'));
+  test::write_file_for_test(folder / "unknown.toml", "layers = 2\nheadz = 3\n");
+  std::filesystem::create_directory(folder / "occupied");
+  test::write_file_for_test(folder / "occupied/precious", "keep me");
+  const std::string text = folder / "text.txt";
+  const struct {
+    Arguments arguments;
+    std::string says;
+  } cases[] = {{{"--data", folder / "missing.txt"}, "missing.txt"},
+               {{"--data", folder / "empty.txt"}, "empty"},
+               {{"--data", folder / "short.txt"}, "short.txt"},
+               {{"--data", folder / "latin1.txt"}, "UTF-8"},
+               {{"--data", text, "--heads", "5"}, "--embd 128 is not a multiple of --heads 5"},
+               {{"--data", text, "--dropout", "1"}, "dropout"},
+               {{"--data", text, "--dropout", "-0.1"}, "dropout"},
+               {{"--data", text, "--layers", "-1"}, "--layers"},
+               {{"--data", text, "--embd", "1048576", "--layers", "1000"}, "B"},
+               {{"--data", text, "--batch", "5", "--micro-batch", "2"}, "--micro-batch"},
+               {{"--data", text, "--config", folder / "unknown.toml"}, "headz"},
+               {{"--data", text, "--config", folder / "none.toml"}, "none.toml"},
+               {{"--data", text, "--device", "cuda"}, "cuda"},
+               {{"--data", text, "--dtype", "bf16"}, "bf16"},
+               {{"--data", text, "--out", folder / "occupied"}, "occupied"},
+               {{"--data", text, "--out", "/proc/nowhere"}, "/proc/nowhere"}};
+  for (const auto& bad : cases) {
+    Arguments all = {"train", "--steps", "2"};
+    if (std::find(bad.arguments.begin(), bad.arguments.end(), "--out") == bad.arguments.end()) {
+      all.push_back("--out");
+      all.push_back(folder / "new");
+    }
+    const auto ran = run_program(join(all, bad.arguments));
+    INFO(bad.says, ": ", ran.err);
+    CHECK(ran.code == 1);
+    CHECK(ran.out.empty());
+    CHECK(count_lines(ran.err) == 1);
+    CHECK(ran.err.starts_with("glint: "));
+    CHECK(ran.err.find(bad.says) != std::string::npos);
+    // What was wrong can be mended and the same folder asked for again.
+    CHECK(run_program({"train", "--data", text, "--out", folder / "new", "--steps", "1", "--eval-every", "0", "--layers", "1"}).code == 0);
+    std::filesystem::remove_all(folder / "new");
+  }
+  CHECK(test::read_file(folder / "occupied/precious") == "keep me");
+  CHECK(run_program({"train", "--layers", "two"}).code == 2);
+  CHECK(run_program({"train", "--no-such-flag"}).code == 2);
+  CHECK(run_program({}).code == 2);
+}
+
+TEST_CASE("damaged checkpoints and a run in use are refused") {
+  ScratchFolder folder;
+  write_text(folder);
+  REQUIRE(run_program(tiny_run(folder, "run", "10")).code == 0);
+  const std::string path = folder / "run/last/model.safetensors", whole = test::read_file(path);
+  const auto refused = [&](const std::string& content) {
+    test::write_file_for_test(path, content);
+    for (const Arguments& command : {Arguments{"train", "--resume", folder / "run", "--steps", "20"},
+                                     Arguments{"sample", folder / "run", "--checkpoint", "last"},
+                                     Arguments{"eval", folder / "run", "--checkpoint", "last"}}) {
+      const auto ran = run_program(command);
+      INFO(ran.err);
+      CHECK(ran.code == 1);
+      const std::string last = ran.err.substr(std::min(ran.err.size(), ran.err.rfind("glint: ")));
+      CHECK(count_lines(last) == 1);
+      CHECK(last.find("model.safetensors") != std::string::npos);
+    }
+  };
+  refused(whole.substr(0, whole.size() / 2));
+  std::string flipped = whole;
+  flipped[whole.size() - 100] = static_cast<char>(flipped[whole.size() - 100] ^ 1);
+  refused(flipped);
+  test::write_file_for_test(path, whole);
+  CHECK(run_program({"eval", folder / "run", "--checkpoint", "last"}).code == 0);
+
+  Running running(tiny_run(folder, "busy", "1000000"));
+  for (int i = 0; i < 2000 && running.err_so_far().find("step 5/") == std::string::npos; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  const auto second = run_program({"train", "--resume", folder / "busy"});
+  CHECK(second.code == 1);
+  CHECK(second.err.find("in use") != std::string::npos);
+  running.send(SIGTERM);
+  CHECK(running.wait().code == 143);
+}
