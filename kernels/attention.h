@@ -13,14 +13,14 @@
 namespace glint {
 
 struct AttentionShape {
-  int B = 1;            // sequences
-  int T = 1;            // queries per sequence, >= 1
-  int S = 1;            // keys per sequence, >= T; causal: query i sees keys j <= i + (S - T), so that the last query sees all
-  int NH = 1;           // query heads
-  int NKV = 1;          // key/value heads, NH a multiple of NKV; query head h reads head h / (NH / NKV)
-  int HS = 64;          // channels per head: 8 .. 256 in steps of 8
+  int B = 1;    // sequences
+  int T = 1;    // queries per sequence, >= 1
+  int S = 1;    // keys per sequence, >= T; causal: query i sees keys j <= i + (S - T), so that the last query sees all
+  int NH = 1;   // query heads
+  int NKV = 1;  // key/value heads, NH a multiple of NKV; query head h reads head h / (NH / NKV)
+  int HS = 64;  // channels per head: 8 .. 256 in steps of 8
   bool causal = true;
-  float scale = 1.0f;   // usually 1 / sqrt(HS)
+  float scale = 1.0f;  // usually 1 / sqrt(HS)
 };
 
 // A (B, T, heads, HS) array by strides in elements; the HS channels of a head lie side by side.
@@ -29,32 +29,35 @@ struct HeadView {
   Scalar* data = nullptr;
   int64_t batch_stride = 0, token_stride = 0, head_stride = 0;
 
-  Scalar* at(int64_t b, int64_t t, int64_t h) const { return data + b * batch_stride + t * token_stride + h * head_stride; }
+  Scalar* at(int64_t b, int64_t t, int64_t h) const {
+    return data + b * batch_stride + t * token_stride + h * head_stride;
+  }
 };
 
-// out: (B, T, NH, HS) view; lse: (B, NH, T), natural log-sum-exp of each row of S, kept for backward (null: not wanted).
-// dropout.on(): the mask of global sequence rng->first_sequence + b, offset rng->offset + dropout.site.
-// Dropout needs S == T.
+// out: (B, T, NH, HS) view; lse: (B, NH, T), natural log-sum-exp of each row of S, kept for backward (null: not
+// wanted). dropout.on(): the mask of global sequence rng->first_sequence + b, offset rng->offset + dropout.site; needs
+// S == T.
 void attention_forward(const CpuContext& ctx, HeadView<float> out, float* lse, HeadView<const float> q,
-                       HeadView<const float> k, HeadView<const float> v, const AttentionShape& shape, const Dropout& dropout);
+                       HeadView<const float> k, HeadView<const float> v, const AttentionShape& shape,
+                       const Dropout& dropout);
 
 // Scratch that backward wants, in floats.
 size_t attention_backward_scratch(const CpuContext& ctx, const AttentionShape& shape);
 
-// Writes (does not add to) dq, dk, dv from out, lse of forward and dout. dq, dk, dv must not overlap q, k, v, out, dout.
+// Writes (does not add to) dq, dk, dv from out, lse of forward and dout; they must not overlap q, k, v, out, dout.
 void attention_backward(const CpuContext& ctx, HeadView<float> dq, HeadView<float> dk, HeadView<float> dv,
-                        HeadView<const float> dout, HeadView<const float> out, const float* lse, HeadView<const float> q,
-                        HeadView<const float> k, HeadView<const float> v, float* scratch, const AttentionShape& shape,
-                        const Dropout& dropout);
+                        HeadView<const float> dout, HeadView<const float> out, const float* lse,
+                        HeadView<const float> q, HeadView<const float> k, HeadView<const float> v, float* scratch,
+                        const AttentionShape& shape, const Dropout& dropout);
 
-// The same mathematics written plainly, with P materialised (one T x S row block per head in scratch): the oracle.
+// The same mathematics written plainly, with P materialised in scratch (T x S floats per thread, twice): the oracle.
 size_t reference_attention_scratch(const CpuContext& ctx, const AttentionShape& shape);
 void reference_attention_forward(const CpuContext& ctx, HeadView<float> out, float* lse, HeadView<const float> q,
                                  HeadView<const float> k, HeadView<const float> v, float* scratch,
                                  const AttentionShape& shape, const Dropout& dropout);
 void reference_attention_backward(const CpuContext& ctx, HeadView<float> dq, HeadView<float> dk, HeadView<float> dv,
                                   HeadView<const float> dout, HeadView<const float> out, const float* lse,
-                                  HeadView<const float> q, HeadView<const float> k, HeadView<const float> v, float* scratch,
-                                  const AttentionShape& shape, const Dropout& dropout);
+                                  HeadView<const float> q, HeadView<const float> k, HeadView<const float> v,
+                                  float* scratch, const AttentionShape& shape, const Dropout& dropout);
 
 }  // namespace glint

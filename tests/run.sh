@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up, builds and runs the tests. The last line is "N passed, N failed" (test cases); the exit status is 0 if all passed.
+# Sets up, builds and runs the tests. The last line is "N passed, N failed" (test cases); the status is 0 if all passed.
 #   tests/run.sh [--preset NAME] [--target NAME] [doctest options]
 #   tests/run.sh -tc='*attention*'                        the tests whose names match
 #   tests/run.sh --preset tsan --target glint_tests_kernels   one floor's tests, in another build of CMakePresets.json
@@ -27,15 +27,16 @@ train/setup.sh || give_up "set-up failed"
 cmake --preset "$preset" ${CI:+-DGLINT_WERROR=ON} > /dev/null || give_up "cmake --preset $preset failed"
 cmake --build "$folder" --target "$target" || give_up "the build failed"
 
-# clang's OpenMP runtime loads Archer by itself, which tells ThreadSanitizer of the barriers that it cannot see in a runtime
-# that is not instrumented; what remains unknown to it is not reported.
+# clang's OpenMP runtime loads Archer by itself, which tells ThreadSanitizer of the barriers that it cannot see in a
+# runtime that is not instrumented; what happens inside other libraries is not reported.
 export TSAN_OPTIONS="ignore_noninstrumented_modules=1 ${TSAN_OPTIONS:-}"
 log=$folder/$target.log
 "$folder/$target" --no-colors "$@" < /dev/null 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}
 
 # doctest's last word: "[doctest] test cases:  12 |  11 passed | 1 failed | 0 skipped". A crash may leave none.
-read -r passed failed <<< "$(sed -nE 's/^\[doctest\] test cases:.*\| *([0-9]+) passed \| *([0-9]+) failed.*/\1 \2/p' "$log" | tail -n 1)"
+counts='s/^\[doctest\] test cases:.*\| *([0-9]+) passed \| *([0-9]+) failed.*/\1 \2/p'
+read -r passed failed <<< "$(sed -nE "$counts" "$log" | tail -n 1)"
 passed=${passed:-0} failed=${failed:-0}
 if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
   echo "$target ended with status $status" >&2

@@ -2,6 +2,7 @@
 //   0 done   1 error   2 wrong usage   130, 143 stopped by SIGINT, SIGTERM after saving
 #include <csignal>
 #include <cstdio>
+#include <memory>
 #include <new>
 
 #include <CLI/CLI.hpp>
@@ -13,6 +14,18 @@
 namespace {
 
 constexpr int kError = 1, kUsage = 2;
+
+// CLI11's own puts a default behind the type (--steps INT=2000); here it stands behind the description, in brackets.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_opts(const CLI::Option* option) const override {
+    return option->get_type_name().empty() ? "" : " " + option->get_type_name() + (option->get_required() ? " (required)" : "");
+  }
+  std::string make_option_desc(const CLI::Option* option) const override {
+    const std::string initial = option->get_default_str();
+    return option->get_description() + (initial.empty() ? "" : " [" + initial + "]");
+  }
+};
 
 void register_all(CLI::App& program) {
   glint::register_train(program);
@@ -38,6 +51,7 @@ int run(int argc, char** argv) {
   CLI::App program{"Trains small GPTs from text, and samples from them.", "glint"};
   program.set_version_flag("--version", std::string("glint ") + glint::version());
   program.require_subcommand(1);
+  program.formatter(std::make_shared<HelpFormatter>());
   program.get_formatter()->column_width(34);
   program.failure_message([](const CLI::App* app, const CLI::Error& error) {
     return std::string("glint: ") + error.what() + "; see " + app->get_name() + " --help\n";

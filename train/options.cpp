@@ -61,12 +61,12 @@ void require_sizes(const TrainOptions& options) {
   require_positive("--micro-batch", options.micro_batch);
   GLINT_REQUIRE(options.batch % options.micro_batch == 0, "--micro-batch ", options.micro_batch, " does not divide --batch ",
                 options.batch);
-  require_positive("--steps", options.steps);
+  require_not_negative("--steps", static_cast<double>(options.steps));
   require_positive("--eval-batches", options.eval_batches);
   require_positive("--threads", options.threads);
   GLINT_REQUIRE(options.threads <= kMaxThreads, "--threads ", options.threads, ": more than ", kMaxThreads, " are not supported");
   require_not_negative("--warmup", static_cast<double>(options.warmup));
-  require_positive("--lr-decay-steps", options.lr_decay_steps);
+  require_not_negative("--lr-decay-steps", static_cast<double>(options.lr_decay_steps));
   require_not_negative("--eval-every", static_cast<double>(options.eval_every));
   require_not_negative("--log-every", static_cast<double>(options.log_every));
   require_not_negative("--checkpoint-every", static_cast<double>(options.checkpoint_every));
@@ -90,8 +90,8 @@ void TrainOptions::complete() {
   if (model.kv_heads == 0) model.kv_heads = model.heads;
   if (micro_batch == 0) micro_batch = batch;
   if (min_lr < 0) min_lr = lr / 10;
-  if (warmup < 0) warmup = std::min(kUsualWarmup, steps / 10);
   if (lr_decay_steps == 0) lr_decay_steps = steps;
+  if (warmup < 0) warmup = std::min(kUsualWarmup, lr_decay_steps / 10);
   if (threads == 0) threads = default_threads();
 }
 

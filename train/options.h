@@ -37,7 +37,7 @@ struct TrainOptions {
   int64_t steps = 2000;
   double lr = 1e-3;
   double min_lr = -1;       // negative: lr / 10
-  int64_t warmup = -1;      // negative: 100, at most a tenth of steps
+  int64_t warmup = -1;      // negative: 100, at most a tenth of lr_decay_steps
   int64_t lr_decay_steps = 0;  // 0: as steps
   double beta1 = 0.9, beta2 = 0.99, eps = 1e-8;
   double weight_decay = 0.1;   // 2-D tensors only

@@ -46,8 +46,9 @@ Texts read_toml(const fs::path& path) {
     throw UserError(text("--config ", path.string(), ": ", error.what()));
   }
   for (const CLI::ConfigItem& item : items) {
-    const std::string key = item.fullname();
-    GLINT_REQUIRE(item.parents.empty(), "--config ", path.string(), ": unknown key '", key, "' (options stand in no table)");
+    const std::string key = item.name;
+    GLINT_REQUIRE(item.parents.empty(), "--config ", path.string(), ": unknown table [", CLI::detail::join(item.parents, "."),
+                  "]; options stand in none");
     GLINT_REQUIRE(key == kDropout || find_option(key), "--config ", path.string(), ": unknown key '", key, "'");
     GLINT_REQUIRE(item.inputs.size() == 1 && !values.contains(key), "--config ", path.string(), ": '", key,
                   "' wants one value, once");
@@ -73,8 +74,9 @@ TrainFlags::TrainFlags(CLI::App& command) : given_(std::make_unique<Given>()) {
   for (const OptionField& field : option_table()) {
     const bool is_switch = std::holds_alternative<Of<bool>>(field.member) || std::holds_alternative<OfModel<bool>>(field.member);
     const std::string name = field.name, flag = "--" + name;
-    const auto keep = [given, &field, name, flag](const std::string& value) {
-      const std::string stated = value.empty() ? "true" : value;  // a switch alone is on
+    const std::string initial = field.shown_default ? field.shown_default : value_text(defaults, field);
+    const auto keep = [given, &field, name, flag, is_switch](const std::string& value) {
+      const std::string stated = is_switch && value.empty() ? "true" : value;  // a switch alone is on
       TrainOptions scratch;
       if (const std::string problem = set_value(scratch, field, stated); !problem.empty()) {
         throw CLI::ValidationError(flag, problem);
@@ -83,8 +85,11 @@ TrainFlags::TrainFlags(CLI::App& command) : given_(std::make_unique<Given>()) {
     };
     CLI::Option* option = command.add_option_function<std::string>(flag, keep, field.help);
     option->type_name(type_text(field))->group(field.group);
-    option->default_str(field.shown_default ? field.shown_default : value_text(defaults, field));
-    if (is_switch) option->expected(0, 1);
+    if (is_switch) {
+      option->expected(0, 1)->description(option->get_description() + " [" + initial + "]");  // a default_str would be its value
+    } else {
+      option->default_str(initial);
+    }
     if (name != "activation") continue;
     const auto keep_dropout = [given](const std::string& value) {
       float p = 0;

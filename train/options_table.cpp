@@ -41,7 +41,7 @@ const OptionField kTable[] = {
     {"micro-batch", &T::micro_batch, kFixed, kOptimizer, "sequences per pass; divides --batch; saves memory", "as --batch"},
     {"lr", &T::lr, kFixed, kOptimizer, "highest learning rate"},
     {"min-lr", &T::min_lr, kFixed, kOptimizer, "learning rate after the decay", "--lr / 10"},
-    {"warmup", &T::warmup, kFixed, kOptimizer, "steps of rising learning rate", "100, at most a tenth of --steps"},
+    {"warmup", &T::warmup, kFixed, kOptimizer, "steps of rising learning rate", "100, at most a tenth of the decay"},
     {"lr-decay-steps", &T::lr_decay_steps, kFixed, kOptimizer, "where the cosine decay ends", "as --steps"},
     {"beta1", &T::beta1, kFixed, kOptimizer, "AdamW's decay of the first moment"},
     {"beta2", &T::beta2, kFixed, kOptimizer, "AdamW's decay of the second moment"},

@@ -9,14 +9,15 @@ needed=(cmake ninja-build g++ libeigen3-dev libcli11-dev nlohmann-json3-dev libx
 wanted=(libdnnl-dev)  # faster matrix products; glint builds without it
 case "${1:-}" in
   "") ;;
-  --ci) needed+=(clang libomp-dev libclang-rt-dev libdnnl-dev) ;;
+  --ci) needed+=(clang libomp-dev libclang-rt-dev llvm) ;;  # llvm: line numbers in sanitizers' reports
   *) echo "usage: train/setup.sh [--ci]" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
   cat >&2 <<'TEXT'
-setup: this is not a Debian system, so nothing is installed for you. glint needs: a C++20 compiler with OpenMP (g++ 12 or
-setup: clang 14), CMake 3.25, Ninja, Eigen 3.4, CLI11 2.1, nlohmann-json 3.10, xxHash 0.8, doctest 2.4; and, for speed, oneDNN 2.6.
+setup: this is not a Debian system, so nothing is installed for you. glint needs: a C++20 compiler with OpenMP
+setup: (g++ 12 or clang 14), CMake 3.25, Ninja, Eigen 3.4, CLI11 2.1, nlohmann-json 3.10, xxHash 0.8, doctest 2.4;
+setup: and, for speed, oneDNN 2.6.
 TEXT
   exit 0  # CMake names what it does not find
 fi
@@ -51,7 +52,7 @@ fi
 echo "setup: installing ${all[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 install() { apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 "$@" < /dev/null > /dev/null; }
-apt-get update -qq < /dev/null || echo "setup: the package lists could not be brought up to date; trying with those at hand" >&2
+apt-get update -qq < /dev/null || echo "setup: going on with the package lists as they are" >&2
 if [ ${#missing[@]} -gt 0 ] && ! install "${missing[@]}"; then
   echo "setup: could not install ${missing[*]}: see apt-get's message above" >&2
   exit 1

@@ -1,8 +1,8 @@
 // Attention backward on the CPU: FlashAttention-2's Algorithm 2 with the five products of a tile.
 //
 // A unit of work is (sequence, KV head, range of keys): it owns the dK and dV of its keys, and goes through the query
-// blocks that see them, of every query head of the group. Where heads alone would not feed the threads, keys are cut into
-// several ranges; each then has its own partial dQ in scratch, and these are summed in order at the end.
+// blocks that see them, of every query head of the group. Where heads alone would not feed the threads, keys are cut
+// into several ranges; each then has its own partial dQ in scratch, and these are summed in order at the end.
 #include <omp.h>
 
 #include "kernels/cpu/attention_check.h"
@@ -12,7 +12,9 @@ namespace glint {
 namespace attention {
 namespace {
 
-int first_query(const AttentionShape& shape, int key) { return shape.causal ? std::max(0, key - (shape.S - shape.T)) : 0; }
+int first_query(const AttentionShape& shape, int key) {
+  return shape.causal ? std::max(0, key - (shape.S - shape.T)) : 0;
+}
 int first_query_block(const AttentionShape& shape, int key) { return first_query(shape, key) / kQueries * kQueries; }
 
 // The keys cut into ranges of blocks, of about equal work.
@@ -63,7 +65,7 @@ int key_end(const AttentionShape& shape, int i0, int end) {
 // What one thread works with, cut from scratch.
 struct Workspace {
   Workspace(float* scratch, int HS, int keys)
-      : q_t(scratch),
+      : q_t(aligned(scratch)),
         dout_t(q_t + HS * kQueries),
         q(dout_t + HS * kQueries),
         dout(q + kQueries * HS),
@@ -74,20 +76,26 @@ struct Workspace {
         row_sum(lse + kQueries),
         keep(reinterpret_cast<uint8_t*>(row_sum + kQueries)),
         k(row_sum + kQueries + kKeys * kQueries / 4),
-        v(k + keys * HS),
-        dk(v + keys * HS),
-        dv(dk + keys * HS) {}
+        v(k + ptrdiff_t{keys} * HS),
+        dk(v + ptrdiff_t{keys} * HS),
+        dv(dk + ptrdiff_t{keys} * HS) {}
   static size_t size(int HS, int keys) {
-    return static_cast<size_t>(5 * kQueries * HS + 2 * kKeys * kQueries + 2 * kQueries + kKeys * kQueries / 4 + 4 * keys * HS);
+    return static_cast<size_t>(5 * kQueries * HS + 2 * kKeys * kQueries + 2 * kQueries + kKeys * kQueries / 4) +
+           size_t{4} * keys * HS + kLine;
   }
+  // Vectors had better not straddle cache lines.
+  static float* aligned(float* scratch) {
+    return scratch + (kLine - reinterpret_cast<uintptr_t>(scratch) / sizeof(float) % kLine) % kLine;
+  }
+  static constexpr size_t kLine = 64 / sizeof(float);
 
-  float *q_t, *dout_t;      // (HS, kQueries): q * scale * log2(e); dout / (1-p)
-  float *q, *dout;          // (kQueries, HS): q * scale; dout / (1-p)
-  float* dq;                // (kQueries, HS), before the scale
-  float *p, *ds;            // (kKeys, kQueries)
-  float *lse, *row_sum;     // (kQueries): log2-sum-exp2; D, the row sums of dout * out
-  uint8_t* keep;            // (kKeys, kQueries)
-  float *k, *v, *dk, *dv;   // (keys of the range, HS)
+  float *q_t, *dout_t;     // (HS, kQueries): q * scale * log2(e); dout / (1-p)
+  float *q, *dout;         // (kQueries, HS): q * scale; dout / (1-p)
+  float* dq;               // (kQueries, HS), before the scale
+  float *p, *ds;           // (kKeys, kQueries)
+  float *lse, *row_sum;    // (kQueries): log2-sum-exp2; D, the row sums of dout * out
+  uint8_t* keep;           // (kKeys, kQueries)
+  float *k, *v, *dk, *dv;  // (keys of the range, HS)
 };
 
 // p: scores -> dropped P; ds: dP -> dS = P * (dropped dP - D).
@@ -113,12 +121,6 @@ void gradient_tile(const Workspace& w, const Tile& tile) {
   }
 }
 
-float dot(const float* a, const float* b, int HS) {
-  simd::Float8 sums{};
-  for (int c = 0; c < HS; c += 8) sums += load<simd::Float8>(a + c) * load<simd::Float8>(b + c);
-  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
-}
-
 // What backward is given, but for dq.
 struct Operands {
   HeadView<float> dk, dv;
@@ -129,18 +131,18 @@ struct Operands {
   bool drop;
 };
 
+// A block of queries: all that its tiles have in common.
 void load_queries(const Workspace& w, const Operands& o, int b, int h, int i0, int queries) {
   const int HS = o.shape.HS;
-  const float* q = o.q.at(b, i0, h);
-  const float* dout = o.dout.at(b, i0, h);
+  const Rows<const float> q = rows(o.q, b, i0, h), dout = rows(o.dout, b, i0, h), out = rows(o.out, b, i0, h);
   const float* lse = o.lse + (int64_t{b} * o.shape.NH + h) * o.shape.T + i0;
-  pack_transposed(w.q_t, q, o.q.token_stride, queries, HS, o.shape.scale * kLog2E);
-  pack_transposed(w.dout_t, dout, o.dout.token_stride, queries, HS, o.draw.rule.scale);
-  pack(w.q, HS, q, o.q.token_stride, queries, HS, o.shape.scale);
-  pack(w.dout, HS, dout, o.dout.token_stride, queries, HS, o.draw.rule.scale);
+  pack_transposed(w.q_t, q, queries, HS, o.shape.scale * kLog2E);
+  pack_transposed(w.dout_t, dout, queries, HS, o.draw.rule.scale);
+  pack({w.q, HS}, q, queries, HS, o.shape.scale);
+  pack({w.dout, HS}, dout, queries, HS, o.draw.rule.scale);
   for (int i = 0; i < queries; ++i) {
     w.lse[i] = lse[i] * kLog2E;
-    w.row_sum[i] = dot(o.dout.at(b, i0 + i, h), o.out.at(b, i0 + i, h), HS);
+    w.row_sum[i] = simd::dot(dout.from(i).data, out.from(i).data, HS);
   }
   std::fill(w.lse + queries, w.lse + kQueries, 0.0f);
   std::fill(w.row_sum + queries, w.row_sum + kQueries, 0.0f);
@@ -152,10 +154,10 @@ struct Keys {
   Rows<float> dk, dv;
 };
 
-// One tile, whose keys begin at row `key` of the unit's: adds to the dq of the workspace, to dk and dv; or, at their first
-// tile, sets them.
-void add_tile(const Workspace& w, const Operands& o, const Keys& keys, int b, int h, const Tile& tile, int key, Start start_dq,
-              Start start_dkv) {
+// One tile, whose keys begin at row `key` of the unit's: adds to the dq of the workspace, to dk and dv; or, at their
+// first tile, sets them.
+void add_tile(const Workspace& w, const Operands& o, const Keys& keys, int b, int h, const Tile& tile, int key,
+              Start start_dq, Start start_dkv) {
   const int HS = o.shape.HS;
   multiply_to_tile(w.p, keys.k.from(key), w.q_t, tile, HS);
   multiply_to_tile(w.ds, keys.v.from(key), w.dout_t, tile, HS);
@@ -181,8 +183,8 @@ void add_keys(const Workspace& w, const Operands& o, HeadView<float> dq, int b, 
   // Every block of queries goes through all the keys: unless they are one tile, they had better lie side by side.
   const bool packed = end - begin > kKeys;
   if (packed) {
-    pack(w.k, HS, k.data, k.stride, end - begin, HS, 1.0f);
-    pack(w.v, HS, v.data, v.stride, end - begin, HS, 1.0f);
+    pack({w.k, HS}, k, end - begin, HS, 1.0f);
+    pack({w.v, HS}, v, end - begin, HS, 1.0f);
     keys = {{w.k, HS}, {w.v, HS}, {w.dk, HS}, {w.dv, HS}};
   }
   for (int h = kv * group; h < (kv + 1) * group; ++h) {
@@ -194,17 +196,18 @@ void add_keys(const Workspace& w, const Operands& o, HeadView<float> dq, int b, 
         add_tile(w, o, keys, b, h, Tile(shape, i0, j0, end), j0 - begin, j0 == begin ? Start::zero : Start::add,
                  first ? Start::zero : Start::add);
       }
-      pack(dq.at(b, i0, h), dq.token_stride, w.dq, HS, queries, HS, shape.scale);
+      pack(rows(dq, b, i0, h), {w.dq, HS}, queries, HS, shape.scale);
     }
   }
   if (packed) {
-    pack(dk.data, dk.stride, w.dk, HS, end - begin, HS, 1.0f);
-    pack(dv.data, dv.stride, w.dv, HS, end - begin, HS, 1.0f);
+    pack(dk, {w.dk, HS}, end - begin, HS, 1.0f);
+    pack(dv, {w.dv, HS}, end - begin, HS, 1.0f);
   }
 }
 
 // dq = the sum of the ranges' partial dQ, in their order; a range knows nothing of queries before its first.
-void sum_partials(const CpuContext& ctx, HeadView<float> dq, const float* partials, const AttentionShape& shape, const Plan& plan) {
+void sum_partials(const CpuContext& ctx, HeadView<float> dq, const float* partials, const AttentionShape& shape,
+                  const Plan& plan) {
   const int64_t partial_size = int64_t{shape.B} * shape.T * shape.NH * shape.HS;
 #pragma omp parallel for num_threads(ctx.threads) schedule(static)
   for (int64_t row = 0; row < int64_t{shape.B} * shape.T; ++row) {
@@ -227,14 +230,15 @@ void sum_partials(const CpuContext& ctx, HeadView<float> dq, const float* partia
 
 size_t attention_backward_scratch(const CpuContext& ctx, const AttentionShape& shape) {
   const attention::Plan plan(ctx, shape);
-  const size_t partials = plan.ranges == 1 ? 0 : static_cast<size_t>(plan.ranges) * shape.B * shape.T * shape.NH * shape.HS;
+  const size_t partials =
+      plan.ranges == 1 ? 0 : static_cast<size_t>(plan.ranges) * shape.B * shape.T * shape.NH * shape.HS;
   return static_cast<size_t>(ctx.threads) * attention::Workspace::size(shape.HS, plan.longest()) + partials;
 }
 
 void attention_backward(const CpuContext& ctx, HeadView<float> dq, HeadView<float> dk, HeadView<float> dv,
-                        HeadView<const float> dout, HeadView<const float> out, const float* lse, HeadView<const float> q,
-                        HeadView<const float> k, HeadView<const float> v, float* scratch, const AttentionShape& shape,
-                        const Dropout& dropout) {
+                        HeadView<const float> dout, HeadView<const float> out, const float* lse,
+                        HeadView<const float> q, HeadView<const float> k, HeadView<const float> v, float* scratch,
+                        const AttentionShape& shape, const Dropout& dropout) {
   using namespace attention;
   check_attention(shape, dropout);
   const Plan plan(ctx, shape);
@@ -242,6 +246,7 @@ void attention_backward(const CpuContext& ctx, HeadView<float> dq, HeadView<floa
   const int HS = shape.HS, keys = plan.longest(), units = shape.B * shape.NKV * plan.ranges;
   float* partials = scratch + static_cast<size_t>(ctx.threads) * Workspace::size(HS, keys);  // (ranges, B, T, NH, HS)
   const int64_t partial_size = int64_t{shape.B} * shape.T * shape.NH * HS;
+// Dynamic: a unit's results do not depend on who computes it.
 #pragma omp parallel for num_threads(ctx.threads) schedule(dynamic)
   for (int unit = 0; unit < units; ++unit) {
     const Workspace w(scratch + static_cast<size_t>(omp_get_thread_num()) * Workspace::size(HS, keys), HS, keys);

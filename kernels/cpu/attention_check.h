@@ -11,8 +11,8 @@ inline void check_attention(const AttentionShape& shape, const Dropout& dropout)
   GLINT_CHECK(shape.NKV >= 1 && shape.NH % shape.NKV == 0, "NH ", shape.NH, ", NKV ", shape.NKV);
   GLINT_CHECK(shape.HS >= 8 && shape.HS <= 256 && shape.HS % 8 == 0, "HS ", shape.HS);
   GLINT_CHECK(dropout.p >= 0.0f && dropout.p < 1.0f, "p ", dropout.p);  // not of a NaN either
-  GLINT_CHECK(!dropout.on() || (dropout.rng && shape.S == shape.T), "dropout needs its state and S == T; S ", shape.S, ", T ",
-              shape.T);
+  GLINT_CHECK(!dropout.on() || (dropout.rng && shape.S == shape.T), "dropout needs its state and S == T; S ", shape.S,
+              ", T ", shape.T);
 }
 
 }  // namespace glint::attention

@@ -1,9 +1,9 @@
 // Attention forward on the CPU: FlashAttention-2's Algorithm 1, a few blocks of queries at a time.
 #include <cmath>
 
-#include "kernels/check.h"
 #include "kernels/cpu/attention_check.h"
 #include "kernels/cpu/attention_tile.h"
+#include "kernels/cpu/parallel.h"
 
 namespace glint {
 namespace attention {
@@ -16,9 +16,9 @@ int most_blocks(int HS) { return std::min(kMaxStrip, kStripFloats / (kQueries * 
 
 // What one thread works with: all in its L2 cache.
 struct alignas(64) Workspace {
-  float q[kStripFloats];      // (blocks, HS, kQueries), times scale * log2(e)
-  float o[kStripFloats];      // (blocks, kQueries, HS), not yet divided by the row sum
-  float max[kMaxStrip * kQueries], sum[kMaxStrip * kQueries];
+  float q[kStripFloats];  // (blocks, HS, kQueries), times scale * log2(e)
+  float o[kStripFloats];  // (blocks, kQueries, HS), not yet divided by the row sum
+  float max[kMaxStrip * kQueries], sum[kMaxStrip * kQueries], lse[kMaxStrip * kQueries];
   float rescale[kQueries];
   float k[kKeys * kMaxHS];    // (kKeys, HS)
   float v[kKeys * kMaxHS];    // (kKeys, HS)
@@ -26,7 +26,8 @@ struct alignas(64) Workspace {
   uint8_t keep[kKeys * kQueries];
 };
 
-// The largest of each lane over `keys` rows of kQueries, and of `start`. Two chains, or each step would wait for the last.
+// The largest of each lane over `keys` rows of kQueries, and of `start`. In two chains, lest each step wait for the
+// last.
 Floats column_max(const float* s, int keys, Floats start) {
   Floats even = start, odd = start;
   int j = 0;
@@ -76,7 +77,7 @@ void attend(Workspace& w, const Operands& o, int b, int h, int first, int blocks
   const int queries = std::min(blocks * kQueries, shape.T - first);
   const auto key_end = [&](int i_end) { return shape.causal ? i_end + shape.S - shape.T : shape.S; };
   for (int i = 0; i < queries; i += kQueries) {
-    pack_transposed(w.q + i * HS, o.q.at(b, first + i, h), o.q.token_stride, std::min(kQueries, queries - i), HS,
+    pack_transposed(w.q + i * HS, rows(o.q, b, first + i, h), std::min(kQueries, queries - i), HS,
                     shape.scale * kLog2E);
   }
   std::fill_n(w.max, blocks * kQueries, -INFINITY);
@@ -85,11 +86,11 @@ void attend(Workspace& w, const Operands& o, int b, int h, int first, int blocks
     const int keys = std::min(kKeys, key_end(first + queries) - j0);
     Rows<const float> k = rows(o.k, b, j0, kv), v = rows(o.v, b, j0, kv);
     if (blocks > 1) {
-      pack(w.k, HS, k.data, k.stride, keys, HS, 1.0f);
+      pack({w.k, HS}, k, keys, HS, 1.0f);
       k = {w.k, HS};
     }
     if (queries > kBlockRows) {
-      pack(w.v, HS, v.data, v.stride, keys, HS, 1.0f);
+      pack({w.v, HS}, v, keys, HS, 1.0f);
       v = {w.v, HS};
     }
     for (int block = 0; block < blocks; ++block) {
@@ -106,16 +107,19 @@ void attend(Workspace& w, const Operands& o, int b, int h, int first, int blocks
     }
   }
   for (int i = 0; i < queries; ++i) {
-    pack(o.out.at(b, first + i, h), HS, w.o + i * HS, HS, 1, HS, o.draw.rule.scale / w.sum[i]);
-    if (o.lse) o.lse[(int64_t{b} * shape.NH + h) * shape.T + first + i] = (w.max[i] + std::log2(w.sum[i])) * kLn2;
+    pack(rows(o.out, b, first + i, h), {w.o + i * HS, HS}, 1, HS, o.draw.rule.scale / w.sum[i]);
   }
+  if (!o.lse) return;
+  for (int i = 0; i < queries; i += kWidth) store(w.lse + i, (load(w.max + i) + simd::log2(load(w.sum + i))) * kLn2);
+  std::copy_n(w.lse, queries, o.lse + (int64_t{b} * shape.NH + h) * shape.T + first);
 }
 
 }  // namespace
 }  // namespace attention
 
 void attention_forward(const CpuContext& ctx, HeadView<float> out, float* lse, HeadView<const float> q,
-                       HeadView<const float> k, HeadView<const float> v, const AttentionShape& shape, const Dropout& dropout) {
+                       HeadView<const float> k, HeadView<const float> v, const AttentionShape& shape,
+                       const Dropout& dropout) {
   using namespace attention;
   check_attention(shape, dropout);
   const Operands o{out, lse, q, k, v, shape, simd::MaskDraw(dropout), dropout.on()};
@@ -123,7 +127,9 @@ void attention_forward(const CpuContext& ctx, HeadView<float> out, float* lse, H
   // Long strips, but several for every thread: those of a causal head differ in length.
   const int strip = std::clamp(static_cast<int>(int64_t{heads} * blocks / (4 * ctx.threads)), 1, most_blocks(shape.HS));
   const int strips = (blocks + strip - 1) / strip;
-#pragma omp parallel for num_threads(ctx.threads) schedule(dynamic)
+  const int threads = threads_for(ctx, static_cast<size_t>(heads) * shape.T * shape.S * shape.HS / 16);
+// Dynamic: a block's result does not depend on who computes it.
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
   for (int unit = 0; unit < heads * strips; ++unit) {
     Workspace w;
     const int head = unit / strips, first_block = (strips - 1 - unit % strips) * strip;  // the longest rows first

@@ -1,6 +1,6 @@
 // The matrix products of one attention tile, on registers: C (rows x columns) from A (rows x depth) and
-// B (depth x columns), all of them small and in cache. C is cut into blocks of kBlockRows rows by two vectors that stay in
-// registers over the whole depth; every step of depth loads two vectors of B and broadcasts kBlockRows numbers of A.
+// B (depth x columns), all of them small and in cache. C is cut into blocks of kBlockRows rows by two vectors that stay
+// in registers over the whole depth; every step of depth loads two vectors of B and broadcasts kBlockRows numbers of A.
 #pragma once
 
 #include <algorithm>
@@ -17,28 +17,26 @@ using simd::kWidth;
 inline constexpr int kBlockRows = simd::kRegisters == 32 ? 12 : 6;
 inline constexpr int kBlockColumns = 2 * kWidth;
 
-// How A lies: element (row, k) at row*stride + k, or at k*stride + row.
+// What the rows of A's array are: rows of A, or its columns.
 enum class By { row, column };
 
 // What becomes of C's former content: C = A B, or C += A B; or, given row_scale, C = diag(row_scale) C + A B.
 enum class Start { zero, add };
 
-struct Left {
-  const float* data;
+// A matrix by its rows, of whatever width.
+template <typename Scalar>
+struct Rows {
+  Scalar* data;
   std::ptrdiff_t stride;
-};
-struct Right {
-  const float* data;  // (depth, columns)
-  std::ptrdiff_t stride;
-};
-struct Result {
-  float* data;  // (rows, columns)
-  std::ptrdiff_t stride;
+
+  Rows from(int row) const { return {data + row * stride, stride}; }
+  Rows from(int row, int column) const { return {data + row * stride + column, stride}; }
 };
 
 // C (kRows x kVectors vectors), the block whose corner the operands point at.
 template <typename Vector, int kRows, int kVectors, By kBy>
-inline void block_product(Result c, Left a, Right b, int depth, Start start, const float* row_scale) {
+inline void block_product(Rows<float> c, Rows<const float> a, Rows<const float> b, int depth, Start start,
+                          const float* row_scale) {
   constexpr int kLanes = sizeof(Vector) / sizeof(float);
   Vector sums[kRows][kVectors];
 #pragma GCC unroll 12
@@ -71,12 +69,13 @@ inline void block_product(Result c, Left a, Right b, int depth, Start start, con
 
 // kRows rows of C, all columns; columns a multiple of 8 (of kWidth where that is less).
 template <int kRows, By kBy>
-[[gnu::noinline]] void rows_product(Result c, Left a, Right b, int columns, int depth, Start start, const float* row_scale) {
+[[gnu::noinline]] void rows_product(Rows<float> c, Rows<const float> a, Rows<const float> b, int columns, int depth,
+                                    Start start, const float* row_scale) {
   int column = 0;
   const auto block = [&](auto vector, auto vectors) {
     using Vector = decltype(vector);
-    block_product<Vector, kRows, vectors, kBy>({c.data + column, c.stride}, a, {b.data + column, b.stride}, depth, start,
-                                               row_scale);
+    block_product<Vector, kRows, vectors, kBy>({c.data + column, c.stride}, a, {b.data + column, b.stride}, depth,
+                                               start, row_scale);
     column += static_cast<int>(vectors * sizeof(Vector) / sizeof(float));
   };
   while (columns - column >= kBlockColumns) block(simd::Floats{}, std::integral_constant<int, 2>{});
@@ -88,7 +87,8 @@ template <int kRows, By kBy>
 
 // The same for a number of rows known at run time, 1 .. kBlockRows.
 template <By kBy, int kRows = kBlockRows>
-inline void some_rows_product(int rows, Result c, Left a, Right b, int columns, int depth, Start start, const float* row_scale) {
+inline void some_rows_product(int rows, Rows<float> c, Rows<const float> a, Rows<const float> b, int columns, int depth,
+                              Start start, const float* row_scale) {
   if (rows == kRows) {
     rows_product<kRows, kBy>(c, a, b, columns, depth, start, row_scale);
   } else if constexpr (kRows > 1) {

@@ -1,7 +1,7 @@
 // One tile of attention, kQueries x kKeys elements of S and P, and what forward and backward do with it.
 //
-// The tile lies transposed, (keys, queries): a vector holds neighbouring queries of one key, so that maxima and sums over
-// the keys of a row are taken lane by lane. Q and dO are transposed once per block of queries; K and V never.
+// The tile lies transposed, (keys, queries): a vector holds neighbouring queries of one key, so that maxima and sums
+// over the keys of a row are taken lane by lane. Q and dO are transposed once per block of queries; K and V never.
 #pragma once
 
 #include <algorithm>
@@ -36,42 +36,38 @@ struct Tile {
         keys(std::min(kKeys, key_end - first_key)),
         shift(shape.causal ? first_query + shape.S - shape.T - first_key : kKeys) {}
 
-  int columns() const { return round_up(queries, kWidth); }            // of the transposed tile; the last may be padding
+  int columns() const { return round_up(queries, kWidth); }  // of the transposed tile; the last may be padding
   int keys_seen(int query) const { return std::clamp(query + shift + 1, 0, keys); }
   int first_seeing(int key) const { return std::max(0, key - shift); }  // query
 
   int i0, j0, queries, keys, shift;
 };
 
-// Rows of HS channels: tokens of one head, or a packed copy of them.
-template <typename Scalar>
-struct Rows {
-  Scalar* data;
-  int64_t stride;
-
-  Rows from(int row) const { return {data + row * stride, stride}; }
-};
-
+// The tokens from t on of one head.
 template <typename Scalar>
 Rows<Scalar> rows(const HeadView<Scalar>& view, int b, int t, int h) {
   return {view.at(b, t, h), view.token_stride};
 }
 
-// to (rows, HS) = factor * from, each with its stride.
-inline void pack(float* to, int64_t to_stride, const float* from, int64_t stride, int rows, int HS, float factor) {
-  for (int row = 0; row < rows; ++row) {
-    for (int c = 0; c < HS; c += 8) store(to + row * to_stride + c, load<simd::Float8>(from + row * stride + c) * factor);
+// to (count, HS) = factor * from.
+inline void pack(Rows<float> to, Rows<const float> from, int count, int HS, float factor) {
+  for (int row = 0; row < count; ++row) {
+    for (int c = 0; c < HS; c += 8) {
+      store(to.from(row, c).data, load<simd::Float8>(from.from(row, c).data) * factor);
+    }
   }
 }
 
-// to (HS, kQueries) = factor * transposed from (rows, HS); columns from `rows` up to whole vectors are zero.
-inline void pack_transposed(float* to, const float* from, int64_t stride, int rows, int HS, float factor) {
+// to (HS, kQueries) = factor * transposed from (count, HS); columns from `count` up to whole vectors are zero.
+inline void pack_transposed(float* to, Rows<const float> from, int count, int HS, float factor) {
   using simd::Float8;
-  for (int row = 0; row < round_up(rows, std::max(8, kWidth)); row += 8) {
+  for (int row = 0; row < round_up(count, std::max(8, kWidth)); row += 8) {
     for (int c = 0; c < HS; c += 8) {
       Float8 x[8];
 #pragma GCC unroll 8
-      for (int r = 0; r < 8; ++r) x[r] = row + r < rows ? load<Float8>(from + (row + r) * stride + c) * factor : Float8{};
+      for (int r = 0; r < 8; ++r) {
+        x[r] = row + r < count ? load<Float8>(from.from(row + r, c).data) * factor : Float8{};
+      }
       Float8 pairs[8], fours[8];
 #pragma GCC unroll 4
       for (int r = 0; r < 8; r += 2) {
@@ -88,7 +84,8 @@ inline void pack_transposed(float* to, const float* from, int64_t stride, int ro
 #pragma GCC unroll 4
       for (int r = 0; r < 4; ++r) {
         store(to + (c + r) * kQueries + row, __builtin_shufflevector(fours[r], fours[r + 4], 0, 1, 2, 3, 8, 9, 10, 11));
-        store(to + (c + r + 4) * kQueries + row, __builtin_shufflevector(fours[r], fours[r + 4], 4, 5, 6, 7, 12, 13, 14, 15));
+        store(to + (c + r + 4) * kQueries + row,
+              __builtin_shufflevector(fours[r], fours[r + 4], 4, 5, 6, 7, 12, 13, 14, 15));
       }
     }
   }
@@ -98,13 +95,13 @@ inline void pack_transposed(float* to, const float* from, int64_t stride, int ro
 // ---- beyond the diagonal, which clear_unseen() sets to zero.
 
 // tile (keys, kQueries) = left (keys, HS) * right (HS, kQueries): S or dP, from K or V and the transposed Q or dO.
-inline void multiply_to_tile(float* to, Rows<const float> left, const float* right, const Tile& tile, int HS) {
+inline void multiply_to_tile(float* tile_data, Rows<const float> left, const float* right, const Tile& tile, int HS) {
+  const Rows<float> to{tile_data, kQueries};
   for (int j = 0; j < tile.keys; j += kBlockRows) {
     const int first = tile.first_seeing(j) / kWidth * kWidth;
     if (first >= tile.columns()) break;
-    some_rows_product<By::row>(std::min(kBlockRows, tile.keys - j), {to + j * kQueries + first, kQueries},
-                               {left.data + j * left.stride, left.stride}, {right + first, kQueries}, tile.columns() - first,
-                               HS, Start::zero, nullptr);
+    some_rows_product<By::row>(std::min(kBlockRows, tile.keys - j), to.from(j, first), left.from(j),
+                               {right + first, kQueries}, tile.columns() - first, HS, Start::zero, nullptr);
   }
 }
 
@@ -113,18 +110,18 @@ inline void multiply_by_keys(float* to, const float* p, Rows<const float> right,
                              const float* row_scale) {
   for (int i = 0; i < tile.queries; i += kBlockRows) {
     const int count = std::min(kBlockRows, tile.queries - i);
-    some_rows_product<By::column>(count, {to + i * HS, HS}, {p + i, kQueries}, {right.data, right.stride}, HS,
-                                  tile.keys_seen(i + count - 1), start, row_scale ? row_scale + i : nullptr);
+    some_rows_product<By::column>(count, {to + i * HS, HS}, {p + i, kQueries}, right, HS, tile.keys_seen(i + count - 1),
+                                  start, row_scale ? row_scale + i : nullptr);
   }
 }
 
 // to (keys, HS) (+)= tile (keys, queries) * right (queries, HS): dV from dO, or dK from Q.
-inline void multiply_by_queries(Rows<float> to, const float* p, const float* right, const Tile& tile, int HS, Start start) {
+inline void multiply_by_queries(Rows<float> to, const float* p, const float* right, const Tile& tile, int HS,
+                                Start start) {
   for (int j = 0; j < tile.keys; j += kBlockRows) {
     const int first = std::min(tile.first_seeing(j), tile.queries);
-    some_rows_product<By::row>(std::min(kBlockRows, tile.keys - j), {to.data + j * to.stride, to.stride},
-                               {p + j * kQueries + first, kQueries}, {right + first * HS, HS}, HS, tile.queries - first, start,
-                               nullptr);
+    some_rows_product<By::row>(std::min(kBlockRows, tile.keys - j), to.from(j), {p + j * kQueries + first, kQueries},
+                               {right + first * HS, HS}, HS, tile.queries - first, start, nullptr);
   }
 }
 
@@ -135,8 +132,8 @@ inline void multiply_by_queries(Rows<float> to, const float* p, const float* rig
 inline int mask_unseen(float* s, const Tile& tile, int query) {
   const int end = tile.keys_seen(query + kWidth - 1);
   for (int j = tile.keys_seen(query); j < end; ++j) {
-    float* row = s + j * kQueries + query;
-    for (int lane = 0; lane < j - tile.shift - query; ++lane) row[lane] = -__builtin_inff();
+    float* at = s + j * kQueries + query;
+    store(at, simd::select(simd::first_lanes(j - tile.shift - query), simd::broadcast(-__builtin_inff()), load(at)));
   }
   return end;
 }
@@ -150,8 +147,8 @@ inline void clear_unseen(float* p, const Tile& tile, int query, int end) {
 inline void draw_tile(uint8_t* keep, const simd::MaskDraw& draw, uint64_t sequence_head, const Tile& tile) {
   for (int j = 0; j < tile.keys; j += 32) {
     for (int i = tile.first_seeing(j) / 16 * 16; i < tile.queries; i += 16) {
-      simd::draw_attention_block(keep + j * kQueries + i, kQueries, draw, sequence_head, static_cast<uint32_t>(tile.i0 + i) / 16,
-                                 static_cast<uint32_t>(tile.j0 + j) / 32);
+      simd::draw_attention_block(keep + j * kQueries + i, kQueries, draw, sequence_head,
+                                 static_cast<uint32_t>(tile.i0 + i) / 16, static_cast<uint32_t>(tile.j0 + j) / 32);
     }
   }
 }

@@ -39,9 +39,12 @@ inline void draw_row(uint8_t* keep, int n, const MaskDraw& draw, uint64_t b, uin
   for (int first = 0; first < n; first += 128) {
     // Group first/16 + i is drawn by counter i: words x y z w of it serve channels 16*i + 0 4 8 12 .. +3.
     const Words group = Words{Word4{0, 2, 4, 6}, Word4{1, 3, 5, 7}} ^ static_cast<uint32_t>(first / 16);
-    const PhiloxCounters random = philox4x32<7>({same(low_word(c)), same(high_word(c)), same(t), group}, philox_key(draw.seed));
-    const UInt8 x = keep_bytes(low_words(random.x), draw.rule.threshold), y = keep_bytes(low_words(random.y), draw.rule.threshold);
-    const UInt8 z = keep_bytes(low_words(random.z), draw.rule.threshold), w = keep_bytes(low_words(random.w), draw.rule.threshold);
+    const PhiloxCounters random =
+        philox4x32<7>({same(low_word(c)), same(high_word(c)), same(t), group}, philox_key(draw.seed));
+    const UInt8 x = keep_bytes(low_words(random.x), draw.rule.threshold),
+                y = keep_bytes(low_words(random.y), draw.rule.threshold);
+    const UInt8 z = keep_bytes(low_words(random.z), draw.rule.threshold),
+                w = keep_bytes(low_words(random.w), draw.rule.threshold);
     // Four vectors of eight groups -> eight groups of four words, in the order of the channels.
     const UInt8 xy0145 = __builtin_shufflevector(x, y, 0, 8, 1, 9, 4, 12, 5, 13);
     const UInt8 xy2367 = __builtin_shufflevector(x, y, 2, 10, 3, 11, 6, 14, 7, 15);
@@ -73,15 +76,16 @@ inline void draw_attention_block(uint8_t* keep, int stride, const MaskDraw& draw
     // Lane 4*i + quarter is drawn by counter i and serves queries i and i+8.
     const uint64_t c = first + quarter;
     const Word4 even = Word4{0, 8, 16, 24} + c, odd = Word4{4, 12, 20, 28} + c;
-    const PhiloxCounters random =
-        philox4x32<7>({{even, odd}, {even >> 32, odd >> 32}, same(block_row), same(block_column)}, philox_key(draw.seed));
+    const PhiloxCounters random = philox4x32<7>(
+        {{even, odd}, {even >> 32, odd >> 32}, same(block_row), same(block_column)}, philox_key(draw.seed));
     const UInt8 words[4] = {low_words(random.x), low_words(random.y), low_words(random.z), low_words(random.w)};
 #pragma GCC unroll 4
     for (int k = 0; k < 4; ++k) {
       // Bytes 0 1 2 3 of each word: (query i, key j), (i, j+1), (i+8, j), (i+8, j+1) with j = 8*k + 2*quarter.
       const Byte32 kept = (Byte32)keep_bytes(words[k], draw.rule.threshold);
-      const UInt8 by_byte = (UInt8)__builtin_shufflevector(kept, kept, 0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15, 16,
-                                                           20, 24, 28, 18, 22, 26, 30, 17, 21, 25, 29, 19, 23, 27, 31);
+      const UInt8 by_byte =
+          (UInt8)__builtin_shufflevector(kept, kept, 0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15, 16, 20, 24,
+                                         28, 18, 22, 26, 30, 17, 21, 25, 29, 19, 23, 27, 31);
       const UInt8 by_key = __builtin_shufflevector(by_byte, by_byte, 0, 4, 1, 5, 2, 6, 3, 7);
       uint8_t* row = keep + (8 * k + 2 * static_cast<int>(quarter)) * stride;
       std::memcpy(row, &by_key, 16);

@@ -1,8 +1,6 @@
 // Philox4x32 (kernels/philox.h) on eight counters at once.
 #pragma once
 
-#include <cstring>
-
 #include "kernels/cpu/simd.h"
 #include "kernels/philox.h"
 
@@ -19,16 +17,13 @@ struct Words {
 inline Word4 multiply(Word4 words, uint32_t factor) {
 #if defined(__AVX2__)
   return (Word4)_mm256_mul_epu32((__m256i)words, _mm256_set1_epi64x(factor));
-#elif defined(__SSE2__)
-  __m128i halves[2];
-  std::memcpy(halves, &words, sizeof words);
-  for (__m128i& half : halves) half = _mm_mul_epu32(half, _mm_set1_epi64x(factor));
-  return load<Word4>(halves);
 #else
   return (words & 0xFFFFFFFFu) * factor;
 #endif
 }
-inline Words multiply(Words words, uint32_t factor) { return {multiply(words.even, factor), multiply(words.odd, factor)}; }
+inline Words multiply(Words words, uint32_t factor) {
+  return {multiply(words.even, factor), multiply(words.odd, factor)};
+}
 inline Words operator^(Words a, Words b) { return {a.even ^ b.even, a.odd ^ b.odd}; }
 inline Words operator^(Words a, uint32_t b) { return {a.even ^ b, a.odd ^ b}; }
 inline Words high_words(Words products) { return {products.even >> 32, products.odd >> 32}; }

@@ -54,7 +54,9 @@ inline Floats as_floats(Ints x) { return (Floats)x; }
 
 // x where the mask's lane is all ones, 0 where it is 0.
 inline Floats keep_where(Ints mask, Floats x) { return as_floats(as_ints(x) & mask); }
-inline Floats select(Ints mask, Floats yes, Floats no) { return as_floats((as_ints(yes) & mask) | (as_ints(no) & ~mask)); }
+inline Floats select(Ints mask, Floats yes, Floats no) {
+  return as_floats((as_ints(yes) & mask) | (as_ints(no) & ~mask));
+}
 
 // The larger of each pair; b where either is NaN, so that a NaN in b survives.
 inline Floats larger(Floats a, Floats b) {
@@ -79,10 +81,24 @@ inline Ints expand_bytes(const uint8_t* bytes) {
 #endif
 }
 
+// Ones in the first `count` lanes (none if it is negative), zeros behind.
+inline Ints first_lanes(int count) {
+  Ints lane;
+  for (int i = 0; i < kWidth; ++i) lane[i] = i;
+  return lane < count;
+}
+
 inline float sum(Floats x) {
   float total = 0.0f;
   for (int lane = 0; lane < kWidth; ++lane) total += x[lane];
   return total;
+}
+
+// Inner product of n numbers, a multiple of 8.
+inline float dot(const float* a, const float* b, int n) {
+  Float8 sums{};
+  for (int i = 0; i < n; i += 8) sums += load<Float8>(a + i) * load<Float8>(b + i);
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
 // 2^x to 1.6 units in the last place, 0 below 2^-126, NaN of a NaN; for x up to 127.
@@ -93,9 +109,22 @@ inline Floats exp2(Floats x) {
   const Floats shifted = x + kRound;
   const Floats f = x - (shifted - kRound), f2 = f * f;
   // Minimax in relative error (9e-8), with 2^0 = 1 exact; in pairs, so that little waits for what is before it.
-  const Floats c01 = f * 0.6931470f + 1.0f, c23 = f * 0.055507336f + 0.24022242f, c45 = f * 0.0013264727f + 0.009671513f;
+  const Floats c01 = f * 0.6931470f + 1.0f, c23 = f * 0.055507336f + 0.24022242f,
+               c45 = f * 0.0013264727f + 0.009671513f;
   const Floats power = c01 + f2 * (c23 + f2 * c45);
   return power * as_floats(as_ints(shifted) << 23);
+}
+
+// log2 of positive normal numbers to 2.3 units in the last place, NaN of NaN and infinity.
+// x = m * 2^n with m from about sqrt(1/2) to sqrt(2); log2(m) = 2/ln(2) * artanh((m - 1) / (m + 1)), its series.
+inline Floats log2(Floats x) {
+  constexpr int kRootHalf = 0x3f3504f3;  // the bits of sqrt(1/2)
+  const Ints n = (as_ints(x) - kRootHalf) >> 23;
+  const Floats m = as_floats(as_ints(x) - (n << 23));
+  const Floats t = (m - 1.0f) / (m + 1.0f), t2 = t * t;
+  const Floats series =
+      2.88539008f + t2 * (0.961796694f + t2 * (0.577078016f + t2 * (0.412198583f + t2 * 0.320598898f)));
+  return __builtin_convertvector(n, Floats) + t * series + (x - x);  // a NaN's bits are gone by now
 }
 
 }  // namespace glint::simd

@@ -1,5 +1,6 @@
 // Attention from its definition, element by element, in the precision asked for: double is the truth, float what plain
-// single precision reaches, so that the bound of a kernel's error can be set relative to it. And random problems to try.
+// single precision reaches, so that the bound of a kernel's error can be set relative to it. And random problems to
+// try.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +25,9 @@ struct Array {
   Array(size_t size, int64_t batch, int64_t token, int64_t head, size_t first = 0)
       : buffer(size, std::numeric_limits<float>::quiet_NaN()), first_(first), view_{nullptr, batch, token, head} {}
   HeadView<float> view() { return {buffer.data() + first_, view_.batch_stride, view_.token_stride, view_.head_stride}; }
-  HeadView<const float> read() const { return {buffer.data() + first_, view_.batch_stride, view_.token_stride, view_.head_stride}; }
+  HeadView<const float> read() const {
+    return {buffer.data() + first_, view_.batch_stride, view_.token_stride, view_.head_stride};
+  }
 
   std::vector<float> buffer;
 
@@ -111,7 +114,8 @@ void add_row(Answer<Scalar>& answer, const Problem& problem, int b, int h, int i
   const int kv = h / (s.NH / s.NKV), seen = s.causal ? i + 1 + s.S - s.T : s.S;
   const Scalar scale = s.scale;
   std::vector<Scalar> p(static_cast<size_t>(seen)), dropped(p), dp(p);
-  for (int j = 0; j < seen; ++j) p[j] = scale * dot<Scalar>(problem.q.read().at(b, i, h), problem.k.read().at(b, j, kv), s.HS);
+  for (int j = 0; j < seen; ++j)
+    p[j] = scale * dot<Scalar>(problem.q.read().at(b, i, h), problem.k.read().at(b, j, kv), s.HS);
   const Scalar max = *std::max_element(p.begin(), p.end());
   Scalar sum = 0;
   for (Scalar& x : p) sum += x = std::exp(x - max);
@@ -122,8 +126,8 @@ void add_row(Answer<Scalar>& answer, const Problem& problem, int b, int h, int i
   const uint64_t sequence_head = (rng.first_sequence + b) * s.NH + h;
   Scalar row_sum = 0;
   for (int j = 0; j < seen; ++j) {
-    const bool kept = problem.dropout.p == 0.0f || keep_attention(rng.seed, rng.offset + problem.dropout.site, sequence_head,
-                                                                   i, j, rule.threshold);
+    const bool kept = problem.dropout.p == 0.0f ||
+                      keep_attention(rng.seed, rng.offset + problem.dropout.site, sequence_head, i, j, rule.threshold);
     const Scalar factor = kept ? static_cast<Scalar>(rule.scale) : 0;
     p[j] /= sum;
     dropped[j] = factor * p[j];

@@ -112,7 +112,8 @@ TEST_CASE("vectorised draws are the scalar ones") {
   test::RandomInputs inputs(20260802);
   INFO("seed ", inputs.seed);
   for (int repeat = 0; repeat < 40; ++repeat) {
-    const uint64_t high = repeat % 2 ? uint64_t{inputs.engine() % 3} << 32 : 0xffffffff00000000;  // wraps and carries too
+    const uint64_t high =
+        repeat % 2 ? uint64_t{inputs.engine() % 3} << 32 : 0xffffffff00000000;  // wraps and carries too
     const RngState rng{inputs.engine(), high + 0xffffff00 + inputs.engine() % 256, 0, inputs.engine() % 5};
     const float ps[] = {0.1f, 0.5f, 0.9f, 0.999f, 0x1p-26f};
     const Dropout dropout{ps[repeat % 5], &rng, inputs.engine() % 300};
@@ -125,7 +126,8 @@ TEST_CASE("vectorised draws are the scalar ones") {
     simd::draw_row(row.data(), n, draw, b, t);
     int wrong = 0;
     for (int c = 0; c < n; ++c) {
-      const bool kept_here = keep_row(rng.seed, offset, rng.first_sequence + b, t, static_cast<uint32_t>(c), draw.rule.threshold);
+      const bool kept_here =
+          keep_row(rng.seed, offset, rng.first_sequence + b, t, static_cast<uint32_t>(c), draw.rule.threshold);
       wrong += row[static_cast<size_t>(c)] != (kept_here ? 0xff : 0);
     }
     CHECK(wrong == 0);

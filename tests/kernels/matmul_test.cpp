@@ -43,10 +43,12 @@ struct Case {
 template <typename Real>
 std::vector<Real> plain_forward(const Case& c, const std::vector<Real>& x, const std::vector<Real>& w, const std::vector<Real>& b) {
   std::vector<Real> out;
+  const size_t step = c.at(1, 0);
   for (size_t r = 0; r < c.rows(); ++r)
     for (size_t o = 0; o < c.out(); ++o) {
       Real total = b.empty() ? Real(0) : b[o];
-      for (size_t i = 0; i < c.in(); ++i) total += x[r * c.in() + i] * w[c.at(i, o)];
+      const Real *row = &x[r * c.in()], *column = &w[c.at(0, o)];
+      for (size_t i = 0; i < c.in(); ++i) total += row[i] * column[i * step];
       out.push_back(total);
     }
   return out;
@@ -63,13 +65,16 @@ struct Gradients {
 template <typename Real>
 Gradients<Real> plain_backward(const Case& c, Real before) {
   Gradients<Real> g(c, before);
+  const std::vector<Real> weight = convert<Real>(c.weight), x = convert<Real>(c.x);
+  const size_t step = c.at(1, 0);
   for (size_t r = 0; r < c.rows(); ++r)
     for (size_t o = 0; o < c.out(); ++o) {
-      const Real d = c.dout[r * c.out() + o];
+      const Real d = c.dout[r * c.out() + o], *row = &x[r * c.in()], *column = &weight[c.at(0, o)];
+      Real *dx = &g.dx[r * c.in()], *dcolumn = &g.dweight[c.at(0, o)];
       g.dbias[o] += d;
       for (size_t i = 0; i < c.in(); ++i) {
-        g.dx[r * c.in() + i] += d * Real(c.weight[c.at(i, o)]);
-        g.dweight[c.at(i, o)] += d * Real(c.x[r * c.in() + i]);
+        dx[i] += d * column[i * step];
+        dcolumn[i * step] += d * row[i];
       }
     }
   return g;
@@ -88,27 +93,46 @@ Gradients<float> run_backward(const CpuContext& ctx, const Case& c, Write write)
   return g;
 }
 
-void check_case(RandomInputs& inputs, const CpuContext& ctx, const LinearShape& shape) {
-  INFO("engine ", static_cast<int>(ctx.matmul), ", threads ", ctx.threads, ", rows ", shape.rows, ", in ", shape.in, ", out ",
-       shape.out, ", layout ", static_cast<int>(shape.layout));
-  const Case c(inputs, shape), squares = c.squared();
-  for (const bool with_bias : {false, true}) {
-    const std::vector<float> out = run_forward(ctx, c, with_bias), none;
-    const auto plain = [&]<typename Real>(const Case& of, Real) {
-      return plain_forward(of, convert<Real>(of.x), convert<Real>(of.weight), convert<Real>(with_bias ? of.bias : none));
-    };
-    check_as_good("out", out, plain(c, 0.0f), plain(c, 0.0), std::sqrt(largest(plain(squares, 0.0))));
+void check_forward(const Case& c, const std::vector<CpuContext>& contexts, bool with_bias) {
+  const std::vector<float> none;
+  const auto plain = [&]<typename Real>(const Case& of, Real) {
+    return plain_forward(of, convert<Real>(of.x), convert<Real>(of.weight), convert<Real>(with_bias ? of.bias : none));
+  };
+  const std::vector<float> single = plain(c, 0.0f);
+  const std::vector<double> exact = plain(c, 0.0);
+  const double terms = std::sqrt(largest(plain(c.squared(), 0.0)));
+  for (const CpuContext& ctx : contexts) {
+    INFO("engine ", static_cast<int>(ctx.matmul), ", threads ", ctx.threads);
+    const std::vector<float> out = run_forward(ctx, c, with_bias);
+    check_as_good("out", out, single, exact, terms);
     CHECK(same_bits(out, run_forward(ctx, c, with_bias)));
   }
-  for (const Write write : {Write::set, Write::add}) {
-    const float before = write == Write::set ? 0.0f : 0.5f;
-    const Gradients<float> got = run_backward(ctx, c, write), plain = plain_backward<float>(c, before);
-    const Gradients<double> exact = plain_backward<double>(c, before), terms = plain_backward<double>(squares, before * before);
+}
+
+void check_backward(const Case& c, const std::vector<CpuContext>& contexts, Write write) {
+  const float before = write == Write::set ? 0.0f : 0.5f;
+  const Gradients<float> plain = plain_backward<float>(c, before);
+  const Gradients<double> exact = plain_backward<double>(c, before), terms = plain_backward<double>(c.squared(), before * before);
+  for (const CpuContext& ctx : contexts) {
+    INFO("engine ", static_cast<int>(ctx.matmul), ", threads ", ctx.threads);
+    const Gradients<float> got = run_backward(ctx, c, write), again = run_backward(ctx, c, write);
     check_as_good("dx", got.dx, plain.dx, exact.dx, std::sqrt(largest(terms.dx)));
     check_as_good("dweight", got.dweight, plain.dweight, exact.dweight, std::sqrt(largest(terms.dweight)));
     check_as_good("dbias", got.dbias, plain.dbias, exact.dbias, std::sqrt(largest(terms.dbias)));
-    const Gradients<float> again = run_backward(ctx, c, write);
     CHECK((same_bits(got.dx, again.dx) && same_bits(got.dweight, again.dweight) && same_bits(got.dbias, again.dbias)));
+  }
+}
+
+// Every engine, layout and thread count.
+void check_sizes(RandomInputs& inputs, int rows, int in, int out) {
+  std::vector<CpuContext> contexts;
+  for (const MatmulEngine engine : engines())
+    for (const int threads : {1, 2, 3}) contexts.push_back({.threads = threads, .matmul = engine});
+  for (const WeightLayout layout : {WeightLayout::in_out, WeightLayout::out_in}) {
+    INFO("rows ", rows, ", in ", in, ", out ", out, ", layout ", static_cast<int>(layout));
+    const Case c(inputs, {rows, in, out, layout});
+    for (const bool with_bias : {false, true}) check_forward(c, contexts, with_bias);
+    for (const Write write : {Write::set, Write::add}) check_backward(c, contexts, write);
   }
 }
 
@@ -117,17 +141,9 @@ void check_case(RandomInputs& inputs, const CpuContext& ctx, const LinearShape& 
 TEST_CASE("linear layers agree with double, by every engine, layout and thread count") {
   RandomInputs inputs(801);
   INFO("seed ", inputs.seed);
-  const int sizes[][3] = {{1, 1, 1},   {1, 64, 48},  {1, 33, 1030}, {2, 5, 3},     {3, 17, 65},
-                          {17, 64, 1}, {64, 1, 31},  {65, 40, 24},  {130, 65, 33}, {200, 128, 130}};
-  for (const MatmulEngine engine : engines()) {
-    for (const int threads : {1, 2, 3}) {
-      for (const auto& size : sizes) {
-        for (const WeightLayout layout : {WeightLayout::in_out, WeightLayout::out_in}) {
-          check_case(inputs, {.threads = threads, .matmul = engine}, {size[0], size[1], size[2], layout});
-        }
-      }
-    }
-  }
+  const int sizes[][3] = {{1, 1, 1},  {1, 64, 48},  {1, 33, 1030}, {2, 5, 3},      {3, 17, 65},     {17, 64, 1},
+                          {64, 1, 31}, {65, 40, 24}, {130, 65, 33}, {200, 128, 130}, {200, 200, 530}};  // the last: many tiles
+  for (const auto& size : sizes) check_sizes(inputs, size[0], size[1], size[2]);
 }
 
 TEST_CASE("the linear oracle's backward is the derivative of its forward") {

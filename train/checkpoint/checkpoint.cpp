@@ -165,7 +165,7 @@ void save_checkpoint(const fs::path& folder, std::span<const TensorView> model, 
   out.write_text(kStateFile, json.dump(2) + "\n");
   out.commit();
 } catch (const UserError& error) {
-  throw UserError(text("checkpoint not saved, the former one is kept: ", error.what()));
+  throw UserError(text("checkpoint not saved", has_checkpoint(folder) ? ", the former one is kept" : "", ": ", error.what()));
 }
 
 bool has_checkpoint(const fs::path& folder) { return fs::exists(whole_folder(folder)); }

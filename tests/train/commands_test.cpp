@@ -1,0 +1,111 @@
+// The program around its commands: help, version, exit codes, and the small commands info and data.
+#include <algorithm>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "data/corpus.h"
+#include "tests/train/run_program.h"
+#include "train/options_table.h"
+
+using namespace glint;
+using test::run_program;
+using test::ScratchFolder;
+
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+int lines(const std::string& text) { return static_cast<int>(std::count(text.begin(), text.end(), '\n')); }
+
+}  // namespace
+
+TEST_CASE("--version and --help, of the program and of every command, on standard output") {
+  const auto version = run_program({"--version"});
+  CHECK(version.code == 0);
+  CHECK(version.out.starts_with("glint 0."));
+  for (const Arguments& command : {Arguments{}, {"train"}, {"sample"}, {"eval"}, {"data"}, {"data", "prepare"}, {"data", "info"},
+                                   {"data", "corpus"}, {"mask"}, {"bench"}, {"bench", "attention"}, {"bench", "matmul"},
+                                   {"bench", "step"}, {"info"}}) {
+    Arguments arguments = command;
+    arguments.push_back("--help");
+    const auto ran = run_program(arguments);
+    INFO((command.empty() ? "" : command.back()));
+    CHECK(ran.code == 0);
+    CHECK(ran.err.empty());
+    CHECK(lines(ran.out) > 3);
+    CHECK(ran.out.find("Usage: ") != std::string::npos);
+  }
+  const std::string help = run_program({"train", "--help"}).out;
+  for (const OptionField& field : option_table()) {
+    INFO(field.name);
+    CHECK(help.find("--" + std::string(field.name) + " ") != std::string::npos);
+  }
+  CHECK(help.find("as --heads") != std::string::npos);
+}
+
+TEST_CASE("wrong usage: one line on standard error, exit 2") {
+  for (const Arguments& bad : {Arguments{}, {"dance"}, {"mask", "--nonsense"}, {"data"}, {"data", "prepare"}, {"info", "extra"}, {"bench"}}) {
+    const auto ran = run_program(bad);
+    INFO((bad.empty() ? "" : bad.back()), ": ", ran.err);
+    CHECK(ran.code == 2);
+    CHECK(ran.out.empty());
+    CHECK(lines(ran.err) == 1);
+    CHECK(ran.err.starts_with("glint: "));
+    CHECK(ran.err.find("--help") != std::string::npos);
+  }
+}
+
+TEST_CASE("info says what this build and this machine are") {
+  const auto ran = run_program({"info", "--threads", "1"});
+  CHECK(ran.code == 0);
+  for (const char* word : {"glint ", "compiler ", "CPU ", "vectors ", "threads    1\n", "memory ", "matmul ", "GFLOP/s", "GB/s"}) {
+    INFO(word);
+    CHECK(ran.out.find(word) != std::string::npos);
+  }
+  CHECK(run_program({"info", "--threads", "-1"}).code == 1);
+}
+
+TEST_CASE("data corpus: the same bytes on standard output and in a file") {
+  ScratchFolder folder;
+  const auto printed = run_program({"data", "corpus", "--bytes", "100000", "--seed", "7"});
+  CHECK(printed.code == 0);
+  CHECK(printed.out == corpus_text(100000, 7));
+  const auto written = run_program({"data", "corpus", "--bytes", "100000", "--seed", "7", "--out", folder / "corpus.txt"});
+  CHECK(written.code == 0);
+  CHECK(written.out.empty());
+  CHECK(test::read_file(folder / "corpus.txt") == printed.out);
+  CHECK(run_program({"data", "corpus", "--out", folder / "missing/corpus.txt"}).code == 1);
+}
+
+TEST_CASE("data prepare and info: a folder described, a damaged one refused") {
+  ScratchFolder folder;
+  test::write_file_for_test(folder / "text.txt", corpus_text(20000, 1));
+  for (const char* tokenizer : {"char", "byte"}) {
+    const auto prepared = run_program({"data", "prepare", folder / "text.txt", "--out", folder / "tokens", "--tokenizer", tokenizer});
+    INFO(prepared.err);
+    REQUIRE(prepared.code == 0);
+    CHECK(prepared.out.empty());
+    const auto info = run_program({"data", "info", folder / "tokens"});
+    CHECK(info.code == 0);
+    CHECK(info.out.find(tokenizer) != std::string::npos);
+    const auto json = run_program({"data", "info", folder / "tokens", "--json"});
+    CHECK(nlohmann::json::parse(json.out).is_object());
+  }
+  const std::string tokens = test::read_file(folder / "tokens/tokens.bin");
+  test::write_file_for_test(folder / "tokens/tokens.bin", tokens.substr(0, tokens.size() / 2));
+  for (const Arguments& bad : {Arguments{"data", "info", folder / "tokens"}, {"data", "info", folder / "nothing"},
+                               {"data", "prepare", folder / "nothing.txt", "--out", folder / "more"}}) {
+    const auto ran = run_program(bad);
+    INFO(ran.err);
+    CHECK(ran.code == 1);
+    CHECK(ran.out.empty());
+    CHECK(lines(ran.err) == 1);
+  }
+}
+
+TEST_CASE("results that can't be written are an error") {
+  if (!std::filesystem::exists("/dev/full")) return;
+  const std::string command = std::string(GLINT_PROGRAM) + " mask --rows 4 --cols 4 > /dev/full 2> /dev/null";
+  CHECK(WEXITSTATUS(std::system(command.c_str())) == 1);
+}

@@ -1,0 +1,228 @@
+#include "train/options.h"
+
+#include <CLI/CLI.hpp>
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "kernels/check.h"
+#include "tests/train/run_program.h"
+#include "train/options_table.h"
+
+using namespace glint;
+using test::ScratchFolder;
+
+namespace {
+
+// What the flags make of a command line, as `glint train` does it.
+struct Parsed {
+  CLI::App app;
+  TrainFlags flags{app};
+
+  explicit Parsed(std::vector<std::string> arguments) {
+    std::reverse(arguments.begin(), arguments.end());  // CLI11 wants them last first
+    app.parse(arguments);
+  }
+};
+
+TrainOptions fresh(const std::vector<std::string>& arguments) { return Parsed(arguments).flags.fresh(); }
+
+std::string error_of(const std::vector<std::string>& arguments) {
+  try {
+    fresh(arguments);
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+std::string config(const ScratchFolder& folder, const std::string& toml) {
+  test::write_file_for_test(folder / "config.toml", toml);
+  return folder / "config.toml";
+}
+
+}  // namespace
+
+TEST_CASE("options: defaults are complete and valid") {
+  const TrainOptions options = fresh({});
+  CHECK(options.model.kv_heads == options.model.heads);
+  CHECK(options.micro_batch == options.batch);
+  CHECK(options.lr_decay_steps == options.steps);
+  CHECK(options.min_lr == options.lr / 10);
+  CHECK(options.warmup == 100);
+  CHECK(options.threads >= 1);
+  CHECK(options.data.empty());
+  CHECK(fresh({"--steps", "50"}).warmup == 5);
+}
+
+TEST_CASE("options: every flag reaches its field, and JSON gives every field back") {
+  // One value for each field that differs from its default.
+  std::vector<std::string> arguments;
+  const TrainOptions defaults = fresh({});
+  for (const OptionField& field : option_table()) {
+    const std::string name = field.name;
+    if (name == "device" || name == "dtype") continue;  // this build has one of each
+    std::string value = value_text(defaults, field);
+    const std::string type = type_text(field);
+    if (name == "matmul") value = "eigen";
+    else if (name == "tokenizer") value = "byte";
+    else if (name == "attention") value = "reference";
+    else if (name == "activation") value = "tanh";
+    else if (name == "heads" || name == "kv-heads") value = "2";
+    else if (name == "batch") value = "6";
+    else if (name == "micro-batch") value = "3";
+    else if (name == "embd") value = "256";
+    else if (type == "INT") value = std::to_string(std::stoll(value) + 1);
+    else if (type == "NUMBER") value = "0.00017";
+    else if (type == "PATH") value = "some where";
+    else value = value == "true" ? "false" : "true";
+    arguments.insert(arguments.end(), {"--" + name, value});
+  }
+  const TrainOptions options = fresh(arguments);
+  for (size_t i = 0; i < arguments.size(); i += 2) {
+    const OptionField* field = find_option(arguments[i].substr(2));
+    INFO(arguments[i]);
+    CHECK(value_text(options, *field) == arguments[i + 1]);
+    CHECK(value_text(options, *field) != value_text(defaults, *field));
+  }
+  const auto json = to_json(options);
+  const TrainOptions back = options_from_json(nlohmann::ordered_json::parse(json.dump()), "config.json");
+  CHECK(to_json(back) == json);
+  CHECK(back.model.attn_dropout == options.model.attn_dropout);
+  CHECK(json["lr"].is_number_float());
+  CHECK(json["layers"] == 5);
+  CHECK(json["bias"] == true);
+  CHECK(json["tokenizer"] == "byte");
+}
+
+TEST_CASE("options: --dropout sets all three, a more special flag wins wherever it stands") {
+  const TrainOptions options = fresh({"--resid-dropout", "0.3", "--dropout", "0.2"});
+  CHECK(options.model.attn_dropout == 0.2f);
+  CHECK(options.model.embd_dropout == 0.2f);
+  CHECK(options.model.resid_dropout == 0.3f);
+}
+
+TEST_CASE("options: switches take true|false, and alone are on; seeds may be hexadecimal") {
+  CHECK(fresh({"--bias", "true"}).model.bias);
+  CHECK(!fresh({"--bias", "false"}).model.bias);
+  CHECK(fresh({"--quiet"}).quiet);
+  CHECK(fresh({"--quiet", "--layers", "2"}).model.layers == 2);
+  CHECK(fresh({"--seed", "0xffffffffffffffff"}).seed == UINT64_MAX);
+  CHECK(fresh({"--eps", "1e-7"}).eps == 1e-7);
+}
+
+TEST_CASE("options: what can't be read is wrong usage") {
+  for (const auto& [flag, value] : {std::pair{"--layers", "two"}, {"--layers", "2.5"}, {"--layers", "99999999999"}, {"--lr", "fast"},
+                                    {"--lr", "nan"}, {"--bias", "maybe"}, {"--tokenizer", "bpe"}, {"--seed", "-1"}, {"--dropout", "x"}}) {
+    INFO(flag, " ", value);
+    CHECK_THROWS_AS(fresh({flag, value}), CLI::ParseError);
+  }
+  CHECK_THROWS_AS(fresh({"--no-such-flag"}), CLI::ParseError);
+  CHECK_THROWS_AS(fresh({"--layers"}), CLI::ParseError);
+}
+
+TEST_CASE("options: values that make no sense are named") {
+  const std::vector<std::pair<std::string, std::string>> bad = {
+      {"--layers", "0"},         {"--layers", "-3"},      {"--heads", "0"},         {"--kv-heads", "3"},        {"--kv-heads", "-1"},
+      {"--embd", "-128"},        {"--context", "0"},      {"--batch", "0"},         {"--micro-batch", "5"},     {"--micro-batch", "-1"},
+      {"--steps", "-1"},         {"--lr", "0"},           {"--lr", "-1"},           {"--min-lr", "1"},          {"--lr-decay-steps", "-1"},
+      {"--beta1", "1"},          {"--beta2", "-0.1"},     {"--eps", "0"},           {"--weight-decay", "-1"},   {"--grad-clip", "-1"},
+      {"--eval-every", "-1"},    {"--eval-batches", "0"}, {"--log-every", "-1"},    {"--checkpoint-every", "-1"}, {"--threads", "-1"},
+      {"--threads", "1000000"},  {"--dropout", "1"},      {"--dropout", "-0.1"},    {"--attn-dropout", "1.5"},  {"--resid-dropout", "1"},
+      {"--embd-dropout", "-1"},  {"--heads", "5"},        {"--embd", "100"},        {"--out", ""},              {"--device", "cuda"},
+      {"--dtype", "bf16"}};
+  for (const auto& [flag, value] : bad) {
+    const std::string error = error_of({flag, value});
+    INFO(flag, " ", value, " -> ", error);
+    CHECK(error.find(flag) != std::string::npos);
+    CHECK(error.find('\n') == std::string::npos);
+  }
+  CHECK(error_of({"--device", "cuda"}).find("no CUDA") != std::string::npos);
+}
+
+TEST_CASE("options: sizes that don't fit the machine are refused with what they need") {
+  const auto refused = [](const std::vector<std::string>& arguments) {
+    const std::string error = error_of(arguments);
+    INFO(error);
+    CHECK(error.find("would need at least") != std::string::npos);
+    CHECK(error.find("GB") != std::string::npos);
+  };
+  refused({"--embd", "1048576", "--layers", "1000"});
+  refused({"--embd", "2147483640", "--layers", "2147483647", "--heads", "8388608"});  // no integer holds its parameters
+  refused({"--context", "2147483647"});
+  refused({"--batch", "2000000000"});
+  // The count behind it is the model's own, for models that fit.
+  TrainOptions options = fresh({"--heads", "4", "--kv-heads", "2"});
+  options.model.vocab = 65;
+  options.micro_batch = 0;
+  options.model.context = 64;
+  TrainOptions larger = options;
+  larger.model.layers += 1;
+  const double layer = needed_bytes(larger) - needed_bytes(options);
+  larger.model.vocab = 65;
+  CHECK(layer == doctest::Approx(16.0 * static_cast<double>(larger.model.parameters() - options.model.parameters())));
+}
+
+TEST_CASE("options: a config file takes the same names, flags win over it") {
+  ScratchFolder folder;
+  const std::string path = config(folder,
+                                  "# a comment\nlayers = 6\nlr = 2e-3   # behind a value\nbias = true\nactivation = \"tanh\"\n"
+                                  "data = \"my text.txt\"\ndropout = 0.2\nattn-dropout = 0.1\n");
+  const TrainOptions options = fresh({"--config", path, "--layers", "3"});
+  CHECK(options.model.layers == 3);
+  CHECK(options.lr == 2e-3);
+  CHECK(options.min_lr == 2e-3 / 10);
+  CHECK(options.model.bias);
+  CHECK(options.model.activation == Gelu::tanh);
+  CHECK(options.data == "my text.txt");
+  CHECK(options.model.embd_dropout == 0.2f);
+  CHECK(options.model.attn_dropout == 0.1f);
+  CHECK(fresh({"--config", path, "--dropout", "0"}).model.attn_dropout == 0.0f);  // a flag, so it wins over all of the file
+}
+
+TEST_CASE("options: a config file with an error is refused, naming the key") {
+  ScratchFolder folder;
+  for (const auto& [toml, says] : {std::pair{"layers = 2\nheadz = 3\n", "headz"}, {"[train]\nlayers = 2\n", "[train]"}, {"layers = two\n", "layers"},
+                                   {"layers = 2\nlr = 1e-3\nlayers = 3\n", "layers"}, {"layers = 2\nlayers = 3\n", "layers"},
+                                   {"layers = [2, 3]\n", "layers"}, {"heads = -1\n", "--heads"}, {"config = \"x\"\n", "config"},
+                                   {"dropout = 2\n", "dropout"}, {"vocab = 3\n", "vocab"}}) {
+    const std::string error = error_of({"--config", config(folder, toml)});
+    INFO(toml, " -> ", error);
+    CHECK(error.find(says) != std::string::npos);
+    CHECK(error.find('\n') == std::string::npos);
+  }
+  CHECK(error_of({"--config", folder / "missing.toml"}).find("missing.toml") != std::string::npos);
+  CHECK(error_of({"--config", folder / ""}).find("--config") != std::string::npos);  // a folder
+}
+
+TEST_CASE("options: a resumed run keeps its own; steps and what leaves the mathematics alone may change") {
+  ScratchFolder folder;
+  const TrainOptions saved = fresh({"--steps", "40", "--dropout", "0.1", "--out", "old-name", "--kv-heads", "2"});
+  const auto resumed = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--resume", "run"});
+    return Parsed(arguments).flags.resumed(saved);
+  };
+  CHECK(Parsed({"--resume", "run"}).flags.resume() == "run");
+  TrainOptions same = resumed({});
+  CHECK(same.out == "run");  // the folder may have been moved
+  same.out = saved.out;
+  CHECK(to_json(same) == to_json(saved));
+
+  const TrainOptions raised = resumed({"--steps", "80", "--threads", "1", "--log-every", "1", "--quiet", "true"});
+  CHECK(raised.steps == 80);
+  CHECK(raised.threads == 1);
+  CHECK(raised.lr_decay_steps == 40);  // as it was, or the steps done would no longer be those of this run
+  CHECK(resumed({"--kv-heads", "2", "--dropout", "0.1"}).model.kv_heads == 2);  // said again: no harm
+  for (const auto& [flag, value] : {std::pair{"--lr", "0.5"}, {"--batch", "6"}, {"--seed", "1"}, {"--dropout", "0.2"}, {"--data", "x.txt"},
+                                    {"--out", "elsewhere"}, {"--attention", "reference"}, {"--micro-batch", "2"}}) {
+    std::string error;
+    try {
+      resumed({flag, value});
+    } catch (const UserError& refusal) {
+      error = refusal.what();
+    }
+    INFO(flag, " ", value, " -> ", error);
+    CHECK(error.find(std::string(flag) == "--dropout" ? "dropout" : flag) != std::string::npos);
+  }
+  CHECK_THROWS_AS(resumed({"--config", config(folder, "lr = 0.5\n")}), UserError);
+  CHECK(resumed({"--config", config(folder, "lr = 1e-3\nsteps = 50\n")}).steps == 50);
+}
