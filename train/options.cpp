@@ -89,9 +89,9 @@ void TrainOptions::complete() {
   constexpr int64_t kUsualWarmup = 100;
   if (model.kv_heads == 0) model.kv_heads = model.heads;
   if (micro_batch == 0) micro_batch = batch;
-  if (min_lr < 0) min_lr = lr / 10;
+  if (std::isnan(min_lr)) min_lr = lr / 10;
   if (lr_decay_steps == 0) lr_decay_steps = steps;
-  if (warmup < 0) warmup = std::min(kUsualWarmup, lr_decay_steps / 10);
+  if (warmup == kUnsetSteps) warmup = std::min(kUsualWarmup, lr_decay_steps / 10);
   if (threads == 0) threads = default_threads();
 }
 

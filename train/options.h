@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -26,8 +27,11 @@ enum class MatmulChoice { automatic, eigen, onednn };
 enum class DeviceChoice { cpu, cuda };
 enum class DtypeChoice { fp32, bf16 };
 
-// Defaults suit a laptop's CPU and the built-in corpus. A 0 that says "as ..." is filled in by complete().
+// Defaults suit a laptop's CPU and the built-in corpus. What is unset, and a 0 that says "as ...", is filled in by complete().
 struct TrainOptions {
+  static constexpr double kUnset = std::numeric_limits<double>::quiet_NaN();  // no flag can give these two
+  static constexpr int64_t kUnsetSteps = std::numeric_limits<int64_t>::min();
+
   std::string data;         // text file or prepared folder; empty: the built-in corpus
   std::string out = "run";  // run folder
   GptConfig model;          // vocab is set by the trainer, once the tokenizer is known; kv_heads 0: as heads
@@ -36,8 +40,8 @@ struct TrainOptions {
   int micro_batch = 0;      // sequences per forward/backward pass, divides batch; 0: as batch
   int64_t steps = 2000;
   double lr = 1e-3;
-  double min_lr = -1;       // negative: lr / 10
-  int64_t warmup = -1;      // negative: 100, at most a tenth of lr_decay_steps
+  double min_lr = kUnset;   // unset: lr / 10
+  int64_t warmup = kUnsetSteps;  // unset: 100, at most a tenth of lr_decay_steps
   int64_t lr_decay_steps = 0;  // 0: as steps
   double beta1 = 0.9, beta2 = 0.99, eps = 1e-8;
   double weight_decay = 0.1;   // 2-D tensors only

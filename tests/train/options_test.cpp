@@ -122,14 +122,14 @@ TEST_CASE("options: what can't be read is wrong usage") {
 
 TEST_CASE("options: values that make no sense are named") {
   const std::vector<std::pair<std::string, std::string>> bad = {
-      {"--layers", "0"},         {"--layers", "-3"},      {"--heads", "0"},         {"--kv-heads", "3"},        {"--kv-heads", "-1"},
-      {"--embd", "-128"},        {"--context", "0"},      {"--batch", "0"},         {"--micro-batch", "5"},     {"--micro-batch", "-1"},
-      {"--steps", "-1"},         {"--lr", "0"},           {"--lr", "-1"},           {"--min-lr", "1"},          {"--lr-decay-steps", "-1"},
-      {"--beta1", "1"},          {"--beta2", "-0.1"},     {"--eps", "0"},           {"--weight-decay", "-1"},   {"--grad-clip", "-1"},
-      {"--eval-every", "-1"},    {"--eval-batches", "0"}, {"--log-every", "-1"},    {"--checkpoint-every", "-1"}, {"--threads", "-1"},
-      {"--threads", "1000000"},  {"--dropout", "1"},      {"--dropout", "-0.1"},    {"--attn-dropout", "1.5"},  {"--resid-dropout", "1"},
-      {"--embd-dropout", "-1"},  {"--heads", "5"},        {"--embd", "100"},        {"--out", ""},              {"--device", "cuda"},
-      {"--dtype", "bf16"}};
+      {"--layers", "0"}, {"--layers", "-3"}, {"--heads", "0"}, {"--kv-heads", "3"}, {"--kv-heads", "-1"},
+      {"--embd", "-128"}, {"--context", "0"}, {"--batch", "0"}, {"--micro-batch", "5"}, {"--micro-batch", "-1"},
+      {"--steps", "-1"}, {"--lr", "0"}, {"--lr", "-1"}, {"--min-lr", "1"}, {"--min-lr", "-1"}, {"--warmup", "-1"},
+      {"--lr-decay-steps", "-1"}, {"--beta1", "1"}, {"--beta2", "-0.1"}, {"--eps", "0"}, {"--weight-decay", "-1"},
+      {"--grad-clip", "-1"}, {"--eval-every", "-1"}, {"--eval-batches", "0"}, {"--log-every", "-1"},
+      {"--checkpoint-every", "-1"}, {"--threads", "-1"}, {"--threads", "1000000"}, {"--dropout", "1"},
+      {"--dropout", "-0.1"}, {"--attn-dropout", "1.5"}, {"--resid-dropout", "1"}, {"--embd-dropout", "-1"},
+      {"--heads", "5"}, {"--embd", "100"}, {"--out", ""}, {"--device", "cuda"}, {"--dtype", "bf16"}};
   for (const auto& [flag, value] : bad) {
     const std::string error = error_of({flag, value});
     INFO(flag, " ", value, " -> ", error);
