@@ -19,7 +19,8 @@ constexpr int kError = 1, kUsage = 2;
 class HelpFormatter : public CLI::Formatter {
  public:
   std::string make_option_opts(const CLI::Option* option) const override {
-    return option->get_type_name().empty() ? "" : " " + option->get_type_name() + (option->get_required() ? " (required)" : "");
+    const std::string type = option->get_type_name();
+    return (type.empty() ? "" : " " + type) + (option->get_required() ? " (required)" : "");
   }
   std::string make_option_desc(const CLI::Option* option) const override {
     const std::string initial = option->get_default_str();
@@ -44,7 +45,8 @@ int fail(const char* what) {
 
 // A full disk under standard output shows only here.
 void flush_results() {
-  GLINT_REQUIRE(std::fflush(stdout) == 0 && !std::ferror(stdout), "standard output can't be written (closed, or its disk is full)");
+  GLINT_REQUIRE(std::fflush(stdout) == 0 && !std::ferror(stdout),
+                "standard output can't be written (closed, or its disk is full)");
 }
 
 int run(int argc, char** argv) {

@@ -59,12 +59,13 @@ void require_sizes(const TrainOptions& options) {
   require_positive("--context", model.context);
   require_positive("--batch", options.batch);
   require_positive("--micro-batch", options.micro_batch);
-  GLINT_REQUIRE(options.batch % options.micro_batch == 0, "--micro-batch ", options.micro_batch, " does not divide --batch ",
-                options.batch);
+  GLINT_REQUIRE(options.batch % options.micro_batch == 0, "--micro-batch ", options.micro_batch,
+                " does not divide --batch ", options.batch);
   require_not_negative("--steps", static_cast<double>(options.steps));
   require_positive("--eval-batches", options.eval_batches);
   require_positive("--threads", options.threads);
-  GLINT_REQUIRE(options.threads <= kMaxThreads, "--threads ", options.threads, ": more than ", kMaxThreads, " are not supported");
+  GLINT_REQUIRE(options.threads <= kMaxThreads, "--threads ", options.threads, ": more than ", kMaxThreads,
+                " are not supported");
   require_not_negative("--warmup", static_cast<double>(options.warmup));
   require_not_negative("--lr-decay-steps", static_cast<double>(options.lr_decay_steps));
   require_not_negative("--eval-every", static_cast<double>(options.eval_every));
@@ -97,7 +98,8 @@ void TrainOptions::complete() {
 
 void TrainOptions::validate() const {
   GLINT_REQUIRE(device == DeviceChoice::cpu, "--device cuda: this build of glint has no CUDA; use --device cpu");
-  GLINT_REQUIRE(dtype == DtypeChoice::fp32, "--dtype bf16: this build of glint computes in fp32 only; use --dtype fp32");
+  GLINT_REQUIRE(dtype == DtypeChoice::fp32,
+                "--dtype bf16: this build of glint computes in fp32 only; use --dtype fp32");
   matmul_engine(matmul);  // throws if this build lacks it
   GLINT_REQUIRE(!out.empty(), "--out is empty: name the run folder to make");
   require_probability("--embd-dropout", model.embd_dropout);
@@ -121,13 +123,15 @@ int default_threads() { return std::max(1, std::min(omp_get_max_threads(), omp_g
 MatmulEngine matmul_engine(MatmulChoice choice) {
   if (choice == MatmulChoice::automatic) return default_matmul_engine();
   if (choice == MatmulChoice::eigen) return MatmulEngine::eigen;
-  GLINT_REQUIRE(default_matmul_engine() == MatmulEngine::onednn,
-                "--matmul onednn: this build of glint has no oneDNN; use --matmul eigen, or install libdnnl-dev and build again");
+  GLINT_REQUIRE(
+      default_matmul_engine() == MatmulEngine::onednn,
+      "--matmul onednn: this build of glint has no oneDNN; use --matmul eigen, or install libdnnl-dev and build again");
   return MatmulEngine::onednn;
 }
 
 CpuContext cpu_context(int threads, MatmulChoice matmul) {
-  GLINT_REQUIRE(threads >= 0 && threads <= kMaxThreads, "--threads ", threads, ": give a number from 0 (all) to ", kMaxThreads);
+  GLINT_REQUIRE(threads >= 0 && threads <= kMaxThreads, "--threads ", threads, ": give a number from 0 (all) to ",
+                kMaxThreads);
   return {threads == 0 ? default_threads() : threads, matmul_engine(matmul)};
 }
 

@@ -27,7 +27,8 @@ enum class MatmulChoice { automatic, eigen, onednn };
 enum class DeviceChoice { cpu, cuda };
 enum class DtypeChoice { fp32, bf16 };
 
-// Defaults suit a laptop's CPU and the built-in corpus. What is unset, and a 0 that says "as ...", is filled in by complete().
+// Defaults suit a laptop's CPU and the built-in corpus. What is unset, and a 0 that says "as ...", is filled in by
+// complete().
 struct TrainOptions {
   static constexpr double kUnset = std::numeric_limits<double>::quiet_NaN();  // no flag can give these two
   static constexpr int64_t kUnsetSteps = std::numeric_limits<int64_t>::min();
@@ -36,23 +37,23 @@ struct TrainOptions {
   std::string out = "run";  // run folder
   GptConfig model;          // vocab is set by the trainer, once the tokenizer is known; kv_heads 0: as heads
 
-  int batch = 12;           // sequences per optimizer step
-  int micro_batch = 0;      // sequences per forward/backward pass, divides batch; 0: as batch
+  int batch = 12;       // sequences per optimizer step
+  int micro_batch = 0;  // sequences per forward/backward pass, divides batch; 0: as batch
   int64_t steps = 2000;
   double lr = 1e-3;
-  double min_lr = kUnset;   // unset: lr / 10
+  double min_lr = kUnset;        // unset: lr / 10
   int64_t warmup = kUnsetSteps;  // unset: 100, at most a tenth of lr_decay_steps
-  int64_t lr_decay_steps = 0;  // 0: as steps
+  int64_t lr_decay_steps = 0;    // 0: as steps
   double beta1 = 0.9, beta2 = 0.99, eps = 1e-8;
-  double weight_decay = 0.1;   // 2-D tensors only
-  double grad_clip = 1.0;      // 0: none
+  double weight_decay = 0.1;  // 2-D tensors only
+  double grad_clip = 1.0;     // 0: none
 
-  int64_t eval_every = 250;        // steps; 0: never
+  int64_t eval_every = 250;  // steps; 0: never
   int eval_batches = 20;
   int64_t log_every = 10;          // 0: never
   int64_t checkpoint_every = 500;  // 0: at the end only
   uint64_t seed = 1337;
-  int threads = 0;                 // 0: as many as the machine gives this process
+  int threads = 0;  // 0: as many as the machine gives this process
   TokenizerChoice tokenizer = TokenizerChoice::character;
   AttentionChoice attention = AttentionChoice::flash;
   MatmulChoice matmul = MatmulChoice::automatic;
@@ -65,7 +66,8 @@ struct TrainOptions {
 
   // Fills in what depends on other options; afterwards nothing is left to be guessed.
   void complete();
-  // Throws UserError naming the flag that is wrong, also if the run can't fit this machine's memory. Completed options only.
+  // Throws UserError naming the flag that is wrong, also if the run can't fit this machine's memory. Completed options
+  // only.
   void validate() const;
 };
 

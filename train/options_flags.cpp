@@ -47,14 +47,51 @@ Texts read_toml(const fs::path& path) {
   }
   for (const CLI::ConfigItem& item : items) {
     const std::string key = item.name;
-    GLINT_REQUIRE(item.parents.empty(), "--config ", path.string(), ": unknown table [", CLI::detail::join(item.parents, "."),
-                  "]; options stand in none");
+    GLINT_REQUIRE(item.parents.empty(), "--config ", path.string(), ": unknown table [",
+                  CLI::detail::join(item.parents, "."), "]; options stand in none");
     GLINT_REQUIRE(key == kDropout || find_option(key), "--config ", path.string(), ": unknown key '", key, "'");
     GLINT_REQUIRE(item.inputs.size() == 1 && !values.contains(key), "--config ", path.string(), ": '", key,
                   "' wants one value, once");
     values[key] = item.inputs.front();
   }
   return values;
+}
+
+bool is_switch(const OptionField& field) {
+  return std::holds_alternative<Of<bool>>(field.member) || std::holds_alternative<OfModel<bool>>(field.member);
+}
+
+// A flag whose value, once it can be read, is kept as text in `given`.
+void add_flag(CLI::App& command, const OptionField& field, Texts& given) {
+  const auto keep = [&field, &given](const std::string& value) {
+    const std::string stated = is_switch(field) && value.empty() ? "true" : value;  // a switch alone is on
+    TrainOptions scratch;
+    const std::string problem = set_value(scratch, field, stated), flag = text("--", field.name);
+    if (!problem.empty()) throw CLI::ValidationError(flag, problem);
+    given[field.name] = stated;
+  };
+  const std::string initial = field.shown_default ? field.shown_default : value_text(TrainOptions(), field);
+  CLI::Option* option = command.add_option_function<std::string>(text("--", field.name), keep, field.help);
+  option->type_name(type_text(field))->group(field.group);
+  if (is_switch(field)) {
+    option->expected(0, 1);
+    option->description(text(field.help, " [", initial, "]"));  // CLI11 would take a default_str for a switch alone
+  } else {
+    option->default_str(initial);
+  }
+}
+
+void add_dropout(CLI::App& command, const std::string& group, Texts& given) {
+  const auto keep = [&given](const std::string& value) {
+    float p = 0;
+    const std::string problem = read_value(value, p);
+    if (!problem.empty()) throw CLI::ValidationError("--dropout", problem);
+    given[kDropout] = value;
+  };
+  command.add_option_function<std::string>("--dropout", keep, "sets all three of the following")
+      ->type_name("NUMBER")
+      ->group(group)
+      ->default_str("0");
 }
 
 }  // namespace
@@ -65,39 +102,16 @@ struct TrainFlags::Given {
 };
 
 TrainFlags::TrainFlags(CLI::App& command) : given_(std::make_unique<Given>()) {
-  Given* given = given_.get();
-  command.add_option("--config", given->config, "a TOML file with the same names as these flags; flags win over it")
-      ->type_name("FILE")->group("Data and output");
-  command.add_option("--resume", given->resume, "go on with this run folder; needs no other flag")
-      ->type_name("RUN")->group("Data and output");
-  const TrainOptions defaults;
+  const OptionField& first = option_table().front();
+  command.add_option("--config", given_->config, "a TOML file with the same names as these flags; flags win over it")
+      ->type_name("FILE")
+      ->group(first.group);
+  command.add_option("--resume", given_->resume, "go on with this run folder; needs no other flag")
+      ->type_name("RUN")
+      ->group(first.group);
   for (const OptionField& field : option_table()) {
-    const bool is_switch = std::holds_alternative<Of<bool>>(field.member) || std::holds_alternative<OfModel<bool>>(field.member);
-    const std::string name = field.name, flag = "--" + name;
-    const std::string initial = field.shown_default ? field.shown_default : value_text(defaults, field);
-    const auto keep = [given, &field, name, flag, is_switch](const std::string& value) {
-      const std::string stated = is_switch && value.empty() ? "true" : value;  // a switch alone is on
-      TrainOptions scratch;
-      if (const std::string problem = set_value(scratch, field, stated); !problem.empty()) {
-        throw CLI::ValidationError(flag, problem);
-      }
-      given->texts[name] = stated;
-    };
-    CLI::Option* option = command.add_option_function<std::string>(flag, keep, field.help);
-    option->type_name(type_text(field))->group(field.group);
-    if (is_switch) {
-      option->expected(0, 1)->description(option->get_description() + " [" + initial + "]");  // a default_str would be its value
-    } else {
-      option->default_str(initial);
-    }
-    if (name != "activation") continue;
-    const auto keep_dropout = [given](const std::string& value) {
-      float p = 0;
-      if (const std::string problem = read_value(value, p); !problem.empty()) throw CLI::ValidationError("--dropout", problem);
-      given->texts[kDropout] = value;
-    };
-    command.add_option_function<std::string>("--dropout", keep_dropout, "sets all three of the following")
-        ->type_name("NUMBER")->group(field.group)->default_str("0");
+    if (field.name == std::string_view("attn-dropout")) add_dropout(command, field.group, given_->texts);
+    add_flag(command, field, given_->texts);
   }
 }
 
@@ -123,7 +137,8 @@ TrainOptions TrainFlags::resumed(TrainOptions saved) const {
   for (const OptionField& field : option_table()) {
     if (field.on_resume == OnResume::free) continue;
     const std::string now = value_text(options, field), then = value_text(saved, field);
-    GLINT_REQUIRE(now == then, "--", field.name, " ", now, " differs from the run's ", then.empty() ? "built-in corpus" : then,
+    GLINT_REQUIRE(now == then, "--", field.name, " ", now, " differs from the run's ",
+                  then.empty() ? "built-in corpus" : then,
                   ": a resumed run keeps its own; leave the flag out, or start a new run without --resume");
   }
   options.validate();

@@ -29,8 +29,8 @@ std::string text_of(const ordered_json& value) { return value.is_string() ? valu
 ordered_json to_json(const TrainOptions& options) {
   ordered_json json;
   for (const OptionField& field : option_table()) {
-    json[field.name] = std::visit(
-        [&](auto member) { return json_of(at(options, member), value_text(options, field)); }, field.member);
+    json[field.name] =
+        std::visit([&](auto member) { return json_of(at(options, member), value_text(options, field)); }, field.member);
   }
   json[kVocab] = options.model.vocab;
   return json;

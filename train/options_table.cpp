@@ -38,7 +38,8 @@ const OptionField kTable[] = {
 
     {"steps", &T::steps, kFree, kOptimizer, "optimizer steps; may be raised on --resume"},
     {"batch", &T::batch, kFixed, kOptimizer, "sequences per optimizer step"},
-    {"micro-batch", &T::micro_batch, kFixed, kOptimizer, "sequences per pass; divides --batch; saves memory", "as --batch"},
+    {"micro-batch", &T::micro_batch, kFixed, kOptimizer, "sequences per pass; divides --batch; saves memory",
+     "as --batch"},
     {"lr", &T::lr, kFixed, kOptimizer, "highest learning rate"},
     {"min-lr", &T::min_lr, kFixed, kOptimizer, "learning rate after the decay", "--lr / 10"},
     {"warmup", &T::warmup, kFixed, kOptimizer, "steps of rising learning rate", "100, at most a tenth of the decay"},

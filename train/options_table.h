@@ -18,10 +18,9 @@ template <typename Value>
 using Of = Value TrainOptions::*;
 template <typename Value>
 using OfModel = Value GptConfig::*;
-using OptionMember =
-    std::variant<Of<int>, Of<int64_t>, Of<uint64_t>, Of<double>, Of<bool>, Of<std::string>, OfModel<int>, OfModel<float>,
-                 OfModel<bool>, OfModel<Gelu>, Of<TokenizerChoice>, Of<AttentionChoice>, Of<MatmulChoice>, Of<DeviceChoice>,
-                 Of<DtypeChoice>>;
+using OptionMember = std::variant<Of<int>, Of<int64_t>, Of<uint64_t>, Of<double>, Of<bool>, Of<std::string>,
+                                  OfModel<int>, OfModel<float>, OfModel<bool>, OfModel<Gelu>, Of<TokenizerChoice>,
+                                  Of<AttentionChoice>, Of<MatmulChoice>, Of<DeviceChoice>, Of<DtypeChoice>>;
 
 struct OptionField {
   const char* name;  // the flag without its dashes, and the key in config files and config.json

@@ -55,7 +55,7 @@ float run_chains(int rounds) {
 }  // namespace
 
 double measure_peak_gflops(int threads) {
-  constexpr int kRounds = 200'000, kRepeats = 15;  // about 2 ms each; the best one counts, for others use the machine too
+  constexpr int kRounds = 200'000, kRepeats = 15;  // about 2 ms each; the best counts, for others use the machine too
   const double flops = 2.0 * kChains * kRounds * static_cast<double>(sizeof(Vector) / sizeof(float)) * threads;
   double best = 0;
   volatile float keep = 0;  // so that the work isn't optimised away

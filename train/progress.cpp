@@ -54,7 +54,8 @@ std::string Progress::line(const ProgressReport& report, double seconds_so_far) 
   if (report.val_loss) result += format("  val %.4f", *report.val_loss);
   result += "  " + rate_text(report.tokens_per_s);
   if (settings_.peak_gflops > 0) {
-    result += format("  MFU %.0f%%", 100 * report.tokens_per_s * settings_.flops_per_token / (1e9 * settings_.peak_gflops));
+    result +=
+        format("  MFU %.0f%%", 100 * report.tokens_per_s * settings_.flops_per_token / (1e9 * settings_.peak_gflops));
   }
   const double done = static_cast<double>(report.step) - static_cast<double>(settings_.first_step);
   const double left = static_cast<double>(settings_.steps) - static_cast<double>(report.step);

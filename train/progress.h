@@ -13,7 +13,7 @@ struct ProgressSettings {
   uint64_t first_step = 0;  // steps done before this process began
   uint64_t steps = 0;       // the goal
   double flops_per_token = 0;
-  double peak_gflops = 0;   // of the machine; 0: not known, no MFU
+  double peak_gflops = 0;  // of the machine; 0: not known, no MFU
 };
 
 struct ProgressReport {

@@ -85,11 +85,13 @@ RunFolder RunFolder::open(const fs::path& root) {
 }
 
 RunFolder::RunFolder(RunFolder&& other) noexcept
-    : paths_(std::move(other.paths_)), lock_(std::exchange(other.lock_, -1)), metrics_(std::exchange(other.metrics_, -1)) {}
+    : paths_(std::move(other.paths_)),
+      lock_(std::exchange(other.lock_, -1)),
+      metrics_(std::exchange(other.metrics_, -1)) {}
 
 RunFolder::~RunFolder() {
   if (metrics_ >= 0) ::close(metrics_);
-  if (lock_ >= 0) ::close(lock_);  // the lock goes with it; the file stays, for removing it would race with another's lock
+  if (lock_ >= 0) ::close(lock_);  // and with it the lock. The file stays: to remove it would race with another's lock
 }
 
 void RunFolder::take_lock() {
@@ -124,7 +126,8 @@ void RunFolder::append(const MetricsLine& line) {
   const std::string content = json.dump() + "\n";
   const ssize_t written = ::write(metrics_, content.data(), content.size());  // in one call: a kill tears no line
   GLINT_REQUIRE(written >= 0, "cannot write ", paths_.metrics().string(), ": ", std::strerror(errno));
-  GLINT_REQUIRE(static_cast<size_t>(written) == content.size(), "cannot write ", paths_.metrics().string(), ": disk full");
+  GLINT_REQUIRE(static_cast<size_t>(written) == content.size(), "cannot write ", paths_.metrics().string(),
+                ": disk full");
 }
 
 void RunFolder::forget_metrics_after(uint64_t step) {

@@ -13,11 +13,11 @@ class SignalWatch {
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
 
-  int received() const;                              // 0, SIGINT or SIGTERM
+  int received() const;                               // 0, SIGINT or SIGTERM
   int exit_code() const { return 128 + received(); }  // 130 or 143
 
  private:
-  struct sigaction former_int_ {}, former_term_ {};
+  struct sigaction former_int_, former_term_;
 };
 
 }  // namespace glint

@@ -51,7 +51,7 @@ void by_inner_products(float* out, const float* x, const float* weight, const fl
 void matrix_times_vector(const CpuContext& ctx, float* out, const float* x, const float* weight, const float* bias,
                          const LinearShape& shape) {
   const size_t in = static_cast<size_t>(shape.in), width = static_cast<size_t>(shape.out);
-  parallel_ranges(ctx, width, 16, in * width / 4, [=](Range range) {
+  parallel_ranges(ctx, width, 16, in * width / 16, [=](Range range) {
     if (shape.layout == WeightLayout::in_out) {
       by_rows(out, x, weight, bias, in, width, range);
     } else {

@@ -98,7 +98,8 @@ TEST_CASE("a checkpoint gives back every bit of what was saved") {
   state.best_val_loss.reset();
   save_checkpoint(folder / "last", model.views, {}, {}, state);  // without an optimizer
   CHECK(!load_checkpoint(folder / "last", model2.views).best_val_loss);
-  CHECK(error_of([&] { load_checkpoint(folder / "last", model2.views, m2.views, v2.views); }).find("optimizer") != std::string::npos);
+  CHECK(error_of([&] { load_checkpoint(folder / "last", model2.views, m2.views, v2.views); }).find("optimizer") !=
+        std::string::npos);
 }
 
 TEST_CASE("any byte of a checkpoint changed, or any file cut or missing: refused in one line that names the file") {
@@ -159,8 +160,9 @@ TEST_CASE("tensors that are missing, left over or of another shape are named") {
   CHECK(load().find("holds wte.weight, which is no part of this model") != std::string::npos);
   Tensors model2(0), m2(0), v2(0);
   v2.views.pop_back();
-  CHECK(error_of([&] { load_checkpoint(folder / "last", model2.views, m2.views, v2.views); }).find("v.h.0.attn.c_attn.bias") !=
-        std::string::npos);
+  CHECK(error_of([&] {
+          load_checkpoint(folder / "last", model2.views, m2.views, v2.views);
+        }).find("v.h.0.attn.c_attn.bias") != std::string::npos);
 }
 
 TEST_CASE("weights in Hugging Face's dress are taken, with its buffers and its tied head") {

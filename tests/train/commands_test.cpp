@@ -24,9 +24,10 @@ TEST_CASE("--version and --help, of the program and of every command, on standar
   const auto version = run_program({"--version"});
   CHECK(version.code == 0);
   CHECK(version.out.starts_with("glint 0."));
-  for (const Arguments& command : {Arguments{}, {"train"}, {"sample"}, {"eval"}, {"data"}, {"data", "prepare"}, {"data", "info"},
-                                   {"data", "corpus"}, {"mask"}, {"bench"}, {"bench", "attention"}, {"bench", "matmul"},
-                                   {"bench", "step"}, {"info"}}) {
+  const std::vector<Arguments> commands = {
+      {}, {"train"}, {"sample"}, {"eval"}, {"data"}, {"data", "prepare"}, {"data", "info"}, {"data", "corpus"},
+      {"mask"}, {"bench"}, {"bench", "attention"}, {"bench", "matmul"}, {"bench", "step"}, {"info"}};
+  for (const Arguments& command : commands) {
     Arguments arguments = command;
     arguments.push_back("--help");
     const auto ran = run_program(arguments);
@@ -45,7 +46,9 @@ TEST_CASE("--version and --help, of the program and of every command, on standar
 }
 
 TEST_CASE("wrong usage: one line on standard error, exit 2") {
-  for (const Arguments& bad : {Arguments{}, {"dance"}, {"mask", "--nonsense"}, {"data"}, {"data", "prepare"}, {"info", "extra"}, {"bench"}}) {
+  const std::vector<Arguments> cases = {{}, {"dance"}, {"mask", "--nonsense"}, {"data"}, {"data", "prepare"},
+                                        {"info", "extra"}, {"bench"}};
+  for (const Arguments& bad : cases) {
     const auto ran = run_program(bad);
     INFO((bad.empty() ? "" : bad.back()), ": ", ran.err);
     CHECK(ran.code == 2);
@@ -59,7 +62,8 @@ TEST_CASE("wrong usage: one line on standard error, exit 2") {
 TEST_CASE("info says what this build and this machine are") {
   const auto ran = run_program({"info", "--threads", "1"});
   CHECK(ran.code == 0);
-  for (const char* word : {"glint ", "compiler ", "CPU ", "vectors ", "threads    1\n", "memory ", "matmul ", "GFLOP/s", "GB/s"}) {
+  for (const char* word : {"glint ", "compiler ", "CPU ", "vectors ", "threads    1\n", "memory ", "matmul ",
+                           "GFLOP/s", "GB/s"}) {
     INFO(word);
     CHECK(ran.out.find(word) != std::string::npos);
   }
@@ -71,7 +75,8 @@ TEST_CASE("data corpus: the same bytes on standard output and in a file") {
   const auto printed = run_program({"data", "corpus", "--bytes", "100000", "--seed", "7"});
   CHECK(printed.code == 0);
   CHECK(printed.out == corpus_text(100000, 7));
-  const auto written = run_program({"data", "corpus", "--bytes", "100000", "--seed", "7", "--out", folder / "corpus.txt"});
+  const auto written =
+      run_program({"data", "corpus", "--bytes", "100000", "--seed", "7", "--out", folder / "corpus.txt"});
   CHECK(written.code == 0);
   CHECK(written.out.empty());
   CHECK(test::read_file(folder / "corpus.txt") == printed.out);
@@ -82,7 +87,8 @@ TEST_CASE("data prepare and info: a folder described, a damaged one refused") {
   ScratchFolder folder;
   test::write_file_for_test(folder / "text.txt", corpus_text(20000, 1));
   for (const char* tokenizer : {"char", "byte"}) {
-    const auto prepared = run_program({"data", "prepare", folder / "text.txt", "--out", folder / "tokens", "--tokenizer", tokenizer});
+    const auto prepared =
+        run_program({"data", "prepare", folder / "text.txt", "--out", folder / "tokens", "--tokenizer", tokenizer});
     INFO(prepared.err);
     REQUIRE(prepared.code == 0);
     CHECK(prepared.out.empty());

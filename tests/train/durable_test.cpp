@@ -157,9 +157,9 @@ TEST_CASE("a kill before or after any system call of a save leaves a whole folde
       CHECK(load(folder / "state") == "next");
       CHECK(std::distance(fs::directory_iterator(folder / ""), {}) == 1);
     }
-    CHECK(!killed);         // the last one ran to its end
-    CHECK(stops > 40);      // a save makes at least 20 system calls
-    CHECK(new_ones > 1);    // some were killed after the swap
+    CHECK(!killed);       // the last one ran to its end
+    CHECK(stops > 40);    // a save makes at least 20 system calls
+    CHECK(new_ones > 1);  // some were killed after the swap
     CHECK(new_ones < stops);
   }
 }

@@ -28,9 +28,12 @@ TEST_CASE("mask: the published counts and hashes") {
     std::string kept, sha256;
   } known[] = {
       {{"--rows", "32", "--cols", "64"}, "1835", "4f36c0978db842b1956f1eb30925f6b9810b3777a96475daa7afcc3671fddb97"},
-      {{"--batch-index", "1", "--head", "2", "--heads", "3", "--offset", "64", "--rows", "32", "--cols", "64"}, "1852",
+      {{"--batch-index", "1", "--head", "2", "--heads", "3", "--offset", "64", "--rows", "32", "--cols", "64"},
+       "1852",
        "f75d1d01520a5f994f0d9071d5b98ac8ffd60e5d4f8c55914b2b49359beb5b2e"},
-      {{"--rows", "512", "--cols", "512"}, "235568", "e161287a7f1fa073c6ff6cff582f7b0de729de40eba9e41b1f7142d9d4427f2d"}};
+      {{"--rows", "512", "--cols", "512"},
+       "235568",
+       "e161287a7f1fa073c6ff6cff582f7b0de729de40eba9e41b1f7142d9d4427f2d"}};
   for (const auto& mask : known) {
     const auto ran = run_program(with(kCommon, mask.flags));
     INFO(ran.out, ran.err);
@@ -70,9 +73,10 @@ TEST_CASE("mask: in the terminal, a character for each element that fits") {
 }
 
 TEST_CASE("mask: bad flags are refused in one line") {
-  for (const Arguments& bad : {Arguments{"--p", "1"}, {"--p", "-0.1"}, {"--p", "nan"}, {"--heads", "0"}, {"--head", "1"},
-                               {"--head", "-1"}, {"--rows", "0"}, {"--cols", "-5"}, {"--rows", "10000000", "--cols", "10000000"},
-                               {"--out", "/nowhere/mask.pbm"}}) {
+  const std::vector<Arguments> cases = {
+      {"--p", "1"}, {"--p", "-0.1"}, {"--p", "nan"}, {"--heads", "0"}, {"--head", "1"}, {"--head", "-1"},
+      {"--rows", "0"}, {"--cols", "-5"}, {"--rows", "10000000", "--cols", "10000000"}, {"--out", "/nowhere/mask.pbm"}};
+  for (const Arguments& bad : cases) {
     const auto ran = run_program(with({"mask"}, bad));
     INFO(bad[0], " ", ran.err);
     CHECK(ran.code == 1);

@@ -13,6 +13,8 @@ using test::ScratchFolder;
 
 namespace {
 
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+
 // What the flags make of a command line, as `glint train` does it.
 struct Parsed {
   CLI::App app;
@@ -111,8 +113,11 @@ TEST_CASE("options: switches take true|false, and alone are on; seeds may be hex
 }
 
 TEST_CASE("options: what can't be read is wrong usage") {
-  for (const auto& [flag, value] : {std::pair{"--layers", "two"}, {"--layers", "2.5"}, {"--layers", "99999999999"}, {"--lr", "fast"},
-                                    {"--lr", "nan"}, {"--bias", "maybe"}, {"--tokenizer", "bpe"}, {"--seed", "-1"}, {"--dropout", "x"}}) {
+  const Pairs bad = {{"--layers", "two"}, {"--layers", "2.5"}, {"--layers", "99999999999"},
+                     {"--lr", "fast"}, {"--lr", "nan"}, {"--bias", "maybe"},
+                     {"--tokenizer", "bpe"}, {"--seed", "-1"}, {"--dropout", "x"}};
+  for (const auto& bound : bad) {
+    const std::string &flag = bound.first, &value = bound.second;  // clang 14 captures no structured binding
     INFO(flag, " ", value);
     CHECK_THROWS_AS(fresh({flag, value}), CLI::ParseError);
   }
@@ -121,7 +126,7 @@ TEST_CASE("options: what can't be read is wrong usage") {
 }
 
 TEST_CASE("options: values that make no sense are named") {
-  const std::vector<std::pair<std::string, std::string>> bad = {
+  const Pairs bad = {
       {"--layers", "0"}, {"--layers", "-3"}, {"--heads", "0"}, {"--kv-heads", "3"}, {"--kv-heads", "-1"},
       {"--embd", "-128"}, {"--context", "0"}, {"--batch", "0"}, {"--micro-batch", "5"}, {"--micro-batch", "-1"},
       {"--steps", "-1"}, {"--lr", "0"}, {"--lr", "-1"}, {"--min-lr", "1"}, {"--min-lr", "-1"}, {"--warmup", "-1"},
@@ -130,7 +135,8 @@ TEST_CASE("options: values that make no sense are named") {
       {"--checkpoint-every", "-1"}, {"--threads", "-1"}, {"--threads", "1000000"}, {"--dropout", "1"},
       {"--dropout", "-0.1"}, {"--attn-dropout", "1.5"}, {"--resid-dropout", "1"}, {"--embd-dropout", "-1"},
       {"--heads", "5"}, {"--embd", "100"}, {"--out", ""}, {"--device", "cuda"}, {"--dtype", "bf16"}};
-  for (const auto& [flag, value] : bad) {
+  for (const auto& bound : bad) {
+    const std::string &flag = bound.first, &value = bound.second;  // clang 14 captures no structured binding
     const std::string error = error_of({flag, value});
     INFO(flag, " ", value, " -> ", error);
     CHECK(error.find(flag) != std::string::npos);
@@ -164,9 +170,15 @@ TEST_CASE("options: sizes that don't fit the machine are refused with what they 
 
 TEST_CASE("options: a config file takes the same names, flags win over it") {
   ScratchFolder folder;
-  const std::string path = config(folder,
-                                  "# a comment\nlayers = 6\nlr = 2e-3   # behind a value\nbias = true\nactivation = \"tanh\"\n"
-                                  "data = \"my text.txt\"\ndropout = 0.2\nattn-dropout = 0.1\n");
+  const std::string path = config(folder, R"(# a comment
+layers = 6
+lr = 2e-3   # behind a value
+bias = true
+activation = "tanh"
+data = "my text.txt"
+dropout = 0.2
+attn-dropout = 0.1
+)");
   const TrainOptions options = fresh({"--config", path, "--layers", "3"});
   CHECK(options.model.layers == 3);
   CHECK(options.lr == 2e-3);
@@ -176,15 +188,18 @@ TEST_CASE("options: a config file takes the same names, flags win over it") {
   CHECK(options.data == "my text.txt");
   CHECK(options.model.embd_dropout == 0.2f);
   CHECK(options.model.attn_dropout == 0.1f);
-  CHECK(fresh({"--config", path, "--dropout", "0"}).model.attn_dropout == 0.0f);  // a flag, so it wins over all of the file
+  CHECK(fresh({"--config", path, "--dropout", "0"}).model.attn_dropout == 0.0f);  // a flag wins over all of the file
 }
 
 TEST_CASE("options: a config file with an error is refused, naming the key") {
   ScratchFolder folder;
-  for (const auto& [toml, says] : {std::pair{"layers = 2\nheadz = 3\n", "headz"}, {"[train]\nlayers = 2\n", "[train]"}, {"layers = two\n", "layers"},
-                                   {"layers = 2\nlr = 1e-3\nlayers = 3\n", "layers"}, {"layers = 2\nlayers = 3\n", "layers"},
-                                   {"layers = [2, 3]\n", "layers"}, {"heads = -1\n", "--heads"}, {"config = \"x\"\n", "config"},
-                                   {"dropout = 2\n", "dropout"}, {"vocab = 3\n", "vocab"}}) {
+  const Pairs cases = {{"layers = 2\nheadz = 3\n", "headz"}, {"[train]\nlayers = 2\n", "[train]"},
+                       {"layers = two\n", "layers"}, {"layers = 2\nlr = 1e-3\nlayers = 3\n", "layers"},
+                       {"layers = 2\nlayers = 3\n", "layers"}, {"layers = [2, 3]\n", "layers"},
+                       {"heads = -1\n", "--heads"}, {"config = \"x\"\n", "config"},
+                       {"dropout = 2\n", "dropout"}, {"vocab = 3\n", "vocab"}};
+  for (const auto& bound : cases) {
+    const std::string &toml = bound.first, &says = bound.second;  // clang 14 captures no structured binding
     const std::string error = error_of({"--config", config(folder, toml)});
     INFO(toml, " -> ", error);
     CHECK(error.find(says) != std::string::npos);
@@ -212,8 +227,10 @@ TEST_CASE("options: a resumed run keeps its own; steps and what leaves the mathe
   CHECK(raised.threads == 1);
   CHECK(raised.lr_decay_steps == 40);  // as it was, or the steps done would no longer be those of this run
   CHECK(resumed({"--kv-heads", "2", "--dropout", "0.1"}).model.kv_heads == 2);  // said again: no harm
-  for (const auto& [flag, value] : {std::pair{"--lr", "0.5"}, {"--batch", "6"}, {"--seed", "1"}, {"--dropout", "0.2"}, {"--data", "x.txt"},
-                                    {"--out", "elsewhere"}, {"--attention", "reference"}, {"--micro-batch", "2"}}) {
+  const Pairs cases = {{"--lr", "0.5"}, {"--batch", "6"}, {"--seed", "1"}, {"--dropout", "0.2"}, {"--data", "x.txt"},
+                       {"--out", "elsewhere"}, {"--attention", "reference"}, {"--micro-batch", "2"}};
+  for (const auto& bound : cases) {
+    const std::string &flag = bound.first, &value = bound.second;  // clang 14 captures no structured binding
     std::string error;
     try {
       resumed({flag, value});
@@ -221,7 +238,7 @@ TEST_CASE("options: a resumed run keeps its own; steps and what leaves the mathe
       error = refusal.what();
     }
     INFO(flag, " ", value, " -> ", error);
-    CHECK(error.find(std::string(flag) == "--dropout" ? "dropout" : flag) != std::string::npos);
+    CHECK(error.find(flag == "--dropout" ? "dropout" : flag) != std::string::npos);
   }
   CHECK_THROWS_AS(resumed({"--config", config(folder, "lr = 0.5\n")}), UserError);
   CHECK(resumed({"--config", config(folder, "lr = 1e-3\nsteps = 50\n")}).steps == 50);

@@ -127,7 +127,10 @@ TEST_CASE("metrics: a line each; on resume those beyond the checkpoint, and a to
   run.forget_metrics_after(3);
   CHECK(all.starts_with(test::read_file(path)));
   CHECK(test::read_file(path).ends_with("{\"step\":3,\"tokens\":0,\"val_loss\":1.5}\n"));
-  run.append(MetricsLine{.step = 4, .tokens = 1, .loss = {}, .lr = {}, .grad_norm = {}, .step_ms = {}, .tokens_per_s = {}, .val_loss = {}, .train_loss = {}});
+  MetricsLine bare;
+  bare.step = 4;
+  bare.tokens = 1;
+  run.append(bare);
   CHECK(test::read_file(path).ends_with("{\"step\":3,\"tokens\":0,\"val_loss\":1.5}\n{\"step\":4,\"tokens\":1}\n"));
   run.forget_metrics_after(0);
   CHECK(test::read_file(path) == "");

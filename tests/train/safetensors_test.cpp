@@ -70,7 +70,8 @@ TEST_CASE("safetensors: reads back what it wrote, with the same checksum") {
   RandomInputs inputs(11);
   INFO(inputs.seed);
   std::vector<float> a = inputs.normal(6), b = inputs.normal(1), none;
-  const std::vector<TensorView> written = {{"h.0.weight", {2, 3}, a.data()}, {"scalar", {}, b.data()}, {"empty", {0, 4}, none.data()}};
+  const std::vector<TensorView> written = {
+      {"h.0.weight", {2, 3}, a.data()}, {"scalar", {}, b.data()}, {"empty", {0, 4}, none.data()}};
   const uint64_t checksum = write(folder / "out", written);
   const SafetensorsFile file(folder / "out/model.safetensors");
   CHECK(file.checksum() == checksum);
@@ -87,9 +88,11 @@ TEST_CASE("safetensors: reads back what it wrote, with the same checksum") {
 TEST_CASE("safetensors: a header of odd length, and other types beside F32, are read") {
   ScratchFolder folder;
   const float one = 1.0f;
-  std::string header = R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[2,6]},"m":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}})";
+  std::string header =
+      R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[2,6]},"m":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}})";
   header.resize(header.size() / 8 * 8 + 9, ' ');
-  CHECK(error_of(folder, file_of(header, std::string("\1\0", 2) + std::string(reinterpret_cast<const char*>(&one), 4))) == "");
+  CHECK(error_of(folder,
+                 file_of(header, std::string("\1\0", 2) + std::string(reinterpret_cast<const char*>(&one), 4))) == "");
   const SafetensorsFile file(folder / "file.safetensors");
   REQUIRE(file.tensors().size() == 2);
   CHECK(file.tensors()[0].name == "m");
@@ -112,7 +115,8 @@ TEST_CASE("safetensors: damaged files are refused in one line that names the fil
   } cases[] = {
       {R"([1,2])", "no JSON object"},
       {R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})", "header"},
-      {R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", "twice"},
+      {R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
+       "twice"},
       {R"({"w":{"dtype":"F33","shape":[2],"data_offsets":[0,8]}})", "F33"},
       {R"({"w":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", "size"},
       {R"({"w":{"dtype":"F32","shape":[2.5],"data_offsets":[0,8]}})", "size"},
@@ -124,7 +128,8 @@ TEST_CASE("safetensors: damaged files are refused in one line that names the fil
       {R"({"w":7})", "header"},
       {R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", "does not begin"},
       {R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "belong to no tensor"},
-      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", "does not begin"},
+      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+       "does not begin"},
   };
   for (const auto& damaged : cases) {
     const std::string error = with(damaged.header);
@@ -156,7 +161,8 @@ w = found["transformer.wte.weight"]
 assert w["dtype"] == "F32" and list(w["shape"]) == [2, 2], w
 assert bytes(w["data"]) == struct.pack("<4f", 1.0, 2.0, -3.5, 1e-30)
 assert bytes(found["b"]["data"]) == struct.pack("<f", 7.0)
-)", folder / "out/model.safetensors") == 0);
+)",
+                   folder / "out/model.safetensors") == 0);
 
   if (!have_python("numpy")) {
     MESSAGE("half skipped: the package writes only with numpy");
@@ -167,7 +173,8 @@ import sys
 import numpy
 from safetensors.numpy import save_file
 save_file({"x": numpy.array([[1, 2, 3]], numpy.float32), "masked_bias": numpy.zeros(1, numpy.float16)}, sys.argv[1])
-)", folder / "theirs.safetensors") == 0);
+)",
+                   folder / "theirs.safetensors") == 0);
   const SafetensorsFile theirs(folder / "theirs.safetensors");
   REQUIRE(theirs.tensors().size() == 2);
   const TensorView& x = theirs.tensors()[0].name == "x" ? theirs.tensors()[0] : theirs.tensors()[1];

@@ -68,7 +68,8 @@ ordered_json read_state_json(const fs::path& folder, std::string& content) {
   const fs::path path = folder / kStateFile;
   content = read_text(path);
   ordered_json json = ordered_json::parse(content, nullptr, false);
-  GLINT_REQUIRE(json.is_object() && json.contains("version"), path.string(), " is damaged: it is no checkpoint's state");
+  GLINT_REQUIRE(json.is_object() && json.contains("version"), path.string(),
+                " is damaged: it is no checkpoint's state");
   GLINT_REQUIRE(json["version"] == kCheckpointVersion, path.string(), " is of version ", json["version"].dump(),
                 "; this glint reads version ", kCheckpointVersion);
   GLINT_REQUIRE(sealed(json), path.string(), " is damaged: its checksum does not match");
@@ -100,8 +101,8 @@ void require_checksum(const SafetensorsFile& file, const ordered_json& state, co
 using ByName = std::map<std::string, const TensorView*>;
 
 void copy_into(const TensorView& target, const TensorView& source, const fs::path& path) {
-  GLINT_REQUIRE(target.shape == source.shape, path.string(), ": ", source.name, " is of shape ", shape_text(source.shape),
-                " and should be ", shape_text(target.shape));
+  GLINT_REQUIRE(target.shape == source.shape, path.string(), ": ", source.name, " is of shape ",
+                shape_text(source.shape), " and should be ", shape_text(target.shape));
   const size_t bytes = target.elements() * sizeof(float);
   if (bytes == 0) return;
   GLINT_REQUIRE(source.data, path.string(), ": ", source.name, " is not of type F32");
@@ -165,7 +166,8 @@ void save_checkpoint(const fs::path& folder, std::span<const TensorView> model, 
   out.write_text(kStateFile, json.dump(2) + "\n");
   out.commit();
 } catch (const UserError& error) {
-  throw UserError(text("checkpoint not saved", has_checkpoint(folder) ? ", the former one is kept" : "", ": ", error.what()));
+  throw UserError(
+      text("checkpoint not saved", has_checkpoint(folder) ? ", the former one is kept" : "", ": ", error.what()));
 }
 
 bool has_checkpoint(const fs::path& folder) { return fs::exists(whole_folder(folder)); }
@@ -177,8 +179,8 @@ CheckpointState read_checkpoint_state(const fs::path& folder) {
   return state_of(read_state_json(whole, content), whole);
 }
 
-CheckpointState load_checkpoint(const fs::path& folder, std::span<const TensorView> model, std::span<const TensorView> m,
-                                std::span<const TensorView> v) {
+CheckpointState load_checkpoint(const fs::path& folder, std::span<const TensorView> model,
+                                std::span<const TensorView> m, std::span<const TensorView> v) {
   constexpr int kTries = 5;  // a training run may swap the folder while it is read: then its state has changed too
   for (int tries = 1;; ++tries) {
     const fs::path whole = whole_folder(folder);

@@ -1,5 +1,5 @@
-// A checkpoint is a folder: model.safetensors, optimizer.safetensors (the moments, as m.NAME and v.NAME) and state.json.
-// Saved so that a kill at any moment, or a full disk, leaves a whole one.
+// A checkpoint is a folder: model.safetensors, optimizer.safetensors (the moments, as m.NAME and v.NAME) and
+// state.json. Saved so that a kill at any moment, or a full disk, leaves a whole one.
 #pragma once
 
 #include <cstdint>
@@ -15,17 +15,17 @@ namespace glint {
 inline constexpr int kCheckpointVersion = 1;
 
 struct CheckpointState {
-  uint64_t step = 0;        // optimizer steps done
-  uint64_t tokens = 0;      // tokens trained on
-  uint64_t rng_seed = 0;    // RngState at the start of the next step
+  uint64_t step = 0;      // optimizer steps done
+  uint64_t tokens = 0;    // tokens trained on
+  uint64_t rng_seed = 0;  // RngState at the start of the next step
   uint64_t rng_offset = 0;
   std::optional<double> best_val_loss;
-  TrainOptions options;     // completed; vocab included
+  TrainOptions options;  // completed; vocab included
 };
 
 // Replaces `folder`. The views of m and v have the names of the model's tensors; both empty: no optimizer file.
-void save_checkpoint(const std::filesystem::path& folder, std::span<const TensorView> model, std::span<const TensorView> m,
-                     std::span<const TensorView> v, const CheckpointState& state);
+void save_checkpoint(const std::filesystem::path& folder, std::span<const TensorView> model,
+                     std::span<const TensorView> m, std::span<const TensorView> v, const CheckpointState& state);
 
 // True if there is a checkpoint to read, whole or damaged.
 bool has_checkpoint(const std::filesystem::path& folder);

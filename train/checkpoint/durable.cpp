@@ -83,7 +83,8 @@ uint64_t DurableFile::finish() {
 }
 
 DurableFolder::DurableFolder(const fs::path& final_path)
-    : final_(with_suffix(final_path, "")), partial_(with_suffix(final_path, ".partial")),
+    : final_(with_suffix(final_path, "")),
+      partial_(with_suffix(final_path, ".partial")),
       former_(with_suffix(final_path, ".former")) {
   // Clear up after a kill: a partial folder is worth nothing; a former one is the truth if nothing took its place.
   remove_tree(partial_);

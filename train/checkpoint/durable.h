@@ -29,7 +29,7 @@ class DurableFile {
 
 // How a new folder takes the place of the former one.
 enum class Swap {
-  exchange,     // both names at once (renameat2); two renames where the file system can't
+  exchange,  // both names at once (renameat2); two renames where the file system can't
   two_renames,
 };
 

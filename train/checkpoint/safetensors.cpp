@@ -22,8 +22,8 @@ constexpr size_t kAlignment = 8;            // of the data behind the header
 // Bytes of one element; 0: not a type of the format.
 size_t bytes_of_type(const std::string& dtype) {
   static constexpr std::pair<const char*, size_t> kTypes[] = {
-      {"F32", 4}, {"BOOL", 1}, {"U8", 1},   {"I8", 1},   {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"I16", 2}, {"U16", 2},
-      {"F16", 2}, {"BF16", 2}, {"I32", 4},  {"U32", 4},  {"F64", 8},     {"I64", 8},     {"U64", 8}};
+      {"F32", 4}, {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"I16", 2}, {"U16", 2},
+      {"F16", 2}, {"BF16", 2}, {"I32", 4}, {"U32", 4}, {"F64", 8},     {"I64", 8},     {"U64", 8}};
   for (const auto& [name, bytes] : kTypes) {
     if (dtype == name) return bytes;
   }
@@ -68,7 +68,8 @@ Entry read_entry(const std::string& name, const json& json_entry) {
   uint64_t bytes = bytes_of_type(result.dtype);
   GLINT_REQUIRE(bytes > 0, name, " is of the unknown type ", result.dtype);
   for (const json& size : json_entry.at("shape")) {
-    GLINT_REQUIRE(size.is_number_unsigned() && size.get<uint64_t>() <= INT64_MAX, name, " has a size that is no number");
+    GLINT_REQUIRE(size.is_number_unsigned() && size.get<uint64_t>() <= INT64_MAX, name,
+                  " has a size that is no number");
     result.shape.push_back(size.get<int64_t>());
     GLINT_REQUIRE(!__builtin_mul_overflow(bytes, size.get<uint64_t>(), &bytes), name, " is impossibly large");
   }
@@ -154,7 +155,8 @@ void SafetensorsFile::read() {
 }
 
 float* SafetensorsFile::elements_at(const char* data, size_t bytes) {
-  if (reinterpret_cast<uintptr_t>(data) % alignof(float) == 0) return const_cast<float*>(reinterpret_cast<const float*>(data));
+  const bool aligned = reinterpret_cast<uintptr_t>(data) % alignof(float) == 0;
+  if (aligned) return const_cast<float*>(reinterpret_cast<const float*>(data));
   unaligned_.emplace_back(bytes / sizeof(float));
   std::memcpy(unaligned_.back().data(), data, bytes);
   return unaligned_.back().data();

@@ -41,7 +41,7 @@ class SafetensorsFile {
 
   const std::filesystem::path& path() const { return file_.path(); }
   const std::vector<TensorView>& tensors() const { return tensors_; }  // in the order of their data
-  uint64_t checksum() const;  // XXH3-64 of the whole file
+  uint64_t checksum() const;                                           // XXH3-64 of the whole file
 
  private:
   void read();

@@ -47,7 +47,8 @@ class Mask {
   explicit Mask(const MaskFlags& flags)
       : rows_(flags.rows), cols_(flags.cols), bits_((static_cast<size_t>(rows_ * cols_) + 7) / 8) {
     const uint8_t threshold = keep_rule(flags.p).threshold;
-    const uint64_t sequence_head = flags.batch_index * static_cast<uint64_t>(flags.heads) + static_cast<uint64_t>(flags.head);
+    const uint64_t sequence_head =
+        flags.batch_index * static_cast<uint64_t>(flags.heads) + static_cast<uint64_t>(flags.head);
     for (int64_t i = 0; i < rows_; ++i) {
       for (int64_t j = 0; j < cols_; ++j) {
         const bool keep = keep_attention(flags.seed, flags.offset, sequence_head, static_cast<uint32_t>(i),
@@ -131,15 +132,16 @@ void show_mask(const MaskFlags& flags) {
   const int64_t elements = mask.rows() * mask.cols();
   if (!flags.out.empty()) write_pbm(mask, flags.out);
   std::printf("kept %lld of %lld (%.2f%%)\nsha256 %s\n", static_cast<long long>(mask.count()),
-              static_cast<long long>(elements), 100.0 * static_cast<double>(mask.count()) / static_cast<double>(elements),
-              mask.sha256().c_str());
+              static_cast<long long>(elements),
+              100.0 * static_cast<double>(mask.count()) / static_cast<double>(elements), mask.sha256().c_str());
   if (flags.out.empty()) std::fputs(picture(mask).c_str(), stdout);
 }
 
 }  // namespace
 
 void register_mask(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("mask", "Show the dropout mask of one attention head, bit for bit FlashAttention-2's");
+  CLI::App* command =
+      program.add_subcommand("mask", "Show the dropout mask of one attention head, bit for bit FlashAttention-2's");
   const auto flags = std::make_shared<MaskFlags>();
   command->add_option("--p", flags->p, "Drop probability")->capture_default_str();
   command->add_option("--seed", flags->seed, "Philox key, 64 bits; 0x... works too")->capture_default_str();
@@ -149,7 +151,8 @@ void register_mask(CLI::App& program) {
   command->add_option("--head", flags->head, "The head to show")->capture_default_str();
   command->add_option("--rows", flags->rows, "Query positions")->capture_default_str();
   command->add_option("--cols", flags->cols, "Key positions")->capture_default_str();
-  command->add_option("--out", flags->out, "Write a picture to this PBM file instead of the terminal; black: dropped")->type_name("FILE");
+  command->add_option("--out", flags->out, "Write a picture to this PBM file instead of the terminal; black: dropped")
+      ->type_name("FILE");
   command->callback([flags] { show_mask(*flags); });
 }
 
