@@ -8,6 +8,8 @@ namespace glint {
 
 // Bytes of memory this process may use at most: the machine's, or its control group's if that is less.
 uint64_t machine_memory();
+// The most memory this process has held so far. (Not getrusage's figure: that one is inherited from whoever started us.)
+uint64_t peak_memory();
 std::string cpu_name();
 // The widest vectors this build was compiled for, e.g. "256 bits (AVX2, FMA)".
 std::string compiled_vectors();

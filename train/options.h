@@ -21,8 +21,6 @@ class App;
 
 namespace glint {
 
-using AttentionChoice = AttentionKind;
-using TokenizerChoice = TokenizerKind;
 enum class MatmulChoice { automatic, eigen, onednn };
 enum class DeviceChoice { cpu, cuda };
 enum class DtypeChoice { fp32, bf16 };
@@ -54,8 +52,8 @@ struct TrainOptions {
   int64_t checkpoint_every = 500;  // 0: at the end only
   uint64_t seed = 1337;
   int threads = 0;  // 0: as many as the machine gives this process
-  TokenizerChoice tokenizer = TokenizerChoice::character;
-  AttentionChoice attention = AttentionChoice::flash;
+  TokenizerKind tokenizer = TokenizerKind::character;
+  AttentionKind attention = AttentionKind::flash;
   MatmulChoice matmul = MatmulChoice::automatic;
   bool recompute = false;
   DeviceChoice device = DeviceChoice::cpu;

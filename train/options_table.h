@@ -19,8 +19,8 @@ using Of = Value TrainOptions::*;
 template <typename Value>
 using OfModel = Value GptConfig::*;
 using OptionMember = std::variant<Of<int>, Of<int64_t>, Of<uint64_t>, Of<double>, Of<bool>, Of<std::string>,
-                                  OfModel<int>, OfModel<float>, OfModel<bool>, OfModel<Gelu>, Of<TokenizerChoice>,
-                                  Of<AttentionChoice>, Of<MatmulChoice>, Of<DeviceChoice>, Of<DtypeChoice>>;
+                                  OfModel<int>, OfModel<float>, OfModel<bool>, OfModel<Gelu>, Of<TokenizerKind>,
+                                  Of<AttentionKind>, Of<MatmulChoice>, Of<DeviceChoice>, Of<DtypeChoice>>;
 
 struct OptionField {
   const char* name;  // the flag without its dashes, and the key in config files and config.json
@@ -53,10 +53,10 @@ struct ChoiceName {
   Choice choice;
 };
 inline constexpr ChoiceName<Gelu> kGeluNames[] = {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}};
-inline constexpr ChoiceName<TokenizerChoice> kTokenizerNames[] = {{"char", TokenizerChoice::character},
-                                                                  {"byte", TokenizerChoice::byte}};
-inline constexpr ChoiceName<AttentionChoice> kAttentionNames[] = {{"flash", AttentionChoice::flash},
-                                                                  {"reference", AttentionChoice::reference}};
+inline constexpr ChoiceName<TokenizerKind> kTokenizerNames[] = {{"char", TokenizerKind::character},
+                                                                  {"byte", TokenizerKind::byte}};
+inline constexpr ChoiceName<AttentionKind> kAttentionNames[] = {{"flash", AttentionKind::flash},
+                                                                  {"reference", AttentionKind::reference}};
 inline constexpr ChoiceName<MatmulChoice> kMatmulNames[] = {
     {"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}};
 inline constexpr ChoiceName<DeviceChoice> kDeviceNames[] = {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}};
@@ -64,8 +64,8 @@ inline constexpr ChoiceName<DtypeChoice> kDtypeNames[] = {{"fp32", DtypeChoice::
 inline constexpr ChoiceName<bool> kBoolNames[] = {{"true", true}, {"false", false}};
 
 constexpr std::span<const ChoiceName<Gelu>> names_of(Gelu) { return kGeluNames; }
-constexpr std::span<const ChoiceName<TokenizerChoice>> names_of(TokenizerChoice) { return kTokenizerNames; }
-constexpr std::span<const ChoiceName<AttentionChoice>> names_of(AttentionChoice) { return kAttentionNames; }
+constexpr std::span<const ChoiceName<TokenizerKind>> names_of(TokenizerKind) { return kTokenizerNames; }
+constexpr std::span<const ChoiceName<AttentionKind>> names_of(AttentionKind) { return kAttentionNames; }
 constexpr std::span<const ChoiceName<MatmulChoice>> names_of(MatmulChoice) { return kMatmulNames; }
 constexpr std::span<const ChoiceName<DeviceChoice>> names_of(DeviceChoice) { return kDeviceNames; }
 constexpr std::span<const ChoiceName<DtypeChoice>> names_of(DtypeChoice) { return kDtypeNames; }

@@ -18,17 +18,13 @@ constexpr uint64_t kCorpusSeed = 1;  // one corpus for every run, so that their 
 fs::path record_of(const RunPaths& run) { return run.root / "data.json"; }
 }  // namespace
 
-TokenizerKind tokenizer_kind(TokenizerChoice choice) {
-  return choice == TokenizerChoice::byte ? TokenizerKind::byte : TokenizerKind::character;
-}
-
 Dataset create_run_data(const RunPaths& run, const TrainOptions& options) {
   const bool prepared = !options.data.empty() && is_prepared(options.data);
   try {
     if (options.data.empty())
-      prepare_corpus(kCorpusBytes, kCorpusSeed, tokenizer_kind(options.tokenizer), run.data());
+      prepare_corpus(kCorpusBytes, kCorpusSeed, options.tokenizer, run.data());
     else if (!prepared)
-      prepare_text(options.data, tokenizer_kind(options.tokenizer), run.data());
+      prepare_text(options.data, options.tokenizer, run.data());
     Dataset dataset = Dataset::open(prepared ? fs::path(options.data) : run.data());
     dataset.require_context(options.model.context);
     dataset.tokenizer().save(run.tokenizer());

@@ -24,17 +24,13 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-AttentionKind attention_kind(const TrainOptions& options) {
-  return options.attention == AttentionChoice::reference ? AttentionKind::reference : AttentionKind::flash;
-}
-
 StepSettings step_settings(const TrainOptions& o) {
   AdamW adamw;
   adamw.beta1 = static_cast<float>(o.beta1);
   adamw.beta2 = static_cast<float>(o.beta2);
   adamw.eps = static_cast<float>(o.eps);
   adamw.weight_decay = static_cast<float>(o.weight_decay);
-  return {o.batch, o.micro_batch, o.model.context, attention_kind(o), o.recompute, adamw, o.grad_clip};
+  return {o.batch, o.micro_batch, o.model.context, o.attention, o.recompute, adamw, o.grad_clip};
 }
 
 class Trainer {
@@ -47,7 +43,7 @@ class Trainer {
         model_(options.model),
         rng_{.seed = options.seed},
         step_(model_, cpu_, step_settings(options), rng_),
-        evaluator_(model_, cpu_, options.micro_batch, options.model.context, attention_kind(options)),
+        evaluator_(model_, cpu_, options.micro_batch, options.model.context, options.attention),
         train_windows_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::training),
         train_probe_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::evaluation),
         val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation) {

@@ -1,8 +1,7 @@
 // glint bench step: whole optimizer steps of a model, and where their time goes.
-#include <sys/resource.h>
-
 #include "models/gpt.h"
 #include "train/commands/bench.h"
+#include "train/machine.h"
 #include "train/peak.h"
 #include "train/training_step.h"
 
@@ -64,8 +63,6 @@ void bench_step(StepFlags flags) {
     seconds["adamw"] = optimizer_seconds;
     print_profile(seconds, flags.steps + 1);
   }
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
   const double tokens = static_cast<double>(flags.batch) * flags.model.context, peak = measure_peak_gflops(cpu.threads);
   const double gflops = model.flops_per_token(flags.model.context) * tokens / ms * 1e-6;
   print_results({{"median_ms", ms},
@@ -75,7 +72,7 @@ void bench_step(StepFlags flags) {
                  {"share_of_peak", gflops / peak},
                  {"parameters", flags.model.parameters()},
                  {"arena_bytes", step.arena_bytes()},
-                 {"peak_bytes", static_cast<uint64_t>(usage.ru_maxrss) * 1024},
+                 {"peak_bytes", peak_memory()},
                  {"threads", cpu.threads}},
                 flags.json);
 }
