@@ -19,7 +19,7 @@ GptConfig small_config() {
   return config;
 }
 
-// Two fixed sequences; the third half-repeats, so that only position tells its targets apart.
+// Fixed sequences whose targets follow from their places.
 void fixed_batch(int32_t* tokens, int32_t* targets, uint64_t first, int count) {
   for (int i = 0; i < count * 8; ++i) {
     const int place = static_cast<int>(first) * 8 + i;
