@@ -1,0 +1,86 @@
+// Where the threads of a block meet: the barrier of the block, and the collectives of a warp.
+#include <bit>
+#include <cstring>
+
+#include "tests/simt/block.h"
+
+#ifdef SIMT_TSAN
+extern "C" void AnnotateIgnoreReadsBegin(const char*, int);
+extern "C" void AnnotateIgnoreReadsEnd(const char*, int);
+extern "C" void AnnotateIgnoreWritesBegin(const char*, int);
+extern "C" void AnnotateIgnoreWritesEnd(const char*, int);
+#endif
+
+namespace simt {
+
+#ifdef SIMT_TSAN
+Untracked::Untracked() {
+  AnnotateIgnoreReadsBegin("", 0);
+  AnnotateIgnoreWritesBegin("", 0);
+}
+Untracked::~Untracked() {
+  AnnotateIgnoreWritesEnd("", 0);
+  AnnotateIgnoreReadsEnd("", 0);
+}
+#endif
+
+// One of two tokens, in turn: who still leaves one phase must not be ordered by who already arrives at the next.
+static void* token(void* meeting, unsigned phase) { return static_cast<char*>(meeting) + phase % 2; }
+
+void Block::barrier(Site site) {
+  Untracked untracked;
+  Barrier& b = barrier_;
+  if (b.arrived == 0) b.site = site;
+  if (b.site.line != site.line || std::strcmp(b.site.file, site.file) != 0) {
+    fail("barrier divergence: " + text(site) + " while others wait in " + text(b.site));
+  }
+  const unsigned phase = b.phase;
+  publish(token(&b, phase));
+  self->site = site;
+  if (++b.arrived == count_) {
+    ++b.phase;
+    b.arrived = 0;
+    for (Thread* thread : b.waiting) wake(*thread);
+    b.waiting.clear();
+    reschedule();
+  } else {
+    b.waiting.push_back(self);
+    wait(site);
+  }
+  observe(token(&b, phase));
+}
+
+void Block::collective(unsigned mask, Site site, void* brought, const std::function<void(const Lanes&)>& compute,
+                       Memory memory) {
+  Untracked untracked;
+  const unsigned warp = self->warp(), lane = self->lane(), lanes = std::min(32u, count_ - warp * 32);
+  if (lanes < 32) mask &= (1u << lanes) - 1;
+  if (!(mask >> lane & 1)) fail(text(site) + ": the calling lane is not in the mask");
+  Meeting& m = meetings_[warp][static_cast<unsigned>(std::countr_zero(mask))];
+  if (!m.arrived) {
+    m.mask = mask;
+    m.site = site;
+    m.brought.fill(nullptr);
+  }
+  if (m.mask != mask || std::strcmp(m.site.what, site.what) != 0 || m.site.line != site.line) {
+    fail("warp divergence: " + text(site) + " while other lanes wait in " + text(m.site));
+  }
+  const bool ordered = memory == Memory::ordered;
+  const unsigned phase = m.phase;
+  if (ordered) publish(token(&m, phase));
+  m.brought[lane] = brought;
+  m.arrived |= 1u << lane;
+  self->site = site;
+  if (m.arrived == mask) {
+    ++m.phase;
+    m.arrived = 0;
+    compute(m.brought);
+    ready_[warp] |= mask;
+    reschedule();
+  } else {
+    wait(site);
+  }
+  if (ordered) observe(token(&m, phase));
+}
+
+}  // namespace simt
