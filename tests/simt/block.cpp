@@ -166,6 +166,7 @@ void Block::wait(Site site) {
 
 // Lets the next runnable thread go on; comes back when it is this one's turn again.
 void Block::reschedule() {
+  publish(&done_);  // should this thread never go on, the launcher still comes after it
   Fiber &mine = self->fiber, &next = choose();
   if (&next != &mine) Fiber::switch_to(mine, next);
 }

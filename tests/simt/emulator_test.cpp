@@ -186,7 +186,7 @@ TEST_CASE("emulator: an exception of a kernel reaches the caller, and the next l
     CHECK_THROWS_AS(simt::run_grid(2, 64, 0, [] { if (threadIdx.x == 40) throw std::string("stop"); __syncthreads(); }),
                     std::string);
     int sum = 0;
-    simt::run_grid(1, 64, 0, [&] { sum += static_cast<int>(threadIdx.x); });
+    simt::run_grid(1, 64, 0, [&] { atomicAdd(&sum, static_cast<int>(threadIdx.x)); });
     CHECK(sum == 64 * 63 / 2);
   }
 }

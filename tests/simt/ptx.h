@@ -5,7 +5,6 @@
 #include <atomic>
 #include <bit>
 #include <cstdint>
-#include <cstring>
 
 #include "tests/simt/cuda.h"
 
@@ -16,11 +15,19 @@ inline std::atomic<unsigned> ldmatrix_conflicts = 0;
 
 inline bool aligned(const void* p, size_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
 
+// Byte by byte, so that ThreadSanitizer sees what the running thread touches: it may be told to ignore library calls.
+inline void copy_bytes(void* to, const void* from, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i) static_cast<char*>(to)[i] = static_cast<const char*>(from)[i];
+}
+inline void fill(void* to, unsigned char value, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i) static_cast<unsigned char*>(to)[i] = value;
+}
+
 // cp.async of `bytes` bytes, those from from_bytes on zero. As late as the standard allows: the target holds poison
 // until the wait that covers the copy, which is when it is performed.
 inline void cp_async(void* to, const void* from, unsigned bytes, unsigned from_bytes) {
   if (!aligned(to, bytes) || !aligned(from, bytes)) fail("cp.async: misaligned address");
-  std::memset(to, options.poison, bytes);
+  fill(to, options.poison, bytes);
   self->copies.push_back({to, from, bytes, from_bytes, self->copy_groups});
 }
 inline void cp_async_commit() { ++self->copy_groups; }
@@ -28,8 +35,8 @@ inline void cp_async_wait(unsigned pending) {  // for all but the `pending` late
   auto& copies = self->copies;
   for (; !copies.empty() && copies.front().group + pending < self->copy_groups; copies.pop_front()) {
     const Copy& copy = copies.front();
-    std::memcpy(copy.to, copy.from, copy.from_bytes);
-    std::memset(static_cast<char*>(copy.to) + copy.from_bytes, 0, copy.bytes - copy.from_bytes);
+    copy_bytes(copy.to, copy.from, copy.from_bytes);
+    fill(static_cast<char*>(copy.to) + copy.from_bytes, 0, copy.bytes - copy.from_bytes);
   }
 }
 
@@ -45,7 +52,7 @@ template <bool kTransposed>
 void ldmatrix_x4(uint32_t (&out)[4], const void* row) {
   if (!aligned(row, 16)) fail("ldmatrix: misaligned row");
   LoadMatrix mine{{}, out, row};
-  std::memcpy(mine.row, row, 16);  // here, so that the access is this thread's
+  copy_bytes(mine.row, row, 16);  // here, so that the access is this thread's
   const Site site = {kTransposed ? "ldmatrix.x4.trans" : "ldmatrix.x4"};
   collective(0xffffffffu, site, mine, [](const std::array<LoadMatrix*, 32>& lane) {
     for (int matrix = 0; matrix < 4; ++matrix) {
