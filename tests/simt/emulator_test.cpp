@@ -191,4 +191,41 @@ TEST_CASE("emulator: an exception of a kernel reaches the caller, and the next l
   }
 }
 
+TEST_CASE("emulator: faults are planted on demand") {
+  const simt::SavedOptions saved;
+  alignas(16) const int source[4] = {1, 2, 3, 0x50004};
+  int seen = 0, barrier_line = 0;
+  const auto run = [&] {
+    simt::run_grid(1, 2, 32, [&] {
+      int* shared = reinterpret_cast<int*>(simt::self->block->dynamic_shared());
+      if (threadIdx.x == 1) {
+        simt::cp_async(shared, source, 16, 16);
+        simt::cp_async_commit();
+        simt::cp_async_wait(0);
+      }
+      if (threadIdx.x == 0) barrier_line = __LINE__ + 1;
+      __syncthreads();
+      if (threadIdx.x == 0) seen = shared[3];
+    });
+  };
+  simt::take_barrier_sites();
+  run();
+  CHECK(seen == 0x50004);
+  const std::string site = std::string(__FILE__) + ":" + std::to_string(barrier_line);
+  CHECK(simt::take_barrier_sites() == std::set<std::string>{site});
+  simt::options.fault = simt::Fault::no_barrier;
+  simt::options.fault_site = site;
+#ifndef SIMT_TSAN
+  run();
+  CHECK(seen == -1);
+#endif
+  simt::options.fault = simt::Fault::short_copy;
+  run();
+  CHECK(seen == 4);
+  simt::options.fault = simt::Fault::no_wait;
+  CHECK_THROWS_AS(run(), simt::Error);
+  simt::options.fault = simt::Fault::late_wait;
+  CHECK_THROWS_AS(run(), simt::Error);
+}
+
 }  // namespace

@@ -1,6 +1,9 @@
 // Where the threads of a block meet: the barrier of the block, and the collectives of a warp.
 #include <bit>
 #include <cstring>
+#include <mutex>
+#include <set>
+#include <utility>
 
 #include "tests/simt/block.h"
 
@@ -27,8 +30,23 @@ Untracked::~Untracked() {
 // One of two tokens, in turn: who still leaves one phase must not be ordered by who already arrives at the next.
 static void* token(void* meeting, unsigned phase) { return static_cast<char*>(meeting) + phase % 2; }
 
+static std::string place(const Site& site) { return std::string(site.file) + ":" + std::to_string(site.line); }
+
+static std::mutex sites_mutex;
+static std::set<std::string> sites;
+
+std::set<std::string> take_barrier_sites() {
+  const std::lock_guard lock(sites_mutex);
+  return std::exchange(sites, {});
+}
+
 void Block::barrier(Site site) {
   Untracked untracked;
+  if (self->rank == 0) {
+    const std::lock_guard lock(sites_mutex);
+    sites.insert(place(site));
+  }
+  if (options.fault == Fault::no_barrier && place(site) == options.fault_site) return;
   Barrier& b = barrier_;
   if (b.arrived == 0) b.site = site;
   if (b.site.line != site.line || std::strcmp(b.site.file, site.file) != 0) {

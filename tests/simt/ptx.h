@@ -28,10 +28,13 @@ inline void fill(void* to, unsigned char value, size_t bytes) {
 inline void cp_async(void* to, const void* from, unsigned bytes, unsigned from_bytes) {
   if (!aligned(to, bytes) || !aligned(from, bytes)) fail("cp.async: misaligned address");
   fill(to, options.poison, bytes);
+  if (options.fault == Fault::short_copy && from_bytes >= 2) from_bytes -= 2;
   self->copies.push_back({to, from, bytes, from_bytes, self->copy_groups});
 }
 inline void cp_async_commit() { ++self->copy_groups; }
 inline void cp_async_wait(unsigned pending) {  // for all but the `pending` latest groups
+  if (options.fault == Fault::no_wait) return;
+  if (options.fault == Fault::late_wait) ++pending;
   auto& copies = self->copies;
   for (; !copies.empty() && copies.front().group + pending < self->copy_groups; copies.pop_front()) {
     const Copy& copy = copies.front();
@@ -82,7 +85,8 @@ struct Mma {
 
 // mma.sync.m16n8k16 bf16: d += a b.
 inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  Mma mine{d, a, b};
+  const uint32_t swapped[4] = {a[0], a[2], a[1], a[3]};
+  Mma mine{d, options.fault == Fault::swap_fragments ? swapped : a, b};
   collective(0xffffffffu, {"mma.m16n8k16"}, mine, [](const std::array<Mma*, 32>& lane) {
     float A[16][16], B[16][8], D[16][8];
     for (int l = 0; l < 32; ++l) {
