@@ -72,7 +72,9 @@ bool may_use_cuda(const std::string& path) {
 
 // Where nvcc is not the compiler, the emulator stands in for CUDA's own headers; it has no include of ours in return.
 const Names kEmulated = {"kernels/cuda/device.cuh", "kernels/cuda/ptx.cuh"};
-bool may_use_emulator(const std::string& path) { return path.starts_with("tests/") || starts_with_any(path, kEmulated); }
+bool may_use_emulator(const std::string& path) {
+  return path.starts_with("tests/") || starts_with_any(path, kEmulated);
+}
 
 // What is wrong with one include of one file, or nothing.
 std::string fault_of(const Tree& tree, const std::string& path, const Include& include) {

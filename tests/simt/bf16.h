@@ -26,7 +26,9 @@ constexpr __nv_bfloat162 __floats2bfloat162_rn(float x, float y) {
 }
 constexpr __nv_bfloat162 __float22bfloat162_rn(float2 pair) { return __floats2bfloat162_rn(pair.x, pair.y); }
 constexpr __nv_bfloat162 __halves2bfloat162(__nv_bfloat16 x, __nv_bfloat16 y) { return {x, y}; }
-constexpr float2 __bfloat1622float2(__nv_bfloat162 pair) { return {__bfloat162float(pair.x), __bfloat162float(pair.y)}; }
+constexpr float2 __bfloat1622float2(__nv_bfloat162 pair) {
+  return {__bfloat162float(pair.x), __bfloat162float(pair.y)};
+}
 constexpr float __low2float(__nv_bfloat162 pair) { return __bfloat162float(pair.x); }
 constexpr float __high2float(__nv_bfloat162 pair) { return __bfloat162float(pair.y); }
 constexpr uint16_t __bfloat16_as_ushort(__nv_bfloat16 value) { return value.bits; }

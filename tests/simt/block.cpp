@@ -217,8 +217,9 @@ std::string Block::report() const {
   std::string lines;
   for (unsigned i = 0; i < count_;) {
     const Site& site = pool_[i].site;
+    const auto same = [&](const Site& other) { return other.what == site.what && other.line == site.line; };
     unsigned last = i;
-    while (last + 1 < count_ && pool_[last + 1].site.what == site.what && pool_[last + 1].site.line == site.line) ++last;
+    while (last + 1 < count_ && same(pool_[last + 1].site)) ++last;
     lines += "  thread " + text(pool_[i].index) + (last > i ? " to " + text(pool_[last].index) : "") + ": ";
     lines += text(site) + "\n";
     i = last + 1;

@@ -30,7 +30,8 @@ void sum_tiles(float* out, const float* in) {
   const unsigned thread = threadIdx.x, other = (thread + 33) % kThreads;
   const auto load = [&](int tile) {
     const int shift = kBug == Bug::copy_off_by_one && tile > 0 ? 4 : 0;
-    if (tile < kTiles) simt::cp_async(&buffer[tile % 2][thread * 4], in + (tile * kThreads + thread) * 4 - shift, 16, 16);
+    const float* from = in + (tile * kThreads + thread) * 4 - shift;
+    if (tile < kTiles) simt::cp_async(&buffer[tile % 2][thread * 4], from, 16, 16);
     simt::cp_async_commit();
   };
   float sum = 0.0f;

@@ -16,8 +16,10 @@
 #define SIMT_TSAN 1
 #include <sanitizer/tsan_interface.h>
 #endif
-#ifndef __x86_64__
+#if !defined(__x86_64__) && !defined(SIMT_UCONTEXT)
 #define SIMT_UCONTEXT 1  // several times slower: every switch is a system call
+#endif
+#ifdef SIMT_UCONTEXT
 #include <ucontext.h>
 #endif
 
@@ -63,7 +65,8 @@ class Fiber {  // default-constructed: the stack that the OS thread came with
     context_.uc_link = nullptr;
     makecontext(&context_, entry, 0);
 #else
-    void** frame = reinterpret_cast<void**>(static_cast<char*>(stack) + bytes) - 8;  // six registers, where to, no caller
+    // What simt_switch() pops: six registers, where to go; then no caller.
+    void** frame = reinterpret_cast<void**>(static_cast<char*>(stack) + bytes) - 8;
     for (int i = 0; i < 8; ++i) frame[i] = nullptr;
     frame[6] = reinterpret_cast<void*>(entry);
     stack_pointer_ = frame;

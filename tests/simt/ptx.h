@@ -1,5 +1,5 @@
-// The sm_80 instructions behind the wrappers of kernels/cuda/ptx.cuh: cp.async, ldmatrix, mma.sync. Fragment layouts are
-// those of the PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type".
+// The sm_80 instructions behind the wrappers of kernels/cuda/ptx.cuh: cp.async, ldmatrix, mma.sync. Fragment layouts
+// are those of the PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type".
 #pragma once
 
 #include <atomic>
@@ -49,8 +49,8 @@ struct LoadMatrix {
   const void* address;
 };
 
-// ldmatrix.x4: lane l reads row l%8 of matrix l/8 and gets, of each matrix, elements (lane/4, 2*(lane%4) + 0..1); of the
-// transposed one if kTransposed.
+// ldmatrix.x4: lane l reads row l%8 of matrix l/8 and gets, of each matrix, elements (lane/4, 2*(lane%4) + 0..1); of
+// the transposed one if kTransposed.
 template <bool kTransposed>
 void ldmatrix_x4(uint32_t (&out)[4], const void* row) {
   if (!aligned(row, 16)) fail("ldmatrix: misaligned row");

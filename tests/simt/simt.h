@@ -10,8 +10,8 @@
 //   cuda.h, warp.h, vector_types.h, bf16.h   the names of CUDA C++ for a host compiler; no CUDA toolkit is needed
 //   ptx.h                cp.async, ldmatrix, mma.sync: what the wrappers of kernels/cuda/ptx.cuh do here
 //
-// What it finds: a missing barrier or wait (shared memory starts poisoned, and so is the target of a copy until the wait
-// that covers it), barrier and warp divergence, deadlock, misaligned copies, wrong fragments and swizzles. With
+// What it finds: a missing barrier or wait (shared memory starts poisoned, and so is the target of a copy until the
+// wait that covers it), barrier and warp divergence, deadlock, misaligned copies, wrong fragments and swizzles. With
 // AddressSanitizer, shared or global memory out of bounds. With ThreadSanitizer every fiber counts as a thread and only
 // barriers order them, so that a race is reported with both lines even where the values come out right.
 //

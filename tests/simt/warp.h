@@ -38,7 +38,7 @@ T shuffle(unsigned mask, T value, int source, Site site) {
 
 inline int lane_id() { return static_cast<int>(self->lane()); }
 
-// The lane to read: `source` where it is inside the segment of `width` lanes on whose side it is sought, else one's own.
+// The lane to read: `source`, or one's own where that lies outside the segment of `width` lanes.
 inline int not_above(int source, int width) { return source / width > lane_id() / width ? lane_id() : source; }
 inline int not_below(int source, int width) { return source < lane_id() / width * width ? lane_id() : source; }
 

@@ -1,6 +1,6 @@
-// The CUDA attention kernels, emulated, against double: outputs, log-sum-exp and gradients. A bf16 kernel's error may be
-// twice (outputs), three times (gradients) that of the same computation done plainly in bf16; an fp32 kernel's, that of
-// plain fp32.
+// The CUDA attention kernels, emulated, against double: outputs, log-sum-exp and gradients. A bf16 kernel's error may
+// be twice (outputs), three times (gradients) that of the same computation done plainly in bf16; an fp32 kernel's, that
+// of plain fp32.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -23,7 +23,7 @@ struct Bounds {
   Answer<double> truth;
   Answer<float> plain;
   double roundings;    // of fp32, that each result is allowed besides: plain fp32 may be exact by luck
-  double delta_error;  // the error of a row's dP - D, by the rounding of `out`, from which backward takes D = rowsum(dO * O)
+  double delta_error;  // of D = rowsum(dO * O), by the rounding of the O that forward wrote
 };
 
 // NaN counts as infinitely far.

@@ -1,6 +1,6 @@
 // Attention done plainly in bf16, as FlashAttention's tests do it (its attention_ref with upcast=False): every
-// intermediate matrix is rounded to bf16, products accumulate in fp32. It says how good a bf16 kernel must be: its error
-// at most twice (outputs), three times (gradients) the error of this, both measured against double.
+// intermediate matrix is rounded to bf16, products accumulate in fp32. It says how good a bf16 kernel must be: its
+// error at most twice (outputs), three times (gradients) the error of this, both measured against double.
 #pragma once
 
 #include <bit>

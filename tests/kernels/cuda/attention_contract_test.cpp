@@ -1,5 +1,5 @@
-// What the CUDA attention kernels promise besides accuracy: the same bits whatever the order of threads, nothing written
-// outside the results, clear refusals.
+// What the CUDA attention kernels promise besides accuracy: the same bits whatever the order of threads, nothing
+// written outside the results, clear refusals.
 #include <doctest/doctest.h>
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// A Problem (tests/kernels/attention_oracle.h) in the precision of a CUDA kernel: its arrays as the kernel takes them, with
-// the same strides, and what the kernel makes of them. Host memory is the device's memory here: the kernels are emulated.
+// A Problem (tests/kernels/attention_oracle.h) in the precision of a CUDA kernel: its arrays as the kernel takes them,
+// with the same strides, and what the kernel makes of them. Host memory is the device's here: the kernels are emulated.
 #pragma once
 
 #include <bit>

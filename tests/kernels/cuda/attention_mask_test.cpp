@@ -1,6 +1,6 @@
-// What the CUDA attention kernels drop, emulated, bit for bit against kernels/dropout.h: in forward, in the kernel of dK
-// and dV and in that of dQ. Scores are all zero, so that P is 1 / (keys seen) and nothing underflows; an identity matrix
-// for V, dO, K or Q makes every element of the dropped matrix show as zero or not in a result.
+// What the CUDA attention kernels drop, emulated, bit for bit against kernels/dropout.h: in forward, in the kernel of
+// dK and dV and in that of dQ. Scores are all zero, so that P is 1 / (keys seen) and nothing underflows; an identity
+// matrix for V, dO, K or Q makes every element of the dropped matrix show as zero or not in a result.
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -120,7 +120,7 @@ TEST_CASE("cuda attention: masks, bit for bit" * doctest::test_suite("large")) {
   }
 }
 
-// Thresholds of the keep rule on both sides of 128, where the packed compare of bytes changes its form, and the extremes.
+// Thresholds on both sides of 128, where a packed compare of bytes changes its form, and the extremes.
 TEST_CASE("cuda attention: masks at every kind of threshold") {
   RandomInputs inputs(20261122);
   INFO("seed ", inputs.seed);
