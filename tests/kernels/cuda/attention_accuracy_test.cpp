@@ -64,7 +64,7 @@ template <typename Scalar>
 void check_problem(Problem& x) {
   const AttentionShape& s = x.shape;
   constexpr bool kBf16 = sizeof(Scalar) == 2;
-  INFO("B ", s.B, ", T ", s.T, ", NH ", s.NH, ", NKV ", s.NKV, ", HS ", s.HS, ", causal ", s.causal, ", p ",
+  INFO("B ", s.B, ", T ", s.T, ", S ", s.S, ", NH ", s.NH, ", NKV ", s.NKV, ", HS ", s.HS, ", causal ", s.causal, ", p ",
        x.dropout.p, ", offset ", x.rng.offset, ", bf16 ", kBf16);
   if (kBf16) round_inputs(x);
   test::run_kernels<Scalar>(x);
@@ -111,6 +111,31 @@ void check_shapes(const std::vector<int>& lengths, uint64_t seed) {
 
 TEST_CASE("cuda attention, bf16: small shapes") { check_shapes<Bf16>({1, 3, 17, 33}, 20261110); }
 TEST_CASE("cuda attention, fp32: small shapes") { check_shapes<float>({1, 3, 17, 33}, 20261111); }
+
+TEST_CASE("cuda attention: head sizes between those of the kernels") {
+  RandomInputs inputs(20261117);
+  INFO("seed ", inputs.seed);
+  for (const int HS : {8, 24, 40, 72, 88, 104, 120}) {
+    Problem x(square_shape(1, 35, 2, 1, HS, HS % 16 == 0), Layout::packed, HS % 24 == 0 ? 0.2f : 0.0f, inputs), y = x;
+    check_problem<Bf16>(x);
+    check_problem<float>(y);
+  }
+}
+
+TEST_CASE("cuda attention: with more keys than queries, aligned to the bottom right") {
+  RandomInputs inputs(20261118);
+  INFO("seed ", inputs.seed);
+  const int sizes[][2] = {{1, 2}, {1, 65}, {5, 70}, {17, 64}, {33, 97}};
+  for (const auto& [T, S] : sizes) {
+    for (const bool causal : {true, false}) {
+      AttentionShape shape = square_shape(1, T, 2, 1, 32, causal);
+      shape.S = S;
+      Problem x(shape, Layout::separate, 0.0f, inputs), y = x;
+      check_problem<Bf16>(x);
+      check_problem<float>(y);
+    }
+  }
+}
 
 TEST_SUITE_BEGIN("large");
 
