@@ -88,7 +88,7 @@ void check_masks(Problem& x) {
 
 template <typename Scalar>
 void check_masks(int T, int HS, bool causal, float p, uint64_t offset, RandomInputs& inputs) {
-  Problem x(square_shape(2, T, 2, 2, HS, causal), Layout::packed, p, inputs);
+  Problem x(square_shape(T < 100 ? 2 : 1, T, 2, 2, HS, causal), Layout::packed, p, inputs);
   x.rng.offset = offset;
   check_masks<Scalar>(x);
 }
@@ -111,6 +111,7 @@ TEST_CASE("cuda attention: masks, bit for bit" * doctest::test_suite("large")) {
   int turn = 0;
   for (const int T : {63, 64, 65, 127, 129, 200, 257}) {
     for (const int HS : {32, 64, 96, 128}) {
+      if (T > 4 * HS) continue;  // HS columns at a time: it would take long
       const float p = turn % 3 == 0 ? 0.1f : turn % 3 == 1 ? 0.5f : 0.9f;
       check_masks<Bf16>(T, HS, turn % 2 == 0, p, kOffsets[turn % 3], inputs);
       if (turn % 4 == 0) check_masks<float>(T, HS, turn % 8 == 0, p, kOffsets[turn % 3], inputs);
