@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/bf16.h"
 #include "kernels/context.h"
 #include "kernels/dropout.h"
 
@@ -29,7 +30,7 @@ struct HeadView {
   Scalar* data = nullptr;
   int64_t batch_stride = 0, token_stride = 0, head_stride = 0;
 
-  Scalar* at(int64_t b, int64_t t, int64_t h) const {
+  GLINT_HOST_DEVICE Scalar* at(int64_t b, int64_t t, int64_t h) const {
     return data + b * batch_stride + t * token_stride + h * head_stride;
   }
 };
@@ -46,6 +47,26 @@ size_t attention_backward_scratch(const CpuContext& ctx, const AttentionShape& s
 
 // Writes (does not add to) dq, dk, dv from out, lse of forward and dout; they must not overlap q, k, v, out, dout.
 void attention_backward(const CpuContext& ctx, HeadView<float> dq, HeadView<float> dk, HeadView<float> dv,
+                        HeadView<const float> dout, HeadView<const float> out, const float* lse,
+                        HeadView<const float> q, HeadView<const float> k, HeadView<const float> v, float* scratch,
+                        const AttentionShape& shape, const Dropout& dropout);
+
+// The same on an NVIDIA GPU (sm_80 and later), all pointers to its memory; in builds with CUDA only. HS up to 128. Views
+// of bf16 begin at, and step by, multiples of 16 bytes. bf16 products accumulate in fp32; lse and scratch are fp32.
+// Backward adds in a fixed order: its results are bitwise repeatable. Nothing is allocated, nothing waited for: the calls
+// can be captured in a CUDA graph, whose replays read rng anew. rng is null where dropout is off.
+void attention_forward(const CudaContext& ctx, HeadView<Bf16> out, float* lse, HeadView<const Bf16> q,
+                       HeadView<const Bf16> k, HeadView<const Bf16> v, const AttentionShape& shape,
+                       const Dropout& dropout);
+void attention_forward(const CudaContext& ctx, HeadView<float> out, float* lse, HeadView<const float> q,
+                       HeadView<const float> k, HeadView<const float> v, const AttentionShape& shape,
+                       const Dropout& dropout);
+size_t attention_backward_scratch(const CudaContext& ctx, const AttentionShape& shape);
+void attention_backward(const CudaContext& ctx, HeadView<Bf16> dq, HeadView<Bf16> dk, HeadView<Bf16> dv,
+                        HeadView<const Bf16> dout, HeadView<const Bf16> out, const float* lse, HeadView<const Bf16> q,
+                        HeadView<const Bf16> k, HeadView<const Bf16> v, float* scratch, const AttentionShape& shape,
+                        const Dropout& dropout);
+void attention_backward(const CudaContext& ctx, HeadView<float> dq, HeadView<float> dk, HeadView<float> dv,
                         HeadView<const float> dout, HeadView<const float> out, const float* lse,
                         HeadView<const float> q, HeadView<const float> k, HeadView<const float> v, float* scratch,
                         const AttentionShape& shape, const Dropout& dropout);

@@ -1,0 +1,25 @@
+// Attention backward in bf16: FlashAttention-2's Algorithm 2 cut in two, a kernel whose blocks own queries and sum up dQ
+// over the keys, and one whose blocks own keys and sum up dK and dV over the queries. Seven products where one kernel
+// would have five, but no atomics: the same bits every time. With pk = keep probability, s = scale and M the keep mask:
+//   P = exp(S - LSE),  D = pk * rowsum(dO * O),  dS = P * (M * dP - D),  dP = dO V^T
+//   dV = 1/pk * (M * P)^T dO,  dQ = s/pk * dS K,  dK = s/pk * dS^T Q
+#pragma once
+
+#include "kernels/cuda/attention/causal_mask.cuh"
+#include "kernels/cuda/attention/tile_dropout.cuh"
+
+namespace glint::attention {
+
+inline constexpr int kWarps = 4, kThreads = 32 * kWarps;
+inline constexpr int kRows = 16, kTile = kRows * kWarps;  // rows of a warp and of a block; width of a tile
+
+// Where row t of a head lies in lse and delta.
+__device__ inline int64_t row_of(const AttentionShape& shape, int b, int h, int t) {
+  return (static_cast<int64_t>(b) * shape.NH + h) * shape.T + t;
+}
+
+inline std::string backward_text(const char* kernel, const AttentionShape& s) {
+  return text("attention_backward, bf16, ", kernel, ", B ", s.B, ", T ", s.T, ", NH ", s.NH, ", HS ", s.HS);
+}
+
+}  // namespace glint::attention

@@ -1,0 +1,131 @@
+// dK and dV: a block owns kTile keys of one head, a warp kRows of them, and goes through the queries that see them, of
+// every query head of the group. Everything is transposed, S^T = K Q^T and so on, so that P^T and dS^T are left operands
+// of the next product as they stand. The mask is not drawn so: its lanes are those of the tile as it is, (queries x
+// keys). The block draws it in that order, each warp 16 queries, and passes it on through shared memory.
+#pragma once
+
+#include "kernels/cuda/attention/backward.cuh"
+
+namespace glint::attention {
+
+// What the block knows of one tile of queries besides Q and dO.
+struct QueryRows {
+  float lse2[kTile], delta[kTile];       // lse * log2(e)
+  uint32_t drop[kTile / 16][kTile / 32][32];  // (16 queries, 32 keys, lane): byte r, bit k: element r of piece k is dropped
+};
+
+template <int kHS>
+struct BackwardKeysTiles {
+  SharedTile<kTile, kHS> q[2], dout[2], k, v;
+  QueryRows rows[2];
+};
+
+// This thread's part of the rows of queries i .. i + kTile - 1 of head h; drop bits for keys from j on.
+template <bool kDropout>
+__device__ inline void fill_rows(QueryRows& rows, const BackwardArguments<Bf16>& a, int b, int h, int i, int j) {
+  if (threadIdx.x < kTile) {
+    const int t = i + threadIdx.x;
+    const bool valid = t < a.shape.T;  // else P = 0
+    rows.lse2[threadIdx.x] = valid ? a.lse[row_of(a.shape, b, h, t)] * kLog2E : INFINITY;
+    rows.delta[threadIdx.x] = valid ? a.delta[row_of(a.shape, b, h, t)] : 0.0f;
+  }
+  if constexpr (kDropout) {
+    const MaskDraw mask(a.dropout, b, a.shape.NH, h);
+#pragma unroll
+    for (int block = 0; block < kTile / 32; ++block) {
+      uint32_t drop[4];
+      mask.draw(drop, i / 16 + warp(), j / 32 + block);
+      uint32_t bits = 0;
+#pragma unroll
+      for (int piece = 0; piece < 4; ++piece) bits |= (drop[piece] >> (7 - piece)) & (0x01010101u << piece);
+      rows.drop[warp()][block][lane()] = bits;
+    }
+  }
+}
+
+// Zeroes what is dropped of a warp's (keys x queries). The element of key 8*half + g and query 8*piece + 2*t + c lies with
+// lane 4*(2*t + c) + g/2 of the mask.
+__device__ inline void drop_transposed(Accumulator<kRows, kTile>& x, const QueryRows& rows) {
+  const int g = lane() / 4, t = lane() % 4;
+#pragma unroll
+  for (int block = 0; block < kTile / 16; ++block) {
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      const uint32_t bits = rows.drop[block][warp() / 2][4 * (2 * t + c) + g / 2] >> (8 * (g % 2) + 2 * (warp() % 2));
+#pragma unroll
+      for (int r = c; r < 4; r += 2) {
+        if (bits & 1u << r / 2) x.x[0][2 * block][r] = 0.0f;
+        if (bits & 0x10000u << r / 2) x.x[0][2 * block + 1][r] = 0.0f;
+      }
+    }
+  }
+}
+
+template <int kHS, bool kDropout>
+__global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_constant__ BackwardArguments<Bf16> a) {
+  using Tiles = BackwardKeysTiles<kHS>;
+  const AttentionShape& shape = a.shape;
+  const int kv = blockIdx.y, b = blockIdx.z, group = shape.NH / shape.NKV;
+  const int j0 = blockIdx.x * kTile, j = j0 + warp() * kRows;  // long columns, those of the first keys, come first
+  const CausalMask mask(shape);
+  const int first = mask.first_query(j0) / kTile * kTile, blocks = (shape.T - first + kTile - 1) / kTile;
+  const float scale2 = shape.scale * kLog2E;
+  Tiles& shared = dynamic_shared<Tiles>();
+
+  // Step n of the loop is block n % blocks of the queries of head n / blocks of the group.
+  const auto fetch = [&](int n, int stage) {
+    const int h = kv * group + n / blocks, i = first + n % blocks * kTile;
+    copy_tile<kThreads>(shared.q[stage], a.q, b, i, h, shape.T, shape.HS);
+    copy_tile<kThreads>(shared.dout[stage], a.dout, b, i, h, shape.T, shape.HS);
+    ptx::cp_async_commit();
+    fill_rows<kDropout>(shared.rows[stage], a, b, h, i, j0);
+  };
+  copy_tile<kThreads>(shared.k, a.k, b, j0, kv, shape.S, shape.HS);
+  copy_tile<kThreads>(shared.v, a.v, b, j0, kv, shape.S, shape.HS);
+  if (blocks > 0) fetch(0, 0);
+
+  Accumulator<kRows, kHS> dk, dv;
+  for (int n = 0, stage = 0; n < group * blocks; ++n, stage ^= 1) {
+    const int i = first + n % blocks * kTile;
+    const QueryRows& rows = shared.rows[stage];
+    ptx::cp_async_wait<0>();
+    __syncthreads();  // the tile has come, and nobody reads the one before it any more
+    if (n + 1 < group * blocks) fetch(n + 1, stage ^ 1);
+    Accumulator<kRows, kTile> s, dp;
+    multiply_transposed(s, shared.k, warp() * kRows, shared.q[stage]);      // S^T = K Q^T
+    multiply_transposed(dp, shared.v, warp() * kRows, shared.dout[stage]);  // dP^T = V dO^T
+    mask.apply_transposed(s, j, i);
+    if constexpr (kDropout) drop_transposed(dp, rows);
+#pragma unroll
+    for (int piece = 0; piece < kTile / 8; ++piece) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        const int query = Accumulator<kRows, kTile>::column(piece, r);
+        float& p = s.x[0][piece][r];
+        p = ptx::exp2(fmaf(p, scale2, -rows.lse2[query]));
+        dp.x[0][piece][r] = p * (dp.x[0][piece][r] - rows.delta[query]);
+      }
+    }
+    if constexpr (kDropout) drop_transposed(s, rows);
+    Fragment<kRows, kTile> left;
+    round_to(left, s);
+    multiply(dv, left, shared.dout[stage]);  // dV += (M * P)^T dO
+    round_to(left, dp);
+    multiply(dk, left, shared.q[stage]);  // dK += dS^T Q
+  }
+  const float keep = a.dropout.scale, both = keep * shape.scale;
+  store_rows(a.dv, b, j, kv, shape.S, shape.HS, dv, {{keep, keep}});
+  store_rows(a.dk, b, j, kv, shape.S, shape.HS, dk, {{both, both}});
+}
+
+template <int kHS, typename Scalar>
+void launch_backward_keys(const CudaContext& ctx, const BackwardArguments<Scalar>& a) {
+  using Tiles = BackwardKeysTiles<kHS>;
+  static_assert(sizeof(Tiles) <= 102 * 1024);
+  const auto what = [&] { return backward_text("dK and dV", a.shape); };
+  const dim3 grid((a.shape.S + kTile - 1) / kTile, a.shape.NKV, a.shape.B);
+  launch(ctx, {grid, dim3(kThreads), sizeof(Tiles)}, what,
+         a.dropout.rng ? backward_keys_kernel<kHS, true> : backward_keys_kernel<kHS, false>, a);
+}
+
+}  // namespace glint::attention

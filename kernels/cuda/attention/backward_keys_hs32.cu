@@ -1,0 +1,6 @@
+// ptxas <= 255 registers, 0 bytes of shared memory
+#include "kernels/cuda/attention/backward_keys.cuh"
+
+namespace glint::attention {
+template void launch_backward_keys<32, Bf16>(const CudaContext&, const BackwardArguments<Bf16>&);
+}

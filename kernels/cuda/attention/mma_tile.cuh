@@ -1,0 +1,122 @@
+// Matrix products of one warp on register tiles, by mma.m16n8k16. A register tile is cut into slabs of 16 rows and
+// pieces of 8 columns; lane (g, t) = (lane / 4, lane % 4) holds of each piece the elements
+//   [0], [1]: row g, columns 2t, 2t+1        [2], [3]: row g + 8, the same columns.
+#pragma once
+
+#include "kernels/cuda/attention/tile.cuh"
+
+namespace glint::attention {
+
+__device__ inline int warp() { return threadIdx.x / 32; }
+__device__ inline int lane() { return threadIdx.x % 32; }
+
+template <int kRows, int kColumns>
+struct Accumulator {
+  static constexpr int kSlabs = kRows / 16, kPieces = kColumns / 8;
+  float x[kSlabs][kPieces][4] = {};
+
+  // Row and column of element r of a piece, within the tile.
+  __device__ static int row(int slab, int r) { return 16 * slab + lane() / 4 + 8 * (r / 2); }
+  __device__ static int column(int piece, int r) { return 8 * piece + 2 * (lane() % 4) + r % 2; }
+};
+
+// The left operand of a product, kRows x kDepth, in registers: an accumulator's layout, packed to bf16.
+template <int kRows, int kDepth>
+struct Fragment {
+  uint32_t x[kRows / 16][kDepth / 16][4];
+};
+
+// 16 rows x 16 channels of a tile as a left operand.
+template <int kTileRows, int kHS>
+__device__ inline void load_left(uint32_t (&a)[4], const SharedTile<kTileRows, kHS>& tile, int row, int channel) {
+  ptx::ldmatrix(a, &tile.at(row + lane() % 16, channel / 8 + lane() / 16));
+}
+
+// Accumulator rounded to bf16: what P has to be to become the left operand of the next product.
+template <int kRows, int kColumns>
+__device__ inline void round_to(Fragment<kRows, kColumns>& to, const Accumulator<kRows, kColumns>& from) {
+#pragma unroll
+  for (int slab = 0; slab < kRows / 16; ++slab) {
+#pragma unroll
+    for (int k = 0; k < kColumns / 16; ++k) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        const float(&piece)[4] = from.x[slab][2 * k + r / 2];
+        to.x[slab][k][r] = ptx::pack_bf16(piece[2 * (r % 2)], piece[2 * (r % 2) + 1]);
+      }
+    }
+  }
+}
+
+// C (kRows x kColumns) += A B^T, of 16 channels: B's rows are C's columns.
+template <int kRows, int kColumns, int kHS>
+__device__ inline void multiply_step(Accumulator<kRows, kColumns>& c, const uint32_t (&a)[kRows / 16][4],
+                                     const SharedTile<kColumns, kHS>& b, int channel) {
+#pragma unroll
+  for (int piece = 0; piece < kColumns / 8; piece += 2) {
+    uint32_t right[4];
+    ptx::ldmatrix(right, &b.at(8 * piece + lane() % 8 + lane() / 16 * 8, channel / 8 + lane() / 8 % 2));
+#pragma unroll
+    for (int slab = 0; slab < kRows / 16; ++slab) {
+      ptx::mma(c.x[slab][piece], a[slab], {right[0], right[1]});
+      ptx::mma(c.x[slab][piece + 1], a[slab], {right[2], right[3]});
+    }
+  }
+}
+
+// C += A B^T with A the rows of a shared tile from `row` on: Q K^T, dO V^T or their transposes.
+template <int kRows, int kColumns, int kHS, int kTileRows>
+__device__ inline void multiply_transposed(Accumulator<kRows, kColumns>& c, const SharedTile<kTileRows, kHS>& a,
+                                           int row, const SharedTile<kColumns, kHS>& b) {
+#pragma unroll
+  for (int k = 0; k < kHS / 16; ++k) {
+    uint32_t left[kRows / 16][4];
+#pragma unroll
+    for (int slab = 0; slab < kRows / 16; ++slab) load_left(left[slab], a, row + 16 * slab, 16 * k);
+    multiply_step(c, left, b, 16 * k);
+  }
+}
+
+// C (kRows x kHS) += A B: P V, dS K, or transposed P dO, transposed dS Q.
+template <int kRows, int kDepth, int kHS>
+__device__ inline void multiply(Accumulator<kRows, kHS>& c, const Fragment<kRows, kDepth>& a,
+                                const SharedTile<kDepth, kHS>& b) {
+#pragma unroll
+  for (int k = 0; k < kDepth / 16; ++k) {
+#pragma unroll
+    for (int piece = 0; piece < kHS / 8; piece += 2) {
+      uint32_t right[4];
+      ptx::ldmatrix_transposed(right, &b.at(16 * k + lane() % 16, piece + lane() / 16));
+#pragma unroll
+      for (int slab = 0; slab < kRows / 16; ++slab) {
+        ptx::mma(c.x[slab][piece], a.x[slab][k], {right[0], right[1]});
+        ptx::mma(c.x[slab][piece + 1], a.x[slab][k], {right[2], right[3]});
+      }
+    }
+  }
+}
+
+// Rows of the tile, times `factor` (one for each half of a slab), to tokens t, t+1, .. of one head, up to T and HS.
+template <int kRows, int kHS>
+__device__ inline void store_rows(const HeadView<Bf16>& to, int b, int t, int h, int T, int HS,
+                                  const Accumulator<kRows, kHS>& c, const float (&factor)[kRows / 16][2]) {
+  using Tile = Accumulator<kRows, kHS>;
+#pragma unroll
+  for (int slab = 0; slab < kRows / 16; ++slab) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int token = t + Tile::row(slab, 2 * half);
+      if (token >= T) continue;
+      Bf16* row = to.at(b, token, h);
+#pragma unroll
+      for (int piece = 0; piece < kHS / 8; ++piece) {
+        if (8 * piece >= HS) break;
+        const float(&x)[4] = c.x[slab][piece];
+        *reinterpret_cast<uint32_t*>(row + Tile::column(piece, 0)) =
+            ptx::pack_bf16(x[2 * half] * factor[slab][half], x[2 * half + 1] * factor[slab][half]);
+      }
+    }
+  }
+}
+
+}  // namespace glint::attention

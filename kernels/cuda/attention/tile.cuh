@@ -1,0 +1,42 @@
+// A tile of kRows tokens of one head in shared memory, bf16, filled by cp.async and read by ldmatrix.
+#pragma once
+
+#include "kernels/attention.h"
+#include "kernels/cuda/ptx.cuh"
+
+namespace glint::attention {
+
+// Rows are cut into chunks of 16 bytes, and these permuted so that the same chunk of eight rows in succession, which is
+// what ldmatrix reads at once, lies in eight different groups of four banks.
+template <int kRows, int kHS>
+struct SharedTile {
+  static_assert(kRows % 16 == 0 && kHS % 32 == 0);
+  static constexpr int kChunks = kHS / 8;
+  struct alignas(16) Chunk {
+    Bf16 elements[8];
+  };
+
+  __device__ Chunk& at(int row, int chunk) {
+    return chunks[row][chunk ^ (kChunks % 8 == 0 ? row % 8 : row / 2 % 4)];
+  }
+  __device__ const Chunk& at(int row, int chunk) const { return const_cast<SharedTile*>(this)->at(row, chunk); }
+
+  Chunk chunks[kRows][kChunks];
+};
+
+// Starts the copy of tokens [t, t + kRows) of one head; what lies beyond its T tokens or HS channels becomes zero.
+template <int kThreads, int kRows, int kHS>
+__device__ inline void copy_tile(SharedTile<kRows, kHS>& tile, const HeadView<const Bf16>& from, int b, int t, int h,
+                                 int T, int HS) {
+  constexpr int kChunks = kHS / 8;
+  static_assert(kRows * kChunks % kThreads == 0);
+  const Bf16* head = from.at(b, t, h);
+#pragma unroll
+  for (int i = 0; i < kRows * kChunks / kThreads; ++i) {
+    const int index = i * kThreads + threadIdx.x, row = index / kChunks, chunk = index % kChunks;
+    const bool valid = t + row < T && chunk * 8 < HS;
+    ptx::cp_async(&tile.at(row, chunk), valid ? head + row * from.token_stride + chunk * 8 : from.data, valid);
+  }
+}
+
+}  // namespace glint::attention

@@ -1,0 +1,101 @@
+// Dropout of a tile of P: the mask of kernels/dropout.h, drawn where it is used. One Philox call serves the 16 elements
+// that a lane of an mma accumulator holds of a 16 x 32 block: word k is piece k (8 columns), its byte r element r.
+#pragma once
+
+#include "kernels/cuda/attention/arguments.h"
+#include "kernels/cuda/attention/mma_tile.cuh"
+
+namespace glint::attention {
+
+// Sets the top bit of every byte of `random` that is above the threshold; the other bits are of no meaning. Exact: the
+// lower seven bits are compared by a sum that carries into the eighth, which then meets that of `random`.
+struct ByteCompare {
+  __device__ explicit ByteCompare(uint32_t threshold)
+      : addend((0x7fu - (threshold & 0x7fu)) * 0x01010101u), either(threshold < 128 ? ~0u : 0u) {}
+  __device__ uint32_t above(uint32_t random) const {
+    const uint32_t sum = (random & 0x7f7f7f7fu) + addend;
+    return (random & sum) | ((random | sum) & either);
+  }
+
+  uint32_t addend, either;
+};
+
+// The mask of one head, to be drawn block by block; reads the state of the random numbers from the device's memory.
+struct MaskDraw {
+  __device__ MaskDraw(const DropoutRule& rule, int b, int NH, int h)
+      : compare(rule.threshold),
+        seed(rule.rng->seed),
+        offset(rule.rng->offset + rule.site),
+        sequence_head((rule.rng->first_sequence + b) * NH + h) {}
+
+  // The drop bits (as ByteCompare has them) of this lane of block (row, column), in units of 16 rows and 32 columns.
+  __device__ void draw(uint32_t (&drop)[4], int block_row, int block_column) const {
+    const PhiloxCounter random = draw_attention(seed, offset, sequence_head, block_row, block_column, lane());
+    drop[0] = compare.above(random.x);
+    drop[1] = compare.above(random.y);
+    drop[2] = compare.above(random.z);
+    drop[3] = compare.above(random.w);
+  }
+
+  ByteCompare compare;
+  uint64_t seed, offset, sequence_head;
+};
+
+// The mask of an accumulator tile whose corner lies at a multiple of (16, 32). Off, it is nothing at all.
+template <int kRows, int kColumns, bool kDropout>
+struct TileDropout {
+  static_assert(kRows % 16 == 0 && kColumns % 32 == 0);
+
+  __device__ TileDropout(const DropoutRule&, int, int, int) {}
+  __device__ void draw(int, int) {}
+  __device__ void apply(Fragment<kRows, kColumns>&) const {}
+  __device__ void apply(Accumulator<kRows, kColumns>&) const {}
+};
+
+template <int kRows, int kColumns>
+struct TileDropout<kRows, kColumns, true> {
+  __device__ TileDropout(const DropoutRule& rule, int b, int NH, int h) : mask(rule, b, NH, h) {}
+
+  // Of the tile that begins at (row, column).
+  __device__ void draw(int row, int column) {
+#pragma unroll
+    for (int slab = 0; slab < kRows / 16; ++slab) {
+#pragma unroll
+      for (int block = 0; block < kColumns / 32; ++block) {
+        mask.draw(drop[slab][block], row / 16 + slab, column / 32 + block);
+      }
+    }
+  }
+  // Zeroes what is dropped of P, packed: the top bits of two bytes, spread over the halves of a register, are an AND mask.
+  __device__ void apply(Fragment<kRows, kColumns>& p) const {
+#pragma unroll
+    for (int slab = 0; slab < kRows / 16; ++slab) {
+#pragma unroll
+      for (int k = 0; k < kColumns / 16; ++k) {
+#pragma unroll
+        for (int r = 0; r < 4; ++r) {
+          const uint32_t word = drop[slab][k / 2][2 * (k % 2) + r / 2];
+          p.x[slab][k][r] &= ~ptx::byte_permute(word, r % 2 ? 0xbbaa : 0x9988);
+        }
+      }
+    }
+  }
+  // The same for numbers not yet packed: dP.
+  __device__ void apply(Accumulator<kRows, kColumns>& dp) const {
+#pragma unroll
+    for (int slab = 0; slab < kRows / 16; ++slab) {
+#pragma unroll
+      for (int piece = 0; piece < kColumns / 8; ++piece) {
+#pragma unroll
+        for (int r = 0; r < 4; ++r) {
+          if (drop[slab][piece / 4][piece % 4] & 0x80u << 8 * r) dp.x[slab][piece][r] = 0.0f;
+        }
+      }
+    }
+  }
+
+  MaskDraw mask;
+  uint32_t drop[kRows / 16][kColumns / 32][4];
+};
+
+}  // namespace glint::attention

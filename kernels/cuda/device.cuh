@@ -1,0 +1,65 @@
+// What every kernel source includes: CUDA under nvcc, its emulation (tests/simt/simt.h) under a host compiler.
+#pragma once
+
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+#else
+#include "tests/simt/cuda.h"
+#endif
+
+#include <cstddef>
+#include <cstdint>
+#include <tuple>
+#include <utility>
+
+#include "kernels/check.h"
+#include "kernels/context.h"
+
+namespace glint {
+
+// The block's dynamic shared memory, of Launch::shared_bytes, as one object.
+template <typename T>
+__device__ T& dynamic_shared() {
+#ifdef __CUDACC__
+  extern __shared__ __align__(1024) char dynamic_shared_memory[];
+  return *reinterpret_cast<T*>(dynamic_shared_memory);
+#else
+  return *reinterpret_cast<T*>(simt::self->block->dynamic_shared());
+#endif
+}
+
+// What is asked of a launch; `what` names the call and its shape where it fails.
+struct Launch {
+  dim3 grid, block;
+  size_t shared_bytes = 0;
+};
+
+#ifdef __CUDACC__
+template <typename What>
+void check_cuda(cudaError_t status, const What& what) {
+  if (status != cudaSuccess) throw Error(text("CUDA: ", what(), ": ", cudaGetErrorString(status)));
+}
+#endif
+
+// Throws Error if the launch is refused. What goes wrong inside the kernel shows at a later call, as always in CUDA.
+template <typename What, typename... P, typename... A>
+void launch(const CudaContext& ctx, const Launch& l, const What& what, void (*kernel)(P...), const A&... arguments) {
+#ifdef __CUDACC__
+  if (l.shared_bytes > 48 * 1024) {  // beyond that a kernel has to ask
+    check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    static_cast<int>(l.shared_bytes)),
+               what);
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = l.grid;
+  config.blockDim = l.block;
+  config.dynamicSmemBytes = l.shared_bytes;
+  config.stream = ctx.stream;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, arguments...), what);
+#else
+  (void)ctx, (void)what;
+  simt::run_grid(l.grid, l.block, l.shared_bytes, [&] { kernel(arguments...); });
+#endif
+}
+
+}  // namespace glint
