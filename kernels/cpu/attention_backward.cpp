@@ -5,7 +5,7 @@
 // into several ranges; each then has its own partial dQ in scratch, and these are summed in order at the end.
 #include <omp.h>
 
-#include "kernels/cpu/attention_check.h"
+#include "kernels/attention_check.h"
 #include "kernels/cpu/attention_tile.h"
 
 namespace glint {

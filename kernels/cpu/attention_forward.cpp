@@ -1,7 +1,7 @@
 // Attention forward on the CPU: FlashAttention-2's Algorithm 1, a few blocks of queries at a time.
 #include <cmath>
 
-#include "kernels/cpu/attention_check.h"
+#include "kernels/attention_check.h"
 #include "kernels/cpu/attention_tile.h"
 #include "kernels/cpu/parallel.h"
 

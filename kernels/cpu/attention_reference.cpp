@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/cpu/attention_check.h"
+#include "kernels/attention_check.h"
 #include "kernels/cpu/simd.h"
 
 namespace glint {
