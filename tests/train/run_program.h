@@ -46,6 +46,17 @@ inline void write_file_for_test(const std::string& path, const std::string& cont
   std::ofstream(path, std::ios::binary) << content;
 }
 
+// What the UserError that action() throws says; "" if it throws none.
+template <typename Action>
+std::string error_of(Action action) {
+  try {
+    action();
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "";
+}
+
 struct Ran {
   int code = -1;  // exit code; -signal if one ended it
   std::string out, err;
