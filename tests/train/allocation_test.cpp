@@ -23,6 +23,10 @@ void* allocate(size_t bytes, size_t alignment) {
 }  // namespace
 
 [[gnu::noinline]] void* operator new(size_t bytes) { return allocate(bytes == 0 ? 1 : bytes, alignof(std::max_align_t)); }
+[[gnu::noinline]] void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  ++allocations;
+  return std::malloc(bytes == 0 ? 1 : bytes);
+}
 [[gnu::noinline]] void* operator new(size_t bytes, std::align_val_t alignment) {
   return allocate(bytes == 0 ? 1 : bytes, static_cast<size_t>(alignment));
 }
