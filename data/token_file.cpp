@@ -1,6 +1,6 @@
 #include "data/token_file.h"
 
-#define XXH_INLINE_ALL
+#define XXH_STATIC_LINKING_ONLY  // shows XXH3_state_t
 #include <xxhash.h>
 
 #include <algorithm>

@@ -1,6 +1,5 @@
 #include "data/tokenizer.h"
 
-#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include <algorithm>

@@ -14,10 +14,7 @@
 #include "kernels/context.h"
 #include "models/gpt_config.h"
 #include "src/ops.h"
-
-namespace CLI {
-class App;
-}
+#include "train/command_line.h"
 
 namespace glint {
 
@@ -81,7 +78,7 @@ double needed_bytes(const TrainOptions& options);
 // The flags of `glint train`: made before parsing, asked after it.
 class TrainFlags {
  public:
-  explicit TrainFlags(CLI::App& command);
+  explicit TrainFlags(Command command);
   ~TrainFlags();
   TrainFlags(const TrainFlags&) = delete;
   TrainFlags& operator=(const TrainFlags&) = delete;

@@ -1,9 +1,6 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
-#include <sstream>
-
-#include <CLI/CLI.hpp>
 
 #include "kernels/check.h"
 #include "train/options_table.h"
@@ -35,24 +32,23 @@ void apply(TrainOptions& options, const Texts& values, const std::string& prefix
 }
 
 // The keys of a TOML file. Only `name = value` lines: there are no tables among the options.
-Texts read_toml(const fs::path& path) {
+Texts read_config(const fs::path& path) {
   std::ifstream stream(path);
   GLINT_REQUIRE(stream && !fs::is_directory(path), "cannot read --config ", path.string());
   Texts values;
-  std::vector<CLI::ConfigItem> items;
+  std::vector<TomlEntry> entries;
   try {
-    items = CLI::ConfigTOML().from_config(stream);
-  } catch (const CLI::Error& error) {
+    entries = read_toml(stream);
+  } catch (const UsageError& error) {
     throw UserError(text("--config ", path.string(), ": ", error.what()));
   }
-  for (const CLI::ConfigItem& item : items) {
-    const std::string key = item.name;
-    GLINT_REQUIRE(item.parents.empty(), "--config ", path.string(), ": unknown table [",
-                  CLI::detail::join(item.parents, "."), "]; options stand in none");
+  for (const auto& [tables, key, given] : entries) {
+    GLINT_REQUIRE(tables.empty(), "--config ", path.string(), ": unknown table [", tables.front(),
+                  "]; options stand in none");
     GLINT_REQUIRE(key == kDropout || find_option(key), "--config ", path.string(), ": unknown key '", key, "'");
-    GLINT_REQUIRE(item.inputs.size() == 1 && !values.contains(key), "--config ", path.string(), ": '", key,
+    GLINT_REQUIRE(given.size() == 1 && !values.contains(key), "--config ", path.string(), ": '", key,
                   "' wants one value, once");
-    values[key] = item.inputs.front();
+    values[key] = given.front();
   }
   return values;
 }
@@ -62,36 +58,27 @@ bool is_switch(const OptionField& field) {
 }
 
 // A flag whose value, once it can be read, is kept as text in `given`.
-void add_flag(CLI::App& command, const OptionField& field, Texts& given) {
-  const auto keep = [&field, &given](const std::string& value) {
-    const std::string stated = is_switch(field) && value.empty() ? "true" : value;  // a switch alone is on
+void add_flag(Command command, const OptionField& field, Texts& given) {
+  const bool alone = is_switch(field);
+  const auto keep = [&field, &given, alone](const std::string& value) {
+    const std::string stated = alone && value.empty() ? "true" : value;  // a switch alone is on
     TrainOptions scratch;
-    const std::string problem = set_value(scratch, field, stated), flag = text("--", field.name);
-    if (!problem.empty()) throw CLI::ValidationError(flag, problem);
-    given[field.name] = stated;
+    const std::string problem = set_value(scratch, field, stated);
+    if (problem.empty()) given[field.name] = stated;
+    return problem;
   };
   const std::string initial = field.shown_default ? field.shown_default : value_text(TrainOptions(), field);
-  CLI::Option* option = command.add_option_function<std::string>(text("--", field.name), keep, field.help);
-  option->type_name(type_text(field))->group(field.group);
-  if (is_switch(field)) {
-    option->expected(0, 1);
-    option->description(text(field.help, " [", initial, "]"));  // CLI11 would take a default_str for a switch alone
-  } else {
-    option->default_str(initial);
-  }
+  command.add_text({text("--", field.name), type_text(field), field.help, field.group, initial, alone}, keep);
 }
 
-void add_dropout(CLI::App& command, const std::string& group, Texts& given) {
+void add_dropout(Command command, const std::string& group, Texts& given) {
   const auto keep = [&given](const std::string& value) {
     float p = 0;
     const std::string problem = read_value(value, p);
-    if (!problem.empty()) throw CLI::ValidationError("--dropout", problem);
-    given[kDropout] = value;
+    if (problem.empty()) given[kDropout] = value;
+    return problem;
   };
-  command.add_option_function<std::string>("--dropout", keep, "sets all three of the following")
-      ->type_name("NUMBER")
-      ->group(group)
-      ->default_str("0");
+  command.add_text({"--dropout", "NUMBER", "sets all three of the following", group, "0"}, keep);
 }
 
 }  // namespace
@@ -101,14 +88,11 @@ struct TrainFlags::Given {
   Texts texts;  // what the command line gives, by name
 };
 
-TrainFlags::TrainFlags(CLI::App& command) : given_(std::make_unique<Given>()) {
+TrainFlags::TrainFlags(Command command) : given_(std::make_unique<Given>()) {
   const OptionField& first = option_table().front();
-  command.add_option("--config", given_->config, "a TOML file with the same names as these flags; flags win over it")
-      ->type_name("FILE")
-      ->group(first.group);
-  command.add_option("--resume", given_->resume, "go on with this run folder; needs no other flag")
-      ->type_name("RUN")
-      ->group(first.group);
+  command.add("--config", given_->config, "a TOML file with the same names as these flags; flags win over it", "FILE",
+              first.group);
+  command.add("--resume", given_->resume, "go on with this run folder; needs no other flag", "RUN", first.group);
   for (const OptionField& field : option_table()) {
     if (field.name == std::string_view("attn-dropout")) add_dropout(command, field.group, given_->texts);
     add_flag(command, field, given_->texts);
@@ -121,7 +105,7 @@ fs::path TrainFlags::resume() const { return given_->resume; }
 
 TrainOptions TrainFlags::fresh() const {
   TrainOptions options;
-  if (!given_->config.empty()) apply(options, read_toml(given_->config), "--config " + given_->config + ": ");
+  if (!given_->config.empty()) apply(options, read_config(given_->config), "--config " + given_->config + ": ");
   apply(options, given_->texts, "--");
   options.complete();
   options.validate();
@@ -131,7 +115,7 @@ TrainOptions TrainFlags::fresh() const {
 TrainOptions TrainFlags::resumed(TrainOptions saved) const {
   saved.out = given_->resume;  // the folder may have moved since
   TrainOptions options = saved;
-  if (!given_->config.empty()) apply(options, read_toml(given_->config), "--config " + given_->config + ": ");
+  if (!given_->config.empty()) apply(options, read_config(given_->config), "--config " + given_->config + ": ");
   apply(options, given_->texts, "--");
   options.complete();
   for (const OptionField& field : option_table()) {

@@ -16,6 +16,7 @@
 
 using namespace glint;
 using test::RandomInputs;
+using test::error_of;
 using test::ScratchFolder;
 namespace fs = std::filesystem;
 
@@ -43,16 +44,6 @@ CheckpointState state_at(uint64_t step) {
   state.options.complete();
   state.options.model.vocab = 65;
   return state;
-}
-
-template <typename Action>
-std::string error_of(Action action) {
-  try {
-    action();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "";
 }
 
 void write_weights(const std::string& folder, const std::vector<TensorView>& tensors) {

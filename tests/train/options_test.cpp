@@ -1,6 +1,5 @@
 #include "train/options.h"
 
-#include <CLI/CLI.hpp>
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
@@ -17,18 +16,15 @@ using Pairs = std::vector<std::pair<std::string, std::string>>;
 
 // What the flags make of a command line, as `glint train` does it.
 struct Parsed {
-  CLI::App app;
-  TrainFlags flags{app};
+  CommandLine line{"glint", "", ""};
+  TrainFlags flags{line.program()};
 
-  explicit Parsed(std::vector<std::string> arguments) {
-    std::reverse(arguments.begin(), arguments.end());  // CLI11 wants them last first
-    app.parse(arguments);
-  }
+  explicit Parsed(const std::vector<std::string>& arguments) { line.run(arguments); }
 };
 
 TrainOptions fresh(const std::vector<std::string>& arguments) { return Parsed(arguments).flags.fresh(); }
 
-std::string error_of(const std::vector<std::string>& arguments) {
+std::string options_error(const std::vector<std::string>& arguments) {
   try {
     fresh(arguments);
   } catch (const UserError& error) {
@@ -119,10 +115,10 @@ TEST_CASE("options: what can't be read is wrong usage") {
   for (const auto& bound : bad) {
     const std::string &flag = bound.first, &value = bound.second;  // clang 14 captures no structured binding
     INFO(flag, " ", value);
-    CHECK_THROWS_AS(fresh({flag, value}), CLI::ParseError);
+    CHECK_THROWS_AS(fresh({flag, value}), UsageError);
   }
-  CHECK_THROWS_AS(fresh({"--no-such-flag"}), CLI::ParseError);
-  CHECK_THROWS_AS(fresh({"--layers"}), CLI::ParseError);
+  CHECK_THROWS_AS(fresh({"--no-such-flag"}), UsageError);
+  CHECK_THROWS_AS(fresh({"--layers"}), UsageError);
 }
 
 TEST_CASE("options: values that make no sense are named") {
@@ -137,17 +133,17 @@ TEST_CASE("options: values that make no sense are named") {
       {"--heads", "5"}, {"--embd", "100"}, {"--out", ""}, {"--device", "cuda"}, {"--dtype", "bf16"}};
   for (const auto& bound : bad) {
     const std::string &flag = bound.first, &value = bound.second;  // clang 14 captures no structured binding
-    const std::string error = error_of({flag, value});
+    const std::string error = options_error({flag, value});
     INFO(flag, " ", value, " -> ", error);
     CHECK(error.find(flag) != std::string::npos);
     CHECK(error.find('\n') == std::string::npos);
   }
-  CHECK(error_of({"--device", "cuda"}).find("no CUDA") != std::string::npos);
+  CHECK(options_error({"--device", "cuda"}).find("no CUDA") != std::string::npos);
 }
 
 TEST_CASE("options: sizes that don't fit the machine are refused with what they need") {
   const auto refused = [](const std::vector<std::string>& arguments) {
-    const std::string error = error_of(arguments);
+    const std::string error = options_error(arguments);
     INFO(error);
     CHECK(error.find("would need at least") != std::string::npos);
     CHECK(error.find("GB") != std::string::npos);
@@ -200,13 +196,13 @@ TEST_CASE("options: a config file with an error is refused, naming the key") {
                        {"dropout = 2\n", "dropout"}, {"vocab = 3\n", "vocab"}};
   for (const auto& bound : cases) {
     const std::string &toml = bound.first, &says = bound.second;  // clang 14 captures no structured binding
-    const std::string error = error_of({"--config", config(folder, toml)});
+    const std::string error = options_error({"--config", config(folder, toml)});
     INFO(toml, " -> ", error);
     CHECK(error.find(says) != std::string::npos);
     CHECK(error.find('\n') == std::string::npos);
   }
-  CHECK(error_of({"--config", folder / "missing.toml"}).find("missing.toml") != std::string::npos);
-  CHECK(error_of({"--config", folder / ""}).find("--config") != std::string::npos);  // a folder
+  CHECK(options_error({"--config", folder / "missing.toml"}).find("missing.toml") != std::string::npos);
+  CHECK(options_error({"--config", folder / ""}).find("--config") != std::string::npos);  // a folder
 }
 
 TEST_CASE("options: a resumed run keeps its own; steps and what leaves the mathematics alone may change") {

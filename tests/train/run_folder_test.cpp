@@ -12,20 +12,11 @@
 #include "tests/train/run_program.h"
 
 using namespace glint;
+using test::error_of;
 using test::ScratchFolder;
 namespace fs = std::filesystem;
 
 namespace {
-
-template <typename Action>
-std::string error_of(Action action) {
-  try {
-    action();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "";
-}
 
 TrainOptions completed() {
   TrainOptions options;

@@ -46,6 +46,17 @@ inline void write_file_for_test(const std::string& path, const std::string& cont
   std::ofstream(path, std::ios::binary) << content;
 }
 
+// What the UserError that action() throws says; "" if it throws none.
+template <typename Action>
+std::string error_of(Action action) {
+  try {
+    action();
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "";
+}
+
 struct Ran {
   int code = -1;  // exit code; -signal if one ended it
   std::string out, err;
@@ -54,11 +65,11 @@ struct Ran {
 // A run of the program going on: for tests that interrupt it.
 class Running {
  public:
-  explicit Running(const std::vector<std::string>& arguments) : out_(folder_ / "out"), err_(folder_ / "err") {
-    std::vector<std::string> all = {GLINT_PROGRAM};
-    all.insert(all.end(), arguments.begin(), arguments.end());
+  explicit Running(std::vector<std::string> arguments, const std::string& program = GLINT_PROGRAM)
+      : out_(folder_ / "out"), err_(folder_ / "err") {
+    arguments.insert(arguments.begin(), program);
     std::vector<char*> argv;
-    for (std::string& argument : all) argv.push_back(argument.data());
+    for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
     process_ = fork();
     GLINT_CHECK(process_ >= 0, "fork failed");

@@ -25,7 +25,7 @@ std::string file_of(const std::string& header, const std::string& data) {
   return bytes + header + data;
 }
 
-std::string error_of(const ScratchFolder& folder, const std::string& bytes) {
+std::string reading_error(const ScratchFolder& folder, const std::string& bytes) {
   const std::string path = folder / "file.safetensors";
   test::write_file_for_test(path, bytes);
   try {
@@ -91,7 +91,7 @@ TEST_CASE("safetensors: a header of odd length, and other types beside F32, are 
   std::string header =
       R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[2,6]},"m":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}})";
   header.resize(header.size() / 8 * 8 + 9, ' ');
-  CHECK(error_of(folder,
+  CHECK(reading_error(folder,
                  file_of(header, std::string("\1\0", 2) + std::string(reinterpret_cast<const char*>(&one), 4))) == "");
   const SafetensorsFile file(folder / "file.safetensors");
   REQUIRE(file.tensors().size() == 2);
@@ -104,12 +104,12 @@ TEST_CASE("safetensors: damaged files are refused in one line that names the fil
   ScratchFolder folder;
   const std::string good_header = R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", data(8, '\0');
   const std::string good = file_of(good_header, data);
-  CHECK(error_of(folder, good) == "");
+  CHECK(reading_error(folder, good) == "");
   for (size_t length = 0; length < good.size(); ++length) {
     INFO("cut to ", length);
-    CHECK(error_of(folder, good.substr(0, length)) != "");
+    CHECK(reading_error(folder, good.substr(0, length)) != "");
   }
-  const auto with = [&](const std::string& header) { return error_of(folder, file_of(header, data)); };
+  const auto with = [&](const std::string& header) { return reading_error(folder, file_of(header, data)); };
   const struct {
     std::string header, says;
   } cases[] = {
@@ -140,7 +140,7 @@ TEST_CASE("safetensors: damaged files are refused in one line that names the fil
   }
   std::string huge = good;
   huge[7] = '\x7f';  // a header of 2^62 bytes
-  CHECK(error_of(folder, huge).find("header would be") != std::string::npos);
+  CHECK(reading_error(folder, huge).find("header would be") != std::string::npos);
 }
 
 TEST_CASE("safetensors: Python's own package reads our files, and we read its") {

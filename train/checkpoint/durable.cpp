@@ -9,7 +9,7 @@
 #include <cstring>
 #include <system_error>
 
-#define XXH_INLINE_ALL
+#define XXH_STATIC_LINKING_ONLY  // shows XXH3_state_t
 #include <xxhash.h>
 
 #include "kernels/check.h"

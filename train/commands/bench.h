@@ -3,13 +3,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
+#include <string>
+#include <variant>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
-
-#include "train/flags.h"
+#include "train/command_line.h"
 #include "train/options.h"
 
 namespace glint {
@@ -21,15 +19,7 @@ struct BenchFlags {
   MatmulChoice matmul = MatmulChoice::automatic;
 };
 
-inline void add_bench_flags(CLI::App& command, BenchFlags& flags) {
-  command.add_option("--threads", flags.threads, "0: as many as the machine gives")->capture_default_str();
-  command.add_option("--repeats", flags.repeats, "Timed runs after one to warm up; the median is printed")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 100000));
-  add_choice(command, "--matmul", flags.matmul, "Matrix engine",
-             {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}});
-  command.add_flag("--json", flags.json, "One JSON object on standard output");
-}
+void add_bench_flags(Command command, BenchFlags& flags);
 
 inline double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -51,17 +41,14 @@ double median_ms(int repeats, Call call) {
 }
 
 // Prints the results as one JSON object, or a line each.
-inline void print_results(const nlohmann::ordered_json& results, bool json) {
-  if (json) {
-    std::printf("%s\n", results.dump().c_str());
-    return;
-  }
-  for (const auto& [key, value] : results.items())
-    std::printf("%-24s %s\n", key.c_str(), value.is_number_float() ? CLI::detail::to_string(value.get<double>()).c_str() : value.dump().c_str());
-}
+struct BenchResult {
+  const char* name;
+  std::variant<double, int64_t, uint64_t> value;
+};
+void print_results(const std::vector<BenchResult>& results, bool as_json);
 
-void register_bench_attention(CLI::App& bench);
-void register_bench_matmul(CLI::App& bench);
-void register_bench_step(CLI::App& bench);
+void register_bench_attention(Command bench);
+void register_bench_matmul(Command bench);
+void register_bench_step(Command bench);
 
 }  // namespace glint

@@ -97,19 +97,20 @@ void bench_attention(AttentionFlags flags) {
 
 }  // namespace
 
-void register_bench_attention(CLI::App& bench) {
-  CLI::App* command = bench.add_subcommand("attention", "Attention, forward and backward");
+void register_bench_attention(Command bench) {
+  Command command = bench.add_command("attention", "Attention, forward and backward");
   const auto flags = std::make_shared<AttentionFlags>();
-  command->add_option("--batch", flags->batch, "Sequences")->capture_default_str();
-  command->add_option("--heads", flags->heads, "Query heads")->capture_default_str();
-  command->add_option("--kv-heads", flags->kv_heads, "Key/value heads; 0: as --heads")->capture_default_str();
-  command->add_option("--head-size", flags->head_size, "Channels per head")->capture_default_str();
-  command->add_option("--context", flags->context, "Tokens per sequence")->capture_default_str();
-  command->add_option("--dropout", flags->dropout, "Drop probability")->capture_default_str();
-  add_switch(*command, "--causal", flags->causal, "Each query sees only the keys up to its own place");
-  add_choice(*command, "--attention", flags->kind, "Kernel", {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
-  add_bench_flags(*command, *flags);
-  command->callback([flags] { bench_attention(*flags); });
+  command.add("--batch", flags->batch, "Sequences");
+  command.add("--heads", flags->heads, "Query heads");
+  command.add("--kv-heads", flags->kv_heads, "Key/value heads; 0: as --heads");
+  command.add("--head-size", flags->head_size, "Channels per head");
+  command.add("--context", flags->context, "Tokens per sequence");
+  command.add("--dropout", flags->dropout, "Drop probability");
+  command.add_switch("--causal", flags->causal, "Each query sees only the keys up to its own place");
+  command.add_choice("--attention", flags->kind, "Kernel",
+                     {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
+  add_bench_flags(command, *flags);
+  command.run([flags] { bench_attention(*flags); });
 }
 
 }  // namespace glint

@@ -79,30 +79,30 @@ void bench_step(StepFlags flags) {
 
 }  // namespace
 
-void register_bench_step(CLI::App& bench) {
-  CLI::App* command = bench.add_subcommand("step", "A whole optimizer step on made-up tokens");
+void register_bench_step(Command bench) {
+  Command command = bench.add_command("step", "A whole optimizer step on made-up tokens");
   const auto flags = std::make_shared<StepFlags>();
   flags->model.vocab = 65;
   flags->model.kv_heads = 0;
   GptConfig& model = flags->model;
-  command->add_option("--layers", model.layers, "Layers")->capture_default_str();
-  command->add_option("--heads", model.heads, "Query heads")->capture_default_str();
-  command->add_option("--kv-heads", model.kv_heads, "Key/value heads; 0: as --heads")->capture_default_str();
-  command->add_option("--embd", model.embd, "Channels")->capture_default_str();
-  command->add_option("--context", model.context, "Tokens per sequence")->capture_default_str();
-  command->add_option("--vocab", model.vocab, "Vocabulary")->capture_default_str();
-  add_switch(*command, "--bias", model.bias, "Biases in linear layers and layer norms");
-  add_choice(*command, "--activation", model.activation, "GELU", {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}});
-  command->add_option("--dropout", flags->dropout, "Drop probability, everywhere")->capture_default_str();
-  command->add_option("--batch", flags->batch, "Sequences per step")->capture_default_str();
-  command->add_option("--micro-batch", flags->micro_batch, "Sequences per pass; 0: as --batch")->capture_default_str();
-  command->add_option("--steps", flags->steps, "Timed steps; the median is printed")->capture_default_str()->check(CLI::Range(1, 100000));
-  add_choice(*command, "--attention", flags->attention, "Kernel",
+  command.add("--layers", model.layers, "Layers");
+  command.add("--heads", model.heads, "Query heads");
+  command.add("--kv-heads", model.kv_heads, "Key/value heads; 0: as --heads");
+  command.add("--embd", model.embd, "Channels");
+  command.add("--context", model.context, "Tokens per sequence");
+  command.add("--vocab", model.vocab, "Vocabulary");
+  command.add_switch("--bias", model.bias, "Biases in linear layers and layer norms");
+  command.add_choice("--activation", model.activation, "GELU", {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}});
+  command.add("--dropout", flags->dropout, "Drop probability, everywhere");
+  command.add("--batch", flags->batch, "Sequences per step");
+  command.add("--micro-batch", flags->micro_batch, "Sequences per pass; 0: as --batch");
+  command.add_count("--steps", flags->steps, "Timed steps; the median is printed");
+  command.add_choice("--attention", flags->attention, "Kernel",
              {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
-  add_switch(*command, "--recompute", flags->recompute, "Compute a layer again in backward instead of keeping it");
-  command->add_flag("--profile", flags->profile, "Say on standard error where the time goes");
-  add_bench_flags(*command, *flags);
-  command->callback([flags] { bench_step(*flags); });
+  command.add_switch("--recompute", flags->recompute, "Compute a layer again in backward instead of keeping it");
+  command.add_flag("--profile", flags->profile, "Say on standard error where the time goes");
+  add_bench_flags(command, *flags);
+  command.run([flags] { bench_step(*flags); });
 }
 
 }  // namespace glint

@@ -2,19 +2,17 @@
 // goes wrong (main.cpp turns it into a line and an exit code).
 #pragma once
 
-namespace CLI {
-class App;
-}
+#include "train/command_line.h"
 
 namespace glint {
 
-void register_train(CLI::App& program);
-void register_sample(CLI::App& program);
-void register_eval(CLI::App& program);
-void register_data(CLI::App& program);
-void register_mask(CLI::App& program);
-void register_bench(CLI::App& program);
-void register_info(CLI::App& program);
+void register_train(Command program);
+void register_sample(Command program);
+void register_eval(Command program);
+void register_data(Command program);
+void register_mask(Command program);
+void register_bench(Command program);
+void register_info(Command program);
 
 // "0.1.0"
 const char* version();

@@ -4,7 +4,6 @@
 #include <memory>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 
 #include "data/corpus.h"
 #include "data/dataset.h"
@@ -12,7 +11,6 @@
 #include "data/prepare.h"
 #include "kernels/check.h"
 #include "train/commands/commands.h"
-#include "train/flags.h"
 
 namespace glint {
 
@@ -23,14 +21,14 @@ struct PrepareFlags {
   TokenizerKind tokenizer = TokenizerKind::character;
 };
 
-void register_prepare(CLI::App& data) {
-  CLI::App* command = data.add_subcommand("prepare", "Tokenise a text once, for many runs");
+void register_prepare(Command data) {
+  Command command = data.add_command("prepare", "Tokenise a text once, for many runs");
   const auto flags = std::make_shared<PrepareFlags>();
-  command->add_option("in", flags->in, "UTF-8 text file")->required();
-  command->add_option("--out", flags->out, "Folder for the tokens")->required();
-  add_choice(*command, "--tokenizer", flags->tokenizer, "What a token is",
+  command.add_required("in", flags->in, "UTF-8 text file");
+  command.add_required("--out", flags->out, "Folder for the tokens");
+  command.add_choice("--tokenizer", flags->tokenizer, "What a token is",
              {{"char", TokenizerKind::character}, {"byte", TokenizerKind::byte}});
-  command->callback([flags] {
+  command.run([flags] {
     prepare_text(flags->in, flags->tokenizer, flags->out);
     std::fputs(Dataset::open(flags->out).describe().c_str(), stderr);
   });
@@ -41,12 +39,12 @@ struct InfoFlags {
   bool json = false;
 };
 
-void register_data_info(CLI::App& data) {
-  CLI::App* command = data.add_subcommand("info", "Describe a prepared folder, after checking all of it");
+void register_data_info(Command data) {
+  Command command = data.add_command("info", "Describe a prepared folder, after checking all of it");
   const auto flags = std::make_shared<InfoFlags>();
-  command->add_option("dir", flags->folder, "Prepared folder, or run folder")->required();
-  command->add_flag("--json", flags->json, "One JSON object");
-  command->callback([flags] {
+  command.add_required("dir", flags->folder, "Prepared folder, or run folder");
+  command.add_flag("--json", flags->json, "One JSON object");
+  command.run([flags] {
     const Dataset dataset = Dataset::open(flags->folder);
     std::string report = flags->json ? dataset.to_json() : dataset.describe();
     if (!report.ends_with('\n')) report += '\n';
@@ -73,13 +71,13 @@ void stream_corpus(const CorpusFlags& flags, Sink sink) {
   }
 }
 
-void register_corpus(CLI::App& data) {
-  CLI::App* command = data.add_subcommand("corpus", "Write the built-in corpus, a text whose entropy is known");
+void register_corpus(Command data) {
+  Command command = data.add_command("corpus", "Write the built-in corpus, a text whose entropy is known");
   const auto flags = std::make_shared<CorpusFlags>();
-  command->add_option("--bytes", flags->bytes, "Length")->capture_default_str();
-  command->add_option("--seed", flags->seed, "The same seed gives the same text")->capture_default_str();
-  command->add_option("--out", flags->out, "File to write (default: standard output)")->type_name("FILE");
-  command->callback([flags] {
+  command.add("--bytes", flags->bytes, "Length");
+  command.add("--seed", flags->seed, "The same seed gives the same text");
+  command.add("--out", flags->out, "File to write (default: standard output)", "FILE");
+  command.run([flags] {
     if (flags->out.empty()) {
       stream_corpus(*flags, [](const char* bytes, size_t size) {
         GLINT_REQUIRE(std::fwrite(bytes, 1, size, stdout) == size,
@@ -97,12 +95,12 @@ void register_corpus(CLI::App& data) {
 
 }  // namespace
 
-void register_data(CLI::App& program) {
-  CLI::App* data = program.add_subcommand("data", "Prepare, describe or generate training text");
-  data->require_subcommand(1);
-  register_prepare(*data);
-  register_data_info(*data);
-  register_corpus(*data);
+void register_data(Command program) {
+  Command data = program.add_command("data", "Prepare, describe or generate training text");
+  data.require_command();
+  register_prepare(data);
+  register_data_info(data);
+  register_corpus(data);
 }
 
 }  // namespace glint

@@ -3,14 +3,12 @@
 #include <cstdio>
 #include <numbers>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "data/batches.h"
 #include "kernels/reduce.h"
 #include "train/commands/commands.h"
 #include "train/evaluator.h"
-#include "train/flags.h"
 #include "train/loaded_run.h"
 #include "train/run_data.h"
 
@@ -75,23 +73,23 @@ void evaluate(const EvalFlags& flags) {
 
 }  // namespace
 
-void register_eval(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("eval", "The exact loss of a trained model over a whole split");
+void register_eval(Command program) {
+  Command command = program.add_command("eval", "The exact loss of a trained model over a whole split");
   const auto flags = std::make_shared<EvalFlags>();
-  command->add_option("run", flags->run, "Run folder")->required();
-  command->add_option("--data", flags->data, "Another text, or prepared folder (default: the run's own)");
-  add_choice(*command, "--split", flags->split, "Part of the data",
+  command.add_required("run", flags->run, "Run folder");
+  command.add("--data", flags->data, "Another text, or prepared folder (default: the run's own)");
+  command.add_choice("--split", flags->split, "Part of the data",
              {{"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
-  command->add_option("--batch", flags->batch, "Sequences at a time")->capture_default_str();
-  command->add_option("--threads", flags->threads, "0: as many as the machine gives")->capture_default_str();
-  add_choice(*command, "--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
+  command.add("--batch", flags->batch, "Sequences at a time");
+  command.add("--threads", flags->threads, "0: as many as the machine gives");
+  command.add_choice("--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
              {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
-  add_choice(*command, "--attention", flags->attention, "Attention kernel",
+  command.add_choice("--attention", flags->attention, "Attention kernel",
              {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
-  add_choice(*command, "--matmul", flags->matmul, "Matrix engine",
+  command.add_choice("--matmul", flags->matmul, "Matrix engine",
              {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}});
-  command->add_flag("--json", flags->json, "One JSON object on standard output");
-  command->callback([flags] { evaluate(*flags); });
+  command.add_flag("--json", flags->json, "One JSON object on standard output");
+  command.run([flags] { evaluate(*flags); });
 }
 
 }  // namespace glint

@@ -2,7 +2,6 @@
 #include <cstdio>
 #include <memory>
 
-#include <CLI/CLI.hpp>
 
 #include "src/memory.h"
 #include "train/commands/commands.h"
@@ -51,11 +50,11 @@ void print_info(int threads_asked) {
 
 }  // namespace
 
-void register_info(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("info", "Describe this build and this machine, and measure its peak");
+void register_info(Command program) {
+  Command command = program.add_command("info", "Describe this build and this machine, and measure its peak");
   const auto threads = std::make_shared<int>(0);
-  command->add_option("--threads", *threads, "0: as many as the machine gives")->capture_default_str();
-  command->callback([threads] { print_info(*threads); });
+  command.add("--threads", *threads, "0: as many as the machine gives");
+  command.run([threads] { print_info(*threads); });
 }
 
 }  // namespace glint

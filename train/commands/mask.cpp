@@ -8,7 +8,6 @@
 #include <memory>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 
 #include "data/file_writer.h"
 #include "kernels/check.h"
@@ -139,21 +138,21 @@ void show_mask(const MaskFlags& flags) {
 
 }  // namespace
 
-void register_mask(CLI::App& program) {
-  CLI::App* command =
-      program.add_subcommand("mask", "Show the dropout mask of one attention head, bit for bit FlashAttention-2's");
+void register_mask(Command program) {
+  Command command =
+      program.add_command("mask", "Show the dropout mask of one attention head, bit for bit FlashAttention-2's");
   const auto flags = std::make_shared<MaskFlags>();
-  command->add_option("--p", flags->p, "Drop probability")->capture_default_str();
-  command->add_option("--seed", flags->seed, "Philox key, 64 bits; 0x... works too")->capture_default_str();
-  command->add_option("--offset", flags->offset, "Philox offset, 64 bits")->capture_default_str();
-  command->add_option("--batch-index", flags->batch_index, "Index of the sequence in the batch")->capture_default_str();
-  command->add_option("--heads", flags->heads, "Query heads of the model")->capture_default_str();
-  command->add_option("--head", flags->head, "The head to show")->capture_default_str();
-  command->add_option("--rows", flags->rows, "Query positions")->capture_default_str();
-  command->add_option("--cols", flags->cols, "Key positions")->capture_default_str();
-  command->add_option("--out", flags->out, "Write a picture to this PBM file instead of the terminal; black: dropped")
-      ->type_name("FILE");
-  command->callback([flags] { show_mask(*flags); });
+  command.add("--p", flags->p, "Drop probability");
+  command.add("--seed", flags->seed, "Philox key, 64 bits; 0x... works too");
+  command.add("--offset", flags->offset, "Philox offset, 64 bits");
+  command.add("--batch-index", flags->batch_index, "Index of the sequence in the batch");
+  command.add("--heads", flags->heads, "Query heads of the model");
+  command.add("--head", flags->head, "The head to show");
+  command.add("--rows", flags->rows, "Query positions");
+  command.add("--cols", flags->cols, "Key positions");
+  command.add("--out", flags->out, "Write a picture to this PBM file instead of the terminal; black: dropped",
+              "FILE");
+  command.run([flags] { show_mask(*flags); });
 }
 
 }  // namespace glint

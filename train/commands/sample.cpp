@@ -1,12 +1,10 @@
 // glint sample: text from a trained model, as it is drawn.
 #include <cstdio>
 
-#include <CLI/CLI.hpp>
 
 #include "data/utf8.h"
 #include "models/generate.h"
 #include "train/commands/commands.h"
-#include "train/flags.h"
 #include "train/loaded_run.h"
 
 namespace glint {
@@ -56,23 +54,23 @@ void sample(SampleFlags flags) {
 
 }  // namespace
 
-void register_sample(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("sample", "Print text drawn from a trained model");
+void register_sample(Command program) {
+  Command command = program.add_command("sample", "Print text drawn from a trained model");
   const auto flags = std::make_shared<SampleFlags>();
-  command->add_option("run", flags->run, "Run folder")->required();
-  command->add_option("--prompt", flags->prompt, "Text to continue (default: a line break)");
-  command->add_option("--tokens", flags->tokens, "Tokens to draw")->capture_default_str();
-  command->add_option("--temperature", flags->sampling.temperature, "Below 1 safer, above 1 wilder, 0 always the likeliest")->capture_default_str();
-  command->add_option("--top-k", flags->sampling.top_k, "Draw from the k likeliest tokens; 0: all")->capture_default_str();
-  command->add_option("--top-p", flags->sampling.top_p, "Draw from the likeliest tokens that hold this much probability")->capture_default_str();
-  command->add_option("--seed", flags->sampling.seed, "The same seed gives the same text")->capture_default_str();
-  command->add_option("--count", flags->count, "Samples to print")->capture_default_str();
-  command->add_option("--threads", flags->threads, "0: as many as the machine gives")->capture_default_str();
-  add_choice(*command, "--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
+  command.add_required("run", flags->run, "Run folder");
+  command.add("--prompt", flags->prompt, "Text to continue (default: a line break)");
+  command.add("--tokens", flags->tokens, "Tokens to draw");
+  command.add("--temperature", flags->sampling.temperature, "Below 1 safer, above 1 wilder, 0 always the likeliest");
+  command.add("--top-k", flags->sampling.top_k, "Draw from the k likeliest tokens; 0: all");
+  command.add("--top-p", flags->sampling.top_p, "Draw from the likeliest tokens that hold this much probability");
+  command.add("--seed", flags->sampling.seed, "The same seed gives the same text");
+  command.add("--count", flags->count, "Samples to print");
+  command.add("--threads", flags->threads, "0: as many as the machine gives");
+  command.add_choice("--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
              {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
-  add_choice(*command, "--matmul", flags->matmul, "Matrix engine",
+  command.add_choice("--matmul", flags->matmul, "Matrix engine",
              {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}});
-  command->callback([flags] { sample(*flags); });
+  command.run([flags] { sample(*flags); });
 }
 
 }  // namespace glint

@@ -1,5 +1,4 @@
 // glint train: a new run, or the rest of one.
-#include <CLI/CLI.hpp>
 
 #include "train/checkpoint/checkpoint.h"
 #include "train/commands/commands.h"
@@ -7,10 +6,10 @@
 
 namespace glint {
 
-void register_train(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("train", "Train a GPT on a text, or on the built-in corpus");
-  const auto flags = std::make_shared<TrainFlags>(*command);
-  command->callback([flags] {
+void register_train(Command program) {
+  Command command = program.add_command("train", "Train a GPT on a text, or on the built-in corpus");
+  const auto flags = std::make_shared<TrainFlags>(command);
+  command.run([flags] {
     if (flags->resume().empty()) {
       const TrainOptions options = flags->fresh();
       RunFolder folder = RunFolder::create(options.out);

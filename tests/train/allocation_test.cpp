@@ -1,0 +1,59 @@
+// A training step allocates nothing: the tape is recorded and its arena planned before. What goes through operator new
+// is counted here; what libraries get from malloc() is not. (oneDNN makes its kernels at the first call, and a note to
+// itself at every one: hence Eigen.)
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include <doctest/doctest.h>
+
+#include "train/training_step.h"
+
+namespace {
+
+std::atomic<long> allocations{0};
+
+void* allocate(size_t bytes, size_t alignment) {
+  ++allocations;
+  void* memory = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  if (!memory && bytes > 0) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+[[gnu::noinline]] void* operator new(size_t bytes) { return allocate(bytes == 0 ? 1 : bytes, alignof(std::max_align_t)); }
+[[gnu::noinline]] void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  ++allocations;
+  return std::malloc(bytes == 0 ? 1 : bytes);
+}
+[[gnu::noinline]] void* operator new(size_t bytes, std::align_val_t alignment) {
+  return allocate(bytes == 0 ? 1 : bytes, static_cast<size_t>(alignment));
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+
+TEST_CASE("a step allocates nothing, with micro-batches, dropout and recompute either") {
+  using namespace glint;
+  GptConfig config;
+  config.vocab = 13, config.context = 70, config.layers = 2, config.heads = 4, config.kv_heads = 2, config.embd = 64;
+  config.embd_dropout = config.attn_dropout = config.resid_dropout = 0.1f;
+  const FillBatch fill = [](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
+    for (int i = 0; i < count * 70; ++i) tokens[i] = targets[i] = (i + static_cast<int>(first)) % 13;
+  };
+  for (const AttentionKind kind : {AttentionKind::flash, AttentionKind::reference}) {
+    for (const bool recompute : {false, true}) {
+      const long at_start = allocations;
+      Gpt model(config);
+      model.initialize(1);
+      RngState rng{.seed = 1};
+      TrainingStep step(model, {2, MatmulEngine::eigen}, {4, 2, 70, kind, recompute, {}, 1.0}, rng);
+      CHECK(allocations > at_start);  // the counter counts
+      const long before = allocations;
+      for (int i = 0; i < 2; ++i) step.update(step.gradients(fill).gradient_norm, 1e-3);
+      CHECK(allocations - before == 0);
+    }
+  }
+}
