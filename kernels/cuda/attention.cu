@@ -43,18 +43,6 @@ void with_head_size(int HS, F&& f) {
 
 }  // namespace
 
-// The kernels, compiled one by one in attention/*.cu.
-#define GLINT_DECLARE(HS)                                                                                      \
-  extern template void launch_forward<HS, Bf16>(const CudaContext&, const ForwardArguments<Bf16>&);            \
-  extern template void launch_backward_keys<HS, Bf16>(const CudaContext&, const BackwardArguments<Bf16>&);     \
-  extern template void launch_backward_queries<HS, Bf16>(const CudaContext&, const BackwardArguments<Bf16>&);
-GLINT_DECLARE(32)
-GLINT_DECLARE(64)
-GLINT_DECLARE(96)
-GLINT_DECLARE(128)
-#undef GLINT_DECLARE
-extern template void launch_delta(const CudaContext&, const BackwardArguments<Bf16>&);
-
 }  // namespace attention
 
 void attention_forward(const CudaContext& ctx, HeadView<Bf16> out, float* lse, HeadView<const Bf16> q,
@@ -65,6 +53,14 @@ void attention_forward(const CudaContext& ctx, HeadView<Bf16> out, float* lse, H
   check_view("out", out), check_view("q", q), check_view("k", k), check_view("v", v);
   const ForwardArguments<Bf16> a{q, k, v, out, lse, shape, rule_of(dropout)};
   with_head_size(shape.HS, [&]<int kHS>() { launch_forward<kHS>(ctx, a); });
+}
+
+void attention_forward(const CudaContext& ctx, HeadView<float> out, float* lse, HeadView<const float> q,
+                       HeadView<const float> k, HeadView<const float> v, const AttentionShape& shape,
+                       const Dropout& dropout) {
+  using namespace attention;
+  check_shape(shape, dropout);
+  launch_forward_fp32(ctx, {q, k, v, out, lse, shape, rule_of(dropout)});
 }
 
 size_t attention_backward_scratch(const CudaContext&, const AttentionShape& shape) {
@@ -84,6 +80,19 @@ void attention_backward(const CudaContext& ctx, HeadView<Bf16> dq, HeadView<Bf16
   launch_delta(ctx, a);
   with_head_size(shape.HS, [&]<int kHS>() { launch_backward_keys<kHS>(ctx, a); });
   with_head_size(shape.HS, [&]<int kHS>() { launch_backward_queries<kHS>(ctx, a); });
+}
+
+void attention_backward(const CudaContext& ctx, HeadView<float> dq, HeadView<float> dk, HeadView<float> dv,
+                        HeadView<const float> dout, HeadView<const float> out, const float* lse,
+                        HeadView<const float> q, HeadView<const float> k, HeadView<const float> v, float* scratch,
+                        const AttentionShape& shape, const Dropout& dropout) {
+  using namespace attention;
+  check_shape(shape, dropout);
+  GLINT_CHECK(lse && scratch, "backward needs the lse of forward, and its scratch");
+  const BackwardArguments<float> a{q, k, v, out, dout, dq, dk, dv, lse, scratch, shape, rule_of(dropout)};
+  launch_delta(ctx, a);
+  launch_backward_keys_fp32(ctx, a);
+  launch_backward_queries_fp32(ctx, a);
 }
 
 }  // namespace glint

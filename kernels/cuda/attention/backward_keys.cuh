@@ -43,27 +43,35 @@ __device__ inline void fill_rows(QueryRows& rows, const BackwardArguments<Bf16>&
   }
 }
 
-// Zeroes what is dropped of a warp's (keys x queries). The element of key 8*half + g and query 8*piece + 2*t + c lies with
-// lane 4*(2*t + c) + g/2 of the mask.
-__device__ inline void drop_transposed(Accumulator<kRows, kTile>& x, const QueryRows& rows) {
-  const int g = lane() / 4, t = lane() % 4;
+// The mask of a warp's (keys x queries), the queries from `first` of the tile on. The element of key 8*half + g and query
+// 8*piece + 2*t + c lies with lane 4*(2*t + c) + g/2 of the mask.
+template <int kQueries, bool kDropout>
+struct TransposedMask {
+  __device__ TransposedMask(const QueryRows& rows, int first) {
+    if constexpr (kDropout) {
+      const int g = lane() / 4, t = lane() % 4;
 #pragma unroll
-  for (int block = 0; block < kTile / 16; ++block) {
+      for (int block = 0; block < kQueries / 16; ++block) {
 #pragma unroll
-    for (int c = 0; c < 2; ++c) {
-      const uint32_t bits = rows.drop[block][warp() / 2][4 * (2 * t + c) + g / 2] >> (8 * (g % 2) + 2 * (warp() % 2));
-#pragma unroll
-      for (int r = c; r < 4; r += 2) {
-        if (bits & 1u << r / 2) x.x[0][2 * block][r] = 0.0f;
-        if (bits & 0x10000u << r / 2) x.x[0][2 * block + 1][r] = 0.0f;
+        for (int c = 0; c < 2; ++c) {
+          const uint32_t bits = rows.drop[first / 16 + block][warp() / 2][4 * (2 * t + c) + g / 2];
+          drop[block][c] = bits >> (8 * (g % 2) + 2 * (warp() % 2));
+        }
       }
     }
   }
-}
+  // Of element r of a piece.
+  __device__ bool keeps(int piece, int r) const {
+    return !kDropout || !(drop[piece / 2][r % 2] & (piece % 2 ? 0x10000u : 1u) << r / 2);
+  }
+
+  uint32_t drop[kQueries / 16][2];
+};
 
 template <int kHS, bool kDropout>
 __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_constant__ BackwardArguments<Bf16> a) {
   using Tiles = BackwardKeysTiles<kHS>;
+  constexpr int kQueries = kHS <= 64 ? kTile : 32;  // at a time: dK and dV of long heads leave few registers
   const AttentionShape& shape = a.shape;
   const int kv = blockIdx.y, b = blockIdx.z, group = shape.NH / shape.NKV;
   const int j0 = blockIdx.x * kTile, j = j0 + warp() * kRows;  // long columns, those of the first keys, come first
@@ -91,37 +99,40 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_co
     ptx::cp_async_wait<0>();
     __syncthreads();  // the tile has come, and nobody reads the one before it any more
     if (n + 1 < group * blocks) fetch(n + 1, stage ^ 1);
-    Accumulator<kRows, kTile> s, dp;
-    multiply_transposed(s, shared.k, warp() * kRows, shared.q[stage]);      // S^T = K Q^T
-    multiply_transposed(dp, shared.v, warp() * kRows, shared.dout[stage]);  // dP^T = V dO^T
-    mask.apply_transposed(s, j, i);
-    if constexpr (kDropout) drop_transposed(dp, rows);
+#pragma unroll 1
+    for (int part = 0; part < kTile; part += kQueries) {
+      Accumulator<kRows, kQueries> s, dp;
+      multiply_transposed(s, shared.k, warp() * kRows, shared.q[stage], part);      // S^T = K Q^T
+      multiply_transposed(dp, shared.v, warp() * kRows, shared.dout[stage], part);  // dP^T = V dO^T
+      mask.apply_transposed(s, j, i + part);
+      const TransposedMask<kQueries, kDropout> dropout(rows, part);
 #pragma unroll
-    for (int piece = 0; piece < kTile / 8; ++piece) {
+      for (int piece = 0; piece < kQueries / 8; ++piece) {
 #pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        const int query = Accumulator<kRows, kTile>::column(piece, r);
-        float& p = s.x[0][piece][r];
-        p = ptx::exp2(fmaf(p, scale2, -rows.lse2[query]));
-        dp.x[0][piece][r] = p * (dp.x[0][piece][r] - rows.delta[query]);
+        for (int r = 0; r < 4; ++r) {
+          const int query = part + Accumulator<kRows, kQueries>::column(piece, r);
+          const bool kept = dropout.keeps(piece, r);
+          const float p = ptx::exp2(fmaf(s.x[0][piece][r], scale2, -rows.lse2[query]));
+          s.x[0][piece][r] = kept ? p : 0.0f;                                                     // M * P
+          dp.x[0][piece][r] = p * ((kept ? dp.x[0][piece][r] : 0.0f) - rows.delta[query]);  // dS
+        }
       }
+      Fragment<kRows, kQueries> left;
+      round_to(left, s);
+      multiply(dv, left, shared.dout[stage], part);  // dV += (M * P)^T dO
+      round_to(left, dp);
+      multiply(dk, left, shared.q[stage], part);  // dK += dS^T Q
     }
-    if constexpr (kDropout) drop_transposed(s, rows);
-    Fragment<kRows, kTile> left;
-    round_to(left, s);
-    multiply(dv, left, shared.dout[stage]);  // dV += (M * P)^T dO
-    round_to(left, dp);
-    multiply(dk, left, shared.q[stage]);  // dK += dS^T Q
   }
   const float keep = a.dropout.scale, both = keep * shape.scale;
   store_rows(a.dv, b, j, kv, shape.S, shape.HS, dv, {{keep, keep}});
   store_rows(a.dk, b, j, kv, shape.S, shape.HS, dk, {{both, both}});
 }
 
-template <int kHS, typename Scalar>
-void launch_backward_keys(const CudaContext& ctx, const BackwardArguments<Scalar>& a) {
+template <int kHS>
+void launch_backward_keys(const CudaContext& ctx, const BackwardArguments<Bf16>& a) {
   using Tiles = BackwardKeysTiles<kHS>;
-  static_assert(sizeof(Tiles) <= 102 * 1024);
+  static_assert(sizeof(Tiles) <= 99 * 1024);
   const auto what = [&] { return backward_text("dK and dV", a.shape); };
   const dim3 grid((a.shape.S + kTile - 1) / kTile, a.shape.NKV, a.shape.B);
   launch(ctx, {grid, dim3(kThreads), sizeof(Tiles)}, what,

@@ -2,5 +2,6 @@
 #include "kernels/cuda/attention/backward_keys.cuh"
 
 namespace glint::attention {
-template void launch_backward_keys<128, Bf16>(const CudaContext&, const BackwardArguments<Bf16>&);
+static_assert(sizeof(BackwardKeysTiles<128>) <= 101376);  // dynamic shared memory
+template void launch_backward_keys<128>(const CudaContext&, const BackwardArguments<Bf16>&);
 }

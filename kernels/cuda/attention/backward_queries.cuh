@@ -69,8 +69,8 @@ __global__ void __launch_bounds__(kThreads)
   store_rows(a.dq, b, i, h, shape.T, shape.HS, dq, {{factor, factor}});
 }
 
-template <int kHS, typename Scalar>
-void launch_backward_queries(const CudaContext& ctx, const BackwardArguments<Scalar>& a) {
+template <int kHS>
+void launch_backward_queries(const CudaContext& ctx, const BackwardArguments<Bf16>& a) {
   using Tiles = BackwardQueriesTiles<kHS>;
   static_assert(sizeof(Tiles) <= 99 * 1024);
   const auto what = [&] { return backward_text("dQ", a.shape); };

@@ -2,5 +2,6 @@
 #include "kernels/cuda/attention/backward_queries.cuh"
 
 namespace glint::attention {
-template void launch_backward_queries<128, Bf16>(const CudaContext&, const BackwardArguments<Bf16>&);
+static_assert(sizeof(BackwardQueriesTiles<128>) <= 98304);  // dynamic shared memory
+template void launch_backward_queries<128>(const CudaContext&, const BackwardArguments<Bf16>&);
 }

@@ -1,6 +1,7 @@
-// ptxas <= 255 registers, 0 bytes of shared memory
+// ptxas <= 168 registers, 0 bytes of shared memory
 #include "kernels/cuda/attention/backward_queries.cuh"
 
 namespace glint::attention {
-template void launch_backward_queries<64, Bf16>(const CudaContext&, const BackwardArguments<Bf16>&);
+static_assert(sizeof(BackwardQueriesTiles<64>) <= 49152);  // dynamic shared memory
+template void launch_backward_queries<64>(const CudaContext&, const BackwardArguments<Bf16>&);
 }

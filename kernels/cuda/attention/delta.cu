@@ -1,4 +1,4 @@
-// ptxas <= 40 registers, 0 bytes of shared memory
+// ptxas <= 32 registers, 0 bytes of shared memory
 // D = keep probability * rowsum(dO * O), a warp a row.
 #include "kernels/cuda/attention/arguments.h"
 #include "kernels/cuda/device.cuh"
@@ -34,5 +34,6 @@ void launch_delta(const CudaContext& ctx, const BackwardArguments<Scalar>& a) {
 }
 
 template void launch_delta(const CudaContext&, const BackwardArguments<Bf16>&);
+template void launch_delta(const CudaContext&, const BackwardArguments<float>&);
 
 }  // namespace glint::attention

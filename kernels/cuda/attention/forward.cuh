@@ -74,8 +74,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
   store_rows(a.out, b, i, h, shape.T, shape.HS, o, factor);
 }
 
-template <int kHS, typename Scalar>
-void launch_forward(const CudaContext& ctx, const ForwardArguments<Scalar>& a) {
+template <int kHS>
+void launch_forward(const CudaContext& ctx, const ForwardArguments<Bf16>& a) {
   using Tiles = ForwardTiles<kHS>;
   static_assert(sizeof(Tiles) <= 99 * 1024);  // what the smallest of sm_80 and later has
   const AttentionShape& s = a.shape;

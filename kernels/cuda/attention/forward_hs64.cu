@@ -2,5 +2,6 @@
 #include "kernels/cuda/attention/forward.cuh"
 
 namespace glint::attention {
-template void launch_forward<64, Bf16>(const CudaContext&, const ForwardArguments<Bf16>&);
+static_assert(sizeof(ForwardTiles<64>) <= 49152);  // dynamic shared memory
+template void launch_forward<64>(const CudaContext&, const ForwardArguments<Bf16>&);
 }

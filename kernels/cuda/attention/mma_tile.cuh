@@ -48,45 +48,39 @@ __device__ inline void round_to(Fragment<kRows, kColumns>& to, const Accumulator
   }
 }
 
-// C (kRows x kColumns) += A B^T, of 16 channels: B's rows are C's columns.
-template <int kRows, int kColumns, int kHS>
-__device__ inline void multiply_step(Accumulator<kRows, kColumns>& c, const uint32_t (&a)[kRows / 16][4],
-                                     const SharedTile<kColumns, kHS>& b, int channel) {
-#pragma unroll
-  for (int piece = 0; piece < kColumns / 8; piece += 2) {
-    uint32_t right[4];
-    ptx::ldmatrix(right, &b.at(8 * piece + lane() % 8 + lane() / 16 * 8, channel / 8 + lane() / 8 % 2));
-#pragma unroll
-    for (int slab = 0; slab < kRows / 16; ++slab) {
-      ptx::mma(c.x[slab][piece], a[slab], {right[0], right[1]});
-      ptx::mma(c.x[slab][piece + 1], a[slab], {right[2], right[3]});
-    }
-  }
-}
-
-// C += A B^T with A the rows of a shared tile from `row` on: Q K^T, dO V^T or their transposes.
-template <int kRows, int kColumns, int kHS, int kTileRows>
-__device__ inline void multiply_transposed(Accumulator<kRows, kColumns>& c, const SharedTile<kTileRows, kHS>& a,
-                                           int row, const SharedTile<kColumns, kHS>& b) {
+// C (kRows x kColumns) += A B^T, rows of shared tiles, A's from a_row and B's from b_row on: Q K^T, dO V^T or their
+// transposes.
+template <int kRows, int kColumns, int kARows, int kBRows, int kHS>
+__device__ inline void multiply_transposed(Accumulator<kRows, kColumns>& c, const SharedTile<kARows, kHS>& a, int a_row,
+                                           const SharedTile<kBRows, kHS>& b, int b_row = 0) {
 #pragma unroll
   for (int k = 0; k < kHS / 16; ++k) {
     uint32_t left[kRows / 16][4];
 #pragma unroll
-    for (int slab = 0; slab < kRows / 16; ++slab) load_left(left[slab], a, row + 16 * slab, 16 * k);
-    multiply_step(c, left, b, 16 * k);
+    for (int slab = 0; slab < kRows / 16; ++slab) load_left(left[slab], a, a_row + 16 * slab, 16 * k);
+#pragma unroll
+    for (int piece = 0; piece < kColumns / 8; piece += 2) {
+      uint32_t right[4];
+      ptx::ldmatrix(right, &b.at(b_row + 8 * piece + lane() % 8 + lane() / 16 * 8, 2 * k + lane() / 8 % 2));
+#pragma unroll
+      for (int slab = 0; slab < kRows / 16; ++slab) {
+        ptx::mma(c.x[slab][piece], left[slab], {right[0], right[1]});
+        ptx::mma(c.x[slab][piece + 1], left[slab], {right[2], right[3]});
+      }
+    }
   }
 }
 
-// C (kRows x kHS) += A B: P V, dS K, or transposed P dO, transposed dS Q.
-template <int kRows, int kDepth, int kHS>
+// C (kRows x kHS) += A B, B's rows from b_row on: P V, dS K, or transposed P dO, transposed dS Q.
+template <int kRows, int kDepth, int kBRows, int kHS>
 __device__ inline void multiply(Accumulator<kRows, kHS>& c, const Fragment<kRows, kDepth>& a,
-                                const SharedTile<kDepth, kHS>& b) {
+                                const SharedTile<kBRows, kHS>& b, int b_row = 0) {
 #pragma unroll
   for (int k = 0; k < kDepth / 16; ++k) {
 #pragma unroll
     for (int piece = 0; piece < kHS / 8; piece += 2) {
       uint32_t right[4];
-      ptx::ldmatrix_transposed(right, &b.at(16 * k + lane() % 16, piece + lane() / 16));
+      ptx::ldmatrix_transposed(right, &b.at(b_row + 16 * k + lane() % 16, piece + lane() / 16));
 #pragma unroll
       for (int slab = 0; slab < kRows / 16; ++slab) {
         ptx::mma(c.x[slab][piece], a.x[slab][k], {right[0], right[1]});

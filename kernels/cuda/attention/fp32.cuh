@@ -1,0 +1,101 @@
+// What the fp32 attention kernels share. They are of the shape of the bf16 ones, but true fp32 and simpler: a warp owns
+// kWarpRows rows of a tile of kTile x kTile scores and a lane one column; in products with tokens a lane owns the
+// channels lane, lane + 32, ...
+#pragma once
+
+#include "kernels/cuda/attention/arguments.h"
+#include "kernels/cuda/device.cuh"
+
+namespace glint::attention::fp32 {
+
+inline constexpr int kTile = 32, kWarps = 4, kThreads = 32 * kWarps, kWarpRows = kTile / kWarps;
+inline constexpr int kMaxHS = 128, kLaneChannels = kMaxHS / 32;
+
+__device__ inline int warp() { return threadIdx.x / 32; }
+__device__ inline int lane() { return threadIdx.x % 32; }
+
+__device__ inline float warp_max(float x) {
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, lanes));
+  return x;
+}
+__device__ inline float warp_sum(float x) {
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes /= 2) x += __shfl_xor_sync(0xffffffffu, x, lanes);
+  return x;
+}
+
+// Whom a query sees: key j by query i if j <= i + shift (causal), and j < S.
+struct Sight {
+  __device__ explicit Sight(const AttentionShape& shape)
+      : T(shape.T), S(shape.S), shift(shape.causal ? shape.S - shape.T : shape.S) {}
+  __device__ bool sees(int i, int j) const { return j < S && j <= i + shift; }
+  __device__ int key_end(int last_query) const { return min(S, min(last_query, T - 1) + shift + 1); }
+  __device__ int first_query(int key) const { return max(0, key - shift); }
+
+  int T, S, shift;
+};
+
+// kTile tokens of one head. The odd row length spreads a column over all banks.
+struct TokenTile {
+  float data[kTile][kMaxHS + 1];
+
+  // Tokens from `first` on; zeros beyond the last.
+  __device__ void load(const HeadView<const float>& view, int b, int first, int h, int tokens, int HS) {
+    for (int at = threadIdx.x; at < kTile * HS; at += kThreads) {
+      const int row = at / HS, c = at % HS;
+      data[row][c] = first + row < tokens ? view.at(b, first + row, h)[c] : 0.0f;
+    }
+  }
+};
+
+__device__ inline float dot(const float* a, const float* b, int HS) {
+  float sum = 0.0f;
+  for (int c = 0; c < HS; ++c) sum = fmaf(a[c], b[c], sum);
+  return sum;
+}
+
+// f(n, c) for the lane's channels: number n among them, c of the head.
+template <typename F>
+__device__ inline void for_channels(int HS, F f) {
+#pragma unroll
+  for (int n = 0; n < kLaneChannels; ++n) {
+    const int c = lane() + 32 * n;
+    if (c < HS) f(n, c);
+  }
+}
+
+// Which elements of P of one head stay, element by element: kernels/dropout.h as it stands.
+struct Mask {
+  __device__ Mask(const DropoutRule& given, int b, int NH, int h) : rule(given) {
+    if (!rule.rng) return;
+    sequence_head = (rule.rng->first_sequence + b) * NH + h;
+    offset = rule.rng->offset + rule.site;
+  }
+  __device__ bool keeps(int i, int j) const {
+    return !rule.rng || keep_attention(rule.rng->seed, offset, sequence_head, i, j, static_cast<uint8_t>(rule.threshold));
+  }
+
+  DropoutRule rule;
+  uint64_t offset = 0, sequence_head = 0;
+};
+
+// Element (i, j) of P, dropped, and of dS, as backward makes them again; see backward.cuh for the formulas.
+struct Gradient {
+  float p, ds;
+};
+__device__ inline Gradient gradient_of(const BackwardArguments<float>& a, const Mask& mask, int b, int h, int i, int j,
+                                       const float* q, const float* dout, const float* k, const float* v) {
+  const AttentionShape& s = a.shape;
+  if (i >= s.T || !Sight(s).sees(i, j)) return {0.0f, 0.0f};
+  const int64_t row = (static_cast<int64_t>(b) * s.NH + h) * s.T + i;
+  const float p = exp2f((dot(q, k, s.HS) * s.scale - a.lse[row]) * kLog2E);
+  if (!mask.keeps(i, j)) return {0.0f, -p * a.delta[row]};
+  return {p, p * (dot(dout, v, s.HS) - a.delta[row])};
+}
+
+inline std::string what_of(const char* kernel, const AttentionShape& s) {
+  return text(kernel, ", fp32, B ", s.B, ", T ", s.T, ", NH ", s.NH, ", HS ", s.HS);
+}
+
+}  // namespace glint::attention::fp32
