@@ -48,9 +48,15 @@ void backward(Kernel kernel, Problem& x, int threads) {
   ctx.threads = threads;
   const bool tiled = kernel == Kernel::tiled;
   Scratch scratch(tiled ? attention_backward_scratch(ctx, x.shape) : reference_attention_scratch(ctx, x.shape));
-  (tiled ? attention_backward : reference_attention_backward)(
-      ctx, x.dq.view(), x.dk.view(), x.dv.view(), x.dout.read(), x.out.read(), x.lse.data(), x.q.read(), x.k.read(),
-      x.v.read(), scratch.floats.data(), x.shape, x.dropout_now());
+  const auto run = [&](auto kernel_backward) {
+    kernel_backward(x.dq.view(), x.dk.view(), x.dv.view(), x.dout.read(), x.out.read(), x.lse.data(), x.q.read(),
+                    x.k.read(), x.v.read(), scratch.floats.data(), x.shape, x.dropout_now());
+  };
+  if (tiled) {
+    run([&](auto... arguments) { attention_backward(ctx, arguments...); });
+  } else {
+    run([&](auto... arguments) { reference_attention_backward(ctx, arguments...); });
+  }
   CHECK(scratch.intact());
 }
 
