@@ -13,11 +13,6 @@ namespace glint::attention {
 inline constexpr int kWarps = 4, kThreads = 32 * kWarps;
 inline constexpr int kRows = 16, kTile = kRows * kWarps;  // rows of a warp and of a block; width of a tile
 
-// Where row t of a head lies in lse and delta.
-__device__ inline int64_t row_of(const AttentionShape& shape, int b, int h, int t) {
-  return (static_cast<int64_t>(b) * shape.NH + h) * shape.T + t;
-}
-
 inline std::string backward_text(const char* kernel, const AttentionShape& s) {
   return text("attention_backward, bf16, ", kernel, ", B ", s.B, ", T ", s.T, ", NH ", s.NH, ", HS ", s.HS);
 }

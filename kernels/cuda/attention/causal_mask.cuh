@@ -1,17 +1,13 @@
-// Which keys a query sees: those below S and, if causal, those up to its own place, i + (S - T).
+// What a query does not see, hidden from a tile of scores.
 #pragma once
 
 #include "kernels/cuda/attention/mma_tile.cuh"
+#include "kernels/cuda/attention/sight.cuh"
 
 namespace glint::attention {
 
-struct CausalMask {
-  __device__ explicit CausalMask(const AttentionShape& shape)
-      : T(shape.T), S(shape.S), shift(shape.causal ? shape.S - shape.T : shape.S) {}
-
-  // One past the last key that queries up to `last` see; the first query that sees `key`.
-  __device__ int key_end(int last) const { return min(S, min(last, T - 1) + shift + 1); }
-  __device__ int first_query(int key) const { return max(0, key - shift); }
+struct CausalMask : Sight {
+  __device__ explicit CausalMask(const AttentionShape& shape) : Sight(shape) {}
 
   // Scores (queries x keys) that query i does not see become -inf. A tile that is seen as a whole costs one comparison.
   template <int kRows, int kColumns>
@@ -49,8 +45,6 @@ struct CausalMask {
       }
     }
   }
-
-  int T, S, shift;
 };
 
 }  // namespace glint::attention

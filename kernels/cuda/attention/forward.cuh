@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
       factor[slab][half] = a.dropout.scale / softmax.sum[slab][half];
       const int t = i + Accumulator<kRows, kHS>::row(slab, 2 * half);
       if (a.lse && t < shape.T && lane() % 4 == 0) {
-        a.lse[(static_cast<int64_t>(b) * shape.NH + h) * shape.T + t] = softmax.lse(slab, half);
+        a.lse[row_of(shape, b, h, t)] = softmax.lse(slab, half);
       }
     }
   }

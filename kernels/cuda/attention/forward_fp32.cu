@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
     if (i >= shape.T) continue;
     for_channels(HS, [&](int n, int c) { a.out.at(b, i, h)[c] = o[r][n] * (a.dropout.scale / total); });
     if (a.lse && lane() == 0) {
-      a.lse[(static_cast<int64_t>(b) * shape.NH + h) * shape.T + i] = max[r] / kLog2E + logf(total);
+      a.lse[row_of(shape, b, h, i)] = max[r] / kLog2E + logf(total);
     }
   }
 }

@@ -3,8 +3,7 @@
 // channels lane, lane + 32, ...
 #pragma once
 
-#include "kernels/cuda/attention/arguments.h"
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/attention/sight.cuh"
 
 namespace glint::attention::fp32 {
 
@@ -24,17 +23,6 @@ __device__ inline float warp_sum(float x) {
   for (int lanes = 16; lanes > 0; lanes /= 2) x += __shfl_xor_sync(0xffffffffu, x, lanes);
   return x;
 }
-
-// Whom a query sees: key j by query i if j <= i + shift (causal), and j < S.
-struct Sight {
-  __device__ explicit Sight(const AttentionShape& shape)
-      : T(shape.T), S(shape.S), shift(shape.causal ? shape.S - shape.T : shape.S) {}
-  __device__ bool sees(int i, int j) const { return j < S && j <= i + shift; }
-  __device__ int key_end(int last_query) const { return min(S, min(last_query, T - 1) + shift + 1); }
-  __device__ int first_query(int key) const { return max(0, key - shift); }
-
-  int T, S, shift;
-};
 
 // kTile tokens of one head. The odd row length spreads a column over all banks.
 struct TokenTile {
@@ -88,7 +76,7 @@ __device__ inline Gradient gradient_of(const BackwardArguments<float>& a, const 
                                        const float* q, const float* dout, const float* k, const float* v) {
   const AttentionShape& s = a.shape;
   if (i >= s.T || !Sight(s).sees(i, j)) return {0.0f, 0.0f};
-  const int64_t row = (static_cast<int64_t>(b) * s.NH + h) * s.T + i;
+  const int64_t row = row_of(s, b, h, i);
   const float p = exp2f((dot(q, k, s.HS) * s.scale - a.lse[row]) * kLog2E);
   if (!mask.keeps(i, j)) return {0.0f, -p * a.delta[row]};
   return {p, p * (dot(dout, v, s.HS) - a.delta[row])};
