@@ -147,10 +147,10 @@ TEST_CASE("cuda attention refuses shapes that it cannot do") {
   const auto refuses = [&](auto change) {
     Problem bad = good;
     change(bad);
-    CHECK_THROWS_AS(test::run_forward<Bf16>(bad, bad.dropout_now()), Error);
-    CHECK_THROWS_AS(test::run_backward<Bf16>(bad, bad.dropout_now()), Error);
-    CHECK_THROWS_AS(test::run_forward<float>(bad, bad.dropout_now()), Error);
-    CHECK_THROWS_AS(test::run_backward<float>(bad, bad.dropout_now()), Error);
+    CHECK_THROWS_AS(test::run_forward<Bf16>(bad, test::DeviceDropout(bad).get()), Error);
+    CHECK_THROWS_AS(test::run_backward<Bf16>(bad, test::DeviceDropout(bad).get()), Error);
+    CHECK_THROWS_AS(test::run_forward<float>(bad, test::DeviceDropout(bad).get()), Error);
+    CHECK_THROWS_AS(test::run_backward<float>(bad, test::DeviceDropout(bad).get()), Error);
   };
   refuses([](Problem& p) { p.shape.HS = 12; });
   refuses([](Problem& p) { p.shape.HS = 264; });

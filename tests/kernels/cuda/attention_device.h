@@ -1,5 +1,5 @@
 // A Problem (tests/kernels/attention_oracle.h) in the precision of a CUDA kernel: its arrays as the kernel takes them,
-// with the same strides, and what the kernel makes of them. Host memory is the device's here: the kernels are emulated.
+// with the same strides, and what the kernel makes of them.
 #pragma once
 
 #include <bit>
@@ -8,6 +8,7 @@
 
 #include "tests/kernels/attention_oracle.h"
 #include "tests/kernels/cuda/attention_bf16_oracle.h"
+#include "tests/kernels/cuda/device_buffer.h"
 
 namespace glint::test {
 
@@ -25,21 +26,41 @@ float to_float(Scalar value) {
 // One array of the problem, element by element, gaps and all; they are NaN, so that what reads or skips them shows.
 template <typename Scalar>
 struct DeviceArray {
-  explicit DeviceArray(const Array& array) : strides(array.read()), first(strides.data - array.buffer.data()) {
-    for (const float value : array.buffer) buffer.push_back(from_float<Scalar>(value));
-  }
+  explicit DeviceArray(const Array& array)
+      : strides(array.read()), first(strides.data - array.buffer.data()), buffer(convert(array.buffer)) {}
   HeadView<Scalar> view() { return {at_first(), strides.batch_stride, strides.token_stride, strides.head_stride}; }
   HeadView<const Scalar> read() {
     return {at_first(), strides.batch_stride, strides.token_stride, strides.head_stride};
   }
   void copy_to(Array& array) const {
-    for (size_t i = 0; i < buffer.size(); ++i) array.buffer[i] = to_float(buffer[i]);
+    const std::vector<Scalar> values = buffer.to_host();
+    for (size_t i = 0; i < values.size(); ++i) array.buffer[i] = to_float(values[i]);
   }
   Scalar* at_first() { return buffer.data() + first; }
 
+  static std::vector<Scalar> convert(const std::vector<float>& values) {
+    std::vector<Scalar> converted;
+    for (const float value : values) converted.push_back(from_float<Scalar>(value));
+    return converted;
+  }
+
   HeadView<const float> strides;  // its data is not used
   std::ptrdiff_t first;
-  std::vector<Scalar> buffer;
+  DeviceBuffer<Scalar> buffer;
+};
+
+// The problem's dropout, its RNG state in the device's memory.
+class DeviceDropout {
+ public:
+  explicit DeviceDropout(const Problem& x) : state_(std::vector<RngState>{x.rng}), dropout_(x.dropout) {
+    dropout_.rng = x.dropout.on() ? state_.data() : nullptr;
+  }
+  const Dropout& get() const { return dropout_; }
+  void set(const RngState& state) { state_.copy_from(std::span(&state, 1)); }
+
+ private:
+  DeviceBuffer<RngState> state_;
+  Dropout dropout_;
 };
 
 // Each runs a kernel on the problem and puts its results into it. Backward takes `out` and `lse` as they stand: what
@@ -47,23 +68,35 @@ struct DeviceArray {
 template <typename Scalar>
 void run_forward(Problem& x, const Dropout& dropout) {
   DeviceArray<Scalar> q(x.q), k(x.k), v(x.v), out(x.out);
-  attention_forward(CudaContext{}, out.view(), x.lse.data(), q.read(), k.read(), v.read(), x.shape, dropout);
+  DeviceBuffer<float> lse(x.lse);
+  attention_forward(CudaContext{}, out.view(), lse.data(), q.read(), k.read(), v.read(), x.shape, dropout);
   out.copy_to(x.out);
+  x.lse = lse.to_host();
 }
 template <typename Scalar>
 void run_backward(Problem& x, const Dropout& dropout) {
   DeviceArray<Scalar> q(x.q), k(x.k), v(x.v), out(x.out), dout(x.dout), dq(x.dq), dk(x.dk), dv(x.dv);
-  std::vector<float> scratch(attention_backward_scratch(CudaContext{}, x.shape));  // AddressSanitizer sees its end
-  attention_backward(CudaContext{}, dq.view(), dk.view(), dv.view(), dout.read(), out.read(), x.lse.data(), q.read(),
+  DeviceBuffer<float> lse(x.lse);
+  DeviceBuffer<float> scratch(attention_backward_scratch(CudaContext{}, x.shape));  // AddressSanitizer sees its end
+  attention_backward(CudaContext{}, dq.view(), dk.view(), dv.view(), dout.read(), out.read(), lse.data(), q.read(),
                      k.read(), v.read(), scratch.data(), x.shape, dropout);
   dq.copy_to(x.dq);
   dk.copy_to(x.dk);
   dv.copy_to(x.dv);
 }
 template <typename Scalar>
+void run_forward(Problem& x) {
+  run_forward<Scalar>(x, DeviceDropout(x).get());
+}
+template <typename Scalar>
+void run_backward(Problem& x) {
+  run_backward<Scalar>(x, DeviceDropout(x).get());
+}
+template <typename Scalar>
 void run_kernels(Problem& x) {
-  run_forward<Scalar>(x, x.dropout_now());
-  run_backward<Scalar>(x, x.dropout_now());
+  const DeviceDropout dropout(x);
+  run_forward<Scalar>(x, dropout.get());
+  run_backward<Scalar>(x, dropout.get());
 }
 
 inline AttentionShape square_shape(int B, int T, int NH, int NKV, int HS, bool causal) {

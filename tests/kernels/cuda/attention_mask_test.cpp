@@ -77,11 +77,11 @@ void check_masks(Problem& x) {
     fill(x, x.v, s.NKV, first);
     fill(x, x.out, s.NH, zero);
     fill(x, x.k, s.NKV, identity);
-    test::run_backward<Scalar>(x, x.dropout_now());
+    test::run_backward<Scalar>(x);
     CHECK(wrong_elements(x, x.dq, base, Shows::rows) == 0);
     fill(x, x.k, s.NKV, zero);
     fill(x, x.q, s.NH, identity);
-    test::run_backward<Scalar>(x, x.dropout_now());
+    test::run_backward<Scalar>(x);
     CHECK(wrong_elements(x, x.dk, base, Shows::columns) == 0);
   }
 }
@@ -135,13 +135,16 @@ TEST_CASE("cuda attention: the state of the random numbers is read when the kern
   RandomInputs inputs(20261123);
   INFO("seed ", inputs.seed);
   Problem x(square_shape(1, 33, 1, 1, 32, true), Layout::packed, 0.5f, inputs);
-  const Dropout recorded = x.dropout_now();  // what a captured graph would hold: a pointer, no numbers
+  test::DeviceDropout dropout(x);
+  const Dropout recorded = dropout.get();  // what a captured graph would hold: a pointer, no numbers
   test::run_forward<Bf16>(x, recorded);
   const std::vector<float> before = x.out.buffer;
   x.rng.offset += 1000;
+  dropout.set(x.rng);
   test::run_forward<Bf16>(x, recorded);
   CHECK(x.out.buffer != before);
   x.rng.offset -= 1000;
+  dropout.set(x.rng);
   test::run_forward<Bf16>(x, recorded);
   CHECK(x.out.buffer == before);
 }
