@@ -1,10 +1,11 @@
-// What every kernel source includes: CUDA under nvcc, its emulation (tests/simt/simt.h) under a host compiler.
+// What every kernel source includes: CUDA under nvcc, its emulation (tests/simt/) under a host compiler.
 #pragma once
 
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
 #else
 #include "tests/simt/cuda.h"
+#include "tests/simt/runtime.h"
 #endif
 
 #include <cstddef>
@@ -57,8 +58,9 @@ void launch(const CudaContext& ctx, const Launch& l, const What& what, void (*ke
   config.stream = ctx.stream;
   check_cuda(cudaLaunchKernelEx(&config, kernel, arguments...), what);
 #else
-  (void)ctx, (void)what;
-  simt::run_grid(l.grid, l.block, l.shared_bytes, [&] { kernel(arguments...); });
+  (void)what;
+  (simt::check_argument(&arguments, sizeof arguments), ...);
+  simt::enqueue(ctx.stream, [=] { simt::run_grid(l.grid, l.block, l.shared_bytes, [&] { kernel(arguments...); }); });
 #endif
 }
 
