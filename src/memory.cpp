@@ -1,24 +1,21 @@
 #include "src/memory.h"
 
-#include <sys/mman.h>
-
 #include <cstdio>
 
 #include "kernels/check.h"
 
 namespace glint {
 
-DeviceMemory::DeviceMemory(size_t bytes, const std::string& what) : bytes_(bytes) {
+DeviceMemory::DeviceMemory(size_t bytes, const std::string& what, const Device& device) : bytes_(bytes), device_(device) {
   if (bytes == 0) return;
-  void* pages = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  GLINT_REQUIRE(pages != MAP_FAILED, "no memory for ", what, ": ", human_bytes(static_cast<double>(bytes)),
-                " were refused; lower --micro-batch, --context or the size of the model, or use --recompute true");
-  madvise(pages, bytes, MADV_HUGEPAGE);  // a hint: fewer page faults and TLB misses over large arenas
-  data_ = pages;
+  std::string fault;
+  data_ = std::visit([&](const auto& ctx) { return allocate(ctx, bytes, fault); }, device.context());
+  GLINT_REQUIRE(data_, "no memory for ", what, " on ", device.name(), ": ", human_bytes(static_cast<double>(bytes)), " are needed, ", fault,
+                "; lower --micro-batch, --context or the size of the model, or use --recompute true");
 }
 
 DeviceMemory::~DeviceMemory() {
-  if (data_) munmap(data_, bytes_);
+  if (data_) std::visit([&](const auto& ctx) { release(ctx, data_, bytes_); }, device_.context());
 }
 
 std::string human_bytes(double bytes) {

@@ -1,17 +1,19 @@
-// Device memory by RAII. On the CPU: zeroed pages straight from the system, on huge pages where it grants them.
+// Device memory by RAII. On the CPU: pages straight from the system, on huge pages where it grants them.
 #pragma once
 
 #include <cstddef>
 #include <string>
 #include <utility>
 
+#include "src/device.h"
+
 namespace glint {
 
 class DeviceMemory {
  public:
   DeviceMemory() = default;
-  // Throws UserError that names `what`, the size and what to lower if the system refuses.
-  DeviceMemory(size_t bytes, const std::string& what);
+  // Zeroed. Throws UserError that names `what`, the size and what to lower if there is not that much.
+  DeviceMemory(size_t bytes, const std::string& what, const Device& device = CpuContext{});
   DeviceMemory(DeviceMemory&& other) noexcept { swap(other); }
   DeviceMemory& operator=(DeviceMemory&& other) noexcept {
     swap(other);
@@ -27,10 +29,12 @@ class DeviceMemory {
   void swap(DeviceMemory& other) {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
+    std::swap(device_, other.device_);
   }
 
   void* data_ = nullptr;
   size_t bytes_ = 0;
+  Device device_ = CpuContext{};
 };
 
 // "1.5 GB"

@@ -3,10 +3,11 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <limits>
 #include <vector>
+
+#include "train/clock.h"
 
 #if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
 #include <immintrin.h>
@@ -33,9 +34,6 @@ inline Vector broadcast(float x) { return Vector{x, x, x, x}; }
 inline Vector multiply_add(Vector a, Vector b, Vector c) { return a * b + c; }
 inline float first_of(Vector x) { return x[0]; }
 #endif
-
-using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 constexpr int kChains = 12;  // independent ones, to hide the latency: 2 units x 4 to 5 cycles, within 16 registers
 

@@ -1,11 +1,11 @@
 #include "train/trainer.h"
 
-#include <chrono>
 #include <cmath>
 #include <optional>
 
 #include "data/batches.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/clock.h"
 #include "train/evaluator.h"
 #include "train/exit_code.h"
 #include "train/loaded_run.h"
@@ -19,10 +19,6 @@
 namespace glint {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 StepSettings step_settings(const TrainOptions& o) {
   AdamW adamw;

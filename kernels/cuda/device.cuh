@@ -3,6 +3,8 @@
 
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
+
+#include "kernels/cuda/check_cuda.h"
 #else
 #include "tests/simt/cuda.h"
 #include "tests/simt/runtime.h"
@@ -34,13 +36,6 @@ struct Launch {
   dim3 grid, block;
   size_t shared_bytes = 0;
 };
-
-#ifdef __CUDACC__
-template <typename What>
-void check_cuda(cudaError_t status, const What& what) {
-  if (status != cudaSuccess) throw Error(text("CUDA: ", what(), ": ", cudaGetErrorString(status)));
-}
-#endif
 
 // Throws Error if the launch is refused. What goes wrong inside the kernel shows at a later call, as always in CUDA.
 template <typename What, typename... P, typename... A>

@@ -20,7 +20,7 @@ void add_bench_flags(Command command, BenchFlags& flags) {
 void print_results(const std::vector<BenchResult>& results, bool as_json) {
   nlohmann::ordered_json object;
   for (const auto& [name, value] : results) {
-    std::visit([&, name = name](auto number) { object[name] = number; }, value);
+    std::visit([&, name = name](const auto& known) { object[name] = known; }, value);
   }
   if (as_json) {
     std::printf("%s\n", object.dump().c_str());

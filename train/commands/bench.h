@@ -2,11 +2,11 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "src/device.h"
 #include "train/command_line.h"
 #include "train/options.h"
 
@@ -27,23 +27,19 @@ inline double median(std::vector<double> values) {
   return n % 2 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
-// Median milliseconds of `repeats` calls after one that warms up.
-template <typename Call>
-double median_ms(int repeats, Call call) {
+// Median milliseconds of `repeats` calls after one that warms up, on the clock of the context they give their work to.
+template <typename Context, typename Call>
+double median_ms(const Context& ctx, int repeats, Call call) {
   std::vector<double> times;
   call();
-  for (int i = 0; i < repeats; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    call();
-    times.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
-  }
+  for (int i = 0; i < repeats; ++i) times.push_back(1000 * seconds_of(ctx, call));
   return median(std::move(times));
 }
 
 // Prints the results as one JSON object, or a line each.
 struct BenchResult {
   const char* name;
-  std::variant<double, int64_t, uint64_t> value;
+  std::variant<double, int64_t, uint64_t, std::string> value;
 };
 void print_results(const std::vector<BenchResult>& results, bool as_json);
 

@@ -15,39 +15,145 @@ struct AttentionFlags : BenchFlags {
   float dropout = 0.0f;
   bool causal = true;
   AttentionKind kind = AttentionKind::flash;
+  DeviceChoice device = DeviceChoice::cpu;
+  DtypeChoice dtype = DtypeChoice::fp32;
 };
 
-// q, k, v, out and their gradients, and what the kernels want besides.
+// Any values of the right size do.
+template <typename Scalar>
+std::vector<Scalar> made_up(size_t n) {
+  std::vector<Scalar> values(n);
+  uint32_t state = 1;
+  for (Scalar& value : values) {
+    const float number = static_cast<float>((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-23f - 1.0f;
+    if constexpr (std::is_same_v<Scalar, Bf16>) value = to_bf16(number);
+    else value = number;
+  }
+  return values;
+}
+
+// q, k, v, out and their gradients, what the kernels want besides, and the state of the random numbers.
+template <typename Context, typename Scalar>
 struct AttentionArrays {
   AttentionShape shape;
-  size_t queries, keys;
   DeviceMemory memory;
-  float *q, *k, *v, *out, *dout, *dq, *dk, *dv, *lse, *scratch;
+  Scalar *q, *k, *v, *out, *dout, *dq, *dk, *dv;
+  float *lse, *scratch;
+  RngState* rng;
 
-  AttentionArrays(const CpuContext& cpu, const AttentionShape& s, AttentionKind kind)
-      : shape(s),
-        queries(static_cast<size_t>(s.B) * s.T * s.NH * s.HS),
-        keys(static_cast<size_t>(s.B) * s.T * s.NKV * s.HS) {
-    const size_t wanted = kind == AttentionKind::flash ? attention_backward_scratch(cpu, s) : reference_attention_scratch(cpu, s);
-    const size_t rows = static_cast<size_t>(s.B) * s.NH * s.T;
-    memory = DeviceMemory((4 * queries + 4 * keys + rows + wanted) * sizeof(float), "the benchmark");
-    float* next = memory.f32();
-    const auto take = [&](size_t n) { return std::exchange(next, next + n); };
-    q = take(queries), out = take(queries), dout = take(queries), dq = take(queries);
-    k = take(keys), v = take(keys), dk = take(keys), dv = take(keys);
-    lse = take(rows), scratch = take(wanted);
-    uint32_t state = 1;  // any values of the right size do
-    for (float* array : {q, k, v, dout})
-      for (size_t i = 0; i < (array == q || array == dout ? queries : keys); ++i)
-        array[i] = static_cast<float>((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-23f - 1.0f;
+  AttentionArrays(const Device& device, const Context& ctx, const AttentionShape& s, AttentionKind kind) : shape(s) {
+    const size_t queries = static_cast<size_t>(s.B) * s.T * s.NH * s.HS, keys = static_cast<size_t>(s.B) * s.T * s.NKV * s.HS;
+    const size_t rows = static_cast<size_t>(s.B) * s.NH * s.T, wanted = scratch_of(ctx, s, kind);
+    constexpr size_t kGap = 256;  // each array begins at a multiple of it
+    memory = DeviceMemory(4 * (queries + keys) * sizeof(Scalar) + (rows + wanted) * sizeof(float) + 12 * kGap, "the benchmark", device);
+    char* next = static_cast<char*>(memory.data());
+    const auto take = [&]<typename T>(T*& array, size_t n) {
+      array = reinterpret_cast<T*>(next);
+      next += (n * sizeof(T) + kGap - 1) / kGap * kGap;
+    };
+    take(q, queries), take(out, queries), take(dout, queries), take(dq, queries);
+    take(k, keys), take(v, keys), take(dk, keys), take(dv, keys);
+    take(lse, rows), take(scratch, wanted), take(rng, 1);
+    const auto values = made_up<Scalar>(queries);
+    for (Scalar* array : {q, dout}) copy_to_device(ctx, array, values.data(), queries * sizeof(Scalar));
+    for (Scalar* array : {k, v}) copy_to_device(ctx, array, values.data(), keys * sizeof(Scalar));
+    const RngState state{.seed = 1};
+    copy_to_device(ctx, rng, &state, sizeof state);
   }
-  template <typename Scalar>
-  HeadView<Scalar> view(Scalar* data, int heads) const {
+  static size_t scratch_of(const Context& ctx, const AttentionShape& s, AttentionKind kind) {
+    if constexpr (std::is_same_v<Context, CpuContext>)
+      if (kind == AttentionKind::reference) return reference_attention_scratch(ctx, s);
+    return attention_backward_scratch(ctx, s);
+  }
+  template <typename T>
+  HeadView<T> view(T* data, int heads) const {
     const int64_t row = static_cast<int64_t>(heads) * shape.HS;
     return {data, shape.T * row, row, shape.HS};
   }
-  HeadView<const float> read(const float* data, int heads) const { return view(data, heads); }
+  HeadView<const Scalar> read(const Scalar* data, int heads) const { return view(data, heads); }
 };
+
+struct AttentionTimes {
+  double forward_ms, backward_ms, total_ms;
+};
+
+template <typename Scalar, typename Context>
+AttentionTimes time_attention(const Device& device, const Context& ctx, const AttentionShape& shape, const AttentionFlags& flags) {
+  const AttentionArrays<Context, Scalar> a(device, ctx, shape, flags.kind);
+  const int NH = shape.NH, NKV = shape.NKV;
+  const Dropout dropout{flags.dropout, flags.dropout > 0 ? a.rng : nullptr, 0};
+  const auto inputs = [&](auto call) { call(a.read(a.q, NH), a.read(a.k, NKV), a.read(a.v, NKV)); };
+  const auto forward = [&] {
+    inputs([&](auto q, auto k, auto v) {
+      if constexpr (std::is_same_v<Context, CpuContext>) {
+        if (flags.kind == AttentionKind::reference)
+          return reference_attention_forward(ctx, a.view(a.out, NH), a.lse, q, k, v, a.scratch, shape, dropout);
+      }
+      attention_forward(ctx, a.view(a.out, NH), a.lse, q, k, v, shape, dropout);
+    });
+  };
+  const auto backward = [&] {
+    inputs([&](auto q, auto k, auto v) {
+      const auto call = [&](auto kernel) {
+        kernel(ctx, a.view(a.dq, NH), a.view(a.dk, NKV), a.view(a.dv, NKV), a.read(a.dout, NH), a.read(a.out, NH), a.lse, q, k, v,
+               a.scratch, shape, dropout);
+      };
+      if constexpr (std::is_same_v<Context, CpuContext>) {
+        if (flags.kind == AttentionKind::reference) return call([](auto&&... all) { reference_attention_backward(all...); });
+      }
+      call([](auto&&... all) { attention_backward(all...); });
+    });
+  };
+  // On a GPU a call may be over before the next is there: enough of them to keep it busy are timed together.
+  forward();
+  const double once = seconds_of(ctx, forward);
+  const int calls = device.is_cpu() ? 1 : static_cast<int>(std::clamp(3e-3 / once, 1.0, 100.0));
+  const auto time = [&](auto call) {
+    return median_ms(ctx, flags.repeats, [&] {
+             for (int i = 0; i < calls; ++i) call();
+           }) / calls;
+  };
+  return {time(forward), time(backward), time([&] { forward(), backward(); })};
+}
+
+// 2 products of T*T*HS multiply-adds forward, 5 backward, of which causality leaves half.
+double forward_gflop(const AttentionShape& s) {
+  return 4e-9 * s.B * s.NH * s.HS * s.T * static_cast<double>(s.T) / (s.causal ? 2 : 1);
+}
+
+void bench_on_cpu(const AttentionFlags& flags, const AttentionShape& shape) {
+  GLINT_REQUIRE(flags.dtype == DtypeChoice::fp32, "--dtype bf16: attention on the CPU computes in fp32; use --dtype fp32 or --device cuda");
+  const CpuContext cpu = cpu_context(flags.threads, flags.matmul);
+  const AttentionTimes t = time_attention<float>(cpu, cpu, shape, flags);
+  const double gflops = 3.5 * forward_gflop(shape) / t.total_ms * 1000, peak = measure_peak_gflops(cpu.threads);
+  print_results({{"forward_ms", t.forward_ms},
+                 {"backward_ms", t.backward_ms},
+                 {"total_ms", t.total_ms},
+                 {"gflops", gflops},
+                 {"peak_gflops", peak},
+                 {"share_of_peak", gflops / peak},
+                 {"threads", cpu.threads}},
+                flags.json);
+}
+
+void bench_on_gpu(const AttentionFlags& flags, const AttentionShape& shape) {
+  GLINT_REQUIRE(flags.kind == AttentionKind::flash, "--attention reference runs on the CPU only");
+  const Device device = Device::cuda();
+  const AttentionTimes t = std::visit(
+      [&](const auto& ctx) {
+        if constexpr (std::is_same_v<std::decay_t<decltype(ctx)>, CpuContext>) return AttentionTimes{};
+        else return flags.dtype == DtypeChoice::bf16 ? time_attention<Bf16>(device, ctx, shape, flags)
+                                                     : time_attention<float>(device, ctx, shape, flags);
+      },
+      device.context());
+  print_results({{"forward_ms", t.forward_ms},
+                 {"backward_ms", t.backward_ms},
+                 {"total_ms", t.total_ms},
+                 {"forward_tflops", forward_gflop(shape) / t.forward_ms},
+                 {"backward_tflops", 2.5 * forward_gflop(shape) / t.backward_ms},
+                 {"device", device.name()}},
+                flags.json);
+}
 
 void bench_attention(AttentionFlags flags) {
   if (flags.kv_heads == 0) flags.kv_heads = flags.heads;
@@ -56,43 +162,9 @@ void bench_attention(AttentionFlags flags) {
   config.vocab = 1, config.layers = 1, config.context = flags.context, config.heads = flags.heads;
   config.kv_heads = flags.kv_heads, config.embd = flags.heads * flags.head_size, config.attn_dropout = flags.dropout;
   config.validate();
-  const CpuContext cpu = cpu_context(flags.threads, flags.matmul);
   const AttentionShape shape{flags.batch, flags.context, flags.context, flags.heads, flags.kv_heads, flags.head_size, flags.causal,
                              1.0f / std::sqrt(static_cast<float>(flags.head_size))};
-  const AttentionArrays a(cpu, shape, flags.kind);
-  const int NH = shape.NH, NKV = shape.NKV;
-  RngState rng{.seed = 1};
-  const Dropout dropout{flags.dropout, &rng, 0};
-  const auto forward = [&] {
-    if (flags.kind == AttentionKind::flash)
-      attention_forward(cpu, a.view(a.out, NH), a.lse, a.read(a.q, NH), a.read(a.k, NKV), a.read(a.v, NKV), shape, dropout);
-    else
-      reference_attention_forward(cpu, a.view(a.out, NH), a.lse, a.read(a.q, NH), a.read(a.k, NKV), a.read(a.v, NKV), a.scratch,
-                                  shape, dropout);
-  };
-  const auto backward = [&] {
-    const auto call = [&](auto kernel) {
-      kernel(cpu, a.view(a.dq, NH), a.view(a.dk, NKV), a.view(a.dv, NKV), a.read(a.dout, NH), a.read(a.out, NH), a.lse,
-             a.read(a.q, NH), a.read(a.k, NKV), a.read(a.v, NKV), a.scratch, shape, dropout);
-    };
-    if (flags.kind == AttentionKind::flash)
-      call([](auto&&... all) { attention_backward(all...); });
-    else
-      call([](auto&&... all) { reference_attention_backward(all...); });
-  };
-  const double forward_ms = median_ms(flags.repeats, forward), backward_ms = median_ms(flags.repeats, backward);
-  const double total_ms = median_ms(flags.repeats, [&] { forward(), backward(); });
-  // 2 products of T*T*HS multiply-adds forward, 5 backward; causality halves them.
-  const double forward_gflop = 4e-9 * shape.B * NH * shape.HS * shape.T * static_cast<double>(shape.T) / (flags.causal ? 2 : 1);
-  const double gflops = 3.5 * forward_gflop / total_ms * 1000, peak = measure_peak_gflops(cpu.threads);
-  print_results({{"forward_ms", forward_ms},
-                 {"backward_ms", backward_ms},
-                 {"total_ms", total_ms},
-                 {"gflops", gflops},
-                 {"peak_gflops", peak},
-                 {"share_of_peak", gflops / peak},
-                 {"threads", cpu.threads}},
-                flags.json);
+  flags.device == DeviceChoice::cpu ? bench_on_cpu(flags, shape) : bench_on_gpu(flags, shape);
 }
 
 }  // namespace
@@ -109,6 +181,8 @@ void register_bench_attention(Command bench) {
   command.add_switch("--causal", flags->causal, "Each query sees only the keys up to its own place");
   command.add_choice("--attention", flags->kind, "Kernel",
                      {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
+  command.add_choice("--device", flags->device, "Where to compute", {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}});
+  command.add_choice("--dtype", flags->dtype, "Arithmetic", {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}});
   add_bench_flags(command, *flags);
   command.run([flags] { bench_attention(*flags); });
 }

@@ -26,7 +26,7 @@ void bench_matmul(const MatmulFlags& flags) {
   const double gflop = 2e-9 * flags.rows * flags.in * static_cast<double>(flags.out);
   const int calls = static_cast<int>(std::clamp(0.5 / gflop, 1.0, 1000.0));  // enough work to time
   const auto gflops = [&](auto product) {
-    return calls * gflop * 1000 / median_ms(flags.repeats, [&] {
+    return calls * gflop * 1000 / median_ms(cpu, flags.repeats, [&] {
              for (int i = 0; i < calls; ++i) product();
            });
   };

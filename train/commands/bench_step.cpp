@@ -1,5 +1,6 @@
 // glint bench step: whole optimizer steps of a model, and where their time goes.
 #include "models/gpt.h"
+#include "train/clock.h"
 #include "train/commands/bench.h"
 #include "train/machine.h"
 #include "train/peak.h"
@@ -50,14 +51,14 @@ void bench_step(StepFlags flags) {
   double optimizer_seconds = 0;
   const auto one_step = [&] {
     const StepResult result = step.gradients(fill);
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = Clock::now();
     step.update(result.gradient_norm, 1e-4);
-    optimizer_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    optimizer_seconds += seconds_since(start);
   };
   one_step();  // touches every page
   step.graph().profile(flags.profile);
   optimizer_seconds = 0;
-  const double ms = median_ms(flags.steps, one_step);
+  const double ms = median_ms(cpu, flags.steps, one_step);
   if (flags.profile) {
     auto seconds = step.graph().profiled();
     seconds["adamw"] = optimizer_seconds;

@@ -1,4 +1,5 @@
-// glint mask: the dropout mask of one head, to look at and to compare bit for bit with other implementations.
+// glint mask: the dropout mask of one head, to look at and to compare bit for bit with other implementations: as
+// kernels/dropout.h defines it, or (--device) as the attention kernel of a device really applies it.
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -8,24 +9,17 @@
 #include <memory>
 #include <vector>
 
-
 #include "data/file_writer.h"
 #include "kernels/check.h"
 #include "kernels/dropout.h"
 #include "src/memory.h"
 #include "train/commands/commands.h"
+#include "train/commands/mask_kernel.h"
 #include "train/sha256.h"
 
 namespace glint {
 
 namespace {
-
-struct MaskFlags {
-  float p = 0.1f;
-  uint64_t seed = 0, offset = 0, batch_index = 0;
-  int64_t heads = 1, head = 0, rows = 64, cols = 64;
-  std::string out;
-};
 
 void validate(const MaskFlags& flags) {
   constexpr int64_t kMostElements = int64_t{1} << 33;  // a gigabyte of packed bits
@@ -38,6 +32,7 @@ void validate(const MaskFlags& flags) {
   GLINT_REQUIRE(flags.rows <= kMostElements / flags.cols, "--rows ", flags.rows, " --cols ", flags.cols, " would need ",
                 human_bytes(static_cast<double>(flags.rows) * static_cast<double>(flags.cols) / 8),
                 " of memory; ask for at most ", kMostElements, " elements");
+  GLINT_REQUIRE(flags.source == MaskSource::cuda || flags.dtype == DtypeChoice::fp32, "--dtype bf16 goes with --device cuda");
 }
 
 // Keep bits of rows x cols, packed: element (i, j) is bit k = i*cols + j, that is bit k%8 (lowest first) of byte k/8.
@@ -45,16 +40,16 @@ class Mask {
  public:
   explicit Mask(const MaskFlags& flags)
       : rows_(flags.rows), cols_(flags.cols), bits_((static_cast<size_t>(rows_ * cols_) + 7) / 8) {
+    if (flags.source != MaskSource::definition) {
+      draw_by_kernel(flags, [this](int64_t i, int64_t j) { keep(i, j); });
+      return;
+    }
     const uint8_t threshold = keep_rule(flags.p).threshold;
-    const uint64_t sequence_head =
-        flags.batch_index * static_cast<uint64_t>(flags.heads) + static_cast<uint64_t>(flags.head);
     for (int64_t i = 0; i < rows_; ++i) {
       for (int64_t j = 0; j < cols_; ++j) {
-        const bool keep = keep_attention(flags.seed, flags.offset, sequence_head, static_cast<uint32_t>(i),
-                                         static_cast<uint32_t>(j), threshold);
-        const auto k = static_cast<size_t>(i * cols_ + j);
-        bits_[k / 8] = static_cast<uint8_t>(bits_[k / 8] | (keep ? 1 << (k % 8) : 0));
-        kept_ += keep;
+        if (keep_attention(flags.seed, flags.offset, flags.sequence_head(), static_cast<uint32_t>(i), static_cast<uint32_t>(j),
+                           threshold))
+          keep(i, j);
       }
     }
   }
@@ -69,6 +64,12 @@ class Mask {
   std::string sha256() const { return sha256_hex(bits_); }
 
  private:
+  void keep(int64_t i, int64_t j) {
+    const auto k = static_cast<size_t>(i * cols_ + j);
+    bits_[k / 8] = static_cast<uint8_t>(bits_[k / 8] | 1 << (k % 8));
+    ++kept_;
+  }
+
   int64_t rows_, cols_, kept_ = 0;
   std::vector<uint8_t> bits_;
 };
@@ -150,6 +151,10 @@ void register_mask(Command program) {
   command.add("--head", flags->head, "The head to show");
   command.add("--rows", flags->rows, "Query positions");
   command.add("--cols", flags->cols, "Key positions");
+  command.add_choice("--device", flags->source, "Whose mask: as defined, or what this device's attention kernel drops",
+                     {{"none", MaskSource::definition}, {"cpu", MaskSource::cpu}, {"cuda", MaskSource::cuda}});
+  command.add_choice("--dtype", flags->dtype, "The kernel's arithmetic, with --device cuda",
+                     {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}});
   command.add("--out", flags->out, "Write a picture to this PBM file instead of the terminal; black: dropped",
               "FILE");
   command.run([flags] { show_mask(*flags); });

@@ -8,9 +8,6 @@ namespace {
 
 constexpr int kRowsPerBlock = 4;
 
-__device__ inline float to_float(float x) { return x; }
-__device__ inline float to_float(Bf16 x) { return __uint_as_float(uint32_t{x.bits} << 16); }
-
 template <typename Scalar>
 __global__ void __launch_bounds__(32 * kRowsPerBlock)
     delta_kernel(const __grid_constant__ BackwardArguments<Scalar> a) {

@@ -1,0 +1,23 @@
+// What a call of the CUDA runtime says, as an Error that names the call.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <concepts>
+
+#include "kernels/check.h"
+
+namespace glint {
+
+// `what` is a text, or a function that makes one.
+template <typename What>
+void check_cuda(cudaError_t status, const What& what) {
+  if (status == cudaSuccess) return;
+  if constexpr (std::invocable<What>) {
+    throw Error(text("CUDA: ", what(), ": ", cudaGetErrorString(status)));
+  } else {
+    throw Error(text("CUDA: ", what, ": ", cudaGetErrorString(status)));
+  }
+}
+
+}  // namespace glint

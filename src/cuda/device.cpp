@@ -1,0 +1,89 @@
+// NVIDIA GPUs as devices: finding one, its stream, its memory.
+#include "src/device.h"
+
+#include <cuda_runtime.h>
+
+#include <memory>
+
+#include "kernels/cuda/check_cuda.h"
+#include "src/memory.h"
+
+namespace glint {
+
+namespace {
+
+constexpr int kOldest = 80;  // compute capability: sm_80 has the bf16 tensor cores and asynchronous copies that the kernels use
+
+// The work of one device; ended with its last user.
+struct Stream {
+  Stream() { check_cuda(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "cudaStreamCreate"); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  ~Stream() { cudaStreamDestroy(handle); }
+  cudaStream_t handle = nullptr;
+};
+
+struct Event {
+  Event() { check_cuda(cudaEventCreateWithFlags(&handle, cudaEventDefault), "cudaEventCreate"); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  ~Event() { cudaEventDestroy(handle); }
+  cudaEvent_t handle = nullptr;
+};
+
+}  // namespace
+
+Device Device::cuda(int index) {
+  int count = 0;
+  const cudaError_t found = cudaGetDeviceCount(&count);
+  GLINT_REQUIRE(found == cudaSuccess && count > 0, "--device cuda: ", found == cudaSuccess ? "no GPU is there" : cudaGetErrorString(found),
+                "; is NVIDIA's driver installed (nvidia-smi says)? Or use --device cpu");
+  GLINT_REQUIRE(index >= 0 && index < count, "--device cuda: there is no GPU ", index, "; this machine has ", count);
+  cudaDeviceProp properties;
+  check_cuda(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
+  const int capability = 10 * properties.major + properties.minor;
+  GLINT_REQUIRE(capability >= kOldest, "--device cuda: ", properties.name, " has compute capability ", properties.major, ".",
+                properties.minor, "; 8.0 (Ampere) or later is needed. Use --device cpu");
+  check_cuda(cudaSetDevice(index), "cudaSetDevice");
+  const auto stream = std::make_shared<const Stream>();
+  return Device(CudaContext{stream->handle}, properties.name, stream);
+}
+
+void* allocate(const CudaContext& ctx, size_t bytes, std::string& fault) {
+  void* data = nullptr;
+  const cudaError_t status = cudaMalloc(&data, bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // it is dealt with
+    size_t free = 0, total = 0;
+    check_cuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    fault = text(human_bytes(static_cast<double>(free)), " of ", human_bytes(static_cast<double>(total)), " are free");
+    return nullptr;
+  }
+  check_cuda(status, "cudaMalloc");
+  check_cuda(cudaMemsetAsync(data, 0, bytes, ctx.stream), "cudaMemset");
+  return data;
+}
+void release(const CudaContext&, void* data, size_t) { cudaFree(data); }
+
+void copy_to_device(const CudaContext& ctx, void* device, const void* host, size_t bytes) {
+  check_cuda(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, ctx.stream), "a copy to the GPU");
+  synchronize(ctx);
+}
+void copy_to_host(const CudaContext& ctx, void* host, const void* device, size_t bytes) {
+  check_cuda(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, ctx.stream), "a copy from the GPU");
+  synchronize(ctx);
+}
+void synchronize(const CudaContext& ctx) { check_cuda(cudaStreamSynchronize(ctx.stream), "the work on the GPU"); }
+
+double seconds_of(const CudaContext& ctx, const std::function<void()>& give) {
+  const Event start, end;
+  check_cuda(cudaEventRecord(start.handle, ctx.stream), "cudaEventRecord");
+  give();
+  check_cuda(cudaEventRecord(end.handle, ctx.stream), "cudaEventRecord");
+  check_cuda(cudaEventSynchronize(end.handle), "the timed work");
+  float milliseconds = 0;
+  check_cuda(cudaEventElapsedTime(&milliseconds, start.handle, end.handle), "cudaEventElapsedTime");
+  return 1e-3 * milliseconds;
+}
+
+}  // namespace glint

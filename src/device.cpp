@@ -1,0 +1,39 @@
+#include "src/device.h"
+
+#include <sys/mman.h>
+
+#include <chrono>
+#include <cstring>
+
+#include "kernels/check.h"
+
+namespace glint {
+
+#ifndef GLINT_WITH_CUDA
+Device Device::cuda(int) {
+  throw UserError("--device cuda: this build of glint has no CUDA; build it where a CUDA toolkit is found, or use --device cpu");
+}
+#endif
+
+void* allocate(const CpuContext&, size_t bytes, std::string& fault) {
+  void* pages = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) {
+    fault = "the system refused";
+    return nullptr;
+  }
+  madvise(pages, bytes, MADV_HUGEPAGE);  // a hint: fewer page faults and TLB misses over large arenas
+  return pages;
+}
+void release(const CpuContext&, void* data, size_t bytes) { munmap(data, bytes); }
+
+void copy_to_device(const CpuContext&, void* device, const void* host, size_t bytes) { std::memcpy(device, host, bytes); }
+void copy_to_host(const CpuContext&, void* host, const void* device, size_t bytes) { std::memcpy(host, device, bytes); }
+void synchronize(const CpuContext&) {}
+
+double seconds_of(const CpuContext&, const std::function<void()>& give) {
+  const auto start = std::chrono::steady_clock::now();
+  give();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace glint

@@ -1,0 +1,66 @@
+// A device: the context that kernels take, and what the engine asks of its memory. As in kernels/, overloads on the context
+// type choose the backend: src/memory.cpp has the CPU's, src/cuda/ those of NVIDIA GPUs, in builds with CUDA.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "kernels/context.h"
+
+namespace glint {
+
+#ifdef GLINT_WITH_CUDA
+using Context = std::variant<CpuContext, CudaContext>;
+#else
+using Context = std::variant<CpuContext>;
+#endif
+
+// A handle, cheap to copy; the last copy closes the device's stream.
+class Device {
+ public:
+  Device(const CpuContext& cpu) : context_(cpu) {}  // NOLINT: a CpuContext is a device
+  // GPU number `index`. Throws UserError where this build has no CUDA, or there is no driver, no such GPU or one older
+  // than sm_80.
+  static Device cuda(int index = 0);
+#ifdef GLINT_WITH_CUDA
+  static constexpr bool kHasCuda = true;
+#else
+  static constexpr bool kHasCuda = false;
+#endif
+
+  const Context& context() const { return context_; }
+  bool is_cpu() const { return std::holds_alternative<CpuContext>(context_); }
+  const std::string& name() const { return name_; }  // "cpu", or the GPU's
+
+ private:
+  Device(Context context, std::string name, std::shared_ptr<const void> owned)
+      : context_(context), name_(std::move(name)), owned_(std::move(owned)) {}
+
+  Context context_;
+  std::string name_ = "cpu";
+  std::shared_ptr<const void> owned_;
+};
+
+// Zeroed memory; null where that much is not to be had, which is then said in `fault` ("24 GB free").
+void* allocate(const CpuContext& ctx, size_t bytes, std::string& fault);
+void release(const CpuContext& ctx, void* data, size_t bytes);
+// Copies between the host's and the device's memory, behind all work given to the context before; done on return.
+void copy_to_device(const CpuContext& ctx, void* device, const void* host, size_t bytes);
+void copy_to_host(const CpuContext& ctx, void* host, const void* device, size_t bytes);
+// Waits for all work given to the context.
+void synchronize(const CpuContext& ctx);
+// How long the work takes that `give` gives to the context.
+double seconds_of(const CpuContext& ctx, const std::function<void()>& give);
+
+void* allocate(const CudaContext& ctx, size_t bytes, std::string& fault);
+void release(const CudaContext& ctx, void* data, size_t bytes);
+void copy_to_device(const CudaContext& ctx, void* device, const void* host, size_t bytes);
+void copy_to_host(const CudaContext& ctx, void* host, const void* device, size_t bytes);
+void synchronize(const CudaContext& ctx);
+double seconds_of(const CudaContext& ctx, const std::function<void()>& give);
+
+}  // namespace glint

@@ -1,0 +1,68 @@
+#include "train/commands/mask_kernel.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/attention.h"
+#include "kernels/check.h"
+#include "src/memory.h"
+
+namespace glint {
+
+namespace {
+
+constexpr int kColumns = 128;  // channels of the head, the columns of the mask that one run shows
+
+template <typename Scalar, typename Context>
+void draw(const Device& device, const Context& ctx, const MaskFlags& flags, const std::function<void(int64_t, int64_t)>& kept) {
+  const int T = static_cast<int>(std::max(flags.rows, flags.cols));
+  const size_t elements = static_cast<size_t>(T) * kColumns, bytes = elements * sizeof(Scalar);
+  constexpr size_t kRow = kColumns * sizeof(float), kState = 256;
+  const DeviceMemory memory(2 * bytes + kRow + kState, "the mask", device);
+  char* const base = static_cast<char*>(memory.data());
+  Scalar *v = reinterpret_cast<Scalar*>(base), *out = reinterpret_cast<Scalar*>(base + bytes);
+  const auto* zero = reinterpret_cast<const Scalar*>(base + 2 * bytes);  // one row that stands for all of Q and of K
+  auto* rng = reinterpret_cast<RngState*>(base + 2 * bytes + kRow);
+  // One head, with the number that this head of this sequence has among all.
+  const RngState state{flags.seed, flags.offset, 0, flags.sequence_head()};
+  copy_to_device(ctx, rng, &state, sizeof state);
+
+  const AttentionShape shape{1, T, T, 1, 1, kColumns, false, 1.0f};
+  const HeadView<const Scalar> zeros{zero, 0, 0, 0}, values{v, 0, kColumns, 0};
+  const Dropout dropout{flags.p, flags.p > 0 ? rng : nullptr, 0};
+  Scalar one{};
+  if constexpr (std::is_same_v<Scalar, Bf16>) one = to_bf16(1.0f);
+  else one = 1.0f;
+  std::vector<Scalar> host(elements);
+  for (int64_t first = 0; first < flags.cols; first += kColumns) {
+    const int64_t columns = std::min<int64_t>(kColumns, flags.cols - first);
+    std::fill(host.begin(), host.end(), Scalar{});
+    for (int64_t c = 0; c < columns; ++c) host[static_cast<size_t>((first + c) * kColumns + c)] = one;
+    copy_to_device(ctx, v, host.data(), bytes);
+    attention_forward(ctx, {out, 0, kColumns, 0}, nullptr, zeros, zeros, values, shape, dropout);
+    copy_to_host(ctx, host.data(), out, bytes);
+    for (int64_t i = 0; i < flags.rows; ++i) {
+      for (int64_t c = 0; c < columns; ++c) {
+        if (to_float(host[static_cast<size_t>(i * kColumns + c)]) != 0.0f) kept(i, first + c);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void draw_by_kernel(const MaskFlags& flags, const std::function<void(int64_t, int64_t)>& kept) {
+  constexpr int64_t kMost = 65536;
+  GLINT_REQUIRE(flags.rows <= kMost && flags.cols <= kMost, "--rows ", flags.rows, " --cols ", flags.cols, ": with --device up to ", kMost,
+                " each");
+  const Device device = flags.source == MaskSource::cuda ? Device::cuda() : Device(cpu_context(0, MatmulChoice::automatic));
+  std::visit(
+      [&](const auto& ctx) {
+        if constexpr (!std::is_same_v<std::decay_t<decltype(ctx)>, CpuContext>)
+          if (flags.dtype == DtypeChoice::bf16) return draw<Bf16>(device, ctx, flags, kept);
+        draw<float>(device, ctx, flags, kept);
+      },
+      device.context());
+}
+
+}  // namespace glint
