@@ -12,7 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <cstdlib>
 #include <functional>
 
 struct CUstream_st;
@@ -26,7 +26,9 @@ struct DeviceOptions {
   int devices = 1, capability = 90;
   bool driver = true;
 };
-inline DeviceOptions device;
+// As the environment says: SIMT_DEVICE="late guarded seed=7 memory=1000000 devices=0 capability=75 no-driver".
+DeviceOptions device_options(const char* text);
+inline DeviceOptions device = device_options(std::getenv("SIMT_DEVICE"));
 
 // What glint has asked of the device so far.
 struct DeviceCounts {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <random>
+#include <sstream>
+#include <string>
 
 #include "tests/simt/device_memory.h"
 #include "tests/simt/simt.h"
@@ -23,6 +25,25 @@ void run(CUstream_st& stream) {
 }
 
 }  // namespace
+
+DeviceOptions device_options(const char* text) {
+  DeviceOptions wanted;
+  std::istringstream words(text ? text : "");
+  for (std::string word; words >> word;) {
+    const size_t equals = word.find('=');
+    const std::string name = word.substr(0, equals);
+    const uint64_t value = equals == std::string::npos ? 1 : std::stoull(word.substr(equals + 1));
+    if (name == "late") wanted.late = value;
+    else if (name == "guarded") wanted.guarded = value;
+    else if (name == "seed") wanted.seed = value;
+    else if (name == "memory") wanted.memory = value;
+    else if (name == "devices") wanted.devices = static_cast<int>(value);
+    else if (name == "capability") wanted.capability = static_cast<int>(value);
+    else if (name == "no-driver") wanted.driver = false;
+    else throw Error("SIMT_DEVICE: what is " + word + "?");
+  }
+  return wanted;
+}
 
 void seed_streams(uint64_t seed) { chance.seed(seed); }
 
