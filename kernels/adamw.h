@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/bf16.h"
 #include "kernels/context.h"
 
 namespace glint {
@@ -17,10 +18,12 @@ struct AdamWStep {
   float learning_rate = 0.0f;
   float gradient_scale = 1.0f;  // the clip factor, applied to the gradient as it is read
   uint64_t t = 1;               // 1 at the first step, for the bias correction
+  uint64_t halted = 0;          // not 0: the gradient is not finite, and nothing is to be changed
 };
 
-// params, m, v (n) are updated in place from gradients (n). The first n_decayed elements get weight decay.
-void adamw(const CpuContext& ctx, float* params, float* m, float* v, const float* gradients, size_t n, size_t n_decayed,
+// params, m, v (n) are updated in place from gradients (n). The first n_decayed elements get weight decay. rounded (n), where
+// it is not null, gets the new params in bf16.
+void adamw(const CpuContext& ctx, float* params, Bf16* rounded, float* m, float* v, const float* gradients, size_t n, size_t n_decayed,
            const AdamW& settings, const AdamWStep* step);
 
 }  // namespace glint

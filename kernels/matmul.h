@@ -1,6 +1,8 @@
 // Matrix products of a GPT's linear layers, all row-major. The engine (oneDNN or Eigen) is ctx.matmul.
 #pragma once
 
+#include <cstddef>
+
 #include "kernels/context.h"
 
 namespace glint {
@@ -27,8 +29,24 @@ void linear_forward(const CpuContext& ctx, float* out, const float* x, const flo
 void linear_backward_input(const CpuContext& ctx, float* dx, const float* dout, const float* weight, const LinearShape& shape,
                            Write write);
 
+// Scratch that linear_backward_weight wants where there is a bias, in floats.
+size_t linear_backward_weight_scratch(const CpuContext& ctx, const LinearShape& shape);
+
 // dweight (laid out as the weight) = x^T dout, dbias (out; may be null) = column sums of dout; or +=.
 void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const float* x, const float* dout,
-                            const LinearShape& shape, Write write);
+                            float* scratch, const LinearShape& shape, Write write);
+
+// The same on an NVIDIA GPU, by cuBLASLt; in builds with CUDA only. Scalar: float or Bf16, products accumulate in fp32; the
+// gradients of parameters are fp32. ctx.matmul holds the library's state.
+template <typename Scalar>
+void linear_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, const Scalar* weight, const Scalar* bias,
+                    const LinearShape& shape);
+template <typename Scalar>
+void linear_backward_input(const CudaContext& ctx, Scalar* dx, const Scalar* dout, const Scalar* weight, const LinearShape& shape,
+                           Write write);
+size_t linear_backward_weight_scratch(const CudaContext& ctx, const LinearShape& shape);
+template <typename Scalar>
+void linear_backward_weight(const CudaContext& ctx, float* dweight, float* dbias, const Scalar* x, const Scalar* dout,
+                            float* scratch, const LinearShape& shape, Write write);
 
 }  // namespace glint

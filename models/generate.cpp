@@ -4,26 +4,29 @@
 
 namespace glint {
 
-Generator::Generator(Gpt& model, const CpuContext& cpu) : model_(model), cpu_(cpu) {
+Generator::Generator(Gpt& model) : model_(model) {
   const GptConfig& config = model.config();
   const size_t cache = 2 * static_cast<size_t>(config.context) * static_cast<size_t>(config.kv_heads * config.head_size());
-  for (int layer = 0; layer < config.layers; ++layer) caches_.emplace_back(cache * sizeof(float), "the KV cache");
+  const Device& device = model.parameters().device();
+  for (int layer = 0; layer < config.layers; ++layer)
+    caches_.emplace_back(cache * bytes_of(model.parameters().dtype()), "the KV cache", device);
+  position_on_device_ = DeviceMemory(sizeof position_, "the position", device);
   step_ = record(1, true);
   chunk_ = record(std::min(kChunk, config.context), false);
-  arena_ = DeviceMemory(std::max(step_.graph->plan(), chunk_.graph->plan()), "generation");
+  arena_ = DeviceMemory(std::max(step_.graph->plan(), chunk_.graph->plan()), "generation", device);
   step_.graph->bind(arena_.data());
   chunk_.graph->bind(arena_.data());
 }
 
 Generator::Stage Generator::record(int T, bool with_head) {
   const GptConfig& config = model_.config();
-  Stage stage{std::make_unique<Graph>(GraphOptions{.cpu = cpu_}), {}, {}};
+  Stage stage{std::make_unique<Graph>(GraphOptions{.device = model_.parameters().device(), .dtype = model_.parameters().dtype()}), {}, {}};
   Graph& g = *stage.graph;
   std::vector<Tensor> caches;
   for (DeviceMemory& cache : caches_)
-    caches.push_back(g.outside("kv_cache", {2, config.context, config.kv_heads * config.head_size()}, DType::f32, cache.data()));
+    caches.push_back(g.outside("kv_cache", {2, config.context, config.kv_heads * config.head_size()}, model_.parameters().dtype(), cache.data()));
   stage.tokens = g.input("tokens", {1, T}, DType::i32);
-  const Tensor hidden = model_.hidden_cached(g, stage.tokens, caches, &position_);
+  const Tensor hidden = model_.hidden_cached(g, stage.tokens, caches, &position_, static_cast<const int*>(position_on_device_.data()));
   if (with_head) {
     stage.logits = model_.head(g, hidden);
     g.keep(stage.logits);
@@ -37,7 +40,12 @@ void Generator::append(std::span<const int32_t> tokens) {
     const bool whole = tokens.size() > chunk;  // the last token goes alone: it is the one whose logits are wanted
     Stage& stage = whole ? chunk_ : step_;
     const size_t n = whole ? chunk : 1;
-    std::copy_n(tokens.begin(), n, stage.tokens.i32());
+    std::visit(
+        [&](const auto& ctx) {
+          copy_to_device(ctx, stage.tokens.i32(), tokens.data(), n * sizeof(int32_t));
+          copy_to_device(ctx, position_on_device_.data(), &position_, sizeof position_);
+        },
+        model_.parameters().device().context());
     stage.graph->forward();
     position_ += static_cast<int>(n);
     tokens = tokens.subspan(n);
@@ -48,7 +56,20 @@ std::span<const float> Generator::logits_after(std::span<const int32_t> tokens) 
   GLINT_CHECK(!tokens.empty() && tokens.size() <= static_cast<size_t>(model_.config().context), tokens.size(), " tokens");
   position_ = 0;
   append(tokens);
-  return {step_.logits.f32(), static_cast<size_t>(model_.config().vocab)};
+  return read_logits();
+}
+
+std::span<const float> Generator::read_logits() {
+  const auto read = [&]<typename Scalar>(std::vector<Scalar> row) {
+    row.resize(static_cast<size_t>(model_.config().vocab));
+    std::visit([&](const auto& ctx) { copy_to_host(ctx, row.data(), step_.logits.data<Scalar>(), row.size() * sizeof(Scalar)); },
+               model_.parameters().device().context());
+    logits_.resize(row.size());
+    std::transform(row.begin(), row.end(), logits_.begin(), [](Scalar value) { return to_float(value); });
+  };
+  if (model_.parameters().dtype() == DType::bf16) read(std::vector<Bf16>());
+  else read(std::vector<float>());
+  return logits_;
 }
 
 void Generator::generate(std::span<const int32_t> prompt, int count, const SamplingOptions& options,
@@ -64,9 +85,10 @@ void Generator::generate(std::span<const int32_t> prompt, int count, const Sampl
     history.push_back(token);
     if (position_ < static_cast<int>(context)) {
       append({&token, 1});
+      logits = read_logits();
     } else {
       history.erase(history.begin(), history.end() - static_cast<int64_t>((context + 1) / 2));
-      logits_after(history);
+      logits = logits_after(history);
     }
   }
 }

@@ -16,7 +16,7 @@ namespace glint {
 
 class Generator {
  public:
-  Generator(Gpt& model, const CpuContext& cpu);
+  explicit Generator(Gpt& model);  // on the model's device
 
   // Draws `count` tokens after `prompt` (at least one token; of a prompt longer than the context the end counts) and
   // hands each to `emit`, which returns false to stop.
@@ -35,15 +35,17 @@ class Generator {
   static constexpr int kChunk = 64;
 
   Stage record(int T, bool with_head);
-  // Appends tokens to the cache; the last one's logits are in step_.logits.
+  // Appends tokens to the cache; the last one's logits are then in step_.logits.
   void append(std::span<const int32_t> tokens);
+  std::span<const float> read_logits();
 
   Gpt& model_;
-  CpuContext cpu_;
   std::vector<DeviceMemory> caches_;
   int position_ = 0;  // tokens in the cache
+  DeviceMemory position_on_device_;
   Stage step_, chunk_;
   DeviceMemory arena_;
+  std::vector<float> logits_;  // (V), of the last token
 };
 
 }  // namespace glint

@@ -4,7 +4,7 @@
 
 namespace glint {
 
-Gpt::Gpt(const GptConfig& config) : config_(config) {
+Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype) : config_(config), parameters_(device, dtype) {
   config.validate();
   const int C = config.embd;
   wte_ = parameters_.add("wte.weight", {config.vocab, C});
@@ -38,7 +38,7 @@ Tensor normalise(Graph& g, Tensor x, Parameter* weight, Parameter* bias) {
   return layernorm(g, x, g.parameter(weight), g.parameter(bias));
 }
 Tensor project(Graph& g, Tensor x, Parameter* weight, Parameter* bias) {
-  return linear(g, x, g.parameter(weight), g.parameter(bias));
+  return linear(g, x, g.weight(weight), g.weight(bias));
 }
 
 }  // namespace
@@ -59,7 +59,7 @@ Tensor Gpt::block(Graph& g, Tensor x, const Block& layer, Attend attend) {
 template <typename Attend>
 Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend) {
   g.scope("embedding");
-  Tensor x = embedding(g, tokens, g.parameter(wte_), g.parameter(wpe_), config_.embd_dropout, first);
+  Tensor x = embedding(g, tokens, g.weight(wte_), g.weight(wpe_), config_.embd_dropout, first);
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     g.scope("h." + std::to_string(layer));
     g.begin_segment();
@@ -75,15 +75,15 @@ Tensor Gpt::hidden(Graph& g, Tensor tokens, AttentionKind kind) {
   return transformer(g, tokens, nullptr, [&](Tensor qkv, size_t) { return attention(g, qkv, heads, config_.attn_dropout, kind); });
 }
 
-Tensor Gpt::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first) {
+Tensor Gpt::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first, const int* first_on_device) {
   const AttentionHeads heads{config_.heads, config_.kv_heads};
-  return transformer(g, tokens, first,
+  return transformer(g, tokens, first_on_device,
                      [&](Tensor qkv, size_t layer) { return cached_attention(g, qkv, caches.at(layer), heads, first); });
 }
 
 Tensor Gpt::head(Graph& g, Tensor hidden) {
   g.scope("head");
-  return linear(g, hidden, g.parameter(wte_), Tensor(), WeightLayout::out_in);
+  return linear(g, hidden, g.weight(wte_), Tensor(), WeightLayout::out_in);
 }
 
 double Gpt::flops_per_token(int T) const {

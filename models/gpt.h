@@ -16,8 +16,8 @@ namespace glint {
 
 class Gpt {
  public:
-  // Allocates the parameters, zeroed; initialize() or a checkpoint fills them.
-  explicit Gpt(const GptConfig& config);
+  // Allocates the parameters, zeroed; initialize() or a checkpoint fills them. dtype: what the model computes in.
+  explicit Gpt(const GptConfig& config, const Device& device = CpuContext{}, DType dtype = DType::f32);
 
   // N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)), layer norms 1, biases 0; keyed by
   // seed and the parameter's name, so that a value does not depend on the other parameters.
@@ -25,8 +25,9 @@ class Gpt {
 
   // Records the model over (B, T) tokens; returns the final layer norm's output (B, T, C).
   Tensor hidden(Graph& g, Tensor tokens, AttentionKind attention);
-  // The same for one sequence that continues at position *first, with one KV cache (2, context, NKV*HS) per layer.
-  Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first);
+  // The same for one sequence that continues at position *first, with one KV cache (2, context, NKV*HS) per layer. The
+  // position stands in the host's memory and in the device's.
+  Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first, const int* first_on_device);
   // Logits (.., V) by the tied head.
   Tensor head(Graph& g, Tensor hidden);
 

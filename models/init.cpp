@@ -38,14 +38,17 @@ void fill_normal(float* values, size_t n, double deviation, uint64_t seed, uint6
 
 void Gpt::initialize(uint64_t seed) {
   const double residual = 0.02 / std::sqrt(2.0 * config_.layers);
-  for (Parameter& parameter : parameters_.all()) {
+  HostCopy values(parameters_, parameters_.values());
+  for (const Parameter& parameter : parameters_.all()) {
     const size_t n = parameter.shape.elements();
     const bool is_bias = parameter.name.ends_with(".bias");
     if (parameter.decayed())
-      fill_normal(parameter.data(), n, parameter.name.ends_with("c_proj.weight") ? residual : 0.02, seed, hash_of(parameter.name));
+      fill_normal(values.of(parameter), n, parameter.name.ends_with("c_proj.weight") ? residual : 0.02, seed, hash_of(parameter.name));
     else
-      std::fill_n(parameter.data(), n, is_bias ? 0.0f : 1.0f);
+      std::fill_n(values.of(parameter), n, is_bias ? 0.0f : 1.0f);
   }
+  values.store();
+  parameters_.refresh_rounded();
 }
 
 }  // namespace glint

@@ -55,6 +55,9 @@ void copy_to_host(const CpuContext& ctx, void* host, const void* device, size_t 
 void synchronize(const CpuContext& ctx);
 // How long the work takes that `give` gives to the context.
 double seconds_of(const CpuContext& ctx, const std::function<void()>& give);
+// What gives the same work to the context again, with what then stands in the device's memory; a CUDA graph on a GPU. The
+// work must not wait, nor touch the device's memory other than by kernels.
+std::function<void()> capture(const CpuContext& ctx, const std::function<void()>& give);
 
 void* allocate(const CudaContext& ctx, size_t bytes, std::string& fault);
 void release(const CudaContext& ctx, void* data, size_t bytes);
@@ -62,5 +65,6 @@ void copy_to_device(const CudaContext& ctx, void* device, const void* host, size
 void copy_to_host(const CudaContext& ctx, void* host, const void* device, size_t bytes);
 void synchronize(const CudaContext& ctx);
 double seconds_of(const CudaContext& ctx, const std::function<void()>& give);
+std::function<void()> capture(const CudaContext& ctx, const std::function<void()>& give);
 
 }  // namespace glint

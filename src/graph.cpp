@@ -1,11 +1,10 @@
 // Planning and replay. (Recording: graph_record.cpp.)
 #include "src/graph.h"
 
-#include <chrono>
+#include <algorithm>
+#include <cmath>
 #include <set>
 #include <unordered_set>
-
-#include "kernels/reduce.h"
 
 namespace glint {
 
@@ -103,13 +102,10 @@ void Graph::replay(size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) (schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward)();
     return;
   }
-  using Clock = std::chrono::steady_clock;
   for (size_t i = begin; i < end; ++i) {
     const auto& [node, backward] = schedule_[i];
-    const auto start = Clock::now();
-    (backward ? node->backward : node->forward)();
-    profile_[node->name + (backward ? " backward" : i >= forward_steps_ ? " recompute" : "")] +=
-        std::chrono::duration<double>(Clock::now() - start).count();
+    profile_[node->name + (backward ? " backward" : i >= forward_steps_ ? " recompute" : "")] += std::visit(
+        [&](const auto& ctx) { return seconds_of(ctx, backward ? node->backward : node->forward); }, options_.device.context());
   }
 }
 
@@ -117,22 +113,32 @@ void Graph::forward() { replay(0, forward_steps_); }
 void Graph::backward() { replay(forward_steps_, schedule_.size()); }
 
 std::optional<std::string> Graph::not_finite_in(const Scheduled& step) const {
-  const auto bad = [&](const float* data, size_t n) { return data && first_not_finite(options_.cpu, data, n) < n; };
   if (!step.backward) {
     for (const auto* list : {&step.node->outputs, &step.node->updated})
       for (Tensor out : *list)
-        if (out.record()->dtype == DType::f32 && bad(out.f32(), out.shape().elements())) return out.name();
+        if (!finite(out.record()->value->data, out.record()->dtype, out.shape().elements())) return out.name();
     return std::nullopt;
   }
   for (const GradientSink& sink : step.node->sinks)
-    if (sink && bad(sink.data(), sink.state_->elements)) return sink.state_->name;
+    if (sink && !finite(sink.data(), sink.state_->dtype, sink.state_->elements)) return sink.state_->name;
   return std::nullopt;
+}
+
+// Looks at a copy of the values: this is for the end of a run that has gone wrong.
+bool Graph::finite(const void* data, DType dtype, size_t n) const {
+  if (!data || dtype == DType::i32) return true;
+  std::vector<char> copy(n * bytes_of(dtype));
+  std::visit([&](const auto& ctx) { copy_to_host(ctx, copy.data(), data, copy.size()); }, options_.device.context());
+  const auto all_finite = [&]<typename Scalar>(const Scalar* values) {
+    return std::all_of(values, values + n, [](Scalar value) { return std::isfinite(to_float(value)); });
+  };
+  return dtype == DType::bf16 ? all_finite(reinterpret_cast<const Bf16*>(copy.data()))
+                              : all_finite(reinterpret_cast<const float*>(copy.data()));
 }
 
 std::optional<std::string> Graph::find_not_finite() {
   for (const auto& [parameter, tensor] : parameters_) {
-    const size_t n = tensor.shape().elements();
-    if (first_not_finite(options_.cpu, tensor.f32(), n) < n) return "parameter " + tensor.name();
+    if (!finite(tensor.f32(), DType::f32, tensor.shape().elements())) return "parameter " + tensor.name();
   }
   for (size_t i = 0; i < schedule_.size(); ++i) {
     replay(i, i + 1);

@@ -20,6 +20,7 @@
 #include "kernels/context.h"
 #include "kernels/dropout.h"
 #include "kernels/matmul.h"
+#include "src/device.h"
 #include "src/memory.h"
 #include "src/parameters.h"
 #include "src/planner.h"
@@ -30,7 +31,8 @@ namespace glint {
 using Step = std::function<void()>;
 
 struct GraphOptions {
-  CpuContext cpu{};
+  Device device = CpuContext{};
+  DType dtype = DType::f32;  // of activations, their gradients, and the weights of matrix products and embeddings
   bool training = false;          // record backward, and drop
   const RngState* rng = nullptr;  // training with dropout
   int64_t global_batch = 1;       // sequences per optimizer step, over all micro-batches: numbers the dropout sites
@@ -41,7 +43,10 @@ struct GraphOptions {
 class GradientSink {
  public:
   explicit operator bool() const { return state_ != nullptr; }
-  float* data() const { return state_ ? static_cast<float*>(state_->buffer->data) : nullptr; }
+  template <typename Scalar = float>
+  Scalar* data() const {
+    return state_ ? static_cast<Scalar*>(state_->buffer->data) : nullptr;
+  }
   Write write() const { return !state_ || (state_->first && !*state_->accumulate) ? Write::set : Write::add; }
 
  private:
@@ -52,6 +57,7 @@ class GradientSink {
     bool first = false;                // in backward's order; set by plan()
     const bool* accumulate = nullptr;  // the graph's switch for parameters; constant false for activations
     size_t elements = 0;
+    DType dtype = DType::f32;
   };
   State* state_ = nullptr;
 };
@@ -75,21 +81,30 @@ class Graph {
   Graph& operator=(const Graph&) = delete;
 
   // --- recording
+  // Where dropout reads its random state, in the device's memory; before the first site is recorded.
+  void set_rng(const RngState* rng) { options_.rng = rng; }
   bool training() const { return options_.training; }
   const GraphOptions& options() const { return options_; }
-  const CpuContext& cpu() const { return options_.cpu; }
 
   // Prefixed to the names of the nodes and tensors that follow ("h.0.attn").
   void scope(std::string name) { scope_ = std::move(name); }
   // A value filled by the host; replays leave it as it is.
   Tensor input(const std::string& name, Shape shape, DType dtype);
-  // The tensor of a parameter; the same one each time it is asked for.
+  // The tensor of a parameter, in fp32; the same one each time it is asked for.
   Tensor parameter(Parameter* parameter);
+  // The same parameter in this graph's dtype, as matrix products and embeddings read it.
+  Tensor weight(Parameter* parameter);
   // Memory of the caller's (a KV cache).
   Tensor outside(const std::string& name, Shape shape, DType dtype, void* data);
-  // A new value, to be an output or scratch of the next node.
-  Tensor tensor(const std::string& name, Shape shape, DType dtype = DType::f32);
+  // A new value, to be an output or scratch of the next node: an activation, in this graph's dtype, or of another.
+  Tensor tensor(const std::string& name, Shape shape) { return tensor(name, std::move(shape), options_.dtype); }
+  Tensor tensor(const std::string& name, Shape shape, DType dtype);
   Tensor scratch(const std::string& name, size_t floats);
+  // As many floats as size(context) says.
+  template <typename Size>
+  Tensor scratch_for(const std::string& name, Size size) {
+    return scratch(name, std::visit([&](const auto& ctx) { return size(ctx); }, options_.device.context()));
+  }
   // Where backward of the node being recorded puts the gradient of x; empty for an empty tensor or without training.
   GradientSink gradient_into(Tensor x);
   // The gradient of `out` is kept in the buffer of x's gradient: for an op whose dx is computed in place of dout.
@@ -98,10 +113,19 @@ class Graph {
   void gradient_in_place(Tensor x);
   // A dropout site of its own offset range; off in evaluation.
   Dropout dropout_site(float p, int heads);
-  // Binds a kernel call to this graph's device.
+  // Binds a kernel call, a lambda [=]<typename Scalar>(const auto& ctx), to this graph's device and dtype.
   template <typename Call>
   Step on_device(Call call) const {
-    return [call, context = &options_.cpu] { call(*context); };
+    return std::visit(
+        [&]<typename Context>(const Context& ctx) -> Step {
+          if constexpr (std::is_same_v<Context, CpuContext>) {
+            GLINT_REQUIRE(options_.dtype == DType::f32, "--dtype bf16 goes with --device cuda; use --dtype fp32");
+          } else {
+            if (options_.dtype == DType::bf16) return [call, &ctx] { call.template operator()<Bf16>(ctx); };
+          }
+          return [call, &ctx] { call.template operator()<float>(ctx); };
+        },
+        options_.device.context());
   }
   void record(Node node);
   // Nodes between are one segment: with options.recompute only what enters it is kept for backward.
@@ -144,6 +168,8 @@ class Graph {
   std::vector<std::vector<Access>> accesses() const;
   void replay(size_t begin, size_t end);
   std::optional<std::string> not_finite_in(const Scheduled& step) const;
+  bool finite(const void* data, DType dtype, size_t n) const;
+  Tensor parameter_tensor(Parameter* parameter, DType dtype, Buffer* value);
 
   GraphOptions options_;
   std::string scope_;
@@ -152,7 +178,7 @@ class Graph {
   std::deque<GradientSink::State> sinks_;
   std::deque<Node> nodes_;
   std::vector<Tensor> inputs_, kept_;
-  std::unordered_map<const Parameter*, Tensor> parameters_;
+  std::unordered_map<const Parameter*, Tensor> parameters_, weights_;
   int segment_ = -1, segments_ = -1;
   uint64_t offsets_ = 0;
 

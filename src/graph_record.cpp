@@ -19,7 +19,7 @@ Tensor Graph::tensor(const std::string& name, Shape shape, DType dtype) {
 }
 
 Tensor Graph::scratch(const std::string& name, size_t floats) {
-  return floats ? tensor(name, {static_cast<int64_t>(floats)}) : Tensor();
+  return floats ? tensor(name, {static_cast<int64_t>(floats)}, DType::f32) : Tensor();
 }
 
 Tensor Graph::input(const std::string& name, Shape shape, DType dtype) {
@@ -33,14 +33,22 @@ Tensor Graph::outside(const std::string& name, Shape shape, DType dtype, void* d
   return Tensor(&tensors_.emplace_back(TensorRecord{name, std::move(shape), dtype, buffer, nullptr}));
 }
 
+Tensor Graph::parameter_tensor(Parameter* parameter, DType dtype, Buffer* value) {
+  Buffer* gradient = options_.training ? &parameter->gradient : nullptr;
+  return Tensor(&tensors_.emplace_back(TensorRecord{parameter->name, parameter->shape, dtype, value, gradient}));
+}
+
 Tensor Graph::parameter(Parameter* parameter) {
   if (!parameter) return {};
   Tensor& known = parameters_[parameter];
-  if (!known) {
-    Buffer* gradient = options_.training ? &parameter->gradient : nullptr;
-    known = Tensor(&tensors_.emplace_back(
-        TensorRecord{parameter->name, parameter->shape, DType::f32, &parameter->value, gradient}));
-  }
+  if (!known) known = parameter_tensor(parameter, DType::f32, &parameter->value);
+  return known;
+}
+
+Tensor Graph::weight(Parameter* parameter) {
+  if (!parameter || options_.dtype == DType::f32) return this->parameter(parameter);
+  Tensor& known = weights_[parameter];
+  if (!known) known = parameter_tensor(parameter, options_.dtype, &parameter->rounded);
   return known;
 }
 
@@ -54,8 +62,9 @@ GradientSink Graph::gradient_into(Tensor x) {
   GradientSink sink;
   if (!x || !options_.training) return sink;
   Buffer* buffer = gradient_buffer(x);
-  sink.state_ = &sinks_.emplace_back(GradientSink::State{
-      buffer, "gradient of " + x.name(), false, buffer->outside ? &accumulate_ : &kNever, x.shape().elements()});
+  sink.state_ = &sinks_.emplace_back(GradientSink::State{buffer, "gradient of " + x.name(), false,
+                                                         buffer->outside ? &accumulate_ : &kNever, x.shape().elements(),
+                                                         buffer->outside ? DType::f32 : x.record()->dtype});
   return sink;
 }
 

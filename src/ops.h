@@ -18,7 +18,7 @@ struct AttentionHeads {
 };
 
 // (B, T) tokens -> (B, T, C): wte (V, C) by token, plus wpe (context, C) by position, then dropout.
-// first_position: the position of column 0, by pointer (null: 0; must be null in training).
+// first_position: the position of column 0, by pointer into the device's memory (null: 0; must be null in training).
 Tensor embedding(Graph& g, Tensor tokens, Tensor wte, Tensor wpe, float p, const int* first_position = nullptr);
 
 // (.., C) -> (.., C); weight (C), bias (C) or none.
@@ -31,9 +31,10 @@ Tensor gelu(Graph& g, Tensor x, Gelu kind);
 
 // (B, T, (NH + 2 NKV) * HS) packed [queries | keys | values] -> (B, T, NH * HS), causal, dropout on P.
 Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionKind kind);
+Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p);
 
 // One sequence's queries against all that came before: K and V of `qkv` (1, T, ..) go into cache (2, capacity, NKV * HS)
-// at positions *first .. *first + T - 1. Evaluation only.
+// at positions *first .. *first + T - 1, read from the host's memory. Evaluation only.
 Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads, const int* first);
 
 // x + dropout(y). The gradient of x is that of the sum, in the same buffer: x may have earlier users, not later ones.

@@ -1,23 +1,22 @@
 #include "src/optimizer.h"
 
-#include <cmath>
-
 #include "kernels/reduce.h"
 
 namespace glint {
 
-double gradient_norm(const CpuContext& ctx, const Parameters& parameters) {
-  return std::sqrt(sum_of_squares(ctx, parameters.gradients(), parameters.elements()));
+size_t optimizer_scratch(const Parameters& p) {
+  return std::visit([&](const auto& ctx) { return reduce_scratch(ctx, p.elements()); }, p.device().context());
 }
 
-float clip_factor(double norm, double limit) {
-  if (limit <= 0.0 || norm <= limit) return 1.0f;
-  return static_cast<float>(limit / (norm + 1e-6));
-}
-
-void optimizer_step(const CpuContext& ctx, Parameters& parameters, const AdamW& settings, const AdamWStep& step) {
-  adamw(ctx, parameters.values(), parameters.first_moments(), parameters.second_moments(), parameters.gradients(),
-        parameters.elements(), parameters.decayed_elements(), settings, &step);
+void optimizer_step(Parameters& p, const AdamW& settings, double grad_clip, StepState* state, void* scratch) {
+  std::visit(
+      [&](const auto& ctx) {
+        sum_of_squares(ctx, &state->gradient_squares, p.gradients(), p.elements(), scratch);
+        clip_gradients(ctx, state, static_cast<float>(grad_clip));
+        adamw(ctx, p.values(), p.rounded(), p.first_moments(), p.second_moments(), p.gradients(), p.elements(), p.decayed_elements(),
+              settings, &state->adamw);
+      },
+      p.device().context());
 }
 
 }  // namespace glint

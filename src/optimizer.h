@@ -1,19 +1,17 @@
-// AdamW over the flat parameter buffers, with the gradient norm and clipping before it.
+// AdamW over the flat parameter buffers, with the gradient norm and clipping before it, all on the device.
 #pragma once
 
 #include "kernels/adamw.h"
-#include "kernels/context.h"
+#include "kernels/step_state.h"
 #include "src/parameters.h"
 
 namespace glint {
 
-// sqrt of the sum of squares of every gradient.
-double gradient_norm(const CpuContext& ctx, const Parameters& parameters);
+// Bytes of device memory that optimizer_step wants besides.
+size_t optimizer_scratch(const Parameters& parameters);
 
-// The factor that brings a gradient of this norm down to `limit` (0: no limit), as PyTorch's clip_grad_norm_.
-float clip_factor(double norm, double limit);
-
-// One update; t counts from 1.
-void optimizer_step(const CpuContext& ctx, Parameters& parameters, const AdamW& settings, const AdamWStep& step);
+// The gradient's norm into *state, clipping to grad_clip (0: none), and one update. Changes nothing where the norm is no
+// finite number, but halts the state.
+void optimizer_step(Parameters& parameters, const AdamW& settings, double grad_clip, StepState* state, void* scratch);
 
 }  // namespace glint

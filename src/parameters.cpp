@@ -1,6 +1,7 @@
 #include "src/parameters.h"
 
 #include "kernels/check.h"
+#include "kernels/convert.h"
 
 namespace glint {
 
@@ -9,11 +10,10 @@ Parameter* Parameters::add(std::string name, Shape shape) {
   Parameter parameter;
   parameter.name = std::move(name);
   parameter.shape = std::move(shape);
-  for (Buffer* buffer : {&parameter.value, &parameter.gradient}) {
-    buffer->name = parameter.name + (buffer == &parameter.value ? "" : ".gradient");
-    buffer->bytes = parameter.shape.elements() * sizeof(float);
-    buffer->outside = true;
-  }
+  const size_t elements = parameter.shape.elements();
+  parameter.value = {parameter.name, elements * sizeof(float), nullptr, true};
+  parameter.rounded = {parameter.name, elements * sizeof(Bf16), nullptr, true};
+  parameter.gradient = {parameter.name + ".gradient", elements * sizeof(float), nullptr, true};
   return &list_.emplace_back(std::move(parameter));
 }
 
@@ -28,18 +28,38 @@ void Parameters::allocate() {
     }
     if (decayed) decayed_ = elements_;
   }
-  values_ = DeviceMemory(elements_ * sizeof(float), "the parameters");
-  for (Parameter& parameter : list_) parameter.value.data = values() + parameter.offset;
+  values_ = DeviceMemory(elements_ * sizeof(float), "the parameters", device_);
+  if (dtype_ == DType::bf16) rounded_ = DeviceMemory(elements_ * sizeof(Bf16), "the parameters in bf16", device_);
+  for (Parameter& parameter : list_) {
+    parameter.value.data = values() + parameter.offset;
+    if (rounded()) parameter.rounded.data = rounded() + parameter.offset;
+  }
 }
 
 void Parameters::allocate_training() {
   GLINT_CHECK(values_.data(), "allocate() comes first");
   if (gradients_.data()) return;
   const size_t bytes = elements_ * sizeof(float);
-  gradients_ = DeviceMemory(bytes, "the gradients");
-  m_ = DeviceMemory(bytes, "the first moments of AdamW");
-  v_ = DeviceMemory(bytes, "the second moments of AdamW");
+  gradients_ = DeviceMemory(bytes, "the gradients", device_);
+  m_ = DeviceMemory(bytes, "the first moments of AdamW", device_);
+  v_ = DeviceMemory(bytes, "the second moments of AdamW", device_);
   for (Parameter& parameter : list_) parameter.gradient.data = gradients() + parameter.offset;
+}
+
+void Parameters::refresh_rounded() {
+  if (!rounded()) return;
+  std::visit([&](const auto& ctx) { convert(ctx, rounded(), values(), elements_); }, device_.context());
+}
+
+HostCopy::HostCopy(const Parameters& parameters, float* flat) : device_(parameters.device()), flat_(flat) {
+  if (device_.is_cpu()) return;
+  copy_.resize(parameters.elements());
+  std::visit([&](const auto& ctx) { copy_to_host(ctx, copy_.data(), flat_, copy_.size() * sizeof(float)); }, device_.context());
+}
+
+void HostCopy::store() {
+  if (copy_.empty()) return;
+  std::visit([&](const auto& ctx) { copy_to_device(ctx, flat_, copy_.data(), copy_.size() * sizeof(float)); }, device_.context());
 }
 
 }  // namespace glint

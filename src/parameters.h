@@ -1,5 +1,6 @@
-// Parameters, their gradients and the optimizer's moments, each in one flat buffer with the same layout: tensors that
-// get weight decay (2-D and more) first, then the rest, so that AdamW is one call.
+// Parameters, their gradients and the optimizer's moments, each in one flat fp32 buffer with the same layout: tensors that
+// get weight decay (2-D and more) first, then the rest, so that AdamW is one call. Where the model computes in bf16, a
+// flat copy rounded to it besides, which the optimizer keeps up to date.
 #pragma once
 
 #include <cstddef>
@@ -16,14 +17,16 @@ struct Parameter {
   std::string name;  // Hugging Face's
   Shape shape;
   size_t offset = 0;  // elements into the flat buffers
-  Buffer value, gradient;
+  Buffer value, rounded, gradient;
 
   bool decayed() const { return shape.sizes.size() >= 2; }
-  float* data() const { return static_cast<float*>(value.data); }
+  float* data() const { return static_cast<float*>(value.data); }  // on the device
 };
 
 class Parameters {
  public:
+  explicit Parameters(const Device& device = CpuContext{}, DType dtype = DType::f32) : device_(device), dtype_(dtype) {}
+
   // Declares a parameter; the address stays valid. Only before allocate().
   Parameter* add(std::string name, Shape shape);
 
@@ -32,21 +35,43 @@ class Parameters {
   // Gradients and moments, for training only.
   void allocate_training();
 
+  const Device& device() const { return device_; }
+  DType dtype() const { return dtype_; }
   size_t elements() const { return elements_; }  // with the padding that aligns each tensor to 64 bytes; padding stays 0
   size_t decayed_elements() const { return decayed_; }
   float* values() const { return values_.f32(); }
+  Bf16* rounded() const { return static_cast<Bf16*>(rounded_.data()); }  // null in fp32
   float* gradients() const { return gradients_.f32(); }
   float* first_moments() const { return m_.f32(); }
   float* second_moments() const { return v_.f32(); }
-  size_t bytes() const { return values_.bytes() + gradients_.bytes() + m_.bytes() + v_.bytes(); }
+  size_t bytes() const { return values_.bytes() + rounded_.bytes() + gradients_.bytes() + m_.bytes() + v_.bytes(); }
+
+  // Rounds the values anew: after they were written other than by the optimizer.
+  void refresh_rounded();
 
   std::deque<Parameter>& all() { return list_; }
   const std::deque<Parameter>& all() const { return list_; }
 
  private:
+  Device device_;
+  DType dtype_;
   std::deque<Parameter> list_;
   size_t elements_ = 0, decayed_ = 0;
-  DeviceMemory values_, gradients_, m_, v_;
+  DeviceMemory values_, rounded_, gradients_, m_, v_;
+};
+
+// One of the flat buffers as the host sees it: the buffer itself on a CPU, a copy of a GPU's, brought back by store().
+class HostCopy {
+ public:
+  HostCopy(const Parameters& parameters, float* flat);
+  float* data() { return copy_.empty() ? flat_ : copy_.data(); }
+  float* of(const Parameter& parameter) { return data() + parameter.offset; }
+  void store();
+
+ private:
+  const Device& device_;
+  float* flat_;
+  std::vector<float> copy_;
 };
 
 }  // namespace glint

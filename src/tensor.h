@@ -7,12 +7,19 @@
 #include <string>
 #include <vector>
 
+#include "kernels/bf16.h"
 #include "kernels/check.h"
 
 namespace glint {
 
-enum class DType : uint8_t { f32, i32 };
-constexpr size_t bytes_of(DType) { return 4; }
+enum class DType : uint8_t { f32, bf16, i32 };
+constexpr size_t bytes_of(DType dtype) { return dtype == DType::bf16 ? 2 : 4; }
+template <typename Scalar>
+inline constexpr DType kDTypeOf = DType::f32;
+template <>
+inline constexpr DType kDTypeOf<Bf16> = DType::bf16;
+template <>
+inline constexpr DType kDTypeOf<int32_t> = DType::i32;
 
 // Row-major; the last dimension is contiguous.
 struct Shape {
@@ -63,16 +70,21 @@ class Tensor {
   const std::string& name() const { return record_->name; }
 
   // Addresses, for kernels; the empty tensor gives null.
-  float* f32() const { return static_cast<float*>(address(DType::f32)); }
-  int32_t* i32() const { return static_cast<int32_t*>(address(DType::i32)); }
-  float* gradient() const { return record_ && record_->gradient ? static_cast<float*>(record_->gradient->data) : nullptr; }
+  template <typename Scalar>
+  Scalar* data() const {
+    if (!record_) return nullptr;
+    GLINT_CHECK(record_->dtype == kDTypeOf<Scalar>, record_->name, " is of another dtype");
+    return static_cast<Scalar*>(record_->value->data);
+  }
+  float* f32() const { return data<float>(); }
+  int32_t* i32() const { return data<int32_t>(); }
+  // Of the value's dtype, but for parameters, whose gradients are always fp32.
+  template <typename Scalar = float>
+  Scalar* gradient() const {
+    return record_ && record_->gradient ? static_cast<Scalar*>(record_->gradient->data) : nullptr;
+  }
 
  private:
-  void* address(DType dtype) const {
-    if (!record_) return nullptr;
-    GLINT_CHECK(record_->dtype == dtype, record_->name, " is of another dtype");
-    return record_->value->data;
-  }
 
   TensorRecord* record_ = nullptr;
 };

@@ -4,20 +4,31 @@
 
 namespace glint {
 
-Evaluator::Evaluator(Gpt& model, const CpuContext& cpu, int batch, int context, AttentionKind attention)
-    : batch_(batch), graph_({.cpu = cpu}) {
+Evaluator::Evaluator(Gpt& model, int batch, int context, AttentionKind attention)
+    : batch_(batch), graph_({.device = model.parameters().device(), .dtype = model.parameters().dtype()}) {
   tokens_ = graph_.input("tokens", {batch, context}, DType::i32);
   targets_ = graph_.input("targets", {batch, context}, DType::i32);
   losses_ = cross_entropy(graph_, model.head(graph_, model.hidden(graph_, tokens_, attention)), targets_, 0.0f);
   graph_.keep(losses_);
-  arena_ = DeviceMemory(graph_.plan(), "evaluation");
+  arena_ = DeviceMemory(graph_.plan(), "evaluation", model.parameters().device());
   graph_.bind(arena_.data());
+  host_tokens_.resize(losses_.shape().elements());
+  host_targets_.resize(losses_.shape().elements());
+  host_losses_.resize(losses_.shape().elements());
 }
 
 std::span<const float> Evaluator::losses(const std::function<void(int32_t*, int32_t*)>& fill) {
-  fill(tokens_.i32(), targets_.i32());
-  graph_.forward();
-  return {losses_.f32(), losses_.shape().elements()};
+  fill(host_tokens_.data(), host_targets_.data());
+  const size_t bytes = host_tokens_.size() * sizeof(int32_t);
+  std::visit(
+      [&](const auto& ctx) {
+        copy_to_device(ctx, tokens_.i32(), host_tokens_.data(), bytes);
+        copy_to_device(ctx, targets_.i32(), host_targets_.data(), bytes);
+        graph_.forward();
+        copy_to_host(ctx, host_losses_.data(), losses_.f32(), host_losses_.size() * sizeof(float));
+      },
+      graph_.options().device.context());
+  return host_losses_;
 }
 
 double Evaluator::mean_loss(const FillBatch& fill, int batches) {
@@ -27,7 +38,7 @@ double Evaluator::mean_loss(const FillBatch& fill, int batches) {
     const auto rows = losses([&](int32_t* tokens, int32_t* targets) {
       fill(tokens, targets, static_cast<uint64_t>(i) * static_cast<uint64_t>(batch_), batch_);
     });
-    total += sum(graph_.cpu(), rows.data(), rows.size());
+    total += sum(CpuContext{}, rows.data(), rows.size());
     count += rows.size();
   }
   return total / static_cast<double>(count);

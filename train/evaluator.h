@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "models/gpt.h"
 #include "train/training_step.h"
@@ -12,7 +13,8 @@ namespace glint {
 
 class Evaluator {
  public:
-  Evaluator(Gpt& model, const CpuContext& cpu, int batch, int context, AttentionKind attention);
+  // On the model's device.
+  Evaluator(Gpt& model, int batch, int context, AttentionKind attention);
 
   int batch() const { return batch_; }
   // Mean loss, nats per token, over `batches` batches that `fill` numbers from sequence 0 on.
@@ -25,6 +27,8 @@ class Evaluator {
   Graph graph_;
   Tensor tokens_, targets_, losses_;
   DeviceMemory arena_;
+  std::vector<int32_t> host_tokens_, host_targets_;
+  std::vector<float> host_losses_;
 };
 
 }  // namespace glint

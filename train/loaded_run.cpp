@@ -11,7 +11,7 @@ std::vector<TensorView> tensor_views(const Parameters& parameters, float* flat) 
   return views;
 }
 
-LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which) {
+LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, const Device& device, DType dtype) {
   LoadedRun run{existing_run(root), {}, Tokenizer::of_bytes(), nullptr};
   const bool best = which == WhichCheckpoint::best || (which == WhichCheckpoint::automatic && has_checkpoint(run.paths.best()));
   const auto folder = best ? run.paths.best() : run.paths.last();
@@ -21,8 +21,12 @@ LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which) {
   const GptConfig& config = run.state.options.model;
   GLINT_REQUIRE(config.vocab == run.tokenizer.vocabulary(), folder.string(), " has a vocabulary of ", config.vocab, ", ",
                 run.paths.tokenizer().string(), " one of ", run.tokenizer.vocabulary(), ": they don't belong together");
-  run.model = std::make_unique<Gpt>(config);
-  load_checkpoint(folder, tensor_views(run.model->parameters(), run.model->parameters().values()));
+  run.model = std::make_unique<Gpt>(config, device, dtype);
+  Parameters& parameters = run.model->parameters();
+  HostCopy values(parameters, parameters.values());
+  load_checkpoint(folder, tensor_views(parameters, values.data()));
+  values.store();
+  parameters.refresh_rounded();
   return run;
 }
 

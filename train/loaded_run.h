@@ -22,9 +22,10 @@ struct LoadedRun {
   std::unique_ptr<Gpt> model;
 };
 
-LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which);
+// The model on `device`, to compute in `dtype`.
+LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, const Device& device, DType dtype);
 
-// Views for checkpoints of a flat buffer laid out as the parameters are.
+// Views for checkpoints of a flat buffer in the host's memory laid out as the parameters are.
 std::vector<TensorView> tensor_views(const Parameters& parameters, float* flat);
 
 }  // namespace glint

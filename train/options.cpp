@@ -97,9 +97,8 @@ void TrainOptions::complete() {
 }
 
 void TrainOptions::validate() const {
-  GLINT_REQUIRE(device == DeviceChoice::cpu, "--device cuda: this build of glint has no CUDA; use --device cpu");
-  GLINT_REQUIRE(dtype == DtypeChoice::fp32,
-                "--dtype bf16: this build of glint computes in fp32 only; use --dtype fp32");
+  GLINT_REQUIRE(device == DeviceChoice::cpu || Device::kHasCuda, "--device cuda: this build of glint has no CUDA; use --device cpu");
+  GLINT_REQUIRE(device == DeviceChoice::cuda || dtype == DtypeChoice::fp32, "--dtype bf16 goes with --device cuda; use --dtype fp32");
   matmul_engine(matmul);  // throws if this build lacks it
   GLINT_REQUIRE(!out.empty(), "--out is empty: name the run folder to make");
   require_probability("--embd-dropout", model.embd_dropout);
@@ -134,5 +133,19 @@ CpuContext cpu_context(int threads, MatmulChoice matmul) {
                 kMaxThreads);
   return {threads == 0 ? default_threads() : threads, matmul_engine(matmul)};
 }
+
+void add_device_flags(Command command, DeviceFlags& flags) {
+  command.add_choice("--device", flags.device, "Where to compute", {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}});
+  command.add_choice("--dtype", flags.dtype, "Arithmetic", {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}});
+  command.add("--threads", flags.threads, "CPU threads; 0: as many as the machine gives");
+  command.add_choice("--matmul", flags.matmul, "Matrix engine of the CPU",
+                     {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}});
+}
+
+Device open_device(const DeviceFlags& flags) {
+  return flags.device == DeviceChoice::cuda ? Device::cuda() : Device(cpu_context(flags.threads, flags.matmul));
+}
+
+DType dtype_of(DtypeChoice choice) { return choice == DtypeChoice::bf16 ? DType::bf16 : DType::f32; }
 
 }  // namespace glint

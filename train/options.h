@@ -53,6 +53,7 @@ struct TrainOptions {
   AttentionKind attention = AttentionKind::flash;
   MatmulChoice matmul = MatmulChoice::automatic;
   bool recompute = false;
+  bool graph = true;
   DeviceChoice device = DeviceChoice::cpu;
   DtypeChoice dtype = DtypeChoice::fp32;
   bool quiet = false;
@@ -101,5 +102,16 @@ int default_threads();
 // The engine of a choice; UserError if this build lacks it.
 MatmulEngine matmul_engine(MatmulChoice choice);
 CpuContext cpu_context(int threads, MatmulChoice matmul);
+
+// Where a command computes, and in what.
+struct DeviceFlags {
+  DeviceChoice device = DeviceChoice::cpu;
+  DtypeChoice dtype = DtypeChoice::fp32;
+  int threads = 0;  // of a CPU; 0: as many as the machine gives
+  MatmulChoice matmul = MatmulChoice::automatic;
+};
+void add_device_flags(Command command, DeviceFlags& flags);
+Device open_device(const DeviceFlags& flags);
+DType dtype_of(DtypeChoice choice);
 
 }  // namespace glint

@@ -60,8 +60,9 @@ const OptionField kTable[] = {
     {"attention", &T::attention, kFixed, kMachine, "the fused kernel, or the plain one that keeps T x T weights"},
     {"matmul", &T::matmul, kFree, kMachine, "matrix engine"},
     {"recompute", &T::recompute, kFree, kMachine, "compute activations again in backward: slower, less memory"},
-    {"device", &T::device, kFixed, kMachine, "where to compute"},
-    {"dtype", &T::dtype, kFixed, kMachine, "arithmetic of the forward and backward passes"},
+    {"device", &T::device, kFree, kMachine, "where to compute"},
+    {"dtype", &T::dtype, kFree, kMachine, "arithmetic of the forward and backward passes"},
+    {"graph", &T::graph, kFree, kMachine, "on a GPU: give it a step as one CUDA graph"},
 };
 
 template <typename Value>

@@ -26,7 +26,7 @@ StepSettings step_settings(const TrainOptions& o) {
   adamw.beta2 = static_cast<float>(o.beta2);
   adamw.eps = static_cast<float>(o.eps);
   adamw.weight_decay = static_cast<float>(o.weight_decay);
-  return {o.batch, o.micro_batch, o.model.context, o.attention, o.recompute, adamw, o.grad_clip};
+  return {o.batch, o.micro_batch, o.model.context, o.attention, o.recompute, adamw, o.grad_clip, o.graph};
 }
 
 class Trainer {
@@ -35,11 +35,11 @@ class Trainer {
       : options_(options),
         folder_(folder),
         data_(std::move(data)),
-        cpu_(cpu_context(options.threads, options.matmul)),
-        model_(options.model),
+        device_(open_device({options.device, options.dtype, options.threads, options.matmul})),
+        model_(options.model, device_, dtype_of(options.dtype)),
         rng_{.seed = options.seed},
-        step_(model_, cpu_, step_settings(options), rng_),
-        evaluator_(model_, cpu_, options.micro_batch, options.model.context, options.attention),
+        step_(model_, step_settings(options), rng_),
+        evaluator_(model_, options.micro_batch, options.model.context, options.attention),
         train_windows_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::training),
         train_probe_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::evaluation),
         val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation) {
@@ -49,7 +49,12 @@ class Trainer {
   // Goes on from the last checkpoint, if there is one.
   void restore() {
     if (has_checkpoint(folder_.paths().last())) {
-      const CheckpointState state = load_checkpoint(folder_.paths().last(), values(), first_moments(), second_moments());
+      Parameters& p = model_.parameters();
+      HostCopy values(p, p.values()), m(p, p.first_moments()), v(p, p.second_moments());
+      const CheckpointState state =
+          load_checkpoint(folder_.paths().last(), tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()));
+      for (HostCopy* copy : {&values, &m, &v}) copy->store();
+      p.refresh_rounded();
       rng_.step = state.step;
       rng_.offset = state.rng_offset;
       rng_.seed = state.rng_seed;
@@ -61,10 +66,6 @@ class Trainer {
   void run();
 
  private:
-  std::vector<TensorView> values() { return tensor_views(model_.parameters(), model_.parameters().values()); }
-  std::vector<TensorView> first_moments() { return tensor_views(model_.parameters(), model_.parameters().first_moments()); }
-  std::vector<TensorView> second_moments() { return tensor_views(model_.parameters(), model_.parameters().second_moments()); }
-
   uint64_t step() const { return rng_.step; }
   bool at(int64_t interval) const { return interval > 0 && step() % static_cast<uint64_t>(interval) == 0; }
   bool done() const { return step() >= static_cast<uint64_t>(options_.steps); }
@@ -74,17 +75,21 @@ class Trainer {
   void save(bool best);
   void evaluate(Progress& progress);
   void train_one_step(Progress& progress);
-  [[noreturn]] void stop_not_finite(const FillBatch& fill, const StepResult& result);
+  bool looks() const;
+  StepResult look();
 
   TrainOptions options_;
   RunFolder& folder_;
   Dataset data_;
-  CpuContext cpu_;
+  Device device_;
   Gpt model_;
   RngState rng_;
   TrainingStep step_;
   Evaluator evaluator_;
   RandomWindows train_windows_, train_probe_, val_probe_;
+  const FillBatch fill_ = [this](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
+    train_windows_.fill(tokens, targets, rng_.step, first, count);
+  };
 
   std::optional<double> best_, last_val_;
   std::optional<uint64_t> saved_step_;
@@ -112,11 +117,15 @@ void Trainer::save(bool best) {
   state.rng_offset = rng_.offset;
   state.best_val_loss = best_;
   state.options = options_;
-  if (best)
-    save_checkpoint(folder_.paths().best(), values(), {}, {}, state);
-  else
-    save_checkpoint(folder_.paths().last(), values(), first_moments(), second_moments(), state);
-  if (!best) saved_step_ = step();
+  const Parameters& p = model_.parameters();
+  HostCopy values(p, p.values());
+  if (best) {
+    save_checkpoint(folder_.paths().best(), tensor_views(p, values.data()), {}, {}, state);
+    return;
+  }
+  HostCopy m(p, p.first_moments()), v(p, p.second_moments());
+  save_checkpoint(folder_.paths().last(), tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()), state);
+  saved_step_ = step();
 }
 
 void Trainer::evaluate(Progress& progress) {
@@ -139,23 +148,27 @@ void Trainer::evaluate(Progress& progress) {
   save(true);
 }
 
-void Trainer::stop_not_finite(const FillBatch& fill, const StepResult& result) {
+StepResult Trainer::look() {
+  const StepResult result = step_.result();
+  if (result.finite() && result.step == step()) return result;
   const bool kept = has_checkpoint(folder_.paths().last());
-  throw UserError(text("step ", step() + 1, ": the ", std::isfinite(result.loss) ? "gradient" : "loss",
-                       " is no longer finite; first in ", step_.first_not_finite(fill), ". ",
+  const std::string first = step_.first_not_finite(fill_);
+  throw UserError(text("step ", step() + 1, ": the loss or its gradient is no longer finite; first in ", first, ". ",
                        kept ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint had been written yet",
                        "; try a lower --lr, a longer --warmup or a --grad-clip"));
 }
 
+// Whether the host waits for the step just given: to report it, or before the parameters are used. On a CPU, always.
+bool Trainer::looks() const {
+  return device_.is_cpu() || done() || at(options_.log_every) || at(options_.eval_every) || at(options_.checkpoint_every);
+}
+
 void Trainer::train_one_step(Progress& progress) {
   const auto start = Clock::now();
-  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
-    train_windows_.fill(tokens, targets, rng_.step, first, count);
-  };
   const double lr = learning_rate(options_, static_cast<int64_t>(step()));
-  const StepResult result = step_.gradients(fill);
-  if (!result.finite()) stop_not_finite(fill, result);
-  step_.update(result.gradient_norm, lr);
+  step_.run(fill_, lr);
+  StepResult result;
+  if (looks()) result = look();
   interval_seconds_ += seconds_since(start);
   interval_steps_ += 1;
   if (!at(options_.log_every) && !done()) return;
@@ -178,7 +191,7 @@ void Trainer::train_one_step(Progress& progress) {
 void Trainer::run() {
   SignalWatch signals;
   Progress progress({options_.quiet, step(), static_cast<uint64_t>(options_.steps), model_.flops_per_token(options_.model.context),
-                     measure_peak_gflops(cpu_.threads)});
+                     peak_gflops(device_, model_.parameters().dtype())});
   progress.note(describe());
   if (step() > 0) progress.note(text("resumed at step ", step()));
   if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);
@@ -187,7 +200,10 @@ void Trainer::run() {
     if (options_.eval_every > 0 && (at(options_.eval_every) || done())) evaluate(progress);
     if (at(options_.checkpoint_every)) save(false);
   }
-  if (saved_step_ != step()) save(false);
+  if (saved_step_ != step()) {
+    if (interval_steps_ > 0) look();  // a signal came between two looks
+    save(false);
+  }
   progress.finish();
   if (signals.received()) {
     progress.warning(text("stopped at step ", step(), "; go on with: glint train --resume ", folder_.paths().root.string()));

@@ -1,6 +1,8 @@
 #include "train/training_step.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "kernels/reduce.h"
 
@@ -8,54 +10,136 @@ namespace glint {
 
 bool StepResult::finite() const { return std::isfinite(loss) && std::isfinite(gradient_norm); }
 
-TrainingStep::TrainingStep(Gpt& model, const CpuContext& cpu, const StepSettings& settings, RngState& rng)
+TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& rng)
     : model_(model),
-      cpu_(cpu),
       settings_(settings),
       rng_(rng),
-      graph_({.cpu = cpu, .training = true, .rng = &rng, .global_batch = settings.batch, .recompute = settings.recompute}) {
+      graph_({.device = model.parameters().device(),
+              .dtype = model.parameters().dtype(),
+              .training = true,
+              .rng = nullptr,
+              .global_batch = settings.batch,
+              .recompute = settings.recompute}),
+      layout_{static_cast<size_t>(settings.batch) * static_cast<size_t>(settings.context)} {
   GLINT_CHECK(settings.batch % settings.micro_batch == 0, "batch ", settings.batch, ", micro-batch ", settings.micro_batch);
+  const Device& device = model.parameters().device();
   model.parameters().allocate_training();
+
   const int B = settings.micro_batch, T = settings.context;
+  const size_t losses_bytes = static_cast<size_t>(micro_batches()) * sizeof(double), state_bytes = 256;
+  const size_t scratch_bytes = std::max(optimizer_scratch(model.parameters()), on_device([&](const auto& ctx) {
+    return reduce_scratch(ctx, static_cast<size_t>(B) * static_cast<size_t>(T));
+  }));
+  static_assert(sizeof(StepState) <= state_bytes);
+  const size_t scratch_at = state_bytes + (losses_bytes + 255) / 256 * 256;
+  state_memory_ = DeviceMemory(scratch_at + scratch_bytes, "the state of the step", device);
+  char* base = static_cast<char*>(state_memory_.data());
+  state_ = reinterpret_cast<StepState*>(base);
+  micro_losses_ = reinterpret_cast<double*>(base + state_bytes);
+  scratch_ = base + scratch_at;
+
+  graph_.set_rng(&state_->rng);
   tokens_ = graph_.input("tokens", {B, T}, DType::i32);
   targets_ = graph_.input("targets", {B, T}, DType::i32);
   const Tensor logits = model.head(graph_, model.hidden(graph_, tokens_, settings.attention));
   losses_ = cross_entropy(graph_, logits, targets_, 1.0f / (static_cast<float>(settings.batch) * static_cast<float>(T)));
   graph_.keep(losses_);
-  arena_ = DeviceMemory(graph_.plan(), "activations and their gradients");
+  arena_ = DeviceMemory(graph_.plan(), "activations and their gradients", device);
   graph_.bind(arena_.data());
+  staging_ = on_device([&](const auto& ctx) { return make_staging(ctx, layout_.words()); });
 }
 
-void TrainingStep::load(const FillBatch& fill, int micro) {
-  rng_.first_sequence = static_cast<uint64_t>(micro) * static_cast<uint64_t>(settings_.micro_batch);
-  fill(tokens_.i32(), targets_.i32(), rng_.first_sequence, settings_.micro_batch);
+void TrainingStep::stage(const FillBatch& fill, double learning_rate) {
+  if (!ran_ || on_device_ != rng_) {
+    const StepState state{rng_, {}, 0};
+    on_device([&](const auto& ctx) { copy_to_device(ctx, state_, &state, sizeof state); });
+  }
+  const int slot = static_cast<int>(rng_.step % 2);
+  int32_t* words = staging_->host(slot);
+  const float rate = static_cast<float>(learning_rate);
+  std::memcpy(words, &rate, sizeof rate);
+  fill(words + StagedBatch::kTokensAt, words + layout_.targets_at(), 0, settings_.batch);
+  staging_->upload(slot);
+}
+
+// The graph's input of one micro-batch.
+void TrainingStep::begin(int micro) {
+  const size_t n = static_cast<size_t>(settings_.micro_batch) * static_cast<size_t>(settings_.context);
+  const auto number = static_cast<size_t>(micro);
+  const MicroBatch batch{staging_->slots(), layout_, number * n, n, number * static_cast<size_t>(settings_.micro_batch)};
+  on_device([&](const auto& ctx) { begin_micro_batch(ctx, state_, tokens_.i32(), targets_.i32(), batch); });
   graph_.accumulate(micro > 0);
 }
 
-StepResult TrainingStep::gradients(const FillBatch& fill) {
-  double total = 0;
-  for (int micro = 0; micro < settings_.batch / settings_.micro_batch; ++micro) {
-    load(fill, micro);
+void TrainingStep::give() {
+  const size_t rows = losses_.shape().elements();
+  for (int micro = 0; micro < micro_batches(); ++micro) {
+    begin(micro);
     graph_.forward();
-    total += sum(cpu_, losses_.f32(), losses_.shape().elements());
+    on_device([&](const auto& ctx) { sum(ctx, micro_losses_ + micro, losses_.f32(), rows, scratch_); });
     graph_.backward();
   }
-  return {total / (static_cast<double>(settings_.batch) * settings_.context), gradient_norm(cpu_, model_.parameters())};
+  const auto update = [&] {
+    optimizer_step(model_.parameters(), settings_.adamw, settings_.grad_clip, state_, scratch_);
+    on_device([&](const auto& ctx) { advance(ctx, state_, graph_.dropout_offsets_used()); });
+  };
+  if (profiling_) optimizer_seconds_ += on_device([&](const auto& ctx) { return seconds_of(ctx, update); });
+  else update();
 }
 
-void TrainingStep::update(double gradient_norm, double learning_rate) {
-  const AdamWStep step{static_cast<float>(learning_rate), clip_factor(gradient_norm, settings_.grad_clip), rng_.step + 1};
-  optimizer_step(cpu_, model_.parameters(), settings_.adamw, step);
+void TrainingStep::run(const FillBatch& fill, double learning_rate) {
+  stage(fill, learning_rate);
+  // The first step runs plainly: libraries then choose their kernels and load them, which does not belong into a graph.
+  if (ran_ && settings_.graph && !profiling_) {
+    if (!replay_) replay_ = on_device([&](const auto& ctx) { return capture(ctx, [this] { give(); }); });
+    replay_();
+  } else {
+    give();
+  }
+  staging_->release(static_cast<int>(rng_.step % 2));
   rng_.offset += graph_.dropout_offsets_used();
   rng_.step += 1;
+  on_device_ = rng_;
+  ran_ = true;
+}
+
+StepResult TrainingStep::result() {
+  StepState state;
+  double total = 0;
+  on_device([&](const auto& ctx) {
+    copy_to_host(ctx, &state, state_, sizeof state);
+    for (int micro = 0; micro < micro_batches(); ++micro) {
+      double loss = 0;
+      copy_to_host(ctx, &loss, micro_losses_ + micro, sizeof loss);
+      total += loss;
+    }
+  });
+  return {total / static_cast<double>(layout_.tokens), std::sqrt(state.gradient_squares), state.rng.step};
 }
 
 std::string TrainingStep::first_not_finite(const FillBatch& fill) {
-  for (int micro = 0; micro < settings_.batch / settings_.micro_batch; ++micro) {
-    load(fill, micro);
+  StepState state;
+  on_device([&](const auto& ctx) { copy_to_host(ctx, &state, state_, sizeof state); });
+  rng_ = state.rng;
+  rng_.first_sequence = 0;
+  stage(fill, 0);
+  for (int micro = 0; micro < micro_batches(); ++micro) {
+    begin(micro);
     if (auto name = graph_.find_not_finite()) return *name;
   }
   return "the sum of the gradients";
+}
+
+void TrainingStep::profile(bool on) {
+  profiling_ = on;
+  optimizer_seconds_ = 0;
+  graph_.profile(on);
+}
+
+std::map<std::string, double> TrainingStep::profiled() const {
+  std::map<std::string, double> seconds = graph_.profiled();
+  seconds["adamw"] = optimizer_seconds_;
+  return seconds;
 }
 
 }  // namespace glint

@@ -1,13 +1,17 @@
-// One optimizer step as data: tokens -> forward and backward per micro-batch -> gradient norm -> AdamW.
+// One optimizer step as data: tokens -> forward and backward per micro-batch -> gradient norm -> AdamW. All of it is given
+// to the device at once, on a GPU as one CUDA graph; the host waits only where it asks for the result.
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <optional>
+#include <map>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "models/gpt.h"
 #include "src/optimizer.h"
+#include "src/staging.h"
 
 namespace glint {
 
@@ -22,41 +26,62 @@ struct StepSettings {
   bool recompute = false;
   AdamW adamw;
   double grad_clip = 1.0;  // 0: none
+  bool graph = true;       // on a GPU: capture the step as a CUDA graph
 };
 
 struct StepResult {
   double loss = 0;  // mean over the batch, nats per token
   double gradient_norm = 0;
+  uint64_t step = 0;  // steps done; fewer than were given where one was halted: its gradient was not finite
   bool finite() const;
 };
 
 class TrainingStep {
  public:
-  // Records and plans; `rng` lives as long as the step, which moves it on.
-  TrainingStep(Gpt& model, const CpuContext& cpu, const StepSettings& settings, RngState& rng);
+  // Records and plans, for the model's device. `rng` is where the random numbers stand before the next step; run() moves it
+  // on, and it may be set to go on from elsewhere.
+  TrainingStep(Gpt& model, const StepSettings& settings, RngState& rng);
 
   size_t arena_bytes() const { return arena_.bytes(); }
 
-  // The batch's gradients, in the model's parameters, with their norm.
-  StepResult gradients(const FillBatch& fill);
-  // The update, then RNG offset and step advance. rng.step counts from 0 before the first.
-  void update(double gradient_norm, double learning_rate);
+  // Gives one step to the device. Its parameters stay as they are from the first gradient on that is not finite.
+  void run(const FillBatch& fill, double learning_rate);
+  // Of the last step given; waits for it.
+  StepResult result();
 
-  // After a result that is not finite: which tensor was the first (forward, then backward, micro-batch by micro-batch).
+  // After a result that is not finite: which tensor was the first (forward, then backward, micro-batch by micro-batch). `rng`
+  // goes back to where that step began.
   std::string first_not_finite(const FillBatch& fill);
 
-  Graph& graph() { return graph_; }
+  // Seconds spent by node, gathered while on; a step then runs without graph, node by node.
+  void profile(bool on);
+  std::map<std::string, double> profiled() const;
 
  private:
-  void load(const FillBatch& fill, int micro);
+  template <typename Call>
+  auto on_device(Call call) {
+    return std::visit(call, model_.parameters().device().context());
+  }
+  int micro_batches() const { return settings_.batch / settings_.micro_batch; }
+  void stage(const FillBatch& fill, double learning_rate);
+  void begin(int micro);
+  void give();
 
   Gpt& model_;
-  CpuContext cpu_;
   StepSettings settings_;
   RngState& rng_;
+  RngState on_device_;  // what `rng` was when the device last had it
   Graph graph_;
   Tensor tokens_, targets_, losses_;
-  DeviceMemory arena_;
+  DeviceMemory arena_, state_memory_;
+  StepState* state_;  // on the device, as all that follows
+  double* micro_losses_;  // (micro-batches) sums
+  char* scratch_;
+  StagedBatch layout_;
+  std::unique_ptr<Staging> staging_;
+  std::function<void()> replay_;
+  bool ran_ = false, profiling_ = false;
+  double optimizer_seconds_ = 0;
 };
 
 }  // namespace glint

@@ -47,13 +47,16 @@ void update(float* __restrict params, float* __restrict m, float* __restrict v, 
 
 }  // namespace
 
-void adamw(const CpuContext& ctx, float* params, float* m, float* v, const float* gradients, size_t n, size_t n_decayed,
-           const AdamW& settings, const AdamWStep* step) {
+void adamw(const CpuContext& ctx, float* params, Bf16* rounded, float* m, float* v, const float* gradients, size_t n,
+           size_t n_decayed, const AdamW& settings, const AdamWStep* step) {
+  if (step->halted) return;
   const Factors decayed = factors_of(settings, *step, settings.weight_decay), plain = factors_of(settings, *step, 0.0f);
   parallel_ranges(ctx, n, 16, n, [&](Range range) {
     const size_t middle = std::clamp(n_decayed, range.begin, range.end);
     update(params, m, v, gradients, {range.begin, middle}, decayed);
     update(params, m, v, gradients, {middle, range.end}, plain);
+    if (!rounded) return;
+    for (size_t i = range.begin; i < range.end; ++i) rounded[i] = to_bf16(params[i]);
   });
 }
 

@@ -74,7 +74,9 @@ void linear_backward_input(const CpuContext& ctx, float* dx, const float* dout, 
   multiply(ctx, {shape.rows, shape.in, shape.out, {dout, false}, {weight, turned}, dx, write});
 }
 
-void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const float* x, const float* dout,
+size_t linear_backward_weight_scratch(const CpuContext&, const LinearShape&) { return 0; }
+
+void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const float* x, const float* dout, float*,
                             const LinearShape& shape, Write write) {
   if (shape.layout == WeightLayout::in_out) {
     multiply(ctx, {shape.in, shape.out, shape.rows, {x, true}, {dout, false}, dweight, write});

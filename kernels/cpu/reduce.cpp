@@ -77,6 +77,10 @@ double sum_of_squares(const CpuContext& ctx, const float* x, size_t n) {
   return sum_blocks(ctx, x, n, [](auto value) { return value * value; });
 }
 
+size_t reduce_scratch(const CpuContext&, size_t) { return 0; }
+void sum(const CpuContext& ctx, double* result, const float* x, size_t n, void*) { *result = sum(ctx, x, n); }
+void sum_of_squares(const CpuContext& ctx, double* result, const float* x, size_t n, void*) { *result = sum_of_squares(ctx, x, n); }
+
 size_t first_not_finite(const CpuContext& ctx, const float* x, size_t n) {
   size_t first = n;
   parallel_ranges(ctx, n, kReduceBlock, n / 4, [&](Range range) {

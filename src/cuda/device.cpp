@@ -6,6 +6,8 @@
 #include <memory>
 
 #include "kernels/cuda/check_cuda.h"
+#include "kernels/cuda/matmul.h"
+#include "src/cuda/handles.h"
 #include "src/memory.h"
 
 namespace glint {
@@ -14,21 +16,10 @@ namespace {
 
 constexpr int kOldest = 80;  // compute capability: sm_80 has the bf16 tensor cores and asynchronous copies that the kernels use
 
-// The work of one device; ended with its last user.
-struct Stream {
-  Stream() { check_cuda(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "cudaStreamCreate"); }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
-  ~Stream() { cudaStreamDestroy(handle); }
-  cudaStream_t handle = nullptr;
-};
-
-struct Event {
-  Event() { check_cuda(cudaEventCreateWithFlags(&handle, cudaEventDefault), "cudaEventCreate"); }
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-  ~Event() { cudaEventDestroy(handle); }
-  cudaEvent_t handle = nullptr;
+// What the handle of a device keeps alive.
+struct Gpu {
+  CudaStream stream;
+  std::unique_ptr<CudaMatmul, void (*)(CudaMatmul*)> matmul{make_cuda_matmul(), free_cuda_matmul};
 };
 
 }  // namespace
@@ -45,8 +36,8 @@ Device Device::cuda(int index) {
   GLINT_REQUIRE(capability >= kOldest, "--device cuda: ", properties.name, " has compute capability ", properties.major, ".",
                 properties.minor, "; 8.0 (Ampere) or later is needed. Use --device cpu");
   check_cuda(cudaSetDevice(index), "cudaSetDevice");
-  const auto stream = std::make_shared<const Stream>();
-  return Device(CudaContext{stream->handle}, properties.name, stream);
+  const auto gpu = std::make_shared<const Gpu>();
+  return Device(CudaContext{gpu->stream.handle, gpu->matmul.get()}, properties.name, gpu);
 }
 
 void* allocate(const CudaContext& ctx, size_t bytes, std::string& fault) {
@@ -76,7 +67,7 @@ void copy_to_host(const CudaContext& ctx, void* host, const void* device, size_t
 void synchronize(const CudaContext& ctx) { check_cuda(cudaStreamSynchronize(ctx.stream), "the work on the GPU"); }
 
 double seconds_of(const CudaContext& ctx, const std::function<void()>& give) {
-  const Event start, end;
+  const CudaEvent start(cudaEventDefault), end(cudaEventDefault);
   check_cuda(cudaEventRecord(start.handle, ctx.stream), "cudaEventRecord");
   give();
   check_cuda(cudaEventRecord(end.handle, ctx.stream), "cudaEventRecord");
@@ -84,6 +75,25 @@ double seconds_of(const CudaContext& ctx, const std::function<void()>& give) {
   float milliseconds = 0;
   check_cuda(cudaEventElapsedTime(&milliseconds, start.handle, end.handle), "cudaEventElapsedTime");
   return 1e-3 * milliseconds;
+}
+
+std::function<void()> capture(const CudaContext& ctx, const std::function<void()>& give) {
+  cudaGraph_t graph = nullptr;
+  check_cuda(cudaStreamBeginCapture(ctx.stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+  try {
+    give();
+  } catch (...) {
+    cudaStreamEndCapture(ctx.stream, &graph);  // else the stream could not be used any more
+    if (graph) cudaGraphDestroy(graph);
+    throw;
+  }
+  check_cuda(cudaStreamEndCapture(ctx.stream, &graph), "cudaStreamEndCapture");
+  cudaGraphExec_t exec = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&exec, graph, 0);
+  cudaGraphDestroy(graph);
+  check_cuda(status, "cudaGraphInstantiate");
+  const std::shared_ptr<CUgraphExec_st> owner(exec, [](cudaGraphExec_t e) { cudaGraphExecDestroy(e); });
+  return [owner, stream = ctx.stream] { check_cuda(cudaGraphLaunch(owner.get(), stream), "cudaGraphLaunch"); };
 }
 
 }  // namespace glint

@@ -7,13 +7,13 @@ namespace glint {
 Tensor cross_entropy(Graph& g, Tensor logits, Tensor targets, float gradient_scale) {
   const CrossEntropyShape shape{logits.shape().rows(), logits.shape().last()};
   GLINT_CHECK(targets.shape().elements() == static_cast<size_t>(shape.rows), "targets and logits differ in rows");
-  const Tensor losses = g.tensor("losses", {shape.rows});
+  const Tensor losses = g.tensor("losses", {shape.rows}, DType::f32);
   if (!g.training()) {
     g.record({.name = "cross_entropy",
               .inputs = {logits, targets},
               .outputs = {losses},
-              .forward = g.on_device([=](const auto& ctx) {
-                cross_entropy_forward(ctx, losses.f32(), logits.f32(), targets.i32(), shape);
+              .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
+                cross_entropy_forward(ctx, losses.f32(), logits.data<Scalar>(), targets.i32(), shape);
               })});
     return losses;
   }
@@ -22,8 +22,8 @@ Tensor cross_entropy(Graph& g, Tensor logits, Tensor targets, float gradient_sca
             .inputs = {logits, targets},
             .outputs = {losses},
             .updated = {logits},
-            .forward = g.on_device([=](const auto& ctx) {
-              cross_entropy_forward_backward(ctx, losses.f32(), logits.f32(), targets.i32(), gradient_scale, shape);
+            .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
+              cross_entropy_forward_backward(ctx, losses.f32(), logits.data<Scalar>(), targets.i32(), gradient_scale, shape);
             })});
   return losses;
 }

@@ -11,7 +11,8 @@ Tensor embedding(Graph& g, Tensor tokens, Tensor wte, Tensor wpe, float p, const
   const EmbeddingShape shape{B, T, C, V, first_position};
   const Dropout dropout = g.dropout_site(p, 1);
   const Tensor out = g.tensor("embedding", {B, T, C});
-  const Tensor scratch = g.training() ? g.scratch("scratch", embedding_backward_scratch(g.cpu(), shape)) : Tensor();
+  const auto scratch_size = [&](const auto& ctx) { return embedding_backward_scratch(ctx, shape); };
+  const Tensor scratch = g.training() ? g.scratch_for("scratch", scratch_size) : Tensor();
   const GradientSink dwte = g.gradient_into(wte), dwpe = g.gradient_into(wpe);
   g.record({.name = "embedding",
             .inputs = {tokens, wte, wpe},
@@ -19,11 +20,11 @@ Tensor embedding(Graph& g, Tensor tokens, Tensor wte, Tensor wpe, float p, const
             .saved = {tokens},
             .sinks = {dwte, dwpe},
             .backward_scratch = scratch,
-            .forward = g.on_device([=](const auto& ctx) {
-              embedding_forward(ctx, out.f32(), tokens.i32(), wte.f32(), wpe.f32(), shape, dropout);
+            .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
+              embedding_forward(ctx, out.data<Scalar>(), tokens.i32(), wte.data<Scalar>(), wpe.data<Scalar>(), shape, dropout);
             }),
-            .backward = g.on_device([=](const auto& ctx) {
-              embedding_backward(ctx, dwte.data(), dwpe.data(), out.gradient(), tokens.i32(), scratch.f32(), shape, dropout,
+            .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
+              embedding_backward(ctx, dwte.data(), dwpe.data(), out.gradient<Scalar>(), tokens.i32(), scratch.f32(), shape, dropout,
                                  dwte.write(), dwpe.write());
             })});
   return out;

@@ -12,9 +12,10 @@ Tensor gelu(Graph& g, Tensor x, Gelu kind) {
             .inputs = {x},
             .outputs = {out},
             .saved = {x},
-            .forward = g.on_device([=](const auto& ctx) { gelu_forward(ctx, out.f32(), x.f32(), n, kind); }),
-            .backward = g.on_device(
-                [=](const auto& ctx) { gelu_backward(ctx, out.gradient(), out.gradient(), x.f32(), n, kind); })});
+            .forward = g.on_device([=]<typename Scalar>(const auto& ctx) { gelu_forward(ctx, out.data<Scalar>(), x.data<Scalar>(), n, kind); }),
+            .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
+              gelu_backward(ctx, out.gradient<Scalar>(), out.gradient<Scalar>(), x.data<Scalar>(), n, kind);
+            })});
   return out;
 }
 

@@ -8,8 +8,9 @@ Tensor layernorm(Graph& g, Tensor x, Tensor weight, Tensor bias) {
   const LayerNormShape shape{x.shape().rows(), x.shape().last()};
   GLINT_CHECK(weight.shape()[0] == shape.C, weight.name(), " has ", weight.shape()[0], " channels, ", x.name(), " ", shape.C);
   const Tensor out = g.tensor("layernorm", x.shape());
-  const Tensor mean = g.tensor("mean", {shape.rows}), rstd = g.tensor("rstd", {shape.rows});
-  const Tensor scratch = g.training() ? g.scratch("scratch", layernorm_backward_scratch(g.cpu(), shape)) : Tensor();
+  const Tensor mean = g.tensor("mean", {shape.rows}, DType::f32), rstd = g.tensor("rstd", {shape.rows}, DType::f32);
+  const auto scratch_size = [&](const auto& ctx) { return layernorm_backward_scratch(ctx, shape); };
+  const Tensor scratch = g.training() ? g.scratch_for("scratch", scratch_size) : Tensor();
   const GradientSink dx = g.gradient_into(x), dweight = g.gradient_into(weight), dbias = g.gradient_into(bias);
   g.record({.name = "layernorm",
             .inputs = {x, weight, bias},
@@ -17,12 +18,12 @@ Tensor layernorm(Graph& g, Tensor x, Tensor weight, Tensor bias) {
             .saved = {x, mean, rstd, weight},
             .sinks = {dx, dweight, dbias},
             .backward_scratch = scratch,
-            .forward = g.on_device([=](const auto& ctx) {
-              layernorm_forward(ctx, out.f32(), mean.f32(), rstd.f32(), x.f32(), weight.f32(), bias.f32(), shape);
+            .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
+              layernorm_forward(ctx, out.data<Scalar>(), mean.f32(), rstd.f32(), x.data<Scalar>(), weight.f32(), bias.f32(), shape);
             }),
-            .backward = g.on_device([=](const auto& ctx) {
-              layernorm_backward(ctx, dx.data(), dweight.data(), dbias.data(), out.gradient(), x.f32(), mean.f32(), rstd.f32(),
-                                 weight.f32(), scratch.f32(), shape, dx.write(), dweight.write());
+            .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
+              layernorm_backward(ctx, dx.data<Scalar>(), dweight.data(), dbias.data(), out.gradient<Scalar>(), x.data<Scalar>(),
+                                 mean.f32(), rstd.f32(), weight.f32(), scratch.f32(), shape, dx.write(), dweight.write());
             })});
   return out;
 }

@@ -15,10 +15,12 @@ Tensor residual(Graph& g, Tensor x, Tensor y, float p) {
             .inputs = {x, y},
             .outputs = {out},
             .sinks = {dy},
-            .forward = g.on_device(
-                [=](const auto& ctx) { residual_dropout_forward(ctx, out.f32(), x.f32(), y.f32(), shape, dropout); }),
-            .backward = g.on_device(
-                [=](const auto& ctx) { residual_dropout_backward(ctx, dy.data(), out.gradient(), shape, dropout); })});
+            .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
+              residual_dropout_forward(ctx, out.data<Scalar>(), x.data<Scalar>(), y.data<Scalar>(), shape, dropout);
+            }),
+            .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
+              residual_dropout_backward(ctx, dy.data<Scalar>(), out.gradient<Scalar>(), shape, dropout);
+            })});
   return out;
 }
 

@@ -89,7 +89,7 @@ std::vector<float> run_forward(const CpuContext& ctx, const Case& c, bool with_b
 Gradients<float> run_backward(const CpuContext& ctx, const Case& c, Write write) {
   Gradients<float> g(c, write == Write::set ? std::nanf("") : 0.5f);
   linear_backward_input(ctx, g.dx.data(), c.dout.data(), c.weight.data(), c.shape, write);
-  linear_backward_weight(ctx, g.dweight.data(), g.dbias.data(), c.x.data(), c.dout.data(), c.shape, write);
+  linear_backward_weight(ctx, g.dweight.data(), g.dbias.data(), c.x.data(), c.dout.data(), nullptr, c.shape, write);
   return g;
 }
 

@@ -12,7 +12,7 @@ namespace {
 
 // Logits after `tokens` by a whole forward pass without a cache.
 std::vector<float> plain_logits(Gpt& model, const std::vector<int32_t>& tokens) {
-  Graph g({.cpu = {1, default_matmul_engine()}});
+  Graph g({.device = CpuContext{1, default_matmul_engine()}});
   const int T = static_cast<int>(tokens.size());
   const Tensor input = g.input("tokens", {1, T}, DType::i32);
   const Tensor logits = model.head(g, model.hidden(g, input, AttentionKind::reference));
@@ -47,7 +47,7 @@ std::vector<int32_t> some_tokens(int count) {
 
 TEST_CASE("cached logits are those of a whole forward pass") {
   Gpt model = lively_model(150);  // longer than two chunks
-  Generator generator(model, {2, default_matmul_engine()});
+  Generator generator(model);
   for (int length : {1, 2, 63, 64, 65, 129, 150}) {
     const auto tokens = some_tokens(length);
     const auto cached = generator.logits_after(tokens);
@@ -60,7 +60,7 @@ TEST_CASE("cached logits are those of a whole forward pass") {
 
 TEST_CASE("each greedy token is the likeliest after all that came before, beyond the context too") {
   Gpt model = lively_model(12);
-  Generator generator(model, {1, default_matmul_engine()});
+  Generator generator(model);
   SamplingOptions greedy;
   greedy.temperature = 0;
   std::vector<int32_t> text = some_tokens(5);
@@ -85,7 +85,7 @@ TEST_CASE("each greedy token is the likeliest after all that came before, beyond
 
 TEST_CASE("generation: the same seed the same text, another seed or stream another; a long prompt counts by its end") {
   Gpt model = lively_model(12);
-  Generator generator(model, {1, default_matmul_engine()});
+  Generator generator(model);
   const auto draw = [&](uint64_t seed, uint64_t stream, const std::vector<int32_t>& prompt) {
     SamplingOptions options;
     options.seed = seed, options.stream = stream;

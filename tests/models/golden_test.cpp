@@ -50,7 +50,7 @@ std::vector<float> losses_and_gradients(Gpt& gpt, const CpuContext& cpu, Attenti
     for (size_t i = 0; i < parameter.shape.elements(); ++i)
       parameter.data()[i] = uniform(parameter.name, i) + (norm ? 1.0f : 0.0f);
   }
-  Graph graph({.cpu = cpu, .training = true});
+  Graph graph({.device = cpu, .training = true});
   const Tensor tokens = graph.input("tokens", {B, T}, DType::i32), targets = graph.input("targets", {B, T}, DType::i32);
   const Tensor logits = gpt.head(graph, gpt.hidden(graph, tokens, kind));
   const Tensor losses = cross_entropy(graph, logits, targets, 1.0f / static_cast<float>(B * T));

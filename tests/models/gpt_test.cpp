@@ -166,7 +166,7 @@ TEST_CASE("evaluation never drops") {
   std::vector<float> results[2];
   for (Gpt* model : {&plain, &dropping}) {
     model->initialize(4);
-    Graph g({.cpu = {1, default_matmul_engine()}});
+    Graph g({.device = CpuContext{1, default_matmul_engine()}});
     const Tensor tokens = g.input("tokens", {1, 12}, DType::i32);
     const Tensor logits = model->head(g, model->hidden(g, tokens, AttentionKind::flash));
     g.keep(logits);

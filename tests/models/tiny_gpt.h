@@ -41,7 +41,7 @@ struct TinyRun {
 
   TinyRun(const GptConfig& c, int whole, int micro, bool recompute = false, AttentionKind kind = AttentionKind::flash, int threads = 2)
       : config(c), batch(whole), micro_batch(micro), cpu{threads, default_matmul_engine()}, model(c),
-        graph({.cpu = cpu, .training = true, .rng = &rng, .global_batch = whole, .recompute = recompute}) {
+        graph({.device = cpu, .training = true, .rng = &rng, .global_batch = whole, .recompute = recompute}) {
     model.initialize(5);
     model.parameters().allocate_training();
     tokens = graph.input("tokens", {micro, c.context}, DType::i32);

@@ -21,7 +21,7 @@ struct Small {
   Tensor tokens, targets, losses;
   DeviceMemory arena;
 
-  Small() : weight(parameters.add("weight", {9, 8})), graph({.cpu = {1, default_matmul_engine()}, .training = true, .rng = &rng}) {
+  Small() : weight(parameters.add("weight", {9, 8})), graph({.device = CpuContext{1, default_matmul_engine()}, .training = true, .rng = &rng}) {
     Parameter* position = parameters.add("position", {4, 8});
     parameters.allocate();
     parameters.allocate_training();

@@ -31,23 +31,22 @@ void fixed_batch(int32_t* tokens, int32_t* targets, uint64_t first, int count) {
 }  // namespace
 
 TEST_CASE("one batch is learnt by heart: its loss goes to nearly zero") {
-  Gpt model(small_config());
+  Gpt model(small_config(), CpuContext{2, default_matmul_engine()});
   model.initialize(1);
-  const CpuContext cpu{2, default_matmul_engine()};
   RngState rng{.seed = 1};
   AdamW adamw;
   adamw.weight_decay = 0;
-  TrainingStep step(model, cpu, {3, 3, 8, AttentionKind::flash, false, adamw, 1.0}, rng);
+  TrainingStep step(model, {3, 3, 8, AttentionKind::flash, false, adamw, 1.0}, rng);
   double loss = 0;
   for (int i = 0; i < 300; ++i) {
-    const StepResult result = step.gradients(fixed_batch);
+    step.run(fixed_batch, 1e-2);
+    const StepResult result = step.result();
     REQUIRE(result.finite());
     loss = result.loss;
-    step.update(result.gradient_norm, 1e-2);
   }
   CHECK(loss < 0.01);
   CHECK(rng.step == 300);
-  Evaluator evaluator(model, cpu, 3, 8, AttentionKind::reference);
+  Evaluator evaluator(model, 3, 8, AttentionKind::reference);
   CHECK(evaluator.mean_loss(fixed_batch, 1) < 0.01);
 }
 
@@ -55,15 +54,14 @@ TEST_CASE("[threads] training is repeatable bit for bit, and whole batches equal
   GptConfig config = small_config();
   config.embd_dropout = config.attn_dropout = config.resid_dropout = 0.1f;
   const auto train = [&](int micro_batch) {
-    Gpt model(config);
+    Gpt model(config, CpuContext{2, default_matmul_engine()});
     model.initialize(1);
     RngState rng{.seed = 1};
-    TrainingStep step(model, {2, default_matmul_engine()}, {4, micro_batch, 8, AttentionKind::flash, false, {}, 1.0}, rng);
+    TrainingStep step(model, {4, micro_batch, 8, AttentionKind::flash, false, {}, 1.0}, rng);
     std::vector<double> losses;
     for (int i = 0; i < 10; ++i) {
-      const StepResult result = step.gradients(fixed_batch);
-      losses.push_back(result.loss);
-      step.update(result.gradient_norm, 1e-3);
+      step.run(fixed_batch, 1e-3);
+      losses.push_back(step.result().loss);
     }
     return losses;
   };
@@ -78,23 +76,39 @@ TEST_CASE("each step draws new masks; a step's offsets depend on the batch, not 
   Gpt model(config);
   model.initialize(1);
   RngState rng{.seed = 1};
-  TrainingStep step(model, {1, default_matmul_engine()}, {4, 2, 8, AttentionKind::flash, false, {}, 1.0}, rng);
-  const double first = step.gradients(fixed_batch).loss;
-  CHECK(step.gradients(fixed_batch).loss == first);
-  step.update(1.0, 0.0);  // a learning rate of 0: only the masks change
+  TrainingStep step(model, {4, 2, 8, AttentionKind::flash, false, {}, 1.0}, rng);
+  const RngState start = rng;
+  const auto loss = [&] {
+    step.run(fixed_batch, 0.0);  // a learning rate of 0: only the masks change
+    return step.result().loss;
+  };
+  const double first = loss();
   CHECK(rng.offset == 2 * dropout_offsets(4, 2));
-  CHECK(step.gradients(fixed_batch).loss != first);
+  CHECK(loss() != first);
+  rng = start;
+  CHECK(loss() == first);
 }
 
 TEST_CASE("a loss that is not finite is found, and its first tensor named") {
   Gpt model(small_config());
   model.initialize(1);
   RngState rng;
-  TrainingStep step(model, {1, default_matmul_engine()}, {2, 1, 8, AttentionKind::flash, false, {}, 1.0}, rng);
-  for (Parameter& parameter : model.parameters().all())
-    if (parameter.name == "wpe.weight") parameter.data()[0] = std::numeric_limits<float>::infinity();
-  CHECK_FALSE(step.gradients(fixed_batch).finite());
+  TrainingStep step(model, {2, 1, 8, AttentionKind::flash, false, {}, 1.0}, rng);
+  step.run(fixed_batch, 1e-3);
+  Parameter *wpe = nullptr, *wte = nullptr;
+  for (Parameter& parameter : model.parameters().all()) {
+    if (parameter.name == "wpe.weight") wpe = &parameter;
+    if (parameter.name == "wte.weight") wte = &parameter;
+  }
+  wpe->data()[0] = std::numeric_limits<float>::infinity();
+  const float before = wte->data()[0];
+  for (int i = 0; i < 3; ++i) step.run(fixed_batch, 1e-3);  // the host need not look at once: nothing is changed any more
+  const StepResult result = step.result();
+  CHECK_FALSE(result.finite());
+  CHECK(result.step == 1);
+  CHECK(wte->data()[0] == before);
   CHECK(step.first_not_finite(fixed_batch) == "parameter wpe.weight");
+  CHECK(rng.step == 1);
 }
 
 TEST_CASE("learning rate: linear up, cosine down, then constant") {

@@ -10,10 +10,8 @@
 namespace glint {
 
 void add_bench_flags(Command command, BenchFlags& flags) {
-  command.add("--threads", flags.threads, "0: as many as the machine gives");
+  add_device_flags(command, flags);
   command.add_count("--repeats", flags.repeats, "Timed runs after one to warm up; the median is printed");
-  command.add_choice("--matmul", flags.matmul, "Matrix engine",
-                     {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}});
   command.add_flag("--json", flags.json, "One JSON object on standard output");
 }
 

@@ -12,11 +12,9 @@
 
 namespace glint {
 
-struct BenchFlags {
-  int threads = 0;
+struct BenchFlags : DeviceFlags {
   int repeats = 9;  // the median is reported
   bool json = false;
-  MatmulChoice matmul = MatmulChoice::automatic;
 };
 
 void add_bench_flags(Command command, BenchFlags& flags);

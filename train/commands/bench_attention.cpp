@@ -15,8 +15,6 @@ struct AttentionFlags : BenchFlags {
   float dropout = 0.0f;
   bool causal = true;
   AttentionKind kind = AttentionKind::flash;
-  DeviceChoice device = DeviceChoice::cpu;
-  DtypeChoice dtype = DtypeChoice::fp32;
 };
 
 // Any values of the right size do.
@@ -181,8 +179,6 @@ void register_bench_attention(Command bench) {
   command.add_switch("--causal", flags->causal, "Each query sees only the keys up to its own place");
   command.add_choice("--attention", flags->kind, "Kernel",
                      {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
-  command.add_choice("--device", flags->device, "Where to compute", {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}});
-  command.add_choice("--dtype", flags->dtype, "Arithmetic", {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}});
   add_bench_flags(command, *flags);
   command.run([flags] { bench_attention(*flags); });
 }

@@ -15,31 +15,58 @@ struct MatmulFlags : BenchFlags {
   bool tied = false;
 };
 
-void bench_matmul(const MatmulFlags& flags) {
-  GLINT_REQUIRE(flags.rows >= 1 && flags.in >= 1 && flags.out >= 1, "--rows, --in and --out are 1 or more");
-  const CpuContext cpu = cpu_context(flags.threads, flags.matmul);
+struct Rates {  // GFLOP/s
+  double forward, input, weight;
+};
+
+template <typename Scalar, typename Context>
+Rates measure(const Device& device, const Context& ctx, const MatmulFlags& flags) {
   const LinearShape shape{flags.rows, flags.in, flags.out, flags.tied ? WeightLayout::out_in : WeightLayout::in_out};
   const size_t rows = static_cast<size_t>(flags.rows), in = static_cast<size_t>(flags.in), out = static_cast<size_t>(flags.out);
-  const DeviceMemory memory((2 * rows * in + 2 * rows * out + 2 * in * out) * sizeof(float), "the benchmark");
-  float *x = memory.f32(), *dx = x + rows * in, *y = dx + rows * in, *dy = y + rows * out, *w = dy + rows * out, *dw = w + in * out;
-  for (size_t i = 0; i < memory.bytes() / sizeof(float); ++i) x[i] = static_cast<float>(i % 17) / 17.0f - 0.5f;
+  const size_t scalars = 2 * (rows * in + rows * out) + in * out;
+  const DeviceMemory memory(scalars * sizeof(Scalar) + in * out * sizeof(float) + 16, "the benchmark", device);
+  auto* x = static_cast<Scalar*>(memory.data());
+  Scalar *dx = x + rows * in, *y = dx + rows * in, *dy = y + rows * out, *w = dy + rows * out;
+  auto* dw = reinterpret_cast<float*>(static_cast<char*>(memory.data()) + (scalars * sizeof(Scalar) + 15) / 16 * 16);
+  std::vector<Scalar> values(scalars);
+  for (size_t i = 0; i < scalars; ++i) {
+    const float value = static_cast<float>(i % 17) / 17.0f - 0.5f;
+    if constexpr (std::is_same_v<Scalar, Bf16>) values[i] = to_bf16(value);
+    else values[i] = value;
+  }
+  copy_to_device(ctx, x, values.data(), scalars * sizeof(Scalar));
   const double gflop = 2e-9 * flags.rows * flags.in * static_cast<double>(flags.out);
-  const int calls = static_cast<int>(std::clamp(0.5 / gflop, 1.0, 1000.0));  // enough work to time
+  const double enough = device.is_cpu() ? 0.5 : 500.0;  // GFLOP, to be worth timing
+  const int calls = static_cast<int>(std::clamp(enough / gflop, 1.0, 1000.0));
   const auto gflops = [&](auto product) {
-    return calls * gflop * 1000 / median_ms(cpu, flags.repeats, [&] {
+    return calls * gflop * 1000 / median_ms(ctx, flags.repeats, [&] {
              for (int i = 0; i < calls; ++i) product();
            });
   };
-  const double forward = gflops([&] { linear_forward(cpu, y, x, w, nullptr, shape); });
-  const double input = gflops([&] { linear_backward_input(cpu, dx, dy, w, shape, Write::set); });
-  const double weight = gflops([&] { linear_backward_weight(cpu, dw, nullptr, x, dy, shape, Write::set); });
-  const double peak = measure_peak_gflops(cpu.threads);
-  print_results({{"forward_gflops", forward},
-                 {"backward_input_gflops", input},
-                 {"backward_weight_gflops", weight},
+  const Scalar* none = nullptr;
+  return {gflops([&] { linear_forward(ctx, y, x, w, none, shape); }),
+          gflops([&] { linear_backward_input(ctx, dx, dy, w, shape, Write::set); }),
+          gflops([&] { linear_backward_weight(ctx, dw, nullptr, x, dy, nullptr, shape, Write::set); })};
+}
+
+void bench_matmul(const MatmulFlags& flags) {
+  GLINT_REQUIRE(flags.rows >= 1 && flags.in >= 1 && flags.out >= 1, "--rows, --in and --out are 1 or more");
+  const Device device = open_device(flags);
+  const Rates rates = std::visit(
+      [&]<typename Context>(const Context& ctx) {
+        if constexpr (!std::is_same_v<Context, CpuContext>)
+          if (flags.dtype == DtypeChoice::bf16) return measure<Bf16>(device, ctx, flags);
+        GLINT_REQUIRE(flags.dtype == DtypeChoice::fp32, "--dtype bf16 goes with --device cuda");
+        return measure<float>(device, ctx, flags);
+      },
+      device.context());
+  const double peak = peak_gflops(device, dtype_of(flags.dtype));
+  print_results({{"forward_gflops", rates.forward},
+                 {"backward_input_gflops", rates.input},
+                 {"backward_weight_gflops", rates.weight},
                  {"peak_gflops", peak},
-                 {"share_of_peak", 3 / (1 / forward + 1 / input + 1 / weight) / peak},
-                 {"threads", cpu.threads}},
+                 {"share_of_peak", 3 / (1 / rates.forward + 1 / rates.input + 1 / rates.weight) / peak},
+                 {"device", device.name()}},
                 flags.json);
 }
 

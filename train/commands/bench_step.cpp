@@ -1,6 +1,5 @@
 // glint bench step: whole optimizer steps of a model, and where their time goes.
 #include "models/gpt.h"
-#include "train/clock.h"
 #include "train/commands/bench.h"
 #include "train/machine.h"
 #include "train/peak.h"
@@ -14,7 +13,7 @@ struct StepFlags : BenchFlags {
   GptConfig model;
   float dropout = 0.0f;
   int batch = 12, micro_batch = 0, steps = 20;
-  bool recompute = false, profile = false;
+  bool recompute = false, profile = false, graph = true;
   AttentionKind attention = AttentionKind::flash;
 };
 
@@ -36,11 +35,11 @@ void bench_step(StepFlags flags) {
   flags.model.embd_dropout = flags.model.attn_dropout = flags.model.resid_dropout = flags.dropout;
   GLINT_REQUIRE(flags.batch >= 1 && flags.micro_batch >= 1 && flags.batch % flags.micro_batch == 0, "--micro-batch ",
                 flags.micro_batch, " does not divide --batch ", flags.batch);
-  const CpuContext cpu = cpu_context(flags.threads, flags.matmul);
-  Gpt model(flags.model);
+  const Device device = open_device(flags);
+  Gpt model(flags.model, device, dtype_of(flags.dtype));
   model.initialize(1);
   RngState rng{.seed = 1};
-  TrainingStep step(model, cpu, {flags.batch, flags.micro_batch, flags.model.context, flags.attention, flags.recompute, {}, 1.0}, rng);
+  TrainingStep step(model, {flags.batch, flags.micro_batch, flags.model.context, flags.attention, flags.recompute, {}, 1.0, flags.graph}, rng);
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
     for (int i = 0; i < count * flags.model.context; ++i) {
       const uint32_t place = static_cast<uint32_t>(i) + static_cast<uint32_t>(first) * 7919u + static_cast<uint32_t>(rng.step) * 104729u;
@@ -48,34 +47,26 @@ void bench_step(StepFlags flags) {
       targets[i] = static_cast<int32_t>((place + 1) * 2654435761u % static_cast<uint32_t>(flags.model.vocab));
     }
   };
-  double optimizer_seconds = 0;
-  const auto one_step = [&] {
-    const StepResult result = step.gradients(fill);
-    const auto start = Clock::now();
-    step.update(result.gradient_norm, 1e-4);
-    optimizer_seconds += seconds_since(start);
-  };
+  const auto one_step = [&] { step.run(fill, 1e-4); };
   one_step();  // touches every page
-  step.graph().profile(flags.profile);
-  optimizer_seconds = 0;
-  const double ms = median_ms(cpu, flags.steps, one_step);
-  if (flags.profile) {
-    auto seconds = step.graph().profiled();
-    seconds["adamw"] = optimizer_seconds;
-    print_profile(seconds, flags.steps + 1);
-  }
-  const double tokens = static_cast<double>(flags.batch) * flags.model.context, peak = measure_peak_gflops(cpu.threads);
+  step.profile(flags.profile);
+  const double ms = std::visit([&](const auto& ctx) { return median_ms(ctx, flags.steps, one_step); }, device.context());
+  if (flags.profile) print_profile(step.profiled(), flags.steps + 1);
+  const double tokens = static_cast<double>(flags.batch) * flags.model.context;
   const double gflops = model.flops_per_token(flags.model.context) * tokens / ms * 1e-6;
-  print_results({{"median_ms", ms},
-                 {"tokens_per_s", 1000 * tokens / ms},
-                 {"gflops", gflops},
-                 {"peak_gflops", peak},
-                 {"share_of_peak", gflops / peak},
-                 {"parameters", flags.model.parameters()},
-                 {"arena_bytes", step.arena_bytes()},
-                 {"peak_bytes", peak_memory()},
-                 {"threads", cpu.threads}},
-                flags.json);
+  std::vector<BenchResult> results = {{"median_ms", ms}, {"tokens_per_s", 1000 * tokens / ms}, {"gflops", gflops}};
+  if (device.is_cpu()) {
+    const int threads = std::get<CpuContext>(device.context()).threads;
+    const double peak = measure_peak_gflops(threads);
+    results.insert(results.end(), {{"peak_gflops", peak}, {"share_of_peak", gflops / peak}, {"threads", threads}});
+  } else {
+    results.push_back({"device", device.name()});
+  }
+  results.insert(results.end(), {{"parameters", flags.model.parameters()},
+                                 {"arena_bytes", step.arena_bytes()},
+                                 {"device_bytes", step.arena_bytes() + model.parameters().bytes()},
+                                 {"peak_bytes", peak_memory()}});
+  print_results(results, flags.json);
 }
 
 }  // namespace
@@ -101,6 +92,7 @@ void register_bench_step(Command bench) {
   command.add_choice("--attention", flags->attention, "Kernel",
              {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
   command.add_switch("--recompute", flags->recompute, "Compute a layer again in backward instead of keeping it");
+  command.add_switch("--graph", flags->graph, "On a GPU: give a step to it as one CUDA graph");
   command.add_flag("--profile", flags->profile, "Say on standard error where the time goes");
   add_bench_flags(command, *flags);
   command.run([flags] { bench_step(*flags); });

@@ -16,14 +16,13 @@ namespace glint {
 
 namespace {
 
-struct EvalFlags {
+struct EvalFlags : DeviceFlags {
   std::string run, data;
   Split split = Split::val;
-  int batch = 16, threads = 0;
+  int batch = 16;
   bool json = false;
   WhichCheckpoint checkpoint = WhichCheckpoint::automatic;
   AttentionKind attention = AttentionKind::flash;
-  MatmulChoice matmul = MatmulChoice::automatic;
 };
 
 Dataset open_data(const EvalFlags& flags, const LoadedRun& run) {
@@ -36,25 +35,25 @@ Dataset open_data(const EvalFlags& flags, const LoadedRun& run) {
 }
 
 // Mean loss over non-overlapping windows of the context: every token but the split's first is predicted once.
-double exact_loss(Gpt& model, const CpuContext& cpu, const EvalFlags& flags, const SequentialWindows& windows) {
+double exact_loss(Gpt& model, const EvalFlags& flags, const SequentialWindows& windows) {
   const int batch = static_cast<int>(std::min<uint64_t>(static_cast<uint64_t>(flags.batch), windows.windows()));
-  Evaluator evaluator(model, cpu, batch, model.config().context, flags.attention);
+  Evaluator evaluator(model, batch, model.config().context, flags.attention);
   double total = 0;
   for (uint64_t window = 0; window < windows.windows(); window += static_cast<uint64_t>(batch)) {
     uint64_t counted = 0;
     const auto losses = evaluator.losses(
         [&](int32_t* tokens, int32_t* targets) { counted = windows.fill(tokens, targets, window, batch); });
-    total += sum(cpu, losses.data(), counted);
+    total += sum(CpuContext{}, losses.data(), counted);
   }
   return total / static_cast<double>(windows.predictions());
 }
 
 void evaluate(const EvalFlags& flags) {
   GLINT_REQUIRE(flags.batch >= 1, "--batch ", flags.batch, " is less than 1");
-  LoadedRun run = load_run(flags.run, flags.checkpoint);
+  LoadedRun run = load_run(flags.run, flags.checkpoint, open_device(flags), dtype_of(flags.dtype));
   const Dataset data = open_data(flags, run);
   const SequentialWindows windows(data.tokens(flags.split), run.model->config().context);
-  const double loss = exact_loss(*run.model, cpu_context(flags.threads, flags.matmul), flags, windows);
+  const double loss = exact_loss(*run.model, flags, windows);
   const double tokens = static_cast<double>(windows.predictions());
   const double bits_per_byte = loss * tokens / std::numbers::ln2 / static_cast<double>(data.text_bytes(flags.split));
   const double floor = flags.data.empty() ? data.entropy().value_or(0) : 0;
@@ -81,13 +80,11 @@ void register_eval(Command program) {
   command.add_choice("--split", flags->split, "Part of the data",
              {{"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
   command.add("--batch", flags->batch, "Sequences at a time");
-  command.add("--threads", flags->threads, "0: as many as the machine gives");
   command.add_choice("--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
              {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
   command.add_choice("--attention", flags->attention, "Attention kernel",
              {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
-  command.add_choice("--matmul", flags->matmul, "Matrix engine",
-             {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}});
+  add_device_flags(command, *flags);
   command.add_flag("--json", flags->json, "One JSON object on standard output");
   command.run([flags] { evaluate(*flags); });
 }

@@ -11,13 +11,12 @@ namespace glint {
 
 namespace {
 
-struct SampleFlags {
+struct SampleFlags : DeviceFlags {
   std::string run;
   std::string prompt = "\n";
-  int tokens = 500, count = 1, threads = 0;
+  int tokens = 500, count = 1;
   SamplingOptions sampling;
   WhichCheckpoint checkpoint = WhichCheckpoint::automatic;
-  MatmulChoice matmul = MatmulChoice::automatic;
 };
 
 void write_out(const std::string& piece) {
@@ -30,12 +29,12 @@ void sample(SampleFlags flags) {
   GLINT_REQUIRE(flags.count >= 1, "--count ", flags.count, " is less than 1");
   GLINT_REQUIRE(!flags.prompt.empty(), "--prompt is empty; the model needs something to continue, for example a line break");
   flags.sampling.validate();
-  LoadedRun run = load_run(flags.run, flags.checkpoint);
+  LoadedRun run = load_run(flags.run, flags.checkpoint, open_device(flags), dtype_of(flags.dtype));
   const auto prompt = run.tokenizer.encode(flags.prompt);
   GLINT_REQUIRE(prompt.unknown.empty(), "--prompt has characters that the training text had not: ", describe_characters(prompt.unknown),
                 "; leave them out");
   flags.sampling.never = run.tokenizer.unknown();
-  Generator generator(*run.model, cpu_context(flags.threads, flags.matmul));
+  Generator generator(*run.model);
   for (int i = 0; i < flags.count; ++i) {
     if (i > 0) write_out("\n---\n");
     flags.sampling.stream = static_cast<uint64_t>(i);
@@ -65,11 +64,9 @@ void register_sample(Command program) {
   command.add("--top-p", flags->sampling.top_p, "Draw from the likeliest tokens that hold this much probability");
   command.add("--seed", flags->sampling.seed, "The same seed gives the same text");
   command.add("--count", flags->count, "Samples to print");
-  command.add("--threads", flags->threads, "0: as many as the machine gives");
   command.add_choice("--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
              {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
-  command.add_choice("--matmul", flags->matmul, "Matrix engine",
-             {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}});
+  add_device_flags(command, *flags);
   command.run([flags] { sample(*flags); });
 }
 

@@ -1,0 +1,39 @@
+#include "kernels/step_state.h"
+
+#include "kernels/cuda/device.cuh"
+
+namespace glint {
+namespace {
+
+constexpr int kThreads = 256;
+
+__global__ void begin_micro_batch_kernel(StepState* state, int32_t* tokens, int32_t* targets, const MicroBatch batch) {
+  const int32_t* slot = slot_of(*state, batch);
+  if (blockIdx.x == 0 && threadIdx.x == 0) begin(*state, batch, slot);  // nobody here reads what it writes
+  const size_t i = size_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= batch.n) return;
+  tokens[i] = slot[StagedBatch::kTokensAt + batch.first + i];
+  targets[i] = slot[batch.layout.targets_at() + batch.first + i];
+}
+
+__global__ void clip_kernel(StepState* state, float limit) { clip(*state, limit); }
+
+__global__ void advance_kernel(StepState* state, uint64_t offsets) { advance(*state, offsets); }
+
+}  // namespace
+
+void begin_micro_batch(const CudaContext& ctx, StepState* state, int32_t* tokens, int32_t* targets, const MicroBatch& batch) {
+  const auto what = [&] { return text("begin_micro_batch, ", batch.n, " tokens"); };
+  const dim3 grid(static_cast<unsigned>((batch.n + kThreads - 1) / kThreads));
+  launch(ctx, {grid, dim3(kThreads)}, what, begin_micro_batch_kernel, state, tokens, targets, batch);
+}
+
+void clip_gradients(const CudaContext& ctx, StepState* state, float limit) {
+  launch(ctx, {dim3(1), dim3(1)}, [] { return "clip_gradients"; }, clip_kernel, state, limit);
+}
+
+void advance(const CudaContext& ctx, StepState* state, uint64_t offsets) {
+  launch(ctx, {dim3(1), dim3(1)}, [] { return "advance"; }, advance_kernel, state, offsets);
+}
+
+}  // namespace glint

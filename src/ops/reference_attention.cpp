@@ -1,0 +1,45 @@
+// Attention as it is defined, T x T weights and all: the oracle within a whole training run. CPU, fp32.
+#include "kernels/attention.h"
+#include "src/ops/packed_heads.h"
+
+namespace glint {
+
+Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p) {
+  GLINT_REQUIRE(g.options().device.is_cpu() && g.options().dtype == DType::f32,
+                "--attention reference runs on the CPU in fp32 only; use --attention flash");
+  const CpuContext& ctx = std::get<CpuContext>(g.options().device.context());
+  const AttentionShape shape = shape_of(qkv, heads);
+  const PackedHeads packed(shape);
+  const Dropout dropout = g.dropout_site(p, shape.NH);
+  const Tensor out = g.tensor("attention", {shape.B, shape.T, shape.NH * shape.HS});
+  const Tensor lse = g.tensor("lse", {shape.B, shape.NH, shape.T}, DType::f32);
+  const size_t scratch_size = reference_attention_scratch(ctx, shape);
+  const Tensor scratch = g.scratch("scratch", scratch_size);
+  const Tensor backward_scratch = g.training() ? g.scratch("backward_scratch", scratch_size) : Tensor();
+  const GradientSink dqkv = g.gradient_into(qkv);
+  g.record({.name = "attention",
+            .inputs = {qkv},
+            .outputs = {out, lse},
+            .saved = {qkv, out, lse},
+            .sinks = {dqkv},
+            .scratch = scratch,
+            .backward_scratch = backward_scratch,
+            .forward =
+                [=, &ctx] {
+                  const float* x = constant<float>(qkv);
+                  reference_attention_forward(ctx, unpacked(out.f32(), shape), lse.f32(), packed.q(x), packed.k(x), packed.v(x),
+                                              scratch.f32(), shape, dropout);
+                },
+            .backward =
+                [=, &ctx] {
+                  const float *x = constant<float>(qkv), *dout = out.gradient();
+                  float* dx = dqkv.data();
+                  GLINT_CHECK(dqkv.write() == Write::set, "the packed heads have one user");
+                  reference_attention_backward(ctx, packed.q(dx), packed.k(dx), packed.v(dx), unpacked(dout, shape),
+                                               unpacked(constant<float>(out), shape), lse.f32(), packed.q(x), packed.k(x),
+                                               packed.v(x), backward_scratch.f32(), shape, dropout);
+                }});
+  return out;
+}
+
+}  // namespace glint
