@@ -52,8 +52,9 @@ Tensor Gpt::block(Graph& g, Tensor x, const Block& layer, Attend attend) {
 
   const Tensor qkv = proj(layer.attn_c_attn, norm(layer.ln_1, x));
   x = residual(g, x, proj(layer.attn_c_proj, attend(qkv)), drop);
-  const Tensor wide = gelu(g, proj(layer.mlp_c_fc, norm(layer.ln_2, x)), config_.activation);
-  return residual(g, x, proj(layer.mlp_c_proj, wide), drop);
+  const auto weights = [&](Linear l) { return glint::Linear{g.weight(l.weight), g.weight(l.bias)}; };
+  const Tensor wide = feed_forward(g, norm(layer.ln_2, x), weights(layer.mlp_c_fc), weights(layer.mlp_c_proj), config_.activation);
+  return residual(g, x, wide, drop);
 }
 
 template <typename Attend>

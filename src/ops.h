@@ -27,7 +27,11 @@ Tensor layernorm(Graph& g, Tensor x, Tensor weight, Tensor bias);
 // (.., in) -> (.., out); weight as `layout` says, bias (out) or none.
 Tensor linear(Graph& g, Tensor x, Tensor weight, Tensor bias, WeightLayout layout = WeightLayout::in_out);
 
-Tensor gelu(Graph& g, Tensor x, Gelu kind);
+// (.., C) -> (.., C): linear, GELU, linear; weights (in, out), biases or none.
+struct Linear {
+  Tensor weight, bias;
+};
+Tensor feed_forward(Graph& g, Tensor x, Linear in, Linear out, Gelu kind);
 
 // (B, T, (NH + 2 NKV) * HS) packed [queries | keys | values] -> (B, T, NH * HS), causal, dropout on P.
 Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionKind kind);

@@ -28,8 +28,10 @@ unsigned alignment_of(const void* pointer) {
 cublasLtEpilogue_t name_of(Epilogue epilogue) {
   switch (epilogue) {
     case Epilogue::bias: return CUBLASLT_EPILOGUE_BIAS;
-    case Epilogue::gelu: return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
-    case Epilogue::gelu_backward: return CUBLASLT_EPILOGUE_DGELU_BGRAD;
+    case Epilogue::gelu: return CUBLASLT_EPILOGUE_GELU_AUX;
+    case Epilogue::gelu_bias: return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+    case Epilogue::gelu_backward: return CUBLASLT_EPILOGUE_DGELU;
+    case Epilogue::bias_gradient: return CUBLASLT_EPILOGUE_BGRADA;
     case Epilogue::none: break;
   }
   return CUBLASLT_EPILOGUE_DEFAULT;
@@ -76,7 +78,7 @@ class Description {
   const ColumnMajorProduct& product_;
 };
 
-cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, const Description& description, const ColumnMajorProduct& p, size_t workspace) {
+std::optional<cublasLtMatmulAlgo_t> choose(cublasLtHandle_t handle, const Description& description, const ColumnMajorProduct& p, size_t workspace) {
   cublasLtMatmulPreference_t preference = nullptr;
   check_cublas(cublasLtMatmulPreferenceCreate(&preference), p, "cublasLtMatmulPreferenceCreate");
   const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
@@ -98,8 +100,8 @@ cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, const Description& descript
                                             preference, 1, &result, &found);
   }
   cublasLtMatmulPreferenceDestroy(preference);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && found == 0)) return std::nullopt;
   check_cublas(status, p, "cublasLtMatmulAlgoGetHeuristic");
-  GLINT_CHECK(found == 1, "cuBLASLt has no algorithm for ", glint::description(p));
   return result.algo;
 }
 
@@ -117,16 +119,18 @@ CudaMatmul::~CudaMatmul() {
   cublasLtDestroy(handle_);
 }
 
-void CudaMatmul::multiply(const CudaContext& ctx, const ColumnMajorProduct& p) {
+bool CudaMatmul::multiply(const CudaContext& ctx, const ColumnMajorProduct& p) {
   const Description description(p, ctx.tf32);
   const unsigned alignment = std::min({alignment_of(p.a), alignment_of(p.b), alignment_of(p.d)});
   const Key key{p.m, p.n, p.k, p.transpose_a, p.transpose_b, p.inputs, p.output, p.add, p.epilogue, ctx.tf32, alignment};
   auto known = chosen_.find(key);
   if (known == chosen_.end()) known = chosen_.emplace(key, choose(handle_, description, p, kWorkspace)).first;
+  if (!known->second) return false;
   const float one = 1.0f, beta = p.add ? 1.0f : 0.0f;
   check_cublas(cublasLtMatmul(handle_, description.operation, &one, p.a, description.a, p.b, description.b, &beta, p.d, description.d,
-                              p.d, description.d, &known->second, workspace_, kWorkspace, ctx.stream),
+                              p.d, description.d, &*known->second, workspace_, kWorkspace, ctx.stream),
                p, "cublasLtMatmul");
+  return true;
 }
 
 }  // namespace glint

@@ -5,18 +5,25 @@
 
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <tuple>
+#include <type_traits>
 
+#include "kernels/bf16.h"
+#include "kernels/check.h"
 #include "kernels/context.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/matmul.h"
 
 namespace glint {
 
 enum class Epilogue {
   none,
-  bias,        // d += bias (m) in every column
-  gelu,        // aux = d + bias, d = gelu_tanh(aux)
-  gelu_backward,  // d *= gelu_tanh'(aux), bias = sums of d's rows
+  bias,           // d += bias (m) in every column
+  gelu,           // aux = d, d = gelu(aux), the tanh form
+  gelu_bias,      // the same with bias before
+  gelu_backward,  // d *= gelu'(aux)
+  bias_gradient,  // bias = sums of op(a)'s rows
 };
 
 // d (m, n) = op(a) (m, k) op(b) (k, n), or +=; column-major without gaps. In row-major eyes everything is transposed.
@@ -28,7 +35,7 @@ struct ColumnMajorProduct {
   cudaDataType_t inputs, output;  // CUDA_R_32F or CUDA_R_16BF; sums are fp32
   bool add = false;
   Epilogue epilogue = Epilogue::none;
-  const void* bias = nullptr;  // of d's type
+  const void* bias = nullptr;  // of d's type; written by bias_gradient
   void* aux = nullptr;         // (m, n), of d's type
 };
 
@@ -38,7 +45,8 @@ class CudaMatmul {
   CudaMatmul(const CudaMatmul&) = delete;
   CudaMatmul& operator=(const CudaMatmul&) = delete;
   ~CudaMatmul();
-  void multiply(const CudaContext& ctx, const ColumnMajorProduct& product);
+  // False: cuBLASLt has no algorithm for it.
+  bool multiply(const CudaContext& ctx, const ColumnMajorProduct& product);
 
  private:
   using Key = std::tuple<int, int, int, bool, bool, int, int, bool, Epilogue, bool, unsigned>;
@@ -47,7 +55,37 @@ class CudaMatmul {
 
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;
-  std::map<Key, cublasLtMatmulAlgo_t> chosen_;
+  std::map<Key, std::optional<cublasLtMatmulAlgo_t>> chosen_;
 };
+
+inline bool multiply(const CudaContext& ctx, const ColumnMajorProduct& product) {
+  GLINT_CHECK(ctx.matmul, "the context has no state for matrix products");
+  return ctx.matmul->multiply(ctx, product);
+}
+
+// A row-major (rows, columns) array is cuBLASLt's (columns, rows) matrix, so that a linear layer is computed transposed:
+// out^T = W^T x^T.
+template <typename Scalar>
+inline constexpr cudaDataType_t kCudaType = std::is_same_v<Scalar, Bf16> ? CUDA_R_16BF : CUDA_R_32F;
+
+template <typename Scalar>
+ColumnMajorProduct forward_product(Scalar* out, const Scalar* x, const Scalar* weight, const Scalar* bias, const LinearShape& shape) {
+  ColumnMajorProduct p{shape.out, shape.rows, shape.in, shape.layout == WeightLayout::out_in, false, weight, x, out,
+                       kCudaType<Scalar>, kCudaType<Scalar>};
+  p.epilogue = bias ? Epilogue::bias : Epilogue::none;
+  p.bias = bias;
+  return p;
+}
+template <typename Scalar>
+ColumnMajorProduct backward_input_product(Scalar* dx, const Scalar* dout, const Scalar* weight, const LinearShape& shape) {
+  return {shape.in, shape.rows, shape.out, shape.layout == WeightLayout::in_out, false, weight, dout, dx,
+          kCudaType<Scalar>, kCudaType<Scalar>};
+}
+template <typename Scalar>
+ColumnMajorProduct backward_weight_product(float* dweight, const Scalar* x, const Scalar* dout, const LinearShape& shape) {
+  const bool in_out = shape.layout == WeightLayout::in_out;
+  return {in_out ? shape.out : shape.in, in_out ? shape.in : shape.out, shape.rows, false, true, in_out ? dout : x, in_out ? x : dout,
+          dweight, kCudaType<Scalar>, CUDA_R_32F};
+}
 
 }  // namespace glint

@@ -58,7 +58,6 @@ struct Call {
     const auto element = [&](const void* data, const EmulatedLayout& layout, bool turned, int64_t i, int64_t j) {
       return load(data, layout.type, turned ? j + i * layout.leading : i + j * layout.leading);
     };
-    std::vector<float> gradient(static_cast<size_t>(m));
     std::vector<float> left(static_cast<size_t>(m * k));  // rows of op(a), read once
     for (int64_t i = 0; i < m; ++i)
       for (int64_t l = 0; l < k; ++l) left[static_cast<size_t>(i * k + l)] = element(a, a_layout, operation.a == CUBLAS_OP_T, i, l);
@@ -73,18 +72,21 @@ struct Call {
         if (operation.epilogue == CUBLASLT_EPILOGUE_BIAS || operation.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
           value += load(operation.bias, d_layout.type, i);
         const int64_t aux_place = i + j * operation.aux_leading;
-        if (operation.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS) {
+        if (operation.epilogue == CUBLASLT_EPILOGUE_GELU_AUX || operation.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS) {
           store(operation.aux, d_layout.type, aux_place, value);
           value = gelu(value);
-        } else if (operation.epilogue == CUBLASLT_EPILOGUE_DGELU_BGRAD) {
+        } else if (operation.epilogue == CUBLASLT_EPILOGUE_DGELU) {
           value *= gelu_gradient(load(operation.aux, d_layout.type, aux_place));
-          gradient[static_cast<size_t>(i)] += value;
         }
         store(d, d_layout.type, place, value);
       }
     }
-    if (operation.epilogue == CUBLASLT_EPILOGUE_DGELU_BGRAD)
-      for (int64_t i = 0; i < m; ++i) store(operation.bias, d_layout.type, i, gradient[static_cast<size_t>(i)]);
+    if (operation.epilogue != CUBLASLT_EPILOGUE_BGRADA) return;
+    for (int64_t i = 0; i < m; ++i) {
+      float gradient = 0.0f;
+      for (int64_t l = 0; l < k; ++l) gradient += left[static_cast<size_t>(i * k + l)];
+      store(operation.bias, d_layout.type, i, gradient);
+    }
   }
 };
 
@@ -164,6 +166,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
                                               cublasLtMatmulPreference_t, int wanted, cublasLtMatmulHeuristicResult_t* results, int* found) {
   if (wanted < 1 || !fit(*operation, *a, *b, *d)) return CUBLAS_STATUS_INVALID_VALUE;
+  *found = 0;
+  if (simt::device.plain_products && operation->epilogue != CUBLASLT_EPILOGUE_DEFAULT && operation->epilogue != CUBLASLT_EPILOGUE_BIAS)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
   results[0].algo.data[0] = kChosen;
   *found = 1;
   return CUBLAS_STATUS_SUCCESS;

@@ -25,8 +25,9 @@ struct DeviceOptions {
   size_t memory = size_t{4} << 30;  // bytes that can be allocated
   int devices = 1, capability = 90;
   bool driver = true;
+  bool plain_products = false;  // cuBLASLt knows no epilogue but the bias
 };
-// As the environment says: SIMT_DEVICE="late guarded seed=7 memory=1000000 devices=0 capability=75 no-driver".
+// As the environment says: SIMT_DEVICE="late guarded seed=7 memory=1000000 devices=0 capability=75 no-driver plain-products".
 DeviceOptions device_options(const char* text);
 inline DeviceOptions device = device_options(std::getenv("SIMT_DEVICE"));
 

@@ -1,0 +1,120 @@
+// glint train, sample and eval on a GPU, which is emulated (tests/simt/), as a user runs them.
+#include <chrono>
+#include <sstream>
+#include <thread>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "data/corpus.h"
+#include "tests/train/run_program.h"
+
+using namespace glint;
+using test::run_program;
+using test::Running;
+using test::ScratchFolder;
+
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+// The device of all programs that a test starts.
+struct OnDevice {
+  explicit OnDevice(const char* properties = "late guarded") { setenv("SIMT_DEVICE", properties, 1); }
+  ~OnDevice() { unsetenv("SIMT_DEVICE"); }
+};
+
+Arguments join(Arguments first, const Arguments& more) {
+  first.insert(first.end(), more.begin(), more.end());
+  return first;
+}
+
+Arguments tiny_run(const ScratchFolder& folder, const std::string& name, const std::string& steps, const Arguments& more = {}) {
+  const Arguments all = {"train", "--out", folder / name, "--data", folder / "text.txt", "--layers", "1", "--heads", "4", "--kv-heads", "2",
+                         "--embd", "32", "--context", "12", "--batch", "4", "--micro-batch", "2", "--dropout", "0.2", "--steps", steps,
+                         "--lr-decay-steps", "20", "--eval-every", "10", "--eval-batches", "1", "--log-every", "2", "--checkpoint-every", "3"};
+  return join(all, more);
+}
+
+void write_text(const ScratchFolder& folder) { test::write_file_for_test(folder / "text.txt", corpus_text(20000, 3)); }
+
+std::vector<double> losses_of(const std::string& folder) {
+  std::vector<double> losses;
+  std::istringstream lines(test::read_file(folder + "/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const auto json = nlohmann::json::parse(line);
+    if (json.contains("loss")) losses.push_back(json["loss"].get<double>());
+  }
+  return losses;
+}
+
+const Arguments kFp32 = {"--device", "cuda"}, kBf16 = {"--device", "cuda", "--dtype", "bf16"};
+
+}  // namespace
+
+TEST_CASE("train --device cuda: killed and resumed it ends in the same bytes") {
+  const OnDevice device;
+  for (const Arguments& dtype : {kFp32, kBf16}) {
+    ScratchFolder folder;
+    write_text(folder);
+    const auto straight = run_program(tiny_run(folder, "straight", "12", dtype));
+    INFO(straight.err);
+    REQUIRE(straight.code == 0);
+    Running killed(tiny_run(folder, "killed", "12", dtype));
+    for (int i = 0; i < 4000 && !std::filesystem::exists(folder / "killed/last/state.json"); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    killed.send(SIGKILL);
+    killed.wait();
+    const auto resumed = run_program({"train", "--resume", folder / "killed"});
+    INFO(resumed.err);
+    REQUIRE(resumed.code == 0);
+    for (const char* file : {"last/model.safetensors", "last/optimizer.safetensors"})
+      CHECK(test::read_file(folder / (std::string("straight/") + file)) == test::read_file(folder / (std::string("killed/") + file)));
+  }
+}
+
+TEST_CASE("train --device cuda: checkpoints go from a GPU to the CPU and back") {
+  const OnDevice device;
+  ScratchFolder folder;
+  write_text(folder);
+  REQUIRE(run_program(tiny_run(folder, "cpu", "12")).code == 0);
+  REQUIRE(run_program(tiny_run(folder, "mixed", "4", kFp32)).code == 0);
+  const auto on_cpu = run_program({"train", "--resume", folder / "mixed", "--steps", "8", "--device", "cpu"});
+  INFO(on_cpu.err);
+  REQUIRE(on_cpu.code == 0);
+  const auto back = run_program({"train", "--resume", folder / "mixed", "--steps", "12", "--device", "cuda"});
+  INFO(back.err);
+  REQUIRE(back.code == 0);
+  const auto expected = losses_of(folder / "cpu"), got = losses_of(folder / "mixed");
+  REQUIRE(got.size() == expected.size());
+  for (size_t i = 0; i < got.size(); ++i) CHECK(got[i] == doctest::Approx(expected[i]).epsilon(1e-4));
+}
+
+TEST_CASE("sample and eval --device cuda give what the CPU gives") {
+  const OnDevice device;
+  ScratchFolder folder;
+  write_text(folder);
+  REQUIRE(run_program(tiny_run(folder, "run", "6")).code == 0);
+  const Arguments sample = {"sample", folder / "run", "--tokens", "20", "--temperature", "0", "--prompt", "the"};
+  const auto cpu = run_program(sample), gpu = run_program(join(sample, kFp32));
+  INFO(gpu.err);
+  REQUIRE(gpu.code == 0);
+  CHECK(gpu.out == cpu.out);
+  CHECK(run_program(join(sample, kBf16)).code == 0);
+  const Arguments eval = {"eval", folder / "run", "--data", folder / "text.txt", "--json"};
+  test::write_file_for_test(folder / "text.txt", corpus_text(1500, 3));
+  const double expected = nlohmann::json::parse(run_program(eval).out)["loss"];
+  CHECK(nlohmann::json::parse(run_program(join(eval, kFp32)).out)["loss"].get<double>() == doctest::Approx(expected).epsilon(1e-5));
+  CHECK(nlohmann::json::parse(run_program(join(eval, kBf16)).out)["loss"].get<double>() == doctest::Approx(expected).epsilon(1e-2));
+}
+
+TEST_CASE("train --device cuda: too big a model is one clear line") {
+  const OnDevice device("memory=600000");
+  ScratchFolder folder;
+  write_text(folder);
+  const auto ran = run_program(tiny_run(folder, "run", "6", kBf16));
+  INFO(ran.err);
+  CHECK(ran.code == 1);
+  CHECK(ran.err.find("no memory for ") != std::string::npos);
+  CHECK(ran.err.find("--micro-batch") != std::string::npos);
+}

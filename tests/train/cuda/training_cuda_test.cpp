@@ -1,0 +1,175 @@
+// Whole training steps on a GPU, which is emulated (tests/simt/): guarded, so that the host cannot touch its memory, and late,
+// so that a missing event or wait shows.
+#include "train/training_step.h"
+
+#include <cmath>
+#include <limits>
+
+#include <doctest/doctest.h>
+
+#include "tests/random.h"
+#include "tests/simt/runtime.h"
+#include "train/evaluator.h"
+
+using namespace glint;
+
+namespace {
+
+constexpr int kContext = 12, kVocab = 23;
+
+GptConfig tiny(float dropout) {
+  GptConfig config;
+  config.vocab = kVocab, config.context = kContext, config.layers = 2, config.heads = 4, config.kv_heads = 2, config.embd = 32;
+  config.embd_dropout = config.attn_dropout = config.resid_dropout = dropout;
+  return config;
+}
+
+void batch_of(uint64_t step, int32_t* tokens, int32_t* targets, uint64_t first, int count) {
+  for (int i = 0; i < count * kContext; ++i) {
+    const auto place = static_cast<int>(step) * 31 + static_cast<int>(first) * kContext + i;
+    tokens[i] = (place * 5 + place / 7) % kVocab;
+    targets[i] = (tokens[i] * 3 + 1) % kVocab;
+  }
+}
+
+struct Emulated {
+  simt::DeviceOptions saved = simt::device;
+  explicit Emulated(uint64_t seed = 1) {
+    simt::device.guarded = simt::device.late = true;
+    simt::device.seed = seed;
+  }
+  ~Emulated() { simt::device = saved; }
+};
+
+struct Course {
+  std::vector<double> losses, norms;
+  std::vector<float> values;
+  bool operator==(const Course&) const = default;
+};
+
+Course train(const Device& device, DType dtype, const StepSettings& settings, float dropout, int steps = 20) {
+  Gpt model(tiny(dropout), device, dtype);
+  model.initialize(1);
+  RngState rng{.seed = 5, .offset = 0xffffff00};
+  TrainingStep step(model, settings, rng);
+  Course course;
+  for (int i = 0; i < steps; ++i) {
+    step.run([&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { batch_of(rng.step, tokens, targets, first, count); }, 3e-3);
+    if (i % 3 == 2 || i + 1 == steps) {  // a look now and then, as training has it
+      const StepResult result = step.result();
+      CHECK(result.step == static_cast<uint64_t>(i + 1));
+      course.losses.push_back(result.loss);
+      course.norms.push_back(result.gradient_norm);
+    }
+  }
+  const Parameters& p = model.parameters();
+  HostCopy values(p, p.values());
+  course.values.assign(values.data(), values.data() + p.elements());
+  return course;
+}
+
+StepSettings settings(int micro_batch, bool recompute = false, bool graph = true) {
+  StepSettings s;
+  s.batch = 4, s.micro_batch = micro_batch, s.context = kContext, s.recompute = recompute, s.graph = graph;
+  return s;
+}
+
+void check_close(const Course& got, const Course& expected, double tolerance) {
+  REQUIRE(got.losses.size() == expected.losses.size());
+  for (size_t i = 0; i < got.losses.size(); ++i) {
+    INFO("look ", i);
+    CHECK(got.losses[i] == doctest::Approx(expected.losses[i]).epsilon(tolerance));
+    CHECK(got.norms[i] == doctest::Approx(expected.norms[i]).epsilon(20 * tolerance));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("cuda training in fp32 follows the CPU's to rounding, with dropout, GQA, micro-batches and recompute") {
+  const Emulated emulated;
+  const Course cpu = train(CpuContext{2, default_matmul_engine()}, DType::f32, settings(4), 0.2f);
+  CHECK(cpu.losses.back() < 0.8 * cpu.losses.front());  // it does learn
+  const Course whole = train(Device::cuda(), DType::f32, settings(4), 0.2f);
+  check_close(whole, cpu, 1e-4);
+  check_close(train(Device::cuda(), DType::f32, settings(2), 0.2f), cpu, 1e-4);
+  check_close(train(Device::cuda(), DType::f32, settings(2, true), 0.2f), cpu, 1e-4);
+}
+
+TEST_CASE("cuda training in bf16 follows fp32's as near as bf16 can") {
+  const Emulated emulated;
+  const Course cpu = train(CpuContext{2, default_matmul_engine()}, DType::f32, settings(4), 0.2f);
+  check_close(train(Device::cuda(), DType::bf16, settings(2), 0.2f), cpu, 2e-2);
+}
+
+TEST_CASE("cuda training: the same bits with the step as a graph and plainly, in any order of the streams") {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    Course first;
+    for (const uint64_t seed : {1, 2, 3}) {
+      const Emulated emulated(seed);
+      const Course graph = train(Device::cuda(), dtype, settings(2, false, true), 0.3f, 8);
+      const Course plain = train(Device::cuda(), dtype, settings(2, false, false), 0.3f, 8);
+      CHECK(graph == plain);
+      if (!first.losses.empty()) CHECK(graph == first);
+      first = graph;
+    }
+  }
+}
+
+TEST_CASE("cuda training: a step is one launch of a graph, and the host waits only where it looks") {
+  const Emulated emulated;
+  Gpt model(tiny(0.1f), Device::cuda(), DType::bf16);
+  model.initialize(1);
+  RngState rng{.seed = 5};
+  TrainingStep step(model, settings(2), rng);
+  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { batch_of(0, tokens, targets, first, count); };
+  for (int i = 0; i < 3; ++i) step.run(fill, 0.0);
+  const simt::DeviceCounts before = simt::counts;
+  for (int i = 0; i < 10; ++i) step.run(fill, 0.0);
+  CHECK(simt::counts.graph_launches - before.graph_launches == 10);
+  CHECK(simt::counts.synchronisations - before.synchronisations == 10);  // for the host's half of the double buffer
+  CHECK(simt::counts.launches - before.launches == 20);                  // the upload of tokens, and the graph
+  CHECK(simt::counts.allocated == before.allocated);
+  // Each replay has drawn new masks: with a learning rate of 0 nothing else could change the loss.
+  const double one = step.result().loss;
+  step.run(fill, 0.0);
+  CHECK(step.result().loss != one);
+}
+
+TEST_CASE("cuda training: nothing is changed any more once a gradient is not finite") {
+  const Emulated emulated;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    Gpt model(tiny(0.0f), Device::cuda(), dtype);
+    model.initialize(1);
+    RngState rng{.seed = 5};
+    TrainingStep step(model, settings(2), rng);
+    const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { batch_of(0, tokens, targets, first, count); };
+    for (int i = 0; i < 3; ++i) step.run(fill, 1e-3);
+    Parameters& p = model.parameters();
+    HostCopy values(p, p.values());
+    for (const Parameter& parameter : p.all())
+      if (parameter.name == "h.1.ln_2.weight") values.of(parameter)[3] = std::numeric_limits<float>::infinity();
+    values.store();
+    p.refresh_rounded();
+    for (int i = 0; i < 5; ++i) step.run(fill, 1e-3);
+    const StepResult result = step.result();
+    CHECK_FALSE(result.finite());
+    CHECK(result.step == 3);
+    HostCopy after(p, p.values());
+    CHECK(std::equal(after.data(), after.data() + p.elements(), values.data()));
+    CHECK(step.first_not_finite(fill) == "parameter h.1.ln_2.weight");
+    CHECK(rng.step == 3);
+  }
+}
+
+TEST_CASE("cuda evaluation gives the CPU's loss") {
+  const Emulated emulated;
+  Gpt cpu(tiny(0.1f), CpuContext{2, default_matmul_engine()}), fp32(tiny(0.1f), Device::cuda()), bf16(tiny(0.1f), Device::cuda(), DType::bf16);
+  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { batch_of(0, tokens, targets, first, count); };
+  const auto loss_of = [&](Gpt& model) {
+    model.initialize(3);
+    return Evaluator(model, 3, kContext, AttentionKind::flash).mean_loss(fill, 2);
+  };
+  const double expected = loss_of(cpu);
+  CHECK(loss_of(fp32) == doctest::Approx(expected).epsilon(1e-6));
+  CHECK(loss_of(bf16) == doctest::Approx(expected).epsilon(1e-3));
+}
