@@ -20,4 +20,12 @@ void cross_entropy_forward(const CpuContext& ctx, float* losses, const float* lo
 void cross_entropy_forward_backward(const CpuContext& ctx, float* losses, float* logits, const int32_t* targets,
                                     float gradient_scale, const CrossEntropyShape& shape);
 
+// The same on an NVIDIA GPU; Scalar: float or Bf16. Targets must be in [0, V): they are not looked at.
+template <typename Scalar>
+void cross_entropy_forward(const CudaContext& ctx, float* losses, const Scalar* logits, const int32_t* targets,
+                           const CrossEntropyShape& shape);
+template <typename Scalar>
+void cross_entropy_forward_backward(const CudaContext& ctx, float* losses, Scalar* logits, const int32_t* targets, float gradient_scale,
+                                    const CrossEntropyShape& shape);
+
 }  // namespace glint

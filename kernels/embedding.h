@@ -28,4 +28,13 @@ size_t embedding_backward_scratch(const CpuContext& ctx, const EmbeddingShape& s
 void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const float* dout, const int32_t* tokens, void* scratch,
                         const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte, Write write_dwpe);
 
+// The same on an NVIDIA GPU; Scalar: float or Bf16. Repeated tokens are summed in a fixed order, without atomics on floats.
+template <typename Scalar>
+void embedding_forward(const CudaContext& ctx, Scalar* out, const int32_t* tokens, const Scalar* wte, const Scalar* wpe,
+                       const EmbeddingShape& shape, const Dropout& dropout);
+size_t embedding_backward_scratch(const CudaContext& ctx, const EmbeddingShape& shape);
+template <typename Scalar>
+void embedding_backward(const CudaContext& ctx, float* dwte, float* dwpe, const Scalar* dout, const int32_t* tokens, void* scratch,
+                        const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte, Write write_dwpe);
+
 }  // namespace glint

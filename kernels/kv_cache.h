@@ -19,4 +19,9 @@ struct KvCacheShape {
 void kv_cache_append(const CpuContext& ctx, float* cache, int first, HeadView<const float> k, HeadView<const float> v,
                      const KvCacheShape& shape);
 
+// The same on an NVIDIA GPU; Scalar: float or Bf16.
+template <typename Scalar>
+void kv_cache_append(const CudaContext& ctx, Scalar* cache, int first, HeadView<const Scalar> k, HeadView<const Scalar> v,
+                     const KvCacheShape& shape);
+
 }  // namespace glint
