@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/bf16.h"
 #include "kernels/context.h"
 
 namespace glint {
@@ -19,8 +20,13 @@ struct AdamWStep {
   uint64_t t = 1;               // 1 at the first step, for the bias correction
 };
 
-// params, m, v (n) are updated in place from gradients (n). The first n_decayed elements get weight decay.
+// params, m, v (n) are updated in place from gradients (n). The first n_decayed elements get weight decay. params_bf16 (n)
+// gets the parameters rounded, unless null.
 void adamw(const CpuContext& ctx, float* params, float* m, float* v, const float* gradients, size_t n, size_t n_decayed,
-           const AdamW& settings, const AdamWStep* step);
+           const AdamW& settings, const AdamWStep* step, Bf16* params_bf16 = nullptr);
+
+// The same on an NVIDIA GPU, `step` in its memory.
+void adamw(const CudaContext& ctx, float* params, float* m, float* v, const float* gradients, size_t n, size_t n_decayed,
+           const AdamW& settings, const AdamWStep* step, Bf16* params_bf16 = nullptr);
 
 }  // namespace glint

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/reduce.h"
+#include "kernels/step_state.h"
 
 namespace glint {
 
@@ -11,8 +12,7 @@ double gradient_norm(const CpuContext& ctx, const Parameters& parameters) {
 }
 
 float clip_factor(double norm, double limit) {
-  if (limit <= 0.0 || norm <= limit) return 1.0f;
-  return static_cast<float>(limit / (norm + 1e-6));
+  return clip_scale(norm, limit);
 }
 
 void optimizer_step(const CpuContext& ctx, Parameters& parameters, const AdamW& settings, const AdamWStep& step) {
