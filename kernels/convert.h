@@ -1,4 +1,4 @@
-// From one precision to another, element by element; to bf16 by rounding to nearest, ties to even.
+// Between float and bfloat16.
 #pragma once
 
 #include <cstddef>
@@ -8,9 +8,12 @@
 
 namespace glint {
 
-void convert(const CpuContext& ctx, Bf16* to, const float* from, size_t n);
-void convert(const CpuContext& ctx, float* to, const Bf16* from, size_t n);
-void convert(const CudaContext& ctx, Bf16* to, const float* from, size_t n);
-void convert(const CudaContext& ctx, float* to, const Bf16* from, size_t n);
+// out (n) = x (n), rounded to nearest, ties to even; a NaN stays one.
+void convert(const CpuContext& ctx, Bf16* out, const float* x, size_t n);
+void convert(const CudaContext& ctx, Bf16* out, const float* x, size_t n);
+
+// Exactly.
+void convert(const CpuContext& ctx, float* out, const Bf16* x, size_t n);
+void convert(const CudaContext& ctx, float* out, const Bf16* x, size_t n);
 
 }  // namespace glint

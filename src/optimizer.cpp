@@ -13,8 +13,8 @@ void optimizer_step(Parameters& p, const AdamW& settings, double grad_clip, Step
       [&](const auto& ctx) {
         sum_of_squares(ctx, &state->gradient_squares, p.gradients(), p.elements(), scratch);
         clip_gradients(ctx, state, static_cast<float>(grad_clip));
-        adamw(ctx, p.values(), p.rounded(), p.first_moments(), p.second_moments(), p.gradients(), p.elements(), p.decayed_elements(),
-              settings, &state->adamw);
+        adamw(ctx, p.values(), p.first_moments(), p.second_moments(), p.gradients(), p.elements(), p.decayed_elements(), settings,
+              &state->adamw, p.rounded());
       },
       p.device().context());
 }

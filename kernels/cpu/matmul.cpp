@@ -1,12 +1,11 @@
 #include "kernels/matmul.h"
 
-#include <algorithm>
-
 #include "kernels/check.h"
 #include "kernels/cpu/gemv.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/vector_loops.h"
+#include "kernels/reduce.h"
 
 namespace glint {
 namespace {
@@ -33,26 +32,6 @@ void add_bias(const CpuContext& ctx, float* out, const float* bias, size_t rows,
       simd::map(to, n, [](Floats a, Floats b) { return a + b; }, static_cast<const float*>(to), bias);
     }
   });
-}
-
-// dbias (n) = or += column sums of dout (rows, n), in double: the batch may be long.
-void sum_columns(float* dbias, const float* dout, size_t rows, size_t n, Range columns, Write write) {
-  constexpr size_t kTile = 256;
-  for (size_t first = columns.begin; first < columns.end; first += kTile) {
-    const size_t width = std::min(kTile, columns.end - first);
-    double total[kTile] = {};
-    const float* row = dout + first;
-    size_t r = 0;
-    for (; r + 2 <= rows; r += 2, row += 2 * n) {
-#pragma omp simd
-      for (size_t c = 0; c < width; ++c) total[c] += static_cast<double>(row[c]) + static_cast<double>(row[n + c]);
-    }
-    for (size_t c = 0; c < width; ++c) {
-      if (r < rows) total[c] += static_cast<double>(row[c]);
-      if (write == Write::add) total[c] += static_cast<double>(dbias[first + c]);
-      dbias[first + c] = static_cast<float>(total[c]);
-    }
-  }
 }
 
 }  // namespace
@@ -83,10 +62,7 @@ void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias,
   } else {
     multiply(ctx, {shape.out, shape.in, shape.rows, {dout, true}, {x, false}, dweight, write});
   }
-  if (!dbias) return;
-  const size_t rows = static_cast<size_t>(shape.rows), out = static_cast<size_t>(shape.out);
-  parallel_ranges(ctx, out, 16, rows * out / 4,
-                  [=](Range columns) { sum_columns(dbias, dout, rows, out, columns, write); });
+  if (dbias) column_sums(ctx, dbias, dout, shape.rows, shape.out, nullptr, write);
 }
 
 }  // namespace glint

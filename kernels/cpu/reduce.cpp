@@ -1,8 +1,7 @@
 #include "kernels/reduce.h"
 
-#include <cmath>
+#include <bit>
 #include <cstdint>
-#include <cstring>
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
@@ -55,16 +54,40 @@ double sum_blocks(const CpuContext& ctx, const float* x, size_t n, const Op& op)
   return total;
 }
 
-bool all_finite(const float* x, size_t n) {
-  constexpr uint32_t kExponent = 0x7F800000u;  // all ones in NaN and infinity only
+uint32_t bits_of(float value) { return std::bit_cast<uint32_t>(value); }
+uint32_t bits_of(Bf16 value) { return uint32_t{value.bits} << 16; }
+
+constexpr uint32_t kExponent = 0x7F800000u;  // all ones in NaN and infinity only
+
+template <typename Scalar>
+bool all_finite(const Scalar* x, size_t n) {
   uint32_t found = 0;
 #pragma omp simd reduction(| : found)
-  for (size_t i = 0; i < n; ++i) {
-    uint32_t bits;
-    std::memcpy(&bits, x + i, sizeof bits);
-    found |= (bits & kExponent) == kExponent;
-  }
+  for (size_t i = 0; i < n; ++i) found |= (bits_of(x[i]) & kExponent) == kExponent;
   return found == 0;
+}
+
+// sums (n) = or += column sums of x (rows, n), in double: the batch may be long.
+template <typename Scalar>
+void sum_columns(float* sums, const Scalar* x, size_t rows, size_t n, Range columns, Write write) {
+  constexpr size_t kTile = 256;
+  for (size_t first = columns.begin; first < columns.end; first += kTile) {
+    const size_t width = std::min(kTile, columns.end - first);
+    double total[kTile] = {};
+    const Scalar* row = x + first;
+    size_t r = 0;
+    for (; r + 2 <= rows; r += 2, row += 2 * n) {
+#pragma omp simd
+      for (size_t c = 0; c < width; ++c) {
+        total[c] += static_cast<double>(to_float(row[c])) + static_cast<double>(to_float(row[n + c]));
+      }
+    }
+    for (size_t c = 0; c < width; ++c) {
+      if (r < rows) total[c] += static_cast<double>(to_float(row[c]));
+      if (write == Write::add) total[c] += static_cast<double>(sums[first + c]);
+      sums[first + c] = static_cast<float>(total[c]);
+    }
+  }
 }
 
 }  // namespace
@@ -81,14 +104,15 @@ size_t reduce_scratch(const CpuContext&, size_t) { return 0; }
 void sum(const CpuContext& ctx, double* result, const float* x, size_t n, void*) { *result = sum(ctx, x, n); }
 void sum_of_squares(const CpuContext& ctx, double* result, const float* x, size_t n, void*) { *result = sum_of_squares(ctx, x, n); }
 
-size_t first_not_finite(const CpuContext& ctx, const float* x, size_t n) {
+template <typename Scalar>
+size_t first_not_finite(const CpuContext& ctx, const Scalar* x, size_t n) {
   size_t first = n;
   parallel_ranges(ctx, n, kReduceBlock, n / 4, [&](Range range) {
     for (size_t begin = range.begin; begin < range.end; begin += kReduceBlock) {
       const size_t end = std::min(begin + kReduceBlock, range.end);
       if (all_finite(x + begin, end - begin)) continue;
       size_t i = begin;
-      while (std::isfinite(x[i])) ++i;
+      while ((bits_of(x[i]) & kExponent) != kExponent) ++i;
 #pragma omp critical(glint_first_not_finite)
       first = std::min(first, i);
       return;
@@ -96,5 +120,18 @@ size_t first_not_finite(const CpuContext& ctx, const float* x, size_t n) {
   });
   return first;
 }
+
+size_t column_sums_scratch(const CpuContext&, int, int) { return 0; }
+
+template <typename Scalar>
+void column_sums(const CpuContext& ctx, float* sums, const Scalar* x, int rows, int columns, float*, Write write) {
+  const size_t n = static_cast<size_t>(columns), count = static_cast<size_t>(rows);
+  parallel_ranges(ctx, n, 16, count * n / 4, [=](Range range) { sum_columns(sums, x, count, n, range, write); });
+}
+
+template size_t first_not_finite(const CpuContext&, const float*, size_t);
+template size_t first_not_finite(const CpuContext&, const Bf16*, size_t);
+template void column_sums(const CpuContext&, float*, const float*, int, int, float*, Write);
+template void column_sums(const CpuContext&, float*, const Bf16*, int, int, float*, Write);
 
 }  // namespace glint

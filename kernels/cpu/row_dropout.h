@@ -32,8 +32,8 @@ class RowMask {
 };
 
 // out[c] = op(c, in[c]...) for first <= c < last.
-template <typename Op, typename... In>
-inline void map_channels(float* out, size_t first, size_t last, const Op& op, const In*... in) {
+template <typename Out, typename Op, typename... In>
+inline void map_channels(Out* out, size_t first, size_t last, const Op& op, const In*... in) {
   size_t c = first;
   for (; c + kWidth <= last; c += kWidth) store(out + c, op(c, load(in + c)...));
   if (c < last) store_first(out + c, op(c, load_first(in + c, last - c)...), last - c);

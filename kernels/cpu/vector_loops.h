@@ -1,9 +1,10 @@
-// Loops over arrays by vectors of kernels/cpu/simd.h, with the elements past the last whole vector.
+// Loops over arrays of float or Bf16 by vectors of floats, with the elements past the last whole vector.
 #pragma once
 
 #include <cstddef>
 #include <cstring>
 
+#include "kernels/cpu/bf16_simd.h"
 #include "kernels/cpu/simd.h"
 
 namespace glint::simd {
@@ -17,8 +18,8 @@ inline Floats load_first(const float* from, size_t n) {
 inline void store_first(float* to, Floats value, size_t n) { std::memcpy(to, &value, n * sizeof(float)); }
 
 // out[i] = op(in[i]...) for i < n; out may be one of in.
-template <typename Op, typename... In>
-inline void map(float* out, size_t n, const Op& op, const In*... in) {
+template <typename Out, typename Op, typename... In>
+inline void map(Out* out, size_t n, const Op& op, const In*... in) {
   size_t i = 0;
   for (; i + kWidth <= n; i += kWidth) store(out + i, op(load(in + i)...));
   if (i < n) store_first(out + i, op(load_first(in + i, n - i)...), n - i);

@@ -31,6 +31,24 @@ __device__ T& dynamic_shared() {
 #endif
 }
 
+// One access to a whole vector (uint2, uint4) in memory, whose address is a multiple of its size.
+template <typename Vector>
+__device__ Vector load_vector(const void* from) {
+#ifdef __CUDACC__
+  return *static_cast<const Vector*>(from);
+#else
+  return simt::load_vector<Vector>(from);
+#endif
+}
+template <typename Vector>
+__device__ void store_vector(void* to, Vector value) {
+#ifdef __CUDACC__
+  *static_cast<Vector*>(to) = value;
+#else
+  simt::store_vector(to, value);
+#endif
+}
+
 // What is asked of a launch; `what` names the call and its shape where it fails.
 struct Launch {
   dim3 grid, block;

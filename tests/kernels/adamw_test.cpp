@@ -42,7 +42,7 @@ TEST_CASE("AdamW agrees with double over several steps") {
         for (uint64_t t = 1; t <= 4; ++t) {
           const std::vector<float> gradients = same.normal(n, 0.01f);
           const AdamWStep step{1e-2f, 0.5f, t};
-          adamw({.threads = threads}, params.data(), nullptr, m.data(), v.data(), gradients.data(), n, n_decayed, settings, &step);
+          adamw({.threads = threads}, params.data(), m.data(), v.data(), gradients.data(), n, n_decayed, settings, &step);
           plain.step(gradients, n_decayed, settings, step);
           exact.step(convert<double>(gradients), n_decayed, settings, step);
         }
@@ -59,7 +59,7 @@ TEST_CASE("AdamW agrees with double over several steps") {
 TEST_CASE("AdamW without gradient only decays") {
   std::vector<float> params(40, 2.0f), zeros(40), m(40), v(40);
   const AdamWStep step{0.5f, 1.0f, 1};
-  adamw({}, params.data(), nullptr, m.data(), v.data(), zeros.data(), 40, 16, AdamW{.weight_decay = 0.5f}, &step);
+  adamw(CpuContext{}, params.data(), m.data(), v.data(), zeros.data(), 40, 16, AdamW{.weight_decay = 0.5f}, &step);
   for (size_t i = 0; i < 40; ++i) CHECK(params[i] == (i < 16 ? 1.5f : 2.0f));
 }
 

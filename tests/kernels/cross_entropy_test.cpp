@@ -76,7 +76,7 @@ TEST_CASE("cross entropy of large, far apart and broken logits") {
   const float infinity = std::numeric_limits<float>::infinity();
   const auto loss_of = [](std::vector<float> logits, int32_t target) {
     float loss = -1.0f;
-    cross_entropy_forward_backward({}, &loss, logits.data(), &target, 1.0f, {1, static_cast<int>(logits.size())});
+    cross_entropy_forward_backward(CpuContext{}, &loss, logits.data(), &target, 1.0f, {1, static_cast<int>(logits.size())});
     return loss;
   };
   CHECK(loss_of({1000.0f, 1000.0f, -1000.0f}, 0) == doctest::Approx(std::log(2.0)));
@@ -93,7 +93,7 @@ TEST_CASE("cross entropy of large, far apart and broken logits") {
 
 TEST_CASE("cross entropy refuses a target that is no token") {
   float loss = 0.0f, logits[3] = {};
-  for (const int32_t target : {-1, 3}) CHECK_THROWS_AS(cross_entropy_forward({}, &loss, logits, &target, {1, 3}), Error);
+  for (const int32_t target : {-1, 3}) CHECK_THROWS_AS(cross_entropy_forward(CpuContext{}, &loss, logits, &target, {1, 3}), Error);
 }
 
 }  // namespace glint::test

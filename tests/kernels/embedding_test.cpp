@@ -109,7 +109,7 @@ TEST_CASE("embedding starts at a position given by pointer") {
   const std::vector<int32_t> tokens = {4, 0};
   for (position = 0; position <= 10; position += 5) {
     std::vector<float> out(2 * 8);
-    embedding_forward({}, out.data(), tokens.data(), wte.data(), wpe.data(), {1, 2, 8, 5, &position}, Dropout{});
+    embedding_forward(CpuContext{}, out.data(), tokens.data(), wte.data(), wpe.data(), {1, 2, 8, 5, &position}, Dropout{});
     for (size_t i = 0; i < 16; ++i) {
       CHECK(out[i] == wte[static_cast<size_t>(tokens[i / 8]) * 8 + i % 8] + wpe[static_cast<size_t>(position) * 8 + i]);
     }

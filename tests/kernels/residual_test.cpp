@@ -77,7 +77,7 @@ TEST_CASE("residual without dropout is a sum, and needs no random state; in plac
 TEST_CASE("rows too wide for the mask are refused") {
   const RngState rng;
   std::vector<float> x(20000);
-  CHECK_THROWS_AS(residual_dropout_backward({}, x.data(), x.data(), {1, 1, 20000}, Dropout{0.5f, &rng, 0}), Error);
+  CHECK_THROWS_AS(residual_dropout_backward(CpuContext{}, x.data(), x.data(), {1, 1, 20000}, Dropout{0.5f, &rng, 0}), Error);
 }
 
 }  // namespace glint::test

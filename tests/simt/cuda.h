@@ -16,6 +16,7 @@
 
 #include "tests/simt/bf16.h"
 #include "tests/simt/block.h"
+#include "tests/simt/vector_access.h"
 #include "tests/simt/vector_types.h"
 #include "tests/simt/warp.h"
 
@@ -47,6 +48,14 @@ inline void __threadfence_block() {}
 template <typename T>
 T atomicAdd(T* p, T value) {
   return std::atomic_ref<T>(*p).fetch_add(value, std::memory_order_relaxed);
+}
+template <typename T>
+T atomicMin(T* p, T value) {
+  std::atomic_ref<T> shared(*p);
+  T before = shared.load(std::memory_order_relaxed);
+  while (value < before && !shared.compare_exchange_weak(before, value, std::memory_order_relaxed)) {
+  }
+  return before;
 }
 
 template <typename T>

@@ -79,6 +79,35 @@ TEST_CASE("emulator: warp shuffles and votes") {
   });
 }
 
+TEST_CASE("emulator: __match_any_sync finds the lanes with an equal value") {
+  std::vector<unsigned> all(32), some(32);
+  simt::in_every_order([&] {
+    simt::run_grid(1, 32, 0, [&] {
+      const int lane = static_cast<int>(threadIdx.x);
+      all[lane] = __match_any_sync(0xffffffffu, lane * lane % 5);
+      if (lane >= 3) some[lane] = __match_any_sync(0xfffffff8u, lane % 2);
+    });
+    for (int lane = 0; lane < 32; ++lane) {
+      unsigned expected = 0;
+      for (int other = 0; other < 32; ++other) expected |= unsigned{other * other % 5 == lane * lane % 5} << other;
+      CHECK(all[lane] == expected);
+      if (lane >= 3) CHECK(some[lane] == (lane % 2 ? 0xaaaaaaa8u : 0x55555550u));
+    }
+  });
+}
+
+TEST_CASE("emulator: vectors are loaded and stored whole, from their own alignment only") {
+  alignas(16) const float source[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+  alignas(16) float target[8] = {};
+  simt::run_grid(1, 1, 0, [&] {
+    simt::store_vector(target, simt::load_vector<uint4>(source + 4));
+    simt::store_vector(target + 6, simt::load_vector<uint2>(source + 2));
+    CHECK_THROWS_AS(simt::load_vector<uint4>(source + 2), simt::Error);
+    CHECK_THROWS_AS(simt::store_vector(target + 1, uint2{}), simt::Error);
+  });
+  CHECK(std::vector<float>(target, target + 8) == std::vector<float>{5, 6, 7, 8, 0, 0, 3, 4});
+}
+
 TEST_CASE("emulator: bf16 rounds to nearest, ties to even") {
   for (uint32_t bits = 0; bits < 0x10000; ++bits) {
     const float value = __bfloat162float({static_cast<uint16_t>(bits)});
@@ -188,6 +217,9 @@ TEST_CASE("emulator: an exception of a kernel reaches the caller, and the next l
     int sum = 0;
     simt::run_grid(1, 64, 0, [&] { atomicAdd(&sum, static_cast<int>(threadIdx.x)); });
     CHECK(sum == 64 * 63 / 2);
+    unsigned least = 50;
+    simt::run_grid(2, 32, 0, [&] { atomicMin(&least, 40 - threadIdx.x); });
+    CHECK(least == 9);
   }
 }
 

@@ -7,7 +7,7 @@
 //   fiber.h              stacks to switch between, told to AddressSanitizer and ThreadSanitizer
 //   block.h, block.cpp   one thread block: its threads, scheduler and shared memory
 //   meeting.cpp          where threads meet: barriers and warp collectives
-//   cuda.h, warp.h, vector_types.h, bf16.h   the names of CUDA C++ for a host compiler; no CUDA toolkit is needed
+//   cuda.h, warp.h, vector_types.h, vector_access.h, bf16.h   the names of CUDA C++ for a host compiler; no CUDA toolkit is needed
 //   ptx.h                cp.async, ldmatrix, mma.sync: what the wrappers of kernels/cuda/ptx.cuh do here
 //
 // What it finds: a missing barrier or wait (shared memory starts poisoned, and so is the target of a copy until the

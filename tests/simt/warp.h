@@ -81,3 +81,20 @@ inline bool __any_sync(unsigned mask, bool predicate, SIMT_HERE) {
 inline bool __all_sync(unsigned mask, bool predicate, SIMT_HERE) {
   return __ballot_sync(mask, !predicate, file, line) == 0;
 }
+
+// The lanes of the mask that bring the same value.
+template <typename T>
+unsigned __match_any_sync(unsigned mask, T value, SIMT_HERE) {
+  struct Brought {
+    T value;
+    unsigned equal;
+  } mine{value, 0};
+  simt::collective(mask, SIMT_SITE("__match_any_sync"), mine, [](const std::array<Brought*, 32>& lanes) {
+    for (Brought* lane : lanes) {
+      for (size_t other = 0; lane && other < 32; ++other) {
+        if (lanes[other] && lanes[other]->value == lane->value) lane->equal |= 1u << other;
+      }
+    }
+  });
+  return mine.equal;
+}

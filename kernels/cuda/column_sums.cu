@@ -1,0 +1,102 @@
+// Sums over rows: blocks of rows first, then the blocks' sums, which are rows again.
+#include "kernels/cuda/column_sums.cuh"
+
+#include <algorithm>
+
+#include "kernels/cuda/pack.cuh"
+#include "kernels/reduce.h"
+
+namespace glint {
+namespace {
+
+constexpr int kWarps = 8, kAhead = 4;  // rows that a warp has in flight
+constexpr int kLeastRows = 64, kMostBlocks = 256;
+
+template <typename Scalar>
+inline constexpr int kTileColumns = 32 * kPack<Scalar>;  // a pack a lane
+
+// Rows that one block sums up: these numbers depend on nothing but the shape, and so do the bits of the result.
+int rows_per_block(int rows) { return std::max(kLeastRows, (rows + kMostBlocks - 1) / kMostBlocks); }
+int blocks_of(int rows) { return std::max((rows + rows_per_block(rows) - 1) / rows_per_block(rows), 1); }
+
+struct Matrix {
+  int rows, columns;
+  size_t stride;  // from row to row
+};
+
+template <typename Scalar>
+struct WarpSums {
+  float warps[kWarps][kTileColumns<Scalar>];
+};
+
+// Block (tile, y): to[y*columns + c] = or += sum of x[row][c] over its rows. Each warp takes every kWarps-th of them.
+template <typename Scalar>
+__global__ void __launch_bounds__(32 * kWarps)
+    column_sums_kernel(float* to, const Scalar* x, Matrix matrix, int rows_of_block, Write write) {
+  constexpr int kCount = kPack<Scalar>;
+  auto& shared = dynamic_shared<WarpSums<Scalar>>();
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, first = blockIdx.x * kTileColumns<Scalar>;
+  const int c = first + lane * kCount, valid = matrix.columns - c;
+  const int begin = blockIdx.y * rows_of_block, end = min(begin + rows_of_block, matrix.rows);
+  float sums[kCount] = {};
+  for (int row = begin + warp; row < end; row += kAhead * kWarps) {
+    Pack<Scalar, kCount> ahead[kAhead];
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const int r = row + k * kWarps;
+      ahead[k] = load_pack<kCount>(x + static_cast<size_t>(r) * matrix.stride + c, r < end ? valid : 0);
+    }
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) sums[i] += ahead[k][i];
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) shared.warps[warp][lane * kCount + i] = sums[i];
+  __syncthreads();
+  for (int i = threadIdx.x; i < kTileColumns<Scalar> && first + i < matrix.columns; i += 32 * kWarps) {
+    float total = 0.0f;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) total += shared.warps[w][i];
+    float* sum = to + static_cast<size_t>(blockIdx.y) * matrix.columns + first + i;
+    *sum = write == Write::add ? *sum + total : total;
+  }
+}
+
+template <typename Scalar>
+void launch_column_sums(const CudaContext& ctx, float* to, const Scalar* x, const Matrix& matrix, int rows_of_block,
+                        int blocks, Write write) {
+  const auto what = [&] { return text("column_sums, rows ", matrix.rows, ", columns ", matrix.columns); };
+  const int tiles = (matrix.columns + kTileColumns<Scalar> - 1) / kTileColumns<Scalar>;
+  launch(ctx, {dim3(tiles, blocks), dim3(32 * kWarps), sizeof(WarpSums<Scalar>)}, what, column_sums_kernel<Scalar>, to, x,
+         matrix, rows_of_block, write);
+}
+
+}  // namespace
+
+void add_partial_rows(const CudaContext& ctx, float* sums, const float* partial, int rows, int columns, size_t stride,
+                      Write write) {
+  launch_column_sums(ctx, sums, partial, {rows, columns, stride}, rows, 1, write);
+}
+
+size_t column_sums_scratch(const CudaContext&, int rows, int columns) {
+  return static_cast<size_t>(blocks_of(rows)) * static_cast<size_t>(columns);
+}
+
+template <typename Scalar>
+void column_sums(const CudaContext& ctx, float* sums, const Scalar* x, int rows, int columns, float* scratch, Write write) {
+  const int blocks = blocks_of(rows);
+  const Matrix matrix{rows, columns, static_cast<size_t>(columns)};
+  if (blocks == 1) {
+    launch_column_sums(ctx, sums, x, matrix, rows, 1, write);
+    return;
+  }
+  launch_column_sums(ctx, scratch, x, matrix, rows_per_block(rows), blocks, Write::set);
+  add_partial_rows(ctx, sums, scratch, blocks, columns, matrix.stride, write);
+}
+
+template void column_sums(const CudaContext&, float*, const float*, int, int, float*, Write);
+template void column_sums(const CudaContext&, float*, const Bf16*, int, int, float*, Write);
+
+}  // namespace glint
