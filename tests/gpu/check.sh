@@ -112,7 +112,8 @@ write_markdown() {
   for i in "${!names[@]}"; do
     if [ "${states[i]}" = failed ] && [ -s "$WORK/${names[i]}.log" ]; then
       # shellcheck disable=SC2016 # the quotes are Markdown's
-      printf '\n## %s: the end of what it printed\n\n```\n%s\n```\n' "${titles[i]}" "$(tail -n 30 "$WORK/${names[i]}.log" | cut -c 1-300)"
+      printf '\n## %s: first errors, and the end of what it printed\n\n```\n%s\n...\n%s\n```\n' "${titles[i]}" \
+        "$(grep -m 20 -iE 'error|failed|=========' "$WORK/${names[i]}.log" | cut -c 1-300)" "$(tail -n 20 "$WORK/${names[i]}.log" | cut -c 1-300)"
     fi
   done
   if [ -s "$WORK/bench.md" ]; then printf '\n## Speed\n\n%s\n' "$(< "$WORK/bench.md")"; fi

@@ -38,7 +38,9 @@ run_tests() {
   local status=$?
   cat "$log"
   counts=$(sed -nE 's/^\[doctest\] test cases:[^|]*\| *([0-9]+) passed \| *([0-9]+) failed.*/\1 passed, \2 failed/p' "$log" | tail -n 1)
-  if [ "$status" -ne 0 ]; then fail "status $status, ${counts:-no test was finished}"; fi
+  if [ "$status" -ne 0 ]; then
+    fail "status $status, ${counts:-no test was finished}; $(grep -oE '(ERROR|RACECHECK) SUMMARY.*' "$log" | tail -n 1)"
+  fi
   case "$counts" in
     "" | "0 passed"*) fail "no test was run" ;;
   esac

@@ -78,18 +78,16 @@ def by_definition(x, mask, dtype):
 def by_flash(x):
     """The same by PyTorch's flash kernel, which chooses seed and offset: (results, seed, offset, mask); of the mask only
     visible elements mean something."""
+    q, k, v = (t.detach().requires_grad_() for t in (x.q, x.k, x.v))
     group = x.NH // x.NKV
-    k, v = x.k.repeat_interleave(group, 1), x.v.repeat_interleave(group, 1)
-    out, lse, cum_q, cum_k, max_q, max_k, state, unused, debug = torch.ops.aten._scaled_dot_product_flash_attention(
-        x.q, k, v, x.p, x.causal, x.p > 0, scale=x.scale)
-    gradients = torch.ops.aten._scaled_dot_product_flash_attention_backward(
-        x.dout, x.q, k, v, out, lse, cum_q, cum_k, max_q, max_k, x.p, x.causal, state, unused, scale=x.scale)
-    dq, dk, dv = gradients
-    dk, dv = (t.double().unflatten(1, (x.NKV, group)).sum(2) for t in (dk, dv))
+    results = torch.ops.aten._scaled_dot_product_flash_attention(
+        q, k.repeat_interleave(group, 1), v.repeat_interleave(group, 1), x.p, x.causal, x.p > 0, scale=x.scale)
+    out, lse, state, unused, debug = results[0], results[1], results[6], results[7], results[8]
+    dq, dk, dv = torch.autograd.grad(out, (q, k, v), x.dout)
     seed = offset = mask = None
     if x.p > 0:
         # PyTorch 2.6 and later give the state as one tensor of two words, earlier ones as two tensors.
         words = [int(n) & MASK64 for t in (state, unused) for n in t.reshape(-1).cpu().view(torch.int64).tolist()]
         seed, offset = words[:2]
         mask = ~torch.signbit(debug)[..., :x.T, :x.T]  # dropped elements are negative
-    return dict(out=out, lse=lse[..., :x.T], dq=dq, dk=dk, dv=dv), seed, offset, mask
+    return dict(out=out.detach(), lse=lse[..., :x.T], dq=dq, dk=dk, dv=dv), seed, offset, mask
