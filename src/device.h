@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "kernels/context.h"
 
@@ -24,8 +25,8 @@ class Device {
  public:
   Device(const CpuContext& cpu) : context_(cpu) {}  // NOLINT: a CpuContext is a device
   // GPU number `index`. Throws UserError where this build has no CUDA, or there is no driver, no such GPU or one older
-  // than sm_80.
-  static Device cuda(int index = 0);
+  // than sm_80. tf32: products of fp32 may round their inputs.
+  static Device cuda(int index = 0, bool tf32 = false);
 #ifdef GLINT_WITH_CUDA
   static constexpr bool kHasCuda = true;
 #else
@@ -44,6 +45,16 @@ class Device {
   std::string name_ = "cpu";
   std::shared_ptr<const void> owned_;
 };
+
+// What `glint info` says of a GPU.
+struct GpuInfo {
+  std::string name;
+  int capability = 0;  // 90: compute capability 9.0
+  int multiprocessors = 0;
+  size_t memory = 0;  // bytes
+};
+// The GPUs of this machine; where there are none, `fault` says why.
+std::vector<GpuInfo> gpus_here(std::string& fault);
 
 // Zeroed memory; null where that much is not to be had, which is then said in `fault` ("24 GB free").
 void* allocate(const CpuContext& ctx, size_t bytes, std::string& fault);

@@ -23,7 +23,8 @@ const std::map<std::string, Names> kMayInclude = {
     {"models", {"models/", "src/", "kernels/"}},
     {"data", {"data/", "kernels/check.h", "kernels/philox.h"}},
     {"train", {"train/", "models/", "src/", "kernels/", "data/"}},
-    {"simt", {}},  // tests/simt/: the emulator of CUDA
+    {"simt", {}},           // tests/simt/: the emulator of CUDA
+    {"gpu", {"kernels/"}},  // tests/gpu/: what runs on a GPU alone
 };
 
 // Foreign headers, by how their names start, and the only floors for them (tests may take any).
@@ -67,7 +68,8 @@ std::string floor_of(const std::string& path) {
 }
 
 bool may_use_cuda(const std::string& path) {
-  return starts_with_any(path, {"kernels/cuda/", "src/", "tests/"}) && path.find("cuda") != std::string::npos;
+  return path.starts_with("tests/gpu/") ||
+         (starts_with_any(path, {"kernels/cuda/", "src/", "tests/"}) && path.find("cuda") != std::string::npos);
 }
 
 // Where nvcc is not the compiler, the emulator stands in for CUDA's own headers; it has no include of ours in return.

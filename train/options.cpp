@@ -140,10 +140,11 @@ void add_device_flags(Command command, DeviceFlags& flags) {
   command.add("--threads", flags.threads, "CPU threads; 0: as many as the machine gives");
   command.add_choice("--matmul", flags.matmul, "Matrix engine of the CPU",
                      {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}});
+  command.add_switch("--tf32", flags.tf32, "fp32 products on a GPU may round their inputs to 10 bits: faster");
 }
 
 Device open_device(const DeviceFlags& flags) {
-  return flags.device == DeviceChoice::cuda ? Device::cuda() : Device(cpu_context(flags.threads, flags.matmul));
+  return flags.device == DeviceChoice::cuda ? Device::cuda(0, flags.tf32) : Device(cpu_context(flags.threads, flags.matmul));
 }
 
 DType dtype_of(DtypeChoice choice) { return choice == DtypeChoice::bf16 ? DType::bf16 : DType::f32; }

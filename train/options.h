@@ -53,7 +53,7 @@ struct TrainOptions {
   AttentionKind attention = AttentionKind::flash;
   MatmulChoice matmul = MatmulChoice::automatic;
   bool recompute = false;
-  bool graph = true;
+  bool graph = true, tf32 = false;
   DeviceChoice device = DeviceChoice::cpu;
   DtypeChoice dtype = DtypeChoice::fp32;
   bool quiet = false;
@@ -109,6 +109,7 @@ struct DeviceFlags {
   DtypeChoice dtype = DtypeChoice::fp32;
   int threads = 0;  // of a CPU; 0: as many as the machine gives
   MatmulChoice matmul = MatmulChoice::automatic;
+  bool tf32 = false;
 };
 void add_device_flags(Command command, DeviceFlags& flags);
 Device open_device(const DeviceFlags& flags);

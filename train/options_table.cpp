@@ -62,6 +62,7 @@ const OptionField kTable[] = {
     {"recompute", &T::recompute, kFree, kMachine, "compute activations again in backward: slower, less memory"},
     {"device", &T::device, kFree, kMachine, "where to compute"},
     {"dtype", &T::dtype, kFree, kMachine, "arithmetic of the forward and backward passes"},
+    {"tf32", &T::tf32, kFree, kMachine, "fp32 products on a GPU may round their inputs to 10 bits: faster"},
     {"graph", &T::graph, kFree, kMachine, "on a GPU: give it a step as one CUDA graph"},
 };
 

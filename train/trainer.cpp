@@ -35,7 +35,7 @@ class Trainer {
       : options_(options),
         folder_(folder),
         data_(std::move(data)),
-        device_(open_device({options.device, options.dtype, options.threads, options.matmul})),
+        device_(open_device({options.device, options.dtype, options.threads, options.matmul, options.tf32})),
         model_(options.model, device_, dtype_of(options.dtype)),
         rng_{.seed = options.seed},
         step_(model_, step_settings(options), rng_),

@@ -24,20 +24,31 @@ struct Gpu {
 
 }  // namespace
 
-Device Device::cuda(int index) {
+std::vector<GpuInfo> gpus_here(std::string& fault) {
   int count = 0;
   const cudaError_t found = cudaGetDeviceCount(&count);
-  GLINT_REQUIRE(found == cudaSuccess && count > 0, "--device cuda: ", found == cudaSuccess ? "no GPU is there" : cudaGetErrorString(found),
-                "; is NVIDIA's driver installed (nvidia-smi says)? Or use --device cpu");
+  fault = found == cudaSuccess ? "no GPU is there" : cudaGetErrorString(found);
+  std::vector<GpuInfo> gpus;
+  for (int i = 0; found == cudaSuccess && i < count; ++i) {
+    cudaDeviceProp properties;
+    check_cuda(cudaGetDeviceProperties(&properties, i), "cudaGetDeviceProperties");
+    gpus.push_back({properties.name, 10 * properties.major + properties.minor, properties.multiProcessorCount, properties.totalGlobalMem});
+  }
+  return gpus;
+}
+
+Device Device::cuda(int index, bool tf32) {
+  std::string fault;
+  const std::vector<GpuInfo> gpus = gpus_here(fault);
+  GLINT_REQUIRE(!gpus.empty(), "--device cuda: ", fault, "; is NVIDIA's driver installed (nvidia-smi says)? Or use --device cpu");
+  const int count = static_cast<int>(gpus.size());
   GLINT_REQUIRE(index >= 0 && index < count, "--device cuda: there is no GPU ", index, "; this machine has ", count);
-  cudaDeviceProp properties;
-  check_cuda(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
-  const int capability = 10 * properties.major + properties.minor;
-  GLINT_REQUIRE(capability >= kOldest, "--device cuda: ", properties.name, " has compute capability ", properties.major, ".",
-                properties.minor, "; 8.0 (Ampere) or later is needed. Use --device cpu");
+  const GpuInfo& info = gpus[static_cast<size_t>(index)];
+  GLINT_REQUIRE(info.capability >= kOldest, "--device cuda: ", info.name, " has compute capability ", info.capability / 10, ".",
+                info.capability % 10, "; 8.0 (Ampere) or later is needed. Use --device cpu");
   check_cuda(cudaSetDevice(index), "cudaSetDevice");
   const auto gpu = std::make_shared<const Gpu>();
-  return Device(CudaContext{gpu->stream.handle, gpu->matmul.get()}, properties.name, gpu);
+  return Device(CudaContext{gpu->stream.handle, gpu->matmul.get(), tf32}, info.name, gpu);
 }
 
 void* allocate(const CudaContext& ctx, size_t bytes, std::string& fault) {

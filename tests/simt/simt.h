@@ -1,27 +1,5 @@
 // Runs CUDA kernels on the CPU, from their own source: every CUDA thread is a fiber, and a block's fibers take turns on
-// one OS thread. Which one goes next is a choice (Options::order), so that a kernel that lacks a barrier can be shown
-// to. kernels/cuda/device.cuh and ptx.cuh include this emulator where the compiler is not nvcc; kernels know nothing of
-// it.
-//
-//   simt.h               options, errors, launch
-//   fiber.h              stacks to switch between, told to AddressSanitizer and ThreadSanitizer
-//   block.h, block.cpp   one thread block: its threads, scheduler and shared memory
-//   meeting.cpp          where threads meet: barriers and warp collectives
-//   cuda.h, warp.h, vector_types.h, vector_access.h, bf16.h   the names of CUDA C++ for a host compiler; no CUDA toolkit is needed
-//   ptx.h                cp.async, ldmatrix, mma.sync: what the wrappers of kernels/cuda/ptx.cuh do here
-//
-// What it finds: a missing barrier or wait (shared memory starts poisoned, and so is the target of a copy until the
-// wait that covers it), barrier and warp divergence, deadlock, misaligned copies, wrong fragments and swizzles. With
-// AddressSanitizer, shared or global memory out of bounds. With ThreadSanitizer every fiber counts as a thread and only
-// barriers order them, so that a race is reported with both lines even where the values come out right.
-//
-// What it cannot prove: that the text of a PTX wrapper says what its emulation does, the strength of the memory model,
-// how hardware schedules, speed, the rounding of tensor cores and of approximate functions. For that, run the wrappers
-// on a GPU against the emulation.
-//
-// Limits: a thread that returns before a barrier is reported as a deadlock, though sm_70 and later tolerate it; two
-// benign stores of one value are a race; an overflow from one member of a shared struct into the next is seen only by
-// UndefinedBehaviorSanitizer, in arrays of known bounds.
+// one OS thread, in an order that is a choice (Options::order). What that proves and what it cannot: README.md.
 #pragma once
 
 #include <cstddef>

@@ -41,8 +41,19 @@ void print_info(int threads_asked) {
   line("threads", std::to_string(context.threads));
   line("memory", human_bytes(static_cast<double>(machine_memory())));
   line("matmul", with_onednn ? "oneDNN (default), Eigen" : "Eigen (this build has no oneDNN)");
-  line("devices", "cpu (this build has no CUDA)");
-  line("dtypes", "fp32");
+  std::string fault;
+  const std::vector<GpuInfo> gpus = gpus_here(fault);
+  line("devices", gpus.empty() ? "cpu (no GPU: " + fault + ")" : "cpu, cuda");
+  for (const GpuInfo& gpu : gpus) {
+    line("GPU", text(gpu.name, ", compute capability ", gpu.capability / 10, ".", gpu.capability % 10, ", ", gpu.multiprocessors,
+                     " multiprocessors, ", human_bytes(static_cast<double>(gpu.memory))));
+  }
+  if (!gpus.empty()) {
+    const Device device = Device::cuda();
+    line("GPU peak", text(static_cast<int>(peak_gflops(device, DType::bf16) / 1000), " TFLOP/s in bf16, ",
+                          static_cast<int>(peak_gflops(device, DType::f32) / 1000), " in fp32"));
+  }
+  line("dtypes", gpus.empty() ? "fp32" : "fp32, bf16 (cuda)");
   std::fflush(stdout);
   line("peak", rounded(measure_peak_gflops(context.threads)) + " GFLOP/s fp32 multiply-adds, measured");
   line("bandwidth", rounded(measure_bandwidth(context.threads)) + " GB/s, measured (triad)");

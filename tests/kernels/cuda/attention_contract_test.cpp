@@ -10,7 +10,6 @@
 #include "kernels/check.h"
 #include "tests/kernels/cuda/attention_device.h"
 #include "tests/simt/orders.h"
-#include "tests/simt/ptx.h"
 
 namespace glint {
 namespace {
@@ -59,18 +58,6 @@ TEST_CASE("cuda attention is bitwise repeatable in every order of threads" * doc
     const Problem x(square_shape(1, 150, 2, 1, HS, HS % 64 != 0), Layout::separate, 0.1f, inputs);
     check_orders<Bf16>(x, 3);
     check_orders<float>(x, 2);
-  }
-}
-
-TEST_CASE("cuda attention reads its fragments without bank conflicts") {
-  RandomInputs inputs(20261137);
-  INFO("seed ", inputs.seed);
-  for (const int HS : {32, 64, 96, 128}) {
-    INFO("HS ", HS);
-    Problem x(square_shape(1, 129, 1, 1, HS, true), Layout::packed, 0.1f, inputs);
-    simt::ldmatrix_conflicts = 0;
-    test::run_kernels<Bf16>(x);
-    CHECK(simt::ldmatrix_conflicts == 0);
   }
 }
 

@@ -1,5 +1,6 @@
-// The attention kernels are sound: do their tests notice where they would not be? A bug is planted by the emulator into
-// the running kernel, or else into what it is held against; every one must show.
+// What only the emulator shows of the attention kernels: their bank conflicts; and, since they are sound, whether their
+// tests would notice if they were not. A bug is planted by the emulator into the running kernel, or else into what it is
+// held against; every one must show.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -8,6 +9,7 @@
 
 #include "tests/kernels/cuda/attention_device.h"
 #include "tests/simt/orders.h"
+#include "tests/simt/ptx.h"
 
 namespace glint {
 namespace {
@@ -17,6 +19,18 @@ using test::Layout;
 using test::Problem;
 using test::RandomInputs;
 using test::square_shape;
+
+TEST_CASE("cuda attention reads its fragments without bank conflicts") {
+  RandomInputs inputs(20261137);
+  INFO("seed ", inputs.seed);
+  for (const int HS : {32, 64, 96, 128}) {
+    INFO("HS ", HS);
+    Problem x(square_shape(1, 129, 1, 1, HS, true), Layout::packed, 0.1f, inputs);
+    simt::ldmatrix_conflicts = 0;
+    test::run_kernels<Bf16>(x);
+    CHECK(simt::ldmatrix_conflicts == 0);
+  }
+}
 
 struct Reference {
   Answer<double> truth;

@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# The CUDA kernels on a real GPU, in under 8 minutes and without internet: builds, runs the emulated tests' cases on the
+# device, every PTX wrapper against its emulation, the compute-sanitizer's four tools, masks against the CPU's, all results
+# against PyTorch's flash attention, and speed beside PyTorch's backends. Needs an NVIDIA GPU (sm_80 or later), the CUDA
+# toolkit, CMake, a C++ compiler; the libraries of train/setup.sh, or .carry/ with their headers (tests/gpu/carry.sh); for
+# what compares with PyTorch a Python with torch and numpy (PYTHON=..., default python3), without which that is skipped.
+#   tests/gpu/check.sh [--out DIR] [--build DIR] [--emulated]
+# DIR (build-gpu/report) gets summary.md, summary.json and check.log. The last line is "N passed, N failed" (steps); a step
+# that fails or runs out of time does not stop the next. Speed below the aims is reported and is no failure.
+# --emulated rehearses the script on the emulated device, small shapes only: nothing then runs on a GPU.
+set -uo pipefail
+
+export EMULATED=no BUILD="" PYTHON=${PYTHON:-python3} PYTHONDONTWRITEBYTECODE=1
+out=""
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --out | --build)
+      [ $# -ge 2 ] || { echo "check.sh: $1 wants a folder" >&2; exit 2; }
+      if [ "$1" = --out ]; then out=$(realpath -m "$2"); else BUILD=$(realpath -m "$2"); fi
+      shift 2 ;;
+    --emulated) EMULATED=yes; shift ;;
+    *) echo "usage: tests/gpu/check.sh [--out DIR] [--build DIR] [--emulated]" >&2; exit 2 ;;
+  esac
+done
+cd "$(dirname "$0")/../.." || exit 1
+
+budget=470 build_limit=270 # seconds: all steps together, and the first
+if [ "$EMULATED" = yes ]; then
+  budget=3600 build_limit=1800
+  BUILD=${BUILD:-build-gpu-emulated}
+  export GLINT=glint_simt TESTS=glint_tests_simt PTX_CHECK=ptx_check_simt ATTENTION_CASE=attention_case_simt ARCHITECTURE=none
+  gpu="none: emulated device" driver=none toolkit=none
+else
+  BUILD=${BUILD:-build-gpu}
+  export GLINT=glint TESTS=glint_tests_gpu PTX_CHECK=ptx_check ATTENTION_CASE=attention_case ARCHITECTURE
+  found=$(nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv,noheader 2> /dev/null | head -n 1)
+  if [ -z "$found" ]; then
+    echo "check.sh: no NVIDIA GPU here: nvidia-smi finds none (--emulated rehearses without one)" >&2
+    exit 1
+  fi
+  IFS=, read -r gpu driver ARCHITECTURE <<< "$found"
+  driver=${driver# } ARCHITECTURE=${ARCHITECTURE//[ .]/}
+  nvcc=${CUDACXX:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
+  toolkit=$("$nvcc" --version 2> /dev/null | sed -nE 's/.*release .*, V([0-9.]+).*/\1/p')
+  toolkit=${toolkit:-not found}
+fi
+export TARGETS="$GLINT $TESTS $PTX_CHECK ptx_check_simt $ATTENTION_CASE"
+out=${out:-$BUILD/report}
+export WORK=$BUILD/check
+commit=${GLINT_COMMIT:-$(git describe --always --dirty 2> /dev/null || echo unknown)}
+rm -rf "$WORK"
+mkdir -p "$out" "$WORK" || exit 1
+log=$out/check.log
+: > "$log"
+
+names=() titles=() states=() durations=() notes=()
+passed=0 failed=0 skipped=0
+
+# step NAME LIMIT TITLE: runs it for at most LIMIT seconds, or what is left of the budget.
+step() {
+  local name=$1 title=$3 start=$SECONDS status state note
+  export LIMIT=$2
+  if [ "$LIMIT" -gt $((budget - SECONDS)) ]; then LIMIT=$((budget - SECONDS)); fi
+  if [ "$LIMIT" -lt 5 ]; then
+    state=failed note="not begun: the time was up"
+  else
+    timeout --kill-after=5 "$LIMIT" bash tests/gpu/steps.sh "$name" > "$WORK/$name.log" 2>&1 < /dev/null
+    status=$?
+    { printf '\n=== %s\n' "$title"; cat "$WORK/$name.log"; } >> "$log"
+    note=$(tail -n 1 "$WORK/$name.log" | cut -c 1-200)
+    case $status in
+      0) state=passed ;;
+      77) state=skipped ;;
+      124 | 137) state=failed note="ran out of its $LIMIT s; last: $note" ;;
+      *) state=failed ;;
+    esac
+  fi
+  if [ "$state" = passed ]; then passed=$((passed + 1)); elif [ "$state" = failed ]; then failed=$((failed + 1)); else skipped=$((skipped + 1)); fi
+  names+=("$name") titles+=("$title") states+=("$state") durations+=($((SECONDS - start))) notes+=("$note")
+  printf '%s: %s, %d s: %s\n' "$title" "$state" $((SECONDS - start)) "$note"
+}
+
+quoted() { # a JSON string
+  local text=${1//\\/\\\\}
+  text=${text//\"/\\\"}
+  printf '"%s"' "$(tr -d '\000-\037' <<< "$text")"
+}
+write_json() {
+  printf '{"gpu": %s, "driver": %s, "toolkit": %s, "commit": %s, "emulated": %s, "seconds": %d,\n' "$(quoted "$gpu")" "$(quoted "$driver")" \
+    "$(quoted "$toolkit")" "$(quoted "$commit")" "$([ "$EMULATED" = yes ] && echo true || echo false)" "$SECONDS"
+  printf '"passed": %d, "failed": %d, "skipped": %d,\n"steps": [' "$passed" "$failed" "$skipped"
+  local i separator=
+  for i in "${!names[@]}"; do
+    printf '%s\n{"name": %s, "state": "%s", "seconds": %d, "note": %s}' "$separator" "$(quoted "${names[i]}")" "${states[i]}" \
+      "${durations[i]}" "$(quoted "${notes[i]}")"
+    separator=,
+  done
+  printf ']'
+  local part
+  for part in torch bench; do
+    if [ -s "$WORK/$part.json" ]; then printf ',\n"%s": %s' "$part" "$(< "$WORK/$part.json")"; fi
+  done
+  printf '}\n'
+}
+write_markdown() {
+  printf '# glint on a GPU\n\n%s, driver %s, CUDA toolkit %s, commit %s, %s, %d s.\n' "$gpu" "$driver" "$toolkit" "$commit" \
+    "$(date -u +%Y-%m-%d)" "$SECONDS"
+  if [ "$EMULATED" = yes ]; then printf 'A rehearsal: nothing here ran on a GPU, and no time means anything.\n'; fi
+  printf '\n| step | | s | |\n|---|---|---|---|\n'
+  local i
+  for i in "${!names[@]}"; do printf '| %s | %s | %d | %s |\n' "${titles[i]}" "${states[i]}" "${durations[i]}" "${notes[i]//|//}"; done
+  for i in "${!names[@]}"; do
+    if [ "${states[i]}" = failed ] && [ -s "$WORK/${names[i]}.log" ]; then
+      # shellcheck disable=SC2016 # the quotes are Markdown's
+      printf '\n## %s: first errors, and the end of what it printed\n\n```\n%s\n...\n%s\n```\n' "${titles[i]}" \
+        "$(grep -m 20 -iE 'error|failed|=========' "$WORK/${names[i]}.log" | cut -c 1-300)" "$(tail -n 20 "$WORK/${names[i]}.log" | cut -c 1-300)"
+    fi
+  done
+  if [ -s "$WORK/bench.md" ]; then printf '\n## Speed\n\n%s\n' "$(< "$WORK/bench.md")"; fi
+  if [ -s "$WORK/torch.md" ]; then printf '\n## Against PyTorch\n\n%s\n' "$(< "$WORK/torch.md")"; fi
+}
+
+step build "$build_limit" "build"
+step ptx 40 "PTX wrappers against their emulation"
+step tests 120 "the emulated tests' cases on the device"
+step masks 40 "masks: the kernels against the CPU"
+step torch 90 "masks, outputs and gradients against PyTorch"
+for tool in memcheck synccheck initcheck racecheck; do step "$tool" 60 "compute-sanitizer $tool, small shapes"; done
+step bench 180 "speed beside PyTorch"
+
+write_json > "$out/summary.json"
+write_markdown > "$out/summary.md"
+printf '\n'
+if [ -s "$WORK/bench.md" ]; then cat "$WORK/bench.md"; fi
+echo "$out: summary.md, summary.json, check.log"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,223 @@
+#include "tests/gpu/ptx_cases.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <functional>
+#include <iterator>
+#include <limits>
+
+#include "kernels/bf16.h"
+#include "kernels/check.h"
+#include "tests/kernels/cuda/device_buffer.h"
+
+namespace glint::test {
+namespace {
+
+constexpr int kLanes = 32;
+
+uint32_t bits_of(float value) { return std::bit_cast<uint32_t>(value); }
+float float_of(uint32_t bits) { return std::bit_cast<float>(bits); }
+uint32_t any_bits(RandomInputs& inputs) { return static_cast<uint32_t>(inputs.engine()); }
+float low_of(uint32_t pair) { return float_of(pair << 16); }
+float high_of(uint32_t pair) { return float_of(pair & 0xffff0000); }
+
+template <int kWords>
+void fill_bits(uint32_t* in, RandomInputs& inputs) {
+  for (int i = 0; i < kWords * kLanes; ++i) in[i] = any_bits(inputs);
+}
+bool exact(const uint32_t*, int, uint32_t a, uint32_t b) { return a == b; }
+
+// ---- cp.async: row r of the first copy comes from lane r^5, of the second from lane r^9.
+void answer_cp_async(uint32_t* out, const uint32_t* in) {
+  for (int lane = 0; lane < kLanes; ++lane) {
+    for (int copy = 0; copy < 2; ++copy) {
+      const uint32_t* from = in + 12 * (lane ^ (copy ? 9 : 5));
+      for (int w = 0; w < 4; ++w) out[8 * lane + 4 * copy + w] = from[8 + copy] & 1 ? from[4 * copy + w] : 0;
+    }
+  }
+}
+
+// ---- ldmatrix: lane l gets of matrix m the elements (l/4, 2*(l%4) + 0..1); row r of it is the one that lane 8m+r names.
+template <bool kTransposed>
+void answer_ldmatrix(uint32_t* out, const uint32_t* in) {
+  const auto element = [&](int m, int r, int c) {
+    const uint32_t word = in[8 * (in[8 * (8 * m + r) + 4] % 32) + static_cast<uint32_t>(c / 2)];
+    return c % 2 ? word >> 16 : word & 0xffff;
+  };
+  for (int lane = 0; lane < kLanes; ++lane) {
+    for (int m = 0; m < 4; ++m) {
+      const int i = lane / 4, j = 2 * (lane % 4);
+      out[4 * lane + m] = kTransposed ? element(m, j, i) | element(m, j + 1, i) << 16
+                                      : element(m, i, j) | element(m, i, j + 1) << 16;
+    }
+  }
+}
+
+// ---- mma.m16n8k16: "Matrix Fragments for mma.m16n8k16 with floating point type".
+struct Fragments {
+  float A[16][16], B[16][8], D[16][8];
+
+  explicit Fragments(const uint32_t* in) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const uint32_t* words = in + 10 * lane;
+      const int g = lane / 4, t = 2 * (lane % 4);
+      for (int r = 0; r < 4; ++r) {
+        A[g + 8 * (r % 2)][t + 8 * (r / 2)] = low_of(words[r]);
+        A[g + 8 * (r % 2)][t + 8 * (r / 2) + 1] = high_of(words[r]);
+        D[row_of(lane, r)][column_of(lane, r)] = float_of(words[6 + r]);
+      }
+      for (int r = 0; r < 2; ++r) {
+        B[t + 8 * r][g] = low_of(words[4 + r]);
+        B[t + 8 * r + 1][g] = high_of(words[4 + r]);
+      }
+    }
+  }
+  static int row_of(int lane, int r) { return lane / 4 + 8 * (r / 2); }
+  static int column_of(int lane, int r) { return 2 * (lane % 4) + r % 2; }
+
+  template <typename F>
+  double sum(int i, int n, const F& f) const {
+    double total = f(D[i][n]);
+    for (int k = 0; k < 16; ++k) total += f(static_cast<double>(A[i][k]) * B[k][n]);
+    return total;
+  }
+};
+
+void fill_mma(uint32_t* in, const std::function<float()>& value) {
+  for (int lane = 0; lane < kLanes; ++lane) {
+    for (int w = 0; w < 6; ++w) {
+      const uint32_t low = to_bf16(value()).bits, high = to_bf16(value()).bits;
+      in[10 * lane + w] = high << 16 | low;
+    }
+    for (int w = 6; w < 10; ++w) in[10 * lane + w] = bits_of(value());
+  }
+}
+void fill_mma_normal(uint32_t* in, RandomInputs& inputs) {
+  std::normal_distribution<float> normal;
+  fill_mma(in, [&] { return normal(inputs.engine); });
+}
+void fill_mma_integers(uint32_t* in, RandomInputs& inputs) {
+  fill_mma(in, [&] { return static_cast<float>(inputs.below(257) - 128); });
+}
+void answer_mma(uint32_t* out, const uint32_t* in) {
+  const Fragments f(in);
+  for (int lane = 0; lane < kLanes; ++lane) {
+    for (int r = 0; r < 4; ++r) {
+      const double d = f.sum(Fragments::row_of(lane, r), Fragments::column_of(lane, r), [](double x) { return x; });
+      out[4 * lane + r] = bits_of(static_cast<float>(d));
+    }
+  }
+}
+// 17 terms, in any order, each addition rounded or cut off at the last place of the largest term (tensor cores do the
+// latter: M. Fasi and others, "Numerical behavior of NVIDIA tensor cores", 2021): 2^-23 of the sum of magnitudes, each, on
+// either side.
+bool agree_mma(const uint32_t* in, int index, uint32_t a, uint32_t b) {
+  const double size = Fragments(in).sum(Fragments::row_of(index / 4, index % 4), Fragments::column_of(index / 4, index % 4),
+                                        [](double x) { return std::abs(x); });
+  return std::abs(static_cast<double>(float_of(a)) - float_of(b)) <= 2 * 17 * 0x1p-23 * size;
+}
+
+// ---- cvt.rn.bf16x2: to nearest, ties to even; every NaN becomes 0x7fff.
+void answer_pack_bf16(uint32_t* out, const uint32_t* in) {
+  const auto half = [](float x) { return std::isnan(x) ? 0x7fffu : uint32_t{to_bf16(x).bits}; };
+  for (int lane = 0; lane < kLanes; ++lane) {
+    out[lane] = half(float_of(in[2 * lane + 1])) << 16 | half(float_of(in[2 * lane]));
+  }
+}
+
+// ---- ex2.approx.ftz: special values first, then the range of finite results and a bit more.
+void fill_exp2(uint32_t* in, RandomInputs& inputs) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
+  const float special[] = {0.0f, -0.0f, kInfinity, -kInfinity, kNaN, 1e-40f, -1e-40f, 128.0f, -126.0f, -1e30f, 1.0f, -1.0f};
+  std::uniform_real_distribution<float> wide(-160.0f, 140.0f), narrow(-1.0f, 1.0f);
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const size_t n = static_cast<size_t>(lane);
+    const float x = n < std::size(special) ? special[n] : lane % 2 ? wide(inputs.engine) : narrow(inputs.engine);
+    in[lane] = bits_of(x);
+  }
+}
+void answer_exp2(uint32_t* out, const uint32_t* in) {
+  for (int lane = 0; lane < kLanes; ++lane) out[lane] = bits_of(static_cast<float>(std::exp2(static_cast<double>(float_of(in[lane])))));
+}
+// The CUDA C++ Programming Guide gives exp2f, which is this instruction, 2 ulp. Results below the smallest normal number may
+// be flushed to zero.
+bool agree_exp2(const uint32_t*, int, uint32_t a, uint32_t b) {
+  const float x = float_of(a), y = float_of(b);
+  if (std::isnan(x) || std::isnan(y)) return std::isnan(x) && std::isnan(y);
+  if (std::max(x, y) < 0x1p-125f) return std::min(x, y) >= 0.0f && std::abs(x - y) <= 0x1p-126f;
+  return std::abs(static_cast<int64_t>(a) - static_cast<int64_t>(b)) <= 2;  // neighbours' bits are neighbours
+}
+
+// ---- prmt with a second operand of zero.
+void answer_byte_permute(uint32_t* out, const uint32_t* in) {
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const uint32_t bytes = in[2 * lane], selector = in[2 * lane + 1];
+    out[lane] = 0;
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t nibble = selector >> (4 * i) & 15, from = nibble & 7;
+      const uint32_t byte = from < 4 ? bytes >> (8 * from) & 0xff : 0;
+      out[lane] |= (nibble & 8 ? (byte & 0x80 ? 0xffu : 0u) : byte) << (8 * i);
+    }
+  }
+}
+
+template <typename F>
+void for_each_warp(const PtxCase& c, size_t in_words, const F& f) {
+  const size_t per_warp = static_cast<size_t>(kLanes * words_of(c.wrapper).in);
+  for (size_t warp = 0; warp * per_warp < in_words; ++warp)
+    f(warp * per_warp, warp * static_cast<size_t>(kLanes * words_of(c.wrapper).out));
+}
+size_t answer_size(const PtxCase& c, const std::vector<uint32_t>& in) {
+  const LaneWords words = words_of(c.wrapper);
+  return in.size() / static_cast<size_t>(words.in) * static_cast<size_t>(words.out);
+}
+
+}  // namespace
+
+const std::vector<PtxCase>& ptx_cases() {
+  static const std::vector<PtxCase> cases = {
+      {"cp_async", Wrapper::cp_async, fill_bits<12>, answer_cp_async, exact},
+      {"ldmatrix", Wrapper::ldmatrix, fill_bits<8>, answer_ldmatrix<false>, exact},
+      {"ldmatrix_transposed", Wrapper::ldmatrix_transposed, fill_bits<8>, answer_ldmatrix<true>, exact},
+      {"mma", Wrapper::mma, fill_mma_normal, answer_mma, agree_mma},
+      {"mma_integers", Wrapper::mma, fill_mma_integers, answer_mma, exact},
+      {"pack_bf16", Wrapper::pack_bf16, fill_bits<2>, answer_pack_bf16, exact},
+      {"exp2", Wrapper::exp2, fill_exp2, answer_exp2, agree_exp2},
+      {"byte_permute", Wrapper::byte_permute, fill_bits<2>, answer_byte_permute, exact},
+  };
+  return cases;
+}
+
+std::vector<uint32_t> random_words(const PtxCase& c, int warps, RandomInputs& inputs) {
+  std::vector<uint32_t> in(static_cast<size_t>(warps * kLanes * words_of(c.wrapper).in));
+  for_each_warp(c, in.size(), [&](size_t first, size_t) { c.fill(&in[first], inputs); });
+  return in;
+}
+
+std::vector<uint32_t> plain_answer(const PtxCase& c, const std::vector<uint32_t>& in) {
+  std::vector<uint32_t> out(answer_size(c, in));
+  for_each_warp(c, in.size(), [&](size_t first, size_t first_out) { c.answer(&out[first_out], &in[first]); });
+  return out;
+}
+
+std::vector<uint32_t> run_case(const PtxCase& c, const std::vector<uint32_t>& in) {
+  const DeviceBuffer<uint32_t> device_in(in), out(std::vector<uint32_t>(answer_size(c, in), 0xdeadbeef));
+  run_wrapper(CudaContext{}, c.wrapper, out.data(), device_in.data(), static_cast<int>(in.size()) / (kLanes * words_of(c.wrapper).in));
+  return out.to_host();
+}
+
+std::vector<size_t> disagreements(const PtxCase& c, const std::vector<uint32_t>& in, const std::vector<uint32_t>& a,
+                                  const std::vector<uint32_t>& b) {
+  GLINT_CHECK(a.size() == answer_size(c, in) && b.size() == a.size(), c.name, ": ", a.size(), " and ", b.size(), " words");
+  const size_t per_warp = static_cast<size_t>(kLanes * words_of(c.wrapper).out);
+  std::vector<size_t> wrong;
+  for_each_warp(c, in.size(), [&](size_t first, size_t first_out) {
+    for (size_t i = 0; i < per_warp; ++i) {
+      if (!c.agree(&in[first], static_cast<int>(i), a[first_out + i], b[first_out + i])) wrong.push_back(first_out + i);
+    }
+  });
+  return wrong;
+}
+
+}  // namespace glint::test
