@@ -42,15 +42,12 @@ GLINT_HOST_DEVICE inline AdamWFactors adamw_factors(const AdamW& settings, const
   return f;
 }
 
-struct AdamWElement {
-  float param, m, v;
-};
-
-GLINT_HOST_DEVICE inline AdamWElement adamw_update(const AdamWElement& x, float gradient, float keep, const AdamWFactors& f) {
+// param, m and v of one element, in place.
+GLINT_HOST_DEVICE inline void adamw_update(float& param, float& m, float& v, float gradient, float keep, const AdamWFactors& f) {
   const float scaled = gradient * f.gradient_scale;
-  const float mean = f.beta1 * x.m + f.one_minus_beta1 * scaled;
-  const float square = f.beta2 * x.v + f.one_minus_beta2 * (scaled * scaled);
-  return {x.param * keep - f.step_size * mean / (sqrtf(square) * f.root_correction + f.eps), mean, square};
+  m = f.beta1 * m + f.one_minus_beta1 * scaled;
+  v = f.beta2 * v + f.one_minus_beta2 * (scaled * scaled);
+  param = param * keep - f.step_size * m / (sqrtf(v) * f.root_correction + f.eps);
 }
 
 }  // namespace glint

@@ -1,17 +1,24 @@
-// GELU (D. Hendrycks, K. Gimpel, 2016): x * Phi(x) by erf, or GPT-2's tanh approximation of it.
+// GELU (D. Hendrycks, K. Gimpel, 2016): x * Phi(x) by erf, or GPT-2's tanh approximation of it. Scalar: float, Bf16.
 #pragma once
 
 #include <cstddef>
 
+#include "kernels/bf16.h"
 #include "kernels/context.h"
 
 namespace glint {
 
 enum class Gelu { erf, tanh };
 
-void gelu_forward(const CpuContext& ctx, float* out, const float* x, size_t n, Gelu kind);
+template <typename Scalar>
+void gelu_forward(const CpuContext& ctx, Scalar* out, const Scalar* x, size_t n, Gelu kind);
+template <typename Scalar>
+void gelu_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, size_t n, Gelu kind);
 
 // dx = dout * gelu'(x). dx may be dout (in place).
-void gelu_backward(const CpuContext& ctx, float* dx, const float* dout, const float* x, size_t n, Gelu kind);
+template <typename Scalar>
+void gelu_backward(const CpuContext& ctx, Scalar* dx, const Scalar* dout, const Scalar* x, size_t n, Gelu kind);
+template <typename Scalar>
+void gelu_backward(const CudaContext& ctx, Scalar* dx, const Scalar* dout, const Scalar* x, size_t n, Gelu kind);
 
 }  // namespace glint

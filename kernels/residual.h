@@ -1,6 +1,7 @@
-// out = x + dropout(y), one pass: the end of every transformer branch. Row layout of kernels/dropout.h.
+// out = x + dropout(y), one pass: the end of every transformer branch. Row layout of kernels/dropout.h. Scalar: float, Bf16.
 #pragma once
 
+#include "kernels/bf16.h"
 #include "kernels/context.h"
 #include "kernels/dropout.h"
 
@@ -11,11 +12,19 @@ struct ResidualShape {
 };
 
 // out, x, y (B, T, C). out may be x or y.
-void residual_dropout_forward(const CpuContext& ctx, float* out, const float* x, const float* y, const ResidualShape& shape,
+template <typename Scalar>
+void residual_dropout_forward(const CpuContext& ctx, Scalar* out, const Scalar* x, const Scalar* y, const ResidualShape& shape,
+                              const Dropout& dropout);
+template <typename Scalar>
+void residual_dropout_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, const Scalar* y, const ResidualShape& shape,
                               const Dropout& dropout);
 
 // dy = dropout'(dout): the same mask, drawn again. (dx is dout itself.) dy may be dout.
-void residual_dropout_backward(const CpuContext& ctx, float* dy, const float* dout, const ResidualShape& shape,
+template <typename Scalar>
+void residual_dropout_backward(const CpuContext& ctx, Scalar* dy, const Scalar* dout, const ResidualShape& shape,
+                               const Dropout& dropout);
+template <typename Scalar>
+void residual_dropout_backward(const CudaContext& ctx, Scalar* dy, const Scalar* dout, const ResidualShape& shape,
                                const Dropout& dropout);
 
 }  // namespace glint

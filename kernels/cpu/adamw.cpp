@@ -11,11 +11,12 @@ void update(float* __restrict params, float* __restrict m, float* __restrict v, 
   const AdamWFactors f = factors;
 #pragma omp simd
   for (size_t i = range.begin; i < range.end; ++i) {
-    const AdamWElement x = adamw_update({params[i], m[i], v[i]}, gradients[i], keep, f);
-    params[i] = x.param;
-    m[i] = x.m;
-    v[i] = x.v;
-    if constexpr (kCopy) params_bf16[i] = to_bf16(x.param);
+    float param = params[i], mean = m[i], square = v[i];
+    adamw_update(param, mean, square, gradients[i], keep, f);
+    params[i] = param;
+    m[i] = mean;
+    v[i] = square;
+    if constexpr (kCopy) params_bf16[i] = to_bf16(param);
   }
 }
 

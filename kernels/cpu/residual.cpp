@@ -32,7 +32,8 @@ void for_elements(const CpuContext& ctx, const ResidualShape& shape, const MapRa
 
 }  // namespace
 
-void residual_dropout_forward(const CpuContext& ctx, float* out, const float* x, const float* y, const ResidualShape& shape,
+template <typename Scalar>
+void residual_dropout_forward(const CpuContext& ctx, Scalar* out, const Scalar* x, const Scalar* y, const ResidualShape& shape,
                               const Dropout& dropout) {
   if (!dropout.on()) {
     for_elements(ctx, shape, [=](Range range) {
@@ -47,11 +48,12 @@ void residual_dropout_forward(const CpuContext& ctx, float* out, const float* x,
   });
 }
 
-void residual_dropout_backward(const CpuContext& ctx, float* dy, const float* dout, const ResidualShape& shape,
+template <typename Scalar>
+void residual_dropout_backward(const CpuContext& ctx, Scalar* dy, const Scalar* dout, const ResidualShape& shape,
                                const Dropout& dropout) {
   if (!dropout.on()) {
     if (dy == dout) return;
-    for_elements(ctx, shape, [=](Range range) { std::memcpy(dy + range.begin, dout + range.begin, (range.end - range.begin) * sizeof(float)); });
+    for_elements(ctx, shape, [=](Range range) { std::copy(dout + range.begin, dout + range.end, dy + range.begin); });
     return;
   }
   for_masked_rows(ctx, shape, dropout, [=](size_t row, const simd::RowMask& mask) {
@@ -59,5 +61,10 @@ void residual_dropout_backward(const CpuContext& ctx, float* dy, const float* do
     simd::map_channels(dy + row, 0, static_cast<size_t>(shape.C), drop, dout + row);
   });
 }
+
+template void residual_dropout_forward(const CpuContext&, float*, const float*, const float*, const ResidualShape&, const Dropout&);
+template void residual_dropout_forward(const CpuContext&, Bf16*, const Bf16*, const Bf16*, const ResidualShape&, const Dropout&);
+template void residual_dropout_backward(const CpuContext&, float*, const float*, const ResidualShape&, const Dropout&);
+template void residual_dropout_backward(const CpuContext&, Bf16*, const Bf16*, const ResidualShape&, const Dropout&);
 
 }  // namespace glint

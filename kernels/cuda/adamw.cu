@@ -21,19 +21,18 @@ __global__ void __launch_bounds__(kFlatThreads)
   __syncthreads();
   const AdamWFactors f = factors;
   for_each_pack<kCount>(a.n, [&](size_t first, int valid) {
-    const auto gradients = load_pack<kCount>(a.gradients + first, valid), params = load_pack<kCount>(a.params + first, valid);
-    const auto m = load_pack<kCount>(a.m + first, valid), v = load_pack<kCount>(a.v + first, valid);
-    float new_params[kCount], new_m[kCount], new_v[kCount];
+    const auto gradients = load_pack<kCount>(a.gradients + first, valid), old_params = load_pack<kCount>(a.params + first, valid);
+    const auto old_m = load_pack<kCount>(a.m + first, valid), old_v = load_pack<kCount>(a.v + first, valid);
+    float params[kCount], m[kCount], v[kCount];
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const float keep = first + i < a.n_decayed ? f.keep : 1.0f;
-      const AdamWElement x = adamw_update({params[i], m[i], v[i]}, gradients[i], keep, f);
-      new_params[i] = x.param, new_m[i] = x.m, new_v[i] = x.v;
+      params[i] = old_params[i], m[i] = old_m[i], v[i] = old_v[i];
+      adamw_update(params[i], m[i], v[i], gradients[i], first + i < a.n_decayed ? f.keep : 1.0f, f);
     }
-    store_pack(a.params + first, new_params, valid);
-    store_pack(a.m + first, new_m, valid);
-    store_pack(a.v + first, new_v, valid);
-    if (a.params_bf16) store_pack(a.params_bf16 + first, new_params, valid);
+    store_pack(a.params + first, params, valid);
+    store_pack(a.m + first, m, valid);
+    store_pack(a.v + first, v, valid);
+    if (a.params_bf16) store_pack(a.params_bf16 + first, params, valid);
   });
 }
 

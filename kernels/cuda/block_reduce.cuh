@@ -22,27 +22,41 @@ __device__ T reduce_warp(T value, const Op& op) {
   return value;
 }
 
-// What the warps of a block tell each other. Two sets, used in turn, let one barrier do for each reduction: who is late in
-// reading one set holds up the barrier that comes before its next use.
-template <typename T>
+// What the warps of a block tell each other: kValues numbers each. Two sets, used in turn, let one barrier do for each
+// reduction: who is late in reading one set holds up the barrier that comes before its next use.
+template <typename T, int kValues = 1>
 struct BlockScratch {
-  T warps[2][32];
+  T warps[2][32][kValues];
 };
 
-// Over groups of `warps` neighbouring warps; all threads of the block come here, with `turn` 0, 1, 0, 1 ... from call to
-// call. Every thread gets its group's result.
-template <typename Op, typename T>
-__device__ T reduce_group(T value, const Op& op, BlockScratch<T>& scratch, int turn, int warps) {
-  value = reduce_warp(value, op);
-  if (warps == 1) return value;
+// Each of the values over groups of `warps` neighbouring warps; all threads of the block come here, with `turn` 0, 1, 0,
+// 1 ... from call to call. Every thread gets its group's results.
+template <typename Op, typename T, int kValues>
+__device__ void reduce_group(T (&values)[kValues], const Op& op, BlockScratch<T, kValues>& scratch, int turn, int warps) {
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) values[i] = reduce_warp(values[i], op);
+  if (warps == 1) return;
+  auto& set = scratch.warps[turn % 2];
   const int warp = threadIdx.x / 32, first = warp / warps * warps;
-  if (threadIdx.x % 32 == 0) scratch.warps[turn % 2][warp] = value;
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) {
+    if (threadIdx.x % 32 == 0) set[warp][i] = values[i];
+  }
   __syncthreads();
-  T result = scratch.warps[turn % 2][first];
-  for (int i = 1; i < warps; ++i) result = op(result, scratch.warps[turn % 2][first + i]);
-  return result;
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) values[i] = set[first][i];
+  for (int w = 1; w < warps; ++w) {
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) values[i] = op(values[i], set[first + w][i]);
+  }
 }
 
+template <typename Op, typename T>
+__device__ T reduce_group(T value, const Op& op, BlockScratch<T>& scratch, int turn, int warps) {
+  T values[1] = {value};
+  reduce_group(values, op, scratch, turn, warps);
+  return values[0];
+}
 template <typename Op, typename T>
 __device__ T reduce_block(T value, const Op& op, BlockScratch<T>& scratch, int turn) {
   return reduce_group(value, op, scratch, turn, blockDim.x / 32);

@@ -1,50 +1,85 @@
-// Dropout of activations: the row layout of kernels/dropout.h, in which one draw serves 16 neighbouring channels.
+// Dropout of rows of channels (the row layout of kernels/dropout.h), for the kernels that fuse it, and the walk over rows.
 #pragma once
+
+#include <algorithm>
 
 #include "kernels/cuda/device.cuh"
 #include "kernels/dropout.h"
 
 namespace glint {
 
-inline constexpr int kRowGroup = 16;  // channels of one draw
-
-// A site as its kernel takes it; rng is null where nothing is dropped.
-struct RowDropoutSite {
-  const RngState* rng;
-  uint64_t site;
-  uint8_t threshold;
-  float scale;
+// A dropout site as kernels take it; rng null: off.
+struct DropoutSite {
+  const RngState* rng = nullptr;
+  uint64_t site = 0;
+  int threshold = 255;
+  float scale = 1.0f;
 };
-inline RowDropoutSite row_dropout_site(const Dropout& dropout) {
-  if (!dropout.on()) return {nullptr, 0, 255, 1.0f};
+
+inline DropoutSite site_of(const Dropout& dropout) {
+  if (!dropout.on()) return {};
+  GLINT_CHECK(dropout.rng, "dropout ", dropout.p, " without a random state");
   const KeepRule rule = keep_rule(dropout.p);
   return {dropout.rng, dropout.site, rule.threshold, rule.scale};
 }
 
-// The mask of one launch.
+// The mask of rows of (B, T, C), row = b*T + t. The state is read from memory here, at the latest moment.
 class RowDropout {
  public:
-  __device__ explicit RowDropout(const RowDropoutSite& site) : threshold_(site.threshold), scale_(site.scale) {
+  __device__ RowDropout(const DropoutSite& site, int T) : site_(site), T_(T) {
     if (!site.rng) return;
-    on_ = true;
     seed_ = site.rng->seed;
     offset_ = site.rng->offset + site.site;
     first_sequence_ = site.rng->first_sequence;
   }
-  // Drops, and scales what is kept, in channels 16*group .. of token t of sequence b of the batch at hand.
-  __device__ void apply(float (&values)[kRowGroup], int b, int t, int group) const {
-    if (!on_) return;
-    const PhiloxCounter draw = draw_row(seed_, offset_, first_sequence_ + static_cast<uint64_t>(b), static_cast<uint32_t>(t),
-                                        static_cast<uint32_t>(group));
+
+  // values = dropout(values), the channels c .. c + kCount - 1 of the row; c is a multiple of kCount. One draw serves 16.
+  template <int kCount>
+  __device__ void apply(float (&values)[kCount], int row, int c) const {
+    static_assert(kCount == 4 || kCount == 8 || kCount == 16);
+    if (!site_.rng) return;
+    const int b = row / T_;
+    const PhiloxCounter draw = draw_row(seed_, offset_, first_sequence_ + b, static_cast<uint32_t>(row - b * T_), c / 16);
+    const uint32_t words[4] = {draw.x, draw.y, draw.z, draw.w};
 #pragma unroll
-    for (int i = 0; i < kRowGroup; ++i) values[i] = byte_of(draw, i) <= threshold_ ? values[i] * scale_ : 0.0f;
+    for (int first = 0; first < 16; first += kCount) {
+      if (c % 16 != first) continue;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        const int byte = words[(first + i) / 4] >> ((first + i) % 4 * 8) & 0xff;
+        values[i] = (byte <= site_.threshold ? values[i] : 0.0f) * site_.scale;
+      }
+    }
   }
 
  private:
-  bool on_ = false;
-  uint8_t threshold_;
-  float scale_;
+  const DropoutSite& site_;
+  int T_;
   uint64_t seed_ = 0, offset_ = 0, first_sequence_ = 0;
 };
+
+// ---- A warp a row.
+
+inline constexpr int kRowsPerBlock = 8;
+
+inline Launch row_launch(size_t rows) {
+  constexpr size_t kMostBlocks = 2048;
+  const size_t blocks = std::clamp<size_t>((rows + kRowsPerBlock - 1) / kRowsPerBlock, 1, kMostBlocks);
+  return {dim3(static_cast<unsigned>(blocks)), dim3(32 * kRowsPerBlock)};
+}
+
+// f(row, first element of the row) by all lanes of a warp, rows taken in turn.
+template <typename F>
+__device__ void for_each_row(int rows, int C, const F& f) {
+  for (int row = blockIdx.x * kRowsPerBlock + threadIdx.x / 32; row < rows; row += gridDim.x * kRowsPerBlock) {
+    f(row, static_cast<size_t>(row) * C);
+  }
+}
+
+// f(first channel of a pack, how many of its channels there are), the packs of a row shared among the lanes.
+template <int kCount, typename F>
+__device__ void for_each_channel_pack(int C, const F& f) {
+  for (int c = threadIdx.x % 32 * kCount; c < C; c += 32 * kCount) f(c, min(C - c, kCount));
+}
 
 }  // namespace glint

@@ -34,7 +34,7 @@ class DeviceBuffer {
   T* data() const { return data_; }
   size_t size() const { return size_; }
 
-  void copy_from(std::span<const T> values) {
+  void copy_from(std::span<const T> values) const {
     GLINT_CHECK(values.size() == size_, values.size(), " values for a buffer of ", size_);
     expect_success(cudaMemcpy(data_, values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy to the device");
   }
