@@ -38,14 +38,4 @@ void layernorm_backward(const CudaContext& ctx, Scalar* dx, float* dweight, floa
                         const float* mean, const float* rstd, const float* weight, float* scratch,
                         const LayerNormShape& shape, Write write_dx, Write write_parameters);
 
-// The same on an NVIDIA GPU; Scalar: float or Bf16. Parameter gradients are added in a fixed order, without atomics.
-template <typename Scalar>
-void layernorm_forward(const CudaContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x, const float* weight,
-                       const float* bias, const LayerNormShape& shape);
-size_t layernorm_backward_scratch(const CudaContext& ctx, const LayerNormShape& shape);
-template <typename Scalar>
-void layernorm_backward(const CudaContext& ctx, Scalar* dx, float* dweight, float* dbias, const Scalar* dout, const Scalar* x,
-                        const float* mean, const float* rstd, const float* weight, float* scratch, const LayerNormShape& shape,
-                        Write write_dx, Write write_parameters);
-
 }  // namespace glint

@@ -87,6 +87,7 @@ void add_blocks(float* to, const float* partial, size_t blocks, size_t C, Range 
 
 }  // namespace
 
+template <>
 void layernorm_forward(const CpuContext& ctx, float* out, float* mean, float* rstd, const float* x, const float* weight,
                        const float* bias, const LayerNormShape& shape) {
   const size_t rows = static_cast<size_t>(shape.rows), C = static_cast<size_t>(shape.C);
@@ -110,6 +111,7 @@ size_t layernorm_backward_scratch(const CpuContext&, const LayerNormShape& shape
   return blocks_of(shape) * 2 * static_cast<size_t>(shape.C);
 }
 
+template <>
 void layernorm_backward(const CpuContext& ctx, float* dx, float* dweight, float* dbias, const float* dout, const float* x,
                         const float* mean, const float* rstd, const float* weight, float* scratch,
                         const LayerNormShape& shape, Write write_dx, Write write_parameters) {

@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(1024) cross_entropy_kernel(float* losses, Scal
   for (int first = lane * kCount; first < V; first += threads * kCount) mine.add(load_pack<kCount>(z + first, V - first), V - first);
   const float largest = reduce_group(mine.largest, Largest{}, scratch, 0, warps);
   const float total = reduce_group(mine.sum * mine.scale_to(largest), Sum{}, scratch, 1, warps);
-  if (there && lane == 0) losses[row] = logf(total) + largest - target_logit;
+  if (there && lane == 0) losses[row] = logf(total) + (largest - target_logit);
   if constexpr (kGradient) {
     __syncwarp();  // within one warp there was no barrier yet behind the reading of the target's logit
     const float shift = RunningSum::finite(largest), factor = gradient_scale / total;

@@ -52,6 +52,7 @@ if(GLINT_WITH_CUDA)
   target_include_directories(glint_kernels_cuda PUBLIC ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
   target_compile_options(glint_kernels_cuda PRIVATE
     $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Wno-unknown-pragmas -Xptxas=-v>)
+  target_link_libraries(glint_kernels_cuda PUBLIC CUDA::cublasLt)
   set_target_properties(glint_kernels_cuda PROPERTIES
     CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON
     # What ptxas says is kept beside each object; tests/kernels/cuda/ptxas.sh holds it against the limits in the sources.

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
@@ -17,6 +18,7 @@ namespace simt {
 namespace {
 
 constexpr size_t kPage = 4096, kGuardedBytes = size_t{1} << 36;  // addresses, not memory
+constexpr size_t kPoisoned = size_t{4} << 20;                     // of an allocation; the rest of a workspace is not worth the time
 
 struct Allocation {
   size_t bytes;
@@ -70,7 +72,7 @@ void* allocate_device(size_t bytes) {
     memory = nullptr;
   }
   if (!memory) return nullptr;
-  std::memset(memory, 0xff, bytes);
+  std::memset(memory, 0xff, std::min(bytes, kPoisoned));
   counts.allocated += bytes;
   on_device[address(memory)] = {bytes, device.guarded};
   if (!unguarded) protect(false);

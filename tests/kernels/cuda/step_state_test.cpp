@@ -14,7 +14,7 @@ StepState after(StepState state, const F& f) {
   const StepState got = there.get();
   CHECK(got.rng == state.rng);
   CHECK(got.adamw.learning_rate == state.adamw.learning_rate);
-  CHECK(got.adamw.gradient_scale == state.adamw.gradient_scale);
+  CHECK(same_bits({got.adamw.gradient_scale}, {state.adamw.gradient_scale}));
   CHECK(got.adamw.t == state.adamw.t);
   CHECK(got.adamw.halted == state.adamw.halted);
   return got;

@@ -109,7 +109,7 @@ TEST_CASE("sample and eval --device cuda give what the CPU gives") {
 }
 
 TEST_CASE("train --device cuda: too big a model is one clear line") {
-  const OnDevice device("memory=600000");
+  const OnDevice device("memory=33900000");
   ScratchFolder folder;
   write_text(folder);
   const auto ran = run_program(tiny_run(folder, "run", "6", kBf16));

@@ -104,10 +104,10 @@ TEST_CASE("cuda training in bf16 follows fp32's as near as bf16 can") {
 TEST_CASE("cuda training: the same bits with the step as a graph and plainly, in any order of the streams") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     Course first;
-    for (const uint64_t seed : {1, 2, 3}) {
+    for (const uint64_t seed : {1, 2}) {
       const Emulated emulated(seed);
-      const Course graph = train(Device::cuda(), dtype, settings(2, false, true), 0.3f, 8);
-      const Course plain = train(Device::cuda(), dtype, settings(2, false, false), 0.3f, 8);
+      const Course graph = train(Device::cuda(), dtype, settings(2, false, true), 0.3f, 5);
+      const Course plain = train(Device::cuda(), dtype, settings(2, false, false), 0.3f, 5);
       CHECK(graph == plain);
       if (!first.losses.empty()) CHECK(graph == first);
       first = graph;
