@@ -16,7 +16,7 @@ struct LayerNormShape {
 };
 
 // out (rows, C) = (x - mean) * rstd * weight + bias; mean, rstd (rows) are kept for backward. bias may be null. Scalar:
-// float, Bf16; all else is fp32.
+// float, Bf16; all else is fp32. CUDA: C up to 6144.
 template <typename Scalar>
 void layernorm_forward(const CpuContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x, const float* weight,
                        const float* bias, const LayerNormShape& shape);

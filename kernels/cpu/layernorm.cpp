@@ -20,25 +20,28 @@ struct Moments {
   float mean, rstd;
 };
 
-Moments moments_of(const float* x, size_t C, float eps) {
+template <typename Scalar>
+Moments moments_of(const Scalar* x, size_t C, float eps) {
   const float mean = simd::sum_of(C, [](Floats value) { return value; }, x) / static_cast<float>(C);
   const size_t whole = C - C % simd::kWidth;
   float squares = simd::sum_of(whole, [mean](Floats value) { return (value - mean) * (value - mean); }, x);
-  for (size_t c = whole; c < C; ++c) squares += (x[c] - mean) * (x[c] - mean);
+  for (size_t c = whole; c < C; ++c) squares += (to_float(x[c]) - mean) * (to_float(x[c]) - mean);
   return {mean, 1.0f / std::sqrt(squares / static_cast<float>(C) + eps)};
 }
 
 // What backward reads and writes of one row.
+template <typename Scalar>
 struct BackwardRow {
-  float* dx;
-  const float *dout, *x, *weight;
+  Scalar* dx;
+  const Scalar *dout, *x;
+  const float* weight;
   Moments moments;
 };
 
 // Adds the row to dweight and dbias (C) and writes or adds its dx. With w = dout * weight and n = (x - mean) * rstd:
 // dx = rstd * (w - mean(w) - n * mean(w * n)).
-template <Write kWrite>
-void backward_row(float* dweight, float* dbias, const BackwardRow& row, size_t C) {
+template <Write kWrite, typename Scalar>
+void backward_row(float* dweight, float* dbias, const BackwardRow<Scalar>& row, size_t C) {
   const float mean = row.moments.mean, rstd = row.moments.rstd;
   Floats sum_w{}, sum_wn{};
   const auto accumulate = [&](Floats dout, Floats x, Floats weight, Floats dw, Floats db, auto store_to) {
@@ -56,7 +59,7 @@ void backward_row(float* dweight, float* dbias, const BackwardRow& row, size_t C
                });
   }
   if (const size_t left = C - c) {  // dout is 0 past the end
-    const auto first = [&](const float* from) { return simd::load_first(from + c, left); };
+    const auto first = [&](const auto* from) { return simd::load_first(from + c, left); };
     accumulate(first(row.dout), first(row.x), first(row.weight), first(dweight), first(dbias), [&](Floats dw, Floats db) {
       simd::store_first(dweight + c, dw, left);
       simd::store_first(dbias + c, db, left);
@@ -70,7 +73,7 @@ void backward_row(float* dweight, float* dbias, const BackwardRow& row, size_t C
     simd::map(row.dx, C, gradient, row.dout, row.x, row.weight);
   } else {
     const auto added = [=](Floats dout, Floats x, Floats weight, Floats dx) { return dx + gradient(dout, x, weight); };
-    simd::map(row.dx, C, added, row.dout, row.x, row.weight, static_cast<const float*>(row.dx));
+    simd::map(row.dx, C, added, row.dout, row.x, row.weight, static_cast<const Scalar*>(row.dx));
   }
 }
 
@@ -87,8 +90,8 @@ void add_blocks(float* to, const float* partial, size_t blocks, size_t C, Range 
 
 }  // namespace
 
-template <>
-void layernorm_forward(const CpuContext& ctx, float* out, float* mean, float* rstd, const float* x, const float* weight,
+template <typename Scalar>
+void layernorm_forward(const CpuContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x, const float* weight,
                        const float* bias, const LayerNormShape& shape) {
   const size_t rows = static_cast<size_t>(shape.rows), C = static_cast<size_t>(shape.C);
   parallel_ranges(ctx, rows, 1, rows * C / 2, [&](Range range) {
@@ -111,12 +114,12 @@ size_t layernorm_backward_scratch(const CpuContext&, const LayerNormShape& shape
   return blocks_of(shape) * 2 * static_cast<size_t>(shape.C);
 }
 
-template <>
-void layernorm_backward(const CpuContext& ctx, float* dx, float* dweight, float* dbias, const float* dout, const float* x,
+template <typename Scalar>
+void layernorm_backward(const CpuContext& ctx, Scalar* dx, float* dweight, float* dbias, const Scalar* dout, const Scalar* x,
                         const float* mean, const float* rstd, const float* weight, float* scratch,
                         const LayerNormShape& shape, Write write_dx, Write write_parameters) {
   const size_t rows = static_cast<size_t>(shape.rows), C = static_cast<size_t>(shape.C), blocks = blocks_of(shape);
-  const auto backward = write_dx == Write::set ? backward_row<Write::set> : backward_row<Write::add>;
+  const auto backward = write_dx == Write::set ? backward_row<Write::set, Scalar> : backward_row<Write::add, Scalar>;
   parallel_ranges(ctx, blocks, 1, rows * C / 2, [&](Range range) {
     for (size_t block = range.begin; block < range.end; ++block) {
       float* partial = scratch + block * 2 * C;  // (2, C): dweight, dbias
@@ -132,5 +135,14 @@ void layernorm_backward(const CpuContext& ctx, float* dx, float* dweight, float*
     if (dbias) add_blocks(dbias, scratch + C, blocks, C, range, write_parameters);
   });
 }
+
+template void layernorm_forward(const CpuContext&, float*, float*, float*, const float*, const float*, const float*,
+                                const LayerNormShape&);
+template void layernorm_forward(const CpuContext&, Bf16*, float*, float*, const Bf16*, const float*, const float*,
+                                const LayerNormShape&);
+template void layernorm_backward(const CpuContext&, float*, float*, float*, const float*, const float*, const float*, const float*,
+                                 const float*, float*, const LayerNormShape&, Write, Write);
+template void layernorm_backward(const CpuContext&, Bf16*, float*, float*, const Bf16*, const Bf16*, const float*, const float*,
+                                 const float*, float*, const LayerNormShape&, Write, Write);
 
 }  // namespace glint

@@ -40,14 +40,14 @@ class RowDropout {
     if (!site_.rng) return;
     const int b = row / T_;
     const PhiloxCounter draw = draw_row(seed_, offset_, first_sequence_ + b, static_cast<uint32_t>(row - b * T_), c / 16);
-    const uint32_t words[4] = {draw.x, draw.y, draw.z, draw.w};
 #pragma unroll
-    for (int first = 0; first < 16; first += kCount) {
-      if (c % 16 != first) continue;
+    for (int first = 0; first < kCount; first += 4) {
+      const int index = c % 16 / 4 + first / 4;
+      const uint32_t word = index < 2 ? (index == 0 ? draw.x : draw.y) : (index == 2 ? draw.z : draw.w);
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const int byte = words[(first + i) / 4] >> ((first + i) % 4 * 8) & 0xff;
-        values[i] = (byte <= site_.threshold ? values[i] : 0.0f) * site_.scale;
+      for (int i = 0; i < 4; ++i) {
+        const int byte = word >> (8 * i) & 0xff;
+        values[first + i] = (byte <= site_.threshold ? values[first + i] : 0.0f) * site_.scale;
       }
     }
   }

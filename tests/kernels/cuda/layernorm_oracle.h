@@ -1,0 +1,61 @@
+// Layer norm written plainly, and a problem for it.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "kernels/layernorm.h"
+#include "tests/kernels/compare.h"
+#include "tests/random.h"
+
+namespace glint::test {
+
+template <typename Real>
+struct PlainLayerNorm {
+  std::vector<Real> out, mean, rstd;      // (rows, C), (rows), (rows)
+  std::vector<Real> dx, dweight, dbias;  // (rows, C), (C), (C)
+
+  PlainLayerNorm(const std::vector<Real>& x, const std::vector<Real>& weight, const std::vector<Real>& bias,
+                 const std::vector<Real>& dout, const LayerNormShape& shape)
+      : out(x.size()), dx(x.size()), dweight(weight.size()), dbias(weight.size()) {
+    const size_t C = static_cast<size_t>(shape.C);
+    for (size_t at = 0; at < x.size(); at += C) {
+      Real m = 0, variance = 0, mean_w = 0, mean_wn = 0;
+      for (size_t c = 0; c < C; ++c) m += x[at + c] / Real(C);
+      for (size_t c = 0; c < C; ++c) variance += (x[at + c] - m) * (x[at + c] - m) / Real(C);
+      const Real r = 1 / std::sqrt(variance + Real(shape.eps));
+      const auto normal = [&](size_t c) { return (x[at + c] - m) * r; };
+      for (size_t c = 0; c < C; ++c) {
+        out[at + c] = normal(c) * weight[c] + bias[c];
+        dweight[c] += dout[at + c] * normal(c);
+        dbias[c] += dout[at + c];
+        mean_w += dout[at + c] * weight[c] / Real(C);
+        mean_wn += dout[at + c] * weight[c] * normal(c) / Real(C);
+      }
+      for (size_t c = 0; c < C; ++c) dx[at + c] = r * (dout[at + c] * weight[c] - mean_w - normal(c) * mean_wn);
+      mean.push_back(m);
+      rstd.push_back(r);
+    }
+  }
+};
+
+struct LayerNormProblem {
+  LayerNormShape shape;
+  std::vector<float> x, weight, bias, dout;
+
+  LayerNormProblem(RandomInputs& inputs, int rows, int C) : shape{rows, C} {
+    const size_t width = static_cast<size_t>(C), n = static_cast<size_t>(rows) * width;
+    x = inputs.normal(n, 3.0f);
+    for (float& value : x) value += 1.5f;  // a mean that must be taken off
+    weight = inputs.normal(width);
+    bias = inputs.normal(width);
+    dout = inputs.normal(n);
+  }
+  template <typename Real>
+  PlainLayerNorm<Real> plain(bool with_bias = true) const {
+    const std::vector<float> no_bias(bias.size());
+    return {convert<Real>(x), convert<Real>(weight), convert<Real>(with_bias ? bias : no_bias), convert<Real>(dout), shape};
+  }
+};
+
+}  // namespace glint::test
