@@ -138,7 +138,8 @@ def check(x, arguments, report):
     seed, offset, drawn = x.seed, x.offset, None
     if device == "cuda":
         torch.cuda.manual_seed(x.seed)
-        torch.cuda.default_generators[torch.cuda.current_device()].set_offset(x.offset)
+        if x.offset:
+            torch.cuda.default_generators[torch.cuda.current_device()].set_offset(x.offset)
         yardstick, seed, offset, drawn = by_flash(x)
     mask = None
     if x.p > 0:

@@ -28,7 +28,7 @@ budget=470 build_limit=270 # seconds: all steps together, and the first
 if [ "$EMULATED" = yes ]; then
   budget=3600 build_limit=1800
   BUILD=${BUILD:-build-gpu-emulated}
-  export GLINT=glint_simt TESTS=glint_tests_simt PTX_CHECK=ptx_check_simt ATTENTION_CASE=attention_case_simt ARCHITECTURE=none
+  export CUDA_VISIBLE_DEVICES="" GLINT=glint_simt TESTS=glint_tests_simt PTX_CHECK=ptx_check_simt ATTENTION_CASE=attention_case_simt ARCHITECTURE=none
   gpu="none: emulated device" driver=none toolkit=none
 else
   BUILD=${BUILD:-build-gpu}

@@ -1,12 +1,41 @@
-// Bugs that the emulator plants into its instructions: the comparison with plain formulas finds them.
+// Whether the cases of ptx_cases.h are enough: every wrapper has one, and bugs that the emulator plants into its instructions
+// show.
 #include <doctest/doctest.h>
 
+#include <fstream>
+#include <regex>
+#include <sstream>
 #include <string>
 
 #include "tests/gpu/ptx_cases.h"
 #include "tests/simt/orders.h"
 
 namespace glint {
+
+namespace {
+
+std::string read_source(const std::string& path) {
+  std::ifstream file(GLINT_SOURCE_DIR "/" + path);
+  std::ostringstream content;
+  content << file.rdbuf();
+  return content.str();
+}
+
+}  // namespace
+
+TEST_CASE("ptx wrappers: each is called by a kernel of ptx_kernels.cu") {
+  const std::string wrappers = read_source("kernels/cuda/ptx.cuh"), kernels = read_source("tests/gpu/ptx_kernels.cu");
+  const std::regex definition(R"(__device__ inline \w+ (\w+)\()");
+  int found = 0;
+  for (std::sregex_iterator match(wrappers.begin(), wrappers.end(), definition), end; match != end; ++match) {
+    const std::string name = (*match)[1];
+    if (name == "shared_address") continue;  // helps the others
+    INFO(name);
+    ++found;
+    CHECK(std::regex_search(kernels, std::regex("ptx::" + name + "[<(]")));
+  }
+  CHECK(found >= 9);
+}
 
 TEST_CASE("ptx wrappers: planted bugs show") {
   test::RandomInputs inputs(20261203);

@@ -91,12 +91,15 @@ masks() {
   echo "$same masks of $rows x $cols are what the CPU defines, bit for bit"
 }
 
+# Goes on where $PYTHON has what is needed.
 with_torch() {
   command -v "$PYTHON" > /dev/null || skip "no $PYTHON here (PYTHON names another)"
-  "$PYTHON" -c 'import numpy, torch' 2> /dev/null || skip "$PYTHON has no torch and numpy (PYTHON names another)"
-  if [ "$EMULATED" != yes ]; then
-    "$PYTHON" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' || skip "$PYTHON's torch sees no GPU"
-  fi
+  "$PYTHON" -c 'import sys; import numpy, torch; sys.exit(0 if torch.cuda.is_available() else 3)' 2> /dev/null
+  case $? in
+    0) ;;
+    3) [ "$EMULATED" = yes ] || skip "$PYTHON's torch sees no GPU" ;;
+    *) skip "$PYTHON has no torch and numpy (PYTHON names another)" ;;
+  esac
 }
 torch() {
   with_torch

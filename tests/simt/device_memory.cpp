@@ -128,7 +128,7 @@ Unguarded::~Unguarded() {
 }
 
 // A heuristic: a word of eight bytes that is an address of this process' memory, and not of the device's.
-void check_argument(const void* argument, size_t bytes) {
+void check_argument(const void* argument, size_t bytes, const std::function<std::string()>& what) {
   if (!device.guarded) return;
   for (size_t at = 0; at + 8 <= bytes; at += 8) {
     uintptr_t word;
@@ -138,7 +138,7 @@ void check_argument(const void* argument, size_t bytes) {
     if (is_device(pointer) || is_pinned(pointer)) continue;
     void* page = reinterpret_cast<void*>(word / kPage * kPage);
     if (msync(page, kPage, MS_ASYNC) != 0 && errno == ENOMEM) continue;  // nothing lies there
-    throw Error("a kernel is given an address of host memory (byte " + std::to_string(at) + " of an argument)");
+    throw Error(what() + ": the kernel is given an address of host memory (byte " + std::to_string(at) + " of an argument)");
   }
 }
 

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
+#include <string>
 
 struct CUstream_st;
 
@@ -40,7 +41,7 @@ inline DeviceCounts counts;
 // Puts work at the end of a stream (or into the graph that the stream is captured in).
 void enqueue(CUstream_st* stream, std::function<void()> work);
 
-// Throws if a word of a kernel's argument is the address of host memory, in guarded mode.
-void check_argument(const void* argument, size_t bytes);
+// Throws if a word of a kernel's argument is the address of host memory, in guarded mode. `what` names the launch.
+void check_argument(const void* argument, size_t bytes, const std::function<std::string()>& what);
 
 }  // namespace simt

@@ -138,8 +138,9 @@ TEST_CASE("emulator: guarded, a kernel's arguments may point to the device alone
     const void* pointer;
     size_t n;
   } good{static_cast<char*>(memory) + 8, 3}, bad{&saved, 3};
-  CHECK_NOTHROW(simt::check_argument(&good, sizeof good));
-  CHECK_THROWS_AS(simt::check_argument(&bad, sizeof bad), simt::Error);
+  const auto what = [] { return "a launch"; };
+  CHECK_NOTHROW(simt::check_argument(&good, sizeof good, what));
+  CHECK_THROWS_AS(simt::check_argument(&bad, sizeof bad, what), simt::Error);
   {
     const simt::Unguarded open;
     static_cast<float*>(memory)[0] = 1.0f;

@@ -64,7 +64,7 @@ TEST_CASE("a device that cannot be used is one clear line") {
   } cases[] = {{"no-driver", "driver version is insufficient"},
                {"devices=0", "no CUDA-capable device is detected"},
                {"capability=75", "compute capability 7.5; 8.0 (Ampere) or later is needed"},
-               {"memory=1000", "are needed, 1.0 kB of 1.0 kB are free"}};
+               {"memory=33600000", "are needed, 46 kB of 34 MB are free"}};
   for (const auto& [device, expected] : cases) {
     const auto ran = run_on(device, {"bench", "attention", "--device", "cuda", "--context", "64"});
     INFO(ran.err);
