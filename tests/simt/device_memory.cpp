@@ -134,6 +134,7 @@ void check_argument(const void* argument, size_t bytes, const std::function<std:
     uintptr_t word;
     std::memcpy(&word, static_cast<const char*>(argument) + at, 8);
     if (word < uintptr_t{0x500000000000} || word >= uintptr_t{0x800000000000}) continue;
+    if ((word & 0xffffffff) < (1u << 20)) continue;  // rather a small number, and padding that was an address once
     void* pointer = reinterpret_cast<void*>(word);
     if (is_device(pointer) || is_pinned(pointer)) continue;
     void* page = reinterpret_cast<void*>(word / kPage * kPage);
