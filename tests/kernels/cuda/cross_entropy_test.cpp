@@ -1,0 +1,143 @@
+#include "kernels/cross_entropy.h"
+
+#include <limits>
+
+#include "tests/kernels/cuda/guarded.h"
+
+namespace glint::test {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+template <typename Real>
+struct Plain {
+  std::vector<Real> losses, dlogits;  // (rows), (rows, V)
+
+  Plain(const std::vector<Real>& logits, const std::vector<int32_t>& targets, Real scale, size_t V) : dlogits(logits) {
+    for (size_t row = 0; row < targets.size(); ++row) {
+      const Real* z = logits.data() + row * V;
+      const Real most = *std::max_element(z, z + V);
+      Real total = 0;
+      for (size_t v = 0; v < V; ++v) total += std::exp(z[v] - most);
+      const size_t target = static_cast<size_t>(targets[row]);
+      losses.push_back(std::log(total) + most - z[target]);
+      for (size_t v = 0; v < V; ++v) dlogits[row * V + v] = (std::exp(z[v] - most) / total - (v == target)) * scale;
+    }
+  }
+};
+
+struct Results {
+  std::vector<float> forward, losses, dlogits;
+};
+
+template <typename Scalar>
+Results run(const std::vector<float>& logits, const std::vector<int32_t>& targets, float scale, int V, size_t offset = 0) {
+  const CrossEntropyShape shape{static_cast<int>(targets.size()), V};
+  const Guarded<Scalar> z(logits, offset);
+  const Guarded<float> forward(targets.size()), losses(targets.size());
+  const DeviceBuffer<int32_t> t(targets);
+  cross_entropy_forward<Scalar>(kCuda, forward.data(), z.data(), t.data(), shape);
+  cross_entropy_forward_backward(kCuda, losses.data(), z.data(), t.data(), scale, shape);
+  return {forward.values(), losses.values(), z.values()};
+}
+
+template <typename Scalar>
+Results run_cpu(const std::vector<float>& logits, const std::vector<int32_t>& targets, float scale, int V) {
+  const CrossEntropyShape shape{static_cast<int>(targets.size()), V};
+  const CpuContext ctx{.threads = 2};
+  std::vector<Scalar> z;
+  for (const float value : logits) z.push_back(from_float_to<Scalar>(value));
+  Results r{std::vector<float>(targets.size()), std::vector<float>(targets.size()), {}};
+  cross_entropy_forward(ctx, r.forward.data(), static_cast<const Scalar*>(z.data()), targets.data(), shape);
+  cross_entropy_forward_backward(ctx, r.losses.data(), z.data(), targets.data(), scale, shape);
+  for (const Scalar value : z) r.dlogits.push_back(to_float(value));
+  return r;
+}
+
+template <typename Scalar>
+void check(RandomInputs& inputs, int rows, int V, size_t offset = 0) {
+  INFO("rows ", rows, ", V ", V, ", offset ", offset, ", bytes ", sizeof(Scalar));
+  const auto logits = rounded<Scalar>(inputs.normal(static_cast<size_t>(rows) * static_cast<size_t>(V), 4.0f));
+  std::vector<int32_t> targets;
+  for (int row = 0; row < rows; ++row) targets.push_back(row == 0 ? V - 1 : inputs.below(V));
+  const Plain<double> exact(convert<double>(logits), targets, 0.25, static_cast<size_t>(V));
+  const Plain<float> plain(logits, targets, 0.25f, static_cast<size_t>(V));
+  for (const bool cpu : {false, true}) {
+    INFO("CPU ", cpu);
+    const Results got = cpu ? run_cpu<Scalar>(logits, targets, 0.25f, V) : run<Scalar>(logits, targets, 0.25f, V, offset);
+    check_as_good("losses", got.losses, plain.losses, exact.losses);
+    check_as_good_in<Scalar>("dlogits", got.dlogits, plain.dlogits, exact.dlogits);
+    CHECK(same_bits(got.forward, got.losses));
+  }
+}
+
+template <typename Scalar>
+float loss_of(const std::vector<float>& logits, int32_t target) {
+  return run<Scalar>(logits, {target}, 1.0f, static_cast<int>(logits.size())).losses[0];
+}
+
+}  // namespace
+
+TEST_CASE("cuda cross entropy: agrees with double, small shapes") {
+  RandomInputs inputs(1301);
+  INFO("seed ", inputs.seed);
+  for (const int V : {1, 2, 3, 17, 63, 64, 65, 129, 257, 1000}) {
+    check<float>(inputs, 5, V);
+    check<Bf16>(inputs, 5, V);
+  }
+  check<float>(inputs, 3, 72, 1);
+  check<Bf16>(inputs, 3, 72, 3);
+}
+
+TEST_CASE("cuda cross entropy: vocabularies held in many registers, and those too long for them") {
+  RandomInputs inputs(1302);
+  INFO("seed ", inputs.seed);
+  for (const int V : {4096, 4097, 50257, 50304, 57344, 57345, 70001}) check<Bf16>(inputs, 2, V);
+  for (const int V : {2048, 2049, 28672, 28673, 50304}) check<float>(inputs, 2, V);
+}
+
+TEST_CASE("cuda cross entropy: the same bits in any order of threads") {
+  RandomInputs inputs(1303);
+  INFO("seed ", inputs.seed);
+  for (const int V : {300, 9001, 33001}) {  // two packs a thread, seven, and a row read again
+    const auto logits = inputs.normal(2 * static_cast<size_t>(V), 4.0f);
+    const Results once = run<float>(logits, {7, 0}, 0.5f, V);
+    simt::in_every_order(
+        [&] {
+          const Results again = run<float>(logits, {7, 0}, 0.5f, V);
+          CHECK(same_bits(again.losses, once.losses));
+          CHECK(same_bits(again.dlogits, once.dlogits));
+        },
+        2);
+  }
+}
+
+TEST_CASE("cuda cross entropy: large, far apart, absent and broken logits") {
+  CHECK(loss_of<float>({1000.0f, 1000.0f, -1000.0f}, 0) == doctest::Approx(std::log(2.0)));
+  CHECK(loss_of<float>({1000.0f, 0.0f}, 1) == doctest::Approx(1000.0));
+  CHECK(loss_of<float>({0.0f, -kInfinity}, 0) == 0.0f);
+  for (const size_t V : {size_t{41}, size_t{33000}}) {
+    for (const size_t place : {0, 3, 8, 40}) {
+      for (const float broken : {std::nanf(""), kInfinity}) {
+        std::vector<float> logits(V, 0.5f);
+        logits[place] = broken;
+        CHECK_FALSE(std::isfinite(loss_of<float>(logits, 1)));
+        CHECK_FALSE(std::isfinite(loss_of<Bf16>(logits, 1)));
+      }
+    }
+    // All but a few tokens are ruled out: threads that see no other have nothing to add.
+    std::vector<float> logits(V, -kInfinity);
+    logits[1] = logits[40] = -900.0f;
+    const Results got = run<float>(logits, {40}, 1.0f, static_cast<int>(V));
+    CHECK(got.losses[0] == doctest::Approx(std::log(2.0)));
+    CHECK(got.dlogits[1] == doctest::Approx(0.5));
+    CHECK(got.dlogits[40] == doctest::Approx(-0.5));
+    CHECK(got.dlogits[2] == 0.0f);
+  }
+}
+
+TEST_CASE("cuda cross entropy: a target that is no token has no loss") {
+  for (const int32_t target : {-1, 3, 1 << 30}) CHECK(std::isnan(loss_of<float>({0.0f, 1.0f, 2.0f}, target)));
+}
+
+}  // namespace glint::test
