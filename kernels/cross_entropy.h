@@ -1,8 +1,9 @@
-// Softmax and cross-entropy fused; probabilities are never kept.
+// Softmax and cross-entropy fused; probabilities are never kept. Scalar: float, Bf16; losses are fp32.
 #pragma once
 
 #include <cstdint>
 
+#include "kernels/bf16.h"
 #include "kernels/context.h"
 
 namespace glint {
@@ -12,20 +13,21 @@ struct CrossEntropyShape {
   int V;
 };
 
-// losses (rows) = -log softmax(logits)[target] in nats, by a max-shifted sum.
-void cross_entropy_forward(const CpuContext& ctx, float* losses, const float* logits, const int32_t* targets,
+// losses (rows) = -log softmax(logits)[target] in nats, by a max-shifted sum. A target that is no token throws on the CPU;
+// on a GPU, which cannot, its loss is NaN.
+template <typename Scalar>
+void cross_entropy_forward(const CpuContext& ctx, float* losses, const Scalar* logits, const int32_t* targets,
                            const CrossEntropyShape& shape);
-
-// The same, and the gradient in place of the logits: logits := (softmax(logits) - onehot(target)) * gradient_scale.
-void cross_entropy_forward_backward(const CpuContext& ctx, float* losses, float* logits, const int32_t* targets,
-                                    float gradient_scale, const CrossEntropyShape& shape);
-
-// The same on an NVIDIA GPU; Scalar: float or Bf16. Targets must be in [0, V): they are not looked at.
 template <typename Scalar>
 void cross_entropy_forward(const CudaContext& ctx, float* losses, const Scalar* logits, const int32_t* targets,
                            const CrossEntropyShape& shape);
+
+// The same, and the gradient in place of the logits: logits := (softmax(logits) - onehot(target)) * gradient_scale.
 template <typename Scalar>
-void cross_entropy_forward_backward(const CudaContext& ctx, float* losses, Scalar* logits, const int32_t* targets, float gradient_scale,
-                                    const CrossEntropyShape& shape);
+void cross_entropy_forward_backward(const CpuContext& ctx, float* losses, Scalar* logits, const int32_t* targets,
+                                    float gradient_scale, const CrossEntropyShape& shape);
+template <typename Scalar>
+void cross_entropy_forward_backward(const CudaContext& ctx, float* losses, Scalar* logits, const int32_t* targets,
+                                    float gradient_scale, const CrossEntropyShape& shape);
 
 }  // namespace glint

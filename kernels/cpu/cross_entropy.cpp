@@ -15,7 +15,8 @@ using simd::Floats;
 constexpr float kLog2E = 1.44269504f;
 
 // The largest of the row; a NaN there may or may not be it, and comes back by the sum.
-float largest_of(const float* logits, size_t V) {
+template <typename Scalar>
+float largest_of(const Scalar* logits, size_t V) {
   Floats largest[4];
   for (Floats& lanes : largest) lanes = simd::broadcast(-std::numeric_limits<float>::infinity());
   size_t i = 0;
@@ -25,7 +26,7 @@ float largest_of(const float* logits, size_t V) {
   const Floats lanes = simd::larger(simd::larger(largest[0], largest[1]), simd::larger(largest[2], largest[3]));
   float result = lanes[0];
   for (int lane = 1; lane < simd::kWidth; ++lane) result = std::max(result, lanes[lane]);
-  for (; i < V; ++i) result = std::max(result, logits[i]);
+  for (; i < V; ++i) result = std::max(result, to_float(logits[i]));
   return result;
 }
 
@@ -33,12 +34,13 @@ inline Floats exp_shifted(Floats logits, float largest) { return simd::exp2((log
 
 // Sum of exp(logit - largest), by stretches of floats added up in double. If `exponentials` is not null they are
 // stored there; it may be the logits.
-double sum_of_exp(const float* logits, size_t V, float largest, float* exponentials) {
+template <typename Scalar>
+double sum_of_exp(const Scalar* logits, size_t V, float largest, float* exponentials) {
   constexpr size_t kStretch = 1024;
   double total = 0.0;
   for (size_t first = 0; first < V; first += kStretch) {
     const size_t n = std::min(kStretch, V - first), whole = n - n % simd::kWidth;
-    const float* from = logits + first;
+    const Scalar* from = logits + first;
     Floats sums[2] = {};
     for (size_t i = 0; i < whole; i += simd::kWidth) {
       const Floats value = exp_shifted(simd::load(from + i), largest);
@@ -61,37 +63,58 @@ void check_targets(const int32_t* targets, const CrossEntropyShape& shape) {
   }
 }
 
+// logits := exp(logits - largest) * factor, less gradient_scale at the target. fp32: the exponentials stand there already.
+void write_gradient(float* z, size_t V, float, float factor, int32_t target, float gradient_scale) {
+  simd::map(z, V, [factor](Floats value) { return value * factor; }, static_cast<const float*>(z));
+  z[target] -= gradient_scale;
+}
+// bf16 would round them: they are computed again.
+void write_gradient(Bf16* z, size_t V, float largest, float factor, int32_t target, float gradient_scale) {
+  const auto probability = [=](Floats logits) { return exp_shifted(logits, largest) * factor; };
+  const Floats at_target = probability(simd::load_first(z + target, 1)) - gradient_scale;
+  simd::map(z, V, probability, static_cast<const Bf16*>(z));
+  simd::store_first(z + target, at_target, 1);
+}
+
+float* place_for_exponentials(float* logits) { return logits; }
+float* place_for_exponentials(Bf16*) { return nullptr; }
+
 }  // namespace
 
-void cross_entropy_forward(const CpuContext& ctx, float* losses, const float* logits, const int32_t* targets,
+template <typename Scalar>
+void cross_entropy_forward(const CpuContext& ctx, float* losses, const Scalar* logits, const int32_t* targets,
                            const CrossEntropyShape& shape) {
   check_targets(targets, shape);
   const size_t rows = static_cast<size_t>(shape.rows), V = static_cast<size_t>(shape.V);
   parallel_ranges(ctx, rows, 1, rows * V, [&](Range range) {
     for (size_t row = range.begin; row < range.end; ++row) {
-      const float* z = logits + row * V;
-      const float largest = largest_of(z, V);
-      losses[row] = static_cast<float>(std::log(sum_of_exp(z, V, largest, nullptr)) + largest - z[targets[row]]);
+      const Scalar* z = logits + row * V;
+      const float largest = largest_of(z, V), target = to_float(z[targets[row]]);
+      losses[row] = static_cast<float>(std::log(sum_of_exp(z, V, largest, nullptr)) + largest - target);
     }
   });
 }
 
-void cross_entropy_forward_backward(const CpuContext& ctx, float* losses, float* logits, const int32_t* targets,
+template <typename Scalar>
+void cross_entropy_forward_backward(const CpuContext& ctx, float* losses, Scalar* logits, const int32_t* targets,
                                     float gradient_scale, const CrossEntropyShape& shape) {
   check_targets(targets, shape);
   const size_t rows = static_cast<size_t>(shape.rows), V = static_cast<size_t>(shape.V);
   parallel_ranges(ctx, rows, 1, rows * V, [&](Range range) {
     for (size_t row = range.begin; row < range.end; ++row) {
       // Three sweeps, but one over memory: a row of logits stays in the cache.
-      float* z = logits + row * V;
-      const float largest = largest_of(z, V), target = z[targets[row]];
-      const double total = sum_of_exp(z, V, largest, z);
+      Scalar* z = logits + row * V;
+      const float largest = largest_of(z, V), target = to_float(z[targets[row]]);
+      const double total = sum_of_exp(z, V, largest, place_for_exponentials(z));
       losses[row] = static_cast<float>(std::log(total) + largest - target);
-      const float factor = static_cast<float>(gradient_scale / total);
-      simd::map(z, V, [factor](Floats value) { return value * factor; }, static_cast<const float*>(z));
-      z[targets[row]] -= gradient_scale;
+      write_gradient(z, V, largest, static_cast<float>(gradient_scale / total), targets[row], gradient_scale);
     }
   });
 }
+
+template void cross_entropy_forward(const CpuContext&, float*, const float*, const int32_t*, const CrossEntropyShape&);
+template void cross_entropy_forward(const CpuContext&, float*, const Bf16*, const int32_t*, const CrossEntropyShape&);
+template void cross_entropy_forward_backward(const CpuContext&, float*, float*, const int32_t*, float, const CrossEntropyShape&);
+template void cross_entropy_forward_backward(const CpuContext&, float*, Bf16*, const int32_t*, float, const CrossEntropyShape&);
 
 }  // namespace glint

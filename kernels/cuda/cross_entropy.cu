@@ -1,87 +1,176 @@
-// Softmax and cross-entropy. A group of warps owns a row; it comes from memory once, for the second sweep finds it in the L2
-// cache.
+// Softmax and cross-entropy, a block a row: read once and held in registers, or, where it is too long for them, read again
+// for the gradient.
 #include "kernels/cross_entropy.h"
 
-#include <cmath>
+#include <algorithm>
 
 #include "kernels/cuda/block_reduce.cuh"
 #include "kernels/cuda/pack.cuh"
-#include "kernels/cuda/ptx.cuh"
 
 namespace glint {
 namespace {
 
 constexpr float kLog2E = 1.44269504f;
+constexpr int kMostThreads = 1024;
 
-struct Rows {
-  BlockScratch<float> scratch;
+struct Shared {
+  BlockScratch<float> largest, total;
 };
 
-// The largest value so far, and the sum of exp(x - largest).
-struct RunningSum {
-  float largest = -INFINITY, sum = 0.0f;
-
-  template <int kCount, typename Scalar>
-  __device__ void add(const Pack<Scalar, kCount>& pack, int valid) {
-    float now = largest;
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      if (i < valid) now = fmaxf(now, pack[i]);
-    }
-    sum *= scale_to(now);
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      if (i < valid) sum += ptx::exp2((pack[i] - finite(now)) * kLog2E);
-    }
-    largest = now;
-  }
-  // What the sum is multiplied with when the largest value becomes `now`.
-  __device__ float scale_to(float now) const { return ptx::exp2((largest - finite(now)) * kLog2E); }
-  __device__ static float finite(float x) { return x == -INFINITY ? 0.0f : x; }  // -inf - -inf would be a NaN
+template <typename Scalar>
+struct Arguments {
+  float* losses;
+  const Scalar* logits;
+  Scalar* dlogits;  // the logits again; null: forward alone
+  const int32_t* targets;
+  float gradient_scale;
+  int V;
 };
 
-// losses (rows); kGradient: logits := (softmax - onehot) * gradient_scale.
-template <typename Scalar, bool kGradient>
-__global__ void __launch_bounds__(1024) cross_entropy_kernel(float* losses, Scalar* logits, const int32_t* targets, float gradient_scale,
-                                                             CrossEntropyShape shape, int warps) {
+__device__ inline float exp_shifted(float logit, float largest) { return ptx::exp2((logit - largest) * kLog2E); }
+
+// What a softmax needs to know of a row; the same in all threads.
+struct Softmax {
+  float largest, total;  // of the logits, of exp(logit - largest)
+};
+
+// A pack of the row; what lies past its end is -infinity, which changes no maximum and has no exponential.
+template <typename Scalar>
+__device__ Pack<Scalar, kPack<Scalar>> load_logits(const Scalar* z, int first, int V) {
   constexpr int kCount = kPack<Scalar>;
-  BlockScratch<float>& scratch = dynamic_shared<Rows>().scratch;
-  const int threads = 32 * warps, groups = blockDim.x / threads, lane = threadIdx.x % threads;
-  const int row = blockIdx.x * groups + threadIdx.x / threads;
-  const bool there = row < shape.rows;  // the others still come to the barriers
-  Scalar* z = logits + static_cast<size_t>(there ? row : 0) * shape.V;
-  const int V = there ? shape.V : 0, target = there ? targets[row] : 0;
-  const float target_logit = there ? to_float(z[target]) : 0.0f;
-
-  RunningSum mine;
-  for (int first = lane * kCount; first < V; first += threads * kCount) mine.add(load_pack<kCount>(z + first, V - first), V - first);
-  const float largest = reduce_group(mine.largest, Largest{}, scratch, 0, warps);
-  const float total = reduce_group(mine.sum * mine.scale_to(largest), Sum{}, scratch, 1, warps);
-  if (there && lane == 0) losses[row] = logf(total) + (largest - target_logit);
-  if constexpr (kGradient) {
-    __syncwarp();  // within one warp there was no barrier yet behind the reading of the target's logit
-    const float shift = RunningSum::finite(largest), factor = gradient_scale / total;
-    for (int first = lane * kCount; first < V; first += threads * kCount) {
-      const auto pack = load_pack<kCount>(z + first, V - first);
-      float gradient[kCount];
+  auto pack = load_pack<kCount>(z + min(first, V), V - first);
+  if (V - first >= kCount) return pack;
+  float values[kCount];
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        gradient[i] = ptx::exp2((pack[i] - shift) * kLog2E) * factor - (first + i == target ? gradient_scale : 0.0f);
-      }
-      store_pack(z + first, gradient, V - first);
-    }
-  }
+  for (int i = 0; i < kCount; ++i) values[i] = i < V - first ? pack[i] : -INFINITY;
+  return pack_of<Scalar>(values);
 }
 
-template <bool kGradient, typename Scalar>
-void launch_cross_entropy(const CudaContext& ctx, float* losses, Scalar* logits, const int32_t* targets, float gradient_scale,
-                          const CrossEntropyShape& shape) {
-  const auto what = [&] { return text("cross_entropy, rows ", shape.rows, ", V ", shape.V); };
-  const int warps = shape.V <= 1024 ? 1 : shape.V <= 8192 ? 8 : 32;
-  const int threads = std::max(256, 32 * warps), groups = threads / (32 * warps);
-  const dim3 grid(static_cast<unsigned>((shape.rows + groups - 1) / groups));
-  launch(ctx, {grid, dim3(static_cast<unsigned>(threads)), sizeof(Rows)}, what, cross_entropy_kernel<Scalar, kGradient>, losses, logits,
-         targets, gradient_scale, shape, warps);
+// The row in registers: thread t holds packs t, t + threads, ...
+template <typename Scalar, int kHeld>
+struct HeldRow {
+  static constexpr int kCount = kPack<Scalar>;
+
+  __device__ HeldRow(const Scalar* z, int row_V) : V(row_V) {
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) packs[k] = load_logits(z, first(k), V);
+  }
+  __device__ static int first(int k) { return (threadIdx.x + k * blockDim.x) * kCount; }
+
+  __device__ Softmax softmax(Shared& shared) {
+    float largest = -INFINITY, total = 0.0f;
+    each([&](float logit) { largest = fmaxf(largest, logit); });  // a NaN comes back by the total
+    largest = reduce_block(largest, Largest{}, shared.largest, 0);
+    forget();
+    each([&](float logit) { total += exp_shifted(logit, largest); });
+    return {largest, reduce_block(total, Sum{}, shared.total, 0)};
+  }
+  // What a sweep makes of the row (floats, exponentials) is not kept for the next: there are not enough registers.
+  __device__ void forget() {
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) {
+#pragma unroll
+      for (uint32_t& word : packs[k].words) ptx::forget(word);
+    }
+  }
+  template <typename F>
+  __device__ void each(const F& f) const {
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) f(packs[k][i]);
+    }
+  }
+  // to[index] = f(index, logit)
+  template <typename F>
+  __device__ void map(Scalar* to, const F& f) {
+    forget();
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) {
+      if (first(k) >= V) continue;
+      float values[kCount];
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) values[i] = f(first(k) + i, packs[k][i]);
+      store_pack(to + first(k), values, V - first(k));
+    }
+  }
+
+  Pack<Scalar, kCount> packs[kHeld];
+  int V;
+};
+
+// The row in memory. Its maximum and its total come of one sweep (M. Milakov, N. Gimelshein, "Online normalizer calculation
+// for softmax", 2018).
+template <typename Scalar>
+struct LongRow {
+  static constexpr int kCount = kPack<Scalar>;
+
+  __device__ LongRow(const Scalar* row_z, int row_V) : z(row_z), V(row_V) {}
+
+  __device__ Softmax softmax(Shared& shared) const {
+    float largest = -INFINITY, total = 0.0f;
+    for (int c = threadIdx.x * kCount; c < V; c += blockDim.x * kCount) {
+      const auto pack = load_logits(z, c, V);
+      float most = largest;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) most = fmaxf(most, pack[i]);
+      if (most > largest) {
+        total *= exp_shifted(largest, most);  // 0 at first
+        largest = most;
+      }
+      const float shift = largest == -INFINITY ? 0.0f : largest;  // as long as all are -infinity
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) total += exp_shifted(pack[i], shift);
+    }
+    const float of_block = reduce_block(largest, Largest{}, shared.largest, 0);
+    if (largest != -INFINITY) total *= exp_shifted(largest, of_block);
+    return {of_block, reduce_block(total, Sum{}, shared.total, 0)};
+  }
+  template <typename F>
+  __device__ void map(Scalar* to, const F& f) const {
+    for (int c = threadIdx.x * kCount; c < V; c += blockDim.x * kCount) {
+      const auto pack = load_pack<kCount>(z + c, V - c);
+      float values[kCount];
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) values[i] = f(c + i, pack[i]);
+      store_pack(to + c, values, V - c);
+    }
+  }
+
+  const Scalar* z;
+  int V;
+};
+
+template <typename Scalar, typename Row>
+__global__ void __launch_bounds__(kMostThreads) cross_entropy_kernel(const __grid_constant__ Arguments<Scalar> a) {
+  auto& shared = dynamic_shared<Shared>();
+  const size_t at = static_cast<size_t>(blockIdx.x) * a.V;
+  const int target = a.targets[blockIdx.x];
+  const bool is_token = target >= 0 && target < a.V;
+  float target_logit = NAN;
+  if (is_token && threadIdx.x == 0) target_logit = load_pack<kPack<Scalar>>(a.logits + at + target, 1)[0];
+  Row row(a.logits + at, a.V);
+  const Softmax softmax = row.softmax(shared);  // no thread is past its barriers before the target has been read
+  if (threadIdx.x == 0) a.losses[blockIdx.x] = logf(softmax.total) + (softmax.largest - target_logit);
+  if (!a.dlogits) return;
+  const float factor = a.gradient_scale / softmax.total;
+  row.map(a.dlogits + at, [&](int i, float logit) {
+    return exp_shifted(logit, softmax.largest) * factor - (i == target ? a.gradient_scale : 0.0f);
+  });
+}
+
+template <typename Scalar>
+void launch_cross_entropy(const CudaContext& ctx, const Arguments<Scalar>& a, int rows) {
+  const auto what = [&] { return text("cross_entropy, rows ", rows, ", V ", a.V); };
+  GLINT_CHECK(rows > 0 && a.V > 0, "cross entropy of ", rows, " rows of ", a.V);
+  const int packs = (a.V + kPack<Scalar> - 1) / kPack<Scalar>;
+  const auto run = [&](int held, auto kernel) {
+    const int threads = std::min((packs + held - 1) / held, kMostThreads), whole_warps = (threads + 31) / 32 * 32;
+    launch(ctx, {dim3(rows), dim3(whole_warps), sizeof(Shared)}, what, kernel, a);
+  };
+  if (packs <= 2 * 256) run(2, cross_entropy_kernel<Scalar, HeldRow<Scalar, 2>>);
+  else if (packs <= 7 * kMostThreads) run(7, cross_entropy_kernel<Scalar, HeldRow<Scalar, 7>>);  // bf16: V up to 57344
+  else run(7, cross_entropy_kernel<Scalar, LongRow<Scalar>>);
 }
 
 }  // namespace
@@ -89,12 +178,13 @@ void launch_cross_entropy(const CudaContext& ctx, float* losses, Scalar* logits,
 template <typename Scalar>
 void cross_entropy_forward(const CudaContext& ctx, float* losses, const Scalar* logits, const int32_t* targets,
                            const CrossEntropyShape& shape) {
-  launch_cross_entropy<false>(ctx, losses, const_cast<Scalar*>(logits), targets, 0.0f, shape);
+  launch_cross_entropy(ctx, Arguments<Scalar>{losses, logits, nullptr, targets, 0.0f, shape.V}, shape.rows);
 }
+
 template <typename Scalar>
-void cross_entropy_forward_backward(const CudaContext& ctx, float* losses, Scalar* logits, const int32_t* targets, float gradient_scale,
-                                    const CrossEntropyShape& shape) {
-  launch_cross_entropy<true>(ctx, losses, logits, targets, gradient_scale, shape);
+void cross_entropy_forward_backward(const CudaContext& ctx, float* losses, Scalar* logits, const int32_t* targets,
+                                    float gradient_scale, const CrossEntropyShape& shape) {
+  launch_cross_entropy(ctx, Arguments<Scalar>{losses, logits, logits, targets, gradient_scale, shape.V}, shape.rows);
 }
 
 template void cross_entropy_forward(const CudaContext&, float*, const float*, const int32_t*, const CrossEntropyShape&);

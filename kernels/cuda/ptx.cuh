@@ -109,4 +109,14 @@ __device__ inline uint32_t byte_permute(uint32_t a, uint32_t selector) {
 #endif
 }
 
+// No instruction: the value stays what it is, but the compiler no longer knows it to be the same, and so works out again
+// what it would else keep in registers.
+__device__ inline void forget(uint32_t& value) {
+#ifdef __CUDACC__
+  asm volatile("" : "+r"(value));
+#else
+  (void)value;
+#endif
+}
+
 }  // namespace glint::ptx
