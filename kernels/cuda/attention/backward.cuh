@@ -10,7 +10,6 @@
 
 namespace glint::attention {
 
-inline constexpr int kWarps = 4, kThreads = 32 * kWarps;
 inline constexpr int kRows = 16, kTile = kRows * kWarps;  // rows of a warp and of a block; width of a tile
 
 inline std::string backward_text(const char* kernel, const AttentionShape& s) {

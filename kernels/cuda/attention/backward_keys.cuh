@@ -83,13 +83,13 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_co
   // Step n of the loop is block n % blocks of the queries of head n / blocks of the group.
   const auto fetch = [&](int n, int stage) {
     const int h = kv * group + n / blocks, i = first + n % blocks * kTile;
-    copy_tile<kThreads>(shared.q[stage], a.q, b, i, h, shape.T, shape.HS);
-    copy_tile<kThreads>(shared.dout[stage], a.dout, b, i, h, shape.T, shape.HS);
+    copy_tile(shared.q[stage], a.q, b, i, h, shape.T, shape.HS);
+    copy_tile(shared.dout[stage], a.dout, b, i, h, shape.T, shape.HS);
     ptx::cp_async_commit();
     fill_rows<kDropout>(shared.rows[stage], a, b, h, i, j0);
   };
-  copy_tile<kThreads>(shared.k, a.k, b, j0, kv, shape.S, shape.HS);
-  copy_tile<kThreads>(shared.v, a.v, b, j0, kv, shape.S, shape.HS);
+  copy_tile(shared.k, a.k, b, j0, kv, shape.S, shape.HS);
+  copy_tile(shared.v, a.v, b, j0, kv, shape.S, shape.HS);
   if (blocks > 0) fetch(0, 0);
 
   Accumulator<kRows, kHS> dk, dv;

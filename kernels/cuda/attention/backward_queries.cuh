@@ -22,10 +22,10 @@ __global__ void __launch_bounds__(kThreads)
   const int key_end = mask.key_end(i0 + kTile - 1), warp_key_end = mask.key_end(i + kRows - 1);
   Tiles& shared = dynamic_shared<Tiles>();
 
-  copy_tile<kThreads>(shared.q, a.q, b, i0, h, shape.T, shape.HS);
-  copy_tile<kThreads>(shared.dout, a.dout, b, i0, h, shape.T, shape.HS);
-  copy_tile<kThreads>(shared.k[0], a.k, b, 0, kv, shape.S, shape.HS);
-  copy_tile<kThreads>(shared.v[0], a.v, b, 0, kv, shape.S, shape.HS);
+  copy_tile(shared.q, a.q, b, i0, h, shape.T, shape.HS);
+  copy_tile(shared.dout, a.dout, b, i0, h, shape.T, shape.HS);
+  copy_tile(shared.k[0], a.k, b, 0, kv, shape.S, shape.HS);
+  copy_tile(shared.v[0], a.v, b, 0, kv, shape.S, shape.HS);
   ptx::cp_async_commit();
 
   const float scale2 = shape.scale * kLog2E;
@@ -42,8 +42,8 @@ __global__ void __launch_bounds__(kThreads)
     ptx::cp_async_wait<0>();
     __syncthreads();  // the tile has come, and nobody reads the one before it any more
     if (j + kTile < key_end) {
-      copy_tile<kThreads>(shared.k[stage ^ 1], a.k, b, j + kTile, kv, shape.S, shape.HS);
-      copy_tile<kThreads>(shared.v[stage ^ 1], a.v, b, j + kTile, kv, shape.S, shape.HS);
+      copy_tile(shared.k[stage ^ 1], a.k, b, j + kTile, kv, shape.S, shape.HS);
+      copy_tile(shared.v[stage ^ 1], a.v, b, j + kTile, kv, shape.S, shape.HS);
       ptx::cp_async_commit();
     }
     if (j >= warp_key_end) continue;

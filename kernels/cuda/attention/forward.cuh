@@ -7,8 +7,6 @@
 
 namespace glint::attention {
 
-inline constexpr int kWarps = 4, kThreads = 32 * kWarps;
-
 // A block owns kQueries queries of one head, a warp kRows of them; keys come kKeys at a time, through two buffers.
 template <int kHS>
 struct ForwardTiles {
@@ -30,9 +28,9 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
   const int key_end = mask.key_end(i0 + Tiles::kQueries - 1), warp_key_end = mask.key_end(i + kRows - 1);
   Tiles& shared = dynamic_shared<Tiles>();
 
-  copy_tile<kThreads>(shared.q, a.q, b, i0, h, shape.T, shape.HS);
-  copy_tile<kThreads>(shared.k[0], a.k, b, 0, kv, shape.S, shape.HS);
-  copy_tile<kThreads>(shared.v[0], a.v, b, 0, kv, shape.S, shape.HS);
+  copy_tile(shared.q, a.q, b, i0, h, shape.T, shape.HS);
+  copy_tile(shared.k[0], a.k, b, 0, kv, shape.S, shape.HS);
+  copy_tile(shared.v[0], a.v, b, 0, kv, shape.S, shape.HS);
   ptx::cp_async_commit();
 
   Accumulator<kRows, kHS> o;
@@ -42,8 +40,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
     ptx::cp_async_wait<0>();
     __syncthreads();  // the tile has come, and nobody reads the one before it any more
     if (j + kKeys < key_end) {
-      copy_tile<kThreads>(shared.k[stage ^ 1], a.k, b, j + kKeys, kv, shape.S, shape.HS);
-      copy_tile<kThreads>(shared.v[stage ^ 1], a.v, b, j + kKeys, kv, shape.S, shape.HS);
+      copy_tile(shared.k[stage ^ 1], a.k, b, j + kKeys, kv, shape.S, shape.HS);
+      copy_tile(shared.v[stage ^ 1], a.v, b, j + kKeys, kv, shape.S, shape.HS);
       ptx::cp_async_commit();
     }
     if (j >= warp_key_end) continue;

@@ -24,8 +24,10 @@ struct SharedTile {
   Chunk chunks[kRows][kChunks];
 };
 
+inline constexpr int kWarps = 4, kThreads = 32 * kWarps;  // of a block of any bf16 kernel
+
 // Starts the copy of tokens [t, t + kRows) of one head; what lies beyond its T tokens or HS channels becomes zero.
-template <int kThreads, int kRows, int kHS>
+template <int kRows, int kHS>
 __device__ inline void copy_tile(SharedTile<kRows, kHS>& tile, const HeadView<const Bf16>& from, int b, int t, int h,
                                  int T, int HS) {
   constexpr int kChunks = kHS / 8;
