@@ -51,6 +51,13 @@ void attention_backward(const CpuContext& ctx, HeadView<float> dq, HeadView<floa
                         HeadView<const float> q, HeadView<const float> k, HeadView<const float> v, float* scratch,
                         const AttentionShape& shape, const Dropout& dropout);
 
+// The same in bf16 on the CPU: in fp32, rounded where a bf16 array is written. Scratch as above.
+void attention_forward(const CpuContext& ctx, HeadView<Bf16> out, float* lse, HeadView<const Bf16> q, HeadView<const Bf16> k,
+                       HeadView<const Bf16> v, const AttentionShape& shape, const Dropout& dropout);
+void attention_backward(const CpuContext& ctx, HeadView<Bf16> dq, HeadView<Bf16> dk, HeadView<Bf16> dv, HeadView<const Bf16> dout,
+                        HeadView<const Bf16> out, const float* lse, HeadView<const Bf16> q, HeadView<const Bf16> k,
+                        HeadView<const Bf16> v, float* scratch, const AttentionShape& shape, const Dropout& dropout);
+
 // The same on an NVIDIA GPU (sm_80 and later), all pointers to its memory; in builds with CUDA only. HS up to 128. Views
 // of bf16 begin at, and step by, multiples of 16 bytes. bf16 products accumulate in fp32; lse and scratch are fp32.
 // Backward adds in a fixed order: its results are bitwise repeatable. Nothing is allocated, nothing waited for: the calls

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "kernels/bf16.h"
 #include "kernels/context.h"
 
 namespace glint {
@@ -35,6 +36,12 @@ size_t linear_backward_weight_scratch(const CpuContext& ctx, const LinearShape& 
 // dweight (laid out as the weight) = x^T dout, dbias (out; may be null) = column sums of dout; or +=.
 void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const float* x, const float* dout,
                             float* scratch, const LinearShape& shape, Write write);
+
+// The same in bf16 on the CPU: products and sums in fp32, rounded where a bf16 array is written.
+void linear_forward(const CpuContext& ctx, Bf16* out, const Bf16* x, const Bf16* weight, const Bf16* bias, const LinearShape& shape);
+void linear_backward_input(const CpuContext& ctx, Bf16* dx, const Bf16* dout, const Bf16* weight, const LinearShape& shape, Write write);
+void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const Bf16* x, const Bf16* dout, float* scratch,
+                            const LinearShape& shape, Write write);
 
 // The same on an NVIDIA GPU, by cuBLASLt; in builds with CUDA only. Scalar: float or Bf16, products accumulate in fp32; the
 // gradients of parameters are fp32. ctx.matmul holds the library's state.

@@ -103,9 +103,10 @@ void Graph::replay(size_t begin, size_t end) {
     return;
   }
   for (size_t i = begin; i < end; ++i) {
-    const auto& [node, backward] = schedule_[i];
-    profile_[node->name + (backward ? " backward" : i >= forward_steps_ ? " recompute" : "")] += std::visit(
-        [&](const auto& ctx) { return seconds_of(ctx, backward ? node->backward : node->forward); }, options_.device.context());
+    const Node& node = *schedule_[i].node;
+    const bool backward = schedule_[i].backward;
+    profile_[node.name + (backward ? " backward" : i >= forward_steps_ ? " recompute" : "")] += std::visit(
+        [&](const auto& ctx) { return seconds_of(ctx, backward ? node.backward : node.forward); }, options_.device.context());
   }
 }
 

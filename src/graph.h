@@ -117,12 +117,8 @@ class Graph {
   template <typename Call>
   Step on_device(Call call) const {
     return std::visit(
-        [&]<typename Context>(const Context& ctx) -> Step {
-          if constexpr (std::is_same_v<Context, CpuContext>) {
-            GLINT_REQUIRE(options_.dtype == DType::f32, "--dtype bf16 goes with --device cuda; use --dtype fp32");
-          } else {
-            if (options_.dtype == DType::bf16) return [call, &ctx] { call.template operator()<Bf16>(ctx); };
-          }
+        [&](const auto& ctx) -> Step {
+          if (options_.dtype == DType::bf16) return [call, &ctx] { call.template operator()<Bf16>(ctx); };
           return [call, &ctx] { call.template operator()<float>(ctx); };
         },
         options_.device.context());

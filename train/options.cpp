@@ -98,7 +98,6 @@ void TrainOptions::complete() {
 
 void TrainOptions::validate() const {
   GLINT_REQUIRE(device == DeviceChoice::cpu || Device::kHasCuda, "--device cuda: this build of glint has no CUDA; use --device cpu");
-  GLINT_REQUIRE(device == DeviceChoice::cuda || dtype == DtypeChoice::fp32, "--dtype bf16 goes with --device cuda; use --dtype fp32");
   matmul_engine(matmul);  // throws if this build lacks it
   GLINT_REQUIRE(!out.empty(), "--out is empty: name the run folder to make");
   require_probability("--embd-dropout", model.embd_dropout);

@@ -29,13 +29,15 @@ StepSettings step_settings(const TrainOptions& o) {
   return {o.batch, o.micro_batch, o.model.context, o.attention, o.recompute, adamw, o.grad_clip, o.graph};
 }
 
+Device device_of(const TrainOptions& o) { return open_device({o.device, o.dtype, o.threads, o.matmul, o.tf32}); }
+
 class Trainer {
  public:
-  Trainer(const TrainOptions& options, RunFolder& folder, Dataset data)
+  Trainer(const TrainOptions& options, const Device& device, RunFolder& folder, Dataset data)
       : options_(options),
         folder_(folder),
         data_(std::move(data)),
-        device_(open_device({options.device, options.dtype, options.threads, options.matmul, options.tf32})),
+        device_(device),
         model_(options.model, device_, dtype_of(options.dtype)),
         rng_{.seed = options.seed},
         step_(model_, step_settings(options), rng_),
@@ -215,15 +217,16 @@ void Trainer::run() {
 }  // namespace
 
 void start_training(TrainOptions options, RunFolder& folder) {
+  const Device device = device_of(options);  // first: without it nothing is made
   Dataset data = create_run_data(folder.paths(), options);
   options.model.vocab = data.tokenizer().vocabulary();
   options.model.validate();
   folder.write_config(options);
-  Trainer(options, folder, std::move(data)).run();
+  Trainer(options, device, folder, std::move(data)).run();
 }
 
 void resume_training(const TrainOptions& options, RunFolder& folder) {
-  Trainer trainer(options, folder, open_run_data(folder.paths()));
+  Trainer trainer(options, device_of(options), folder, open_run_data(folder.paths()));
   trainer.restore();
   trainer.run();
 }

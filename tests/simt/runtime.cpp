@@ -97,8 +97,9 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (bytes == 0) return cudaSuccess;
   const bool to_device = kind != cudaMemcpyDeviceToHost, from_device = kind != cudaMemcpyHostToDevice;
-  if (bytes > 0 && (simt::is_device(to) != to_device || simt::is_device(from) != from_device)) return cudaErrorInvalidValue;
+  if (simt::is_device(to) != to_device || simt::is_device(from) != from_device) return cudaErrorInvalidValue;
   if (from_device || simt::is_pinned(from)) {
     simt::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
     if (kind == cudaMemcpyDeviceToHost && stream && !simt::is_pinned(to)) return cudaStreamSynchronize(stream);

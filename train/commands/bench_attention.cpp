@@ -71,6 +71,9 @@ struct AttentionArrays {
   HeadView<const Scalar> read(const Scalar* data, int heads) const { return view(data, heads); }
 };
 
+template <typename Context, typename Scalar>
+inline constexpr bool kHasReference = std::is_same_v<Context, CpuContext> && std::is_same_v<Scalar, float>;
+
 struct AttentionTimes {
   double forward_ms, backward_ms, total_ms;
 };
@@ -83,7 +86,7 @@ AttentionTimes time_attention(const Device& device, const Context& ctx, const At
   const auto inputs = [&](auto call) { call(a.read(a.q, NH), a.read(a.k, NKV), a.read(a.v, NKV)); };
   const auto forward = [&] {
     inputs([&](auto q, auto k, auto v) {
-      if constexpr (std::is_same_v<Context, CpuContext>) {
+      if constexpr (kHasReference<Context, Scalar>) {
         if (flags.kind == AttentionKind::reference)
           return reference_attention_forward(ctx, a.view(a.out, NH), a.lse, q, k, v, a.scratch, shape, dropout);
       }
@@ -96,7 +99,7 @@ AttentionTimes time_attention(const Device& device, const Context& ctx, const At
         kernel(ctx, a.view(a.dq, NH), a.view(a.dk, NKV), a.view(a.dv, NKV), a.read(a.dout, NH), a.read(a.out, NH), a.lse, q, k, v,
                a.scratch, shape, dropout);
       };
-      if constexpr (std::is_same_v<Context, CpuContext>) {
+      if constexpr (kHasReference<Context, Scalar>) {
         if (flags.kind == AttentionKind::reference) return call([](auto&&... all) { reference_attention_backward(all...); });
       }
       call([](auto&&... all) { attention_backward(all...); });
@@ -119,38 +122,18 @@ double forward_gflop(const AttentionShape& s) {
   return 4e-9 * s.B * s.NH * s.HS * s.T * static_cast<double>(s.T) / (s.causal ? 2 : 1);
 }
 
-void bench_on_cpu(const AttentionFlags& flags, const AttentionShape& shape) {
-  GLINT_REQUIRE(flags.dtype == DtypeChoice::fp32, "--dtype bf16: attention on the CPU computes in fp32; use --dtype fp32 or --device cuda");
-  const CpuContext cpu = cpu_context(flags.threads, flags.matmul);
-  const AttentionTimes t = time_attention<float>(cpu, cpu, shape, flags);
-  const double gflops = 3.5 * forward_gflop(shape) / t.total_ms * 1000, peak = measure_peak_gflops(cpu.threads);
-  print_results({{"forward_ms", t.forward_ms},
-                 {"backward_ms", t.backward_ms},
-                 {"total_ms", t.total_ms},
-                 {"gflops", gflops},
-                 {"peak_gflops", peak},
-                 {"share_of_peak", gflops / peak},
-                 {"threads", cpu.threads}},
-                flags.json);
-}
-
-void bench_on_gpu(const AttentionFlags& flags, const AttentionShape& shape) {
-  GLINT_REQUIRE(flags.kind == AttentionKind::flash, "--attention reference runs on the CPU only");
-  const Device device = Device::cuda();
-  const AttentionTimes t = std::visit(
-      [&](const auto& ctx) {
-        if constexpr (std::is_same_v<std::decay_t<decltype(ctx)>, CpuContext>) return AttentionTimes{};
-        else return flags.dtype == DtypeChoice::bf16 ? time_attention<Bf16>(device, ctx, shape, flags)
-                                                     : time_attention<float>(device, ctx, shape, flags);
-      },
-      device.context());
-  print_results({{"forward_ms", t.forward_ms},
-                 {"backward_ms", t.backward_ms},
-                 {"total_ms", t.total_ms},
-                 {"forward_tflops", forward_gflop(shape) / t.forward_ms},
-                 {"backward_tflops", 2.5 * forward_gflop(shape) / t.backward_ms},
-                 {"device", device.name()}},
-                flags.json);
+void print_times(const AttentionFlags& flags, const AttentionShape& shape, const Device& device, const AttentionTimes& t) {
+  std::vector<BenchResult> results = {{"forward_ms", t.forward_ms}, {"backward_ms", t.backward_ms}, {"total_ms", t.total_ms}};
+  const double gflop = forward_gflop(shape);
+  if (device.is_cpu()) {
+    const int threads = std::get<CpuContext>(device.context()).threads;
+    const double gflops = 3.5 * gflop / t.total_ms * 1000, peak = measure_peak_gflops(threads);
+    results.insert(results.end(), {{"gflops", gflops}, {"peak_gflops", peak}, {"share_of_peak", gflops / peak}, {"threads", threads}});
+  } else {
+    results.insert(results.end(), {{"forward_tflops", gflop / t.forward_ms}, {"backward_tflops", 2.5 * gflop / t.backward_ms}});
+  }
+  results.push_back({"device", device.name()});
+  print_results(results, flags.json);
 }
 
 void bench_attention(AttentionFlags flags) {
@@ -162,7 +145,14 @@ void bench_attention(AttentionFlags flags) {
   config.validate();
   const AttentionShape shape{flags.batch, flags.context, flags.context, flags.heads, flags.kv_heads, flags.head_size, flags.causal,
                              1.0f / std::sqrt(static_cast<float>(flags.head_size))};
-  flags.device == DeviceChoice::cpu ? bench_on_cpu(flags, shape) : bench_on_gpu(flags, shape);
+  const bool bf16 = flags.dtype == DtypeChoice::bf16;
+  GLINT_REQUIRE(flags.kind == AttentionKind::flash || (flags.device == DeviceChoice::cpu && !bf16),
+                "--attention reference runs on the CPU in fp32 only");
+  const Device device = open_device(flags);
+  const AttentionTimes times = std::visit(
+      [&](const auto& ctx) { return bf16 ? time_attention<Bf16>(device, ctx, shape, flags) : time_attention<float>(device, ctx, shape, flags); },
+      device.context());
+  print_times(flags, shape, device, times);
 }
 
 }  // namespace

@@ -53,11 +53,8 @@ void bench_matmul(const MatmulFlags& flags) {
   GLINT_REQUIRE(flags.rows >= 1 && flags.in >= 1 && flags.out >= 1, "--rows, --in and --out are 1 or more");
   const Device device = open_device(flags);
   const Rates rates = std::visit(
-      [&]<typename Context>(const Context& ctx) {
-        if constexpr (!std::is_same_v<Context, CpuContext>)
-          if (flags.dtype == DtypeChoice::bf16) return measure<Bf16>(device, ctx, flags);
-        GLINT_REQUIRE(flags.dtype == DtypeChoice::fp32, "--dtype bf16 goes with --device cuda");
-        return measure<float>(device, ctx, flags);
+      [&](const auto& ctx) {
+        return flags.dtype == DtypeChoice::bf16 ? measure<Bf16>(device, ctx, flags) : measure<float>(device, ctx, flags);
       },
       device.context());
   const double peak = peak_gflops(device, dtype_of(flags.dtype));

@@ -32,7 +32,6 @@ void validate(const MaskFlags& flags) {
   GLINT_REQUIRE(flags.rows <= kMostElements / flags.cols, "--rows ", flags.rows, " --cols ", flags.cols, " would need ",
                 human_bytes(static_cast<double>(flags.rows) * static_cast<double>(flags.cols) / 8),
                 " of memory; ask for at most ", kMostElements, " elements");
-  GLINT_REQUIRE(flags.source == MaskSource::cuda || flags.dtype == DtypeChoice::fp32, "--dtype bf16 goes with --device cuda");
 }
 
 // Keep bits of rows x cols, packed: element (i, j) is bit k = i*cols + j, that is bit k%8 (lowest first) of byte k/8.
@@ -153,7 +152,7 @@ void register_mask(Command program) {
   command.add("--cols", flags->cols, "Key positions");
   command.add_choice("--device", flags->source, "Whose mask: as defined, or what this device's attention kernel drops",
                      {{"none", MaskSource::definition}, {"cpu", MaskSource::cpu}, {"cuda", MaskSource::cuda}});
-  command.add_choice("--dtype", flags->dtype, "The kernel's arithmetic, with --device cuda",
+  command.add_choice("--dtype", flags->dtype, "The kernel's arithmetic, with --device",
                      {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}});
   command.add("--out", flags->out, "Write a picture to this PBM file instead of the terminal; black: dropped",
               "FILE");

@@ -58,9 +58,7 @@ void draw_by_kernel(const MaskFlags& flags, const std::function<void(int64_t, in
   const Device device = flags.source == MaskSource::cuda ? Device::cuda() : Device(cpu_context(0, MatmulChoice::automatic));
   std::visit(
       [&](const auto& ctx) {
-        if constexpr (!std::is_same_v<std::decay_t<decltype(ctx)>, CpuContext>)
-          if (flags.dtype == DtypeChoice::bf16) return draw<Bf16>(device, ctx, flags, kept);
-        draw<float>(device, ctx, flags, kept);
+        flags.dtype == DtypeChoice::bf16 ? draw<Bf16>(device, ctx, flags, kept) : draw<float>(device, ctx, flags, kept);
       },
       device.context());
 }

@@ -36,7 +36,7 @@ TEST_CASE("mask: what the kernels drop is what the definition says") {
                             "--batch-index", std::to_string(inputs.below(5)), "--heads", "3", "--head", std::to_string(inputs.below(3))};
     const auto defined = run_program(mask);
     REQUIRE(defined.code == 0);
-    for (const Arguments& device : {Arguments{"--device", "cpu"}, {"--device", "cuda"}, {"--device", "cuda", "--dtype", "bf16"}}) {
+    for (const Arguments& device : {Arguments{"--device", "cpu"}, {"--device", "cpu", "--dtype", "bf16"}, {"--device", "cuda"}, {"--device", "cuda", "--dtype", "bf16"}}) {
       const auto ran = run_on("late guarded", join(mask, device));
       INFO(ran.err);
       CHECK(ran.code == 0);

@@ -95,10 +95,14 @@ TEST_CASE("cuda training in fp32 follows the CPU's to rounding, with dropout, GQ
   check_close(train(Device::cuda(), DType::f32, settings(2, true), 0.2f), cpu, 1e-4);
 }
 
-TEST_CASE("cuda training in bf16 follows fp32's as near as bf16 can") {
+TEST_CASE("training in bf16, on cuda and on the CPU, follows fp32's as near as bf16 can, and one the other nearer") {
   const Emulated emulated;
-  const Course cpu = train(CpuContext{2, default_matmul_engine()}, DType::f32, settings(4), 0.2f);
-  check_close(train(Device::cuda(), DType::bf16, settings(2), 0.2f), cpu, 2e-2);
+  const CpuContext cpu{2, default_matmul_engine()};
+  const Course fp32 = train(cpu, DType::f32, settings(4), 0.2f), bf16 = train(cpu, DType::bf16, settings(4), 0.2f),
+               cuda = train(Device::cuda(), DType::bf16, settings(2), 0.2f);
+  check_close(bf16, fp32, 2e-2);
+  check_close(cuda, fp32, 2e-2);
+  check_close(cuda, bf16, 1e-2);
 }
 
 TEST_CASE("cuda training: the same bits with the step as a graph and plainly, in any order of the streams") {
