@@ -10,8 +10,9 @@ namespace {
 
 using simd::Floats;
 
-void add_into(float* to, size_t first, size_t last, const float* from) {
-  simd::map_channels(to, first, last, [](size_t, Floats a, Floats b) { return a + b; }, to, from);
+template <typename Scalar>
+void add_into(float* to, size_t first, size_t last, const Scalar* from) {
+  simd::map_channels(to, first, last, [](size_t, Floats a, Floats b) { return a + b; }, static_cast<const float*>(to), from);
 }
 
 void clear_channels(float* matrix, size_t rows, size_t C, Range channels) {
@@ -22,7 +23,8 @@ void clear_channels(float* matrix, size_t rows, size_t C, Range channels) {
 
 }  // namespace
 
-void embedding_forward(const CpuContext& ctx, float* out, const int32_t* tokens, const float* wte, const float* wpe,
+template <typename Scalar>
+void embedding_forward(const CpuContext& ctx, Scalar* out, const int32_t* tokens, const Scalar* wte, const Scalar* wpe,
                        const EmbeddingShape& shape, const Dropout& dropout) {
   simd::RowMask::check(shape.C);
   const size_t T = static_cast<size_t>(shape.T), C = static_cast<size_t>(shape.C), rows = static_cast<size_t>(shape.B) * T;
@@ -32,9 +34,9 @@ void embedding_forward(const CpuContext& ctx, float* out, const int32_t* tokens,
     simd::RowMask mask(draw, shape.C);
     for (size_t row = range.begin; row < range.end; ++row) {
       const size_t b = row / T, t = row % T;
-      float* to = out + row * C;
-      const float* token = wte + static_cast<size_t>(tokens[row]) * C;
-      const float* position = wpe + (first_position + t) * C;
+      Scalar* to = out + row * C;
+      const Scalar* token = wte + static_cast<size_t>(tokens[row]) * C;
+      const Scalar* position = wpe + (first_position + t) * C;
       if (dropout.on()) {
         mask.move_to(b, t);
         simd::map_channels(to, 0, C, [&](size_t c, Floats x, Floats y) { return mask.apply(c, x + y); }, token, position);
@@ -49,7 +51,8 @@ size_t embedding_backward_scratch(const CpuContext&, const EmbeddingShape&) { re
 
 // Each thread has a range of channels of every row to itself and goes through the tokens in their order: repeated tokens
 // need neither sorting nor locks, and the sums do not depend on the thread count.
-void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const float* dout, const int32_t* tokens, void*,
+template <typename Scalar>
+void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const Scalar* dout, const int32_t* tokens, void*,
                         const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte, Write write_dwpe) {
   GLINT_CHECK(shape.first_position == nullptr, "backward starts at position 0");
   simd::RowMask::check(shape.C);
@@ -62,16 +65,29 @@ void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const f
     simd::RowMask mask(draw, static_cast<int>(channels.end));
     float dropped[simd::RowMask::kMaxChannels];  // (C) dropout'(dout) of one token
     for (size_t row = 0; row < B * T; ++row) {
-      const float* gradient = dout + row * C;
+      const Scalar* gradient = dout + row * C;
+      float* to_token = dwte + static_cast<size_t>(tokens[row]) * C;
+      float* to_position = dwpe + row % T * C;
       if (dropout.on()) {
         mask.move_to(row / T, row % T);
         simd::map_channels(dropped, channels.begin, channels.end, [&](size_t c, Floats d) { return mask.apply(c, d); }, gradient);
-        gradient = dropped;
+        add_into<float>(to_token, channels.begin, channels.end, dropped);
+        add_into<float>(to_position, channels.begin, channels.end, dropped);
+      } else {
+        add_into(to_token, channels.begin, channels.end, gradient);
+        add_into(to_position, channels.begin, channels.end, gradient);
       }
-      add_into(dwte + static_cast<size_t>(tokens[row]) * C, channels.begin, channels.end, gradient);
-      add_into(dwpe + row % T * C, channels.begin, channels.end, gradient);
     }
   });
 }
+
+template void embedding_forward(const CpuContext&, float*, const int32_t*, const float*, const float*, const EmbeddingShape&,
+                                const Dropout&);
+template void embedding_forward(const CpuContext&, Bf16*, const int32_t*, const Bf16*, const Bf16*, const EmbeddingShape&,
+                                const Dropout&);
+template void embedding_backward(const CpuContext&, float*, float*, const float*, const int32_t*, void*, const EmbeddingShape&,
+                                 const Dropout&, Write, Write);
+template void embedding_backward(const CpuContext&, float*, float*, const Bf16*, const int32_t*, void*, const EmbeddingShape&,
+                                 const Dropout&, Write, Write);
 
 }  // namespace glint
