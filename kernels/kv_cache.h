@@ -16,7 +16,12 @@ struct KvCacheShape {
 };
 
 // Copies k, v (1, T, heads, HS views) to positions first .. first+T-1 of cache (2, capacity, heads, HS): keys, then values.
-void kv_cache_append(const CpuContext& ctx, float* cache, int first, HeadView<const float> k, HeadView<const float> v,
+// Scalar: float, Bf16.
+template <typename Scalar>
+void kv_cache_append(const CpuContext& ctx, Scalar* cache, int first, HeadView<const Scalar> k, HeadView<const Scalar> v,
+                     const KvCacheShape& shape);
+template <typename Scalar>
+void kv_cache_append(const CudaContext& ctx, Scalar* cache, int first, HeadView<const Scalar> k, HeadView<const Scalar> v,
                      const KvCacheShape& shape);
 
 }  // namespace glint
