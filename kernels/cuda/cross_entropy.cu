@@ -65,13 +65,9 @@ struct HeldRow {
     each([&](float logit) { total += exp_shifted(logit, largest); });
     return {largest, reduce_block(total, Sum{}, shared.total, 0)};
   }
-  // What a sweep makes of the row (floats, exponentials) is not kept for the next: there are not enough registers.
   __device__ void forget() {
 #pragma unroll
-    for (int k = 0; k < kHeld; ++k) {
-#pragma unroll
-      for (uint32_t& word : packs[k].words) ptx::forget(word);
-    }
+    for (auto& pack : packs) pack.forget();
   }
   template <typename F>
   __device__ void each(const F& f) const {

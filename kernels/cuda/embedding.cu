@@ -1,4 +1,8 @@
+// Token plus position embedding. Backward sums the rows of a token in the order of their places, by a list sorted by
+// token: chunks of it first, then, for tokens that reach beyond a chunk, the sums of their chunks.
 #include "kernels/embedding.h"
+
+#include <algorithm>
 
 #include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/row_dropout.cuh"
@@ -7,87 +11,193 @@
 namespace glint {
 namespace {
 
-constexpr int kRowGroup = 16;  // channels of one draw
+constexpr int kChunk = 64;  // places that one warp sums up
+constexpr int kWarps = 4, kAhead = 4;  // rows that a warp has in flight
 
-// A thread sixteen channels of a token, those of one draw.
 template <typename Scalar>
-__global__ void __launch_bounds__(kFlatThreads)
-    forward_kernel(Scalar* out, const int32_t* tokens, const Scalar* wte, const Scalar* wpe, const EmbeddingShape shape, const __grid_constant__ DropoutSite site) {
+__global__ void __launch_bounds__(32 * kRowsPerBlock)
+    forward_kernel(Scalar* out, const int32_t* tokens, const Scalar* wte, const Scalar* wpe, const EmbeddingShape shape,
+                   const __grid_constant__ DropoutSite site) {
+  constexpr int kCount = kPack<Scalar>;
   const RowDropout dropout(site, shape.T);
-  const int C = shape.C, T = shape.T, groups = (C + kRowGroup - 1) / kRowGroup;
   const int first_position = shape.first_position ? *shape.first_position : 0;
-  for_each_pack<1>(static_cast<size_t>(shape.B) * T * groups, [&](size_t i, int) {
-    const size_t row = i / groups;
-    const int c = static_cast<int>(i % groups) * kRowGroup, t = static_cast<int>(row % T);
-    const auto token = load_pack<kRowGroup>(wte + static_cast<size_t>(tokens[row]) * C + c, C - c);
-    const auto position = load_pack<kRowGroup>(wpe + static_cast<size_t>(first_position + t) * C + c, C - c);
-    float values[kRowGroup];
+  for_each_row(shape.B * shape.T, shape.C, [&](int row, size_t first) {
+    const Scalar* token = wte + static_cast<size_t>(tokens[row]) * shape.C;
+    const Scalar* position = wpe + static_cast<size_t>(first_position + row % shape.T) * shape.C;
+    for_each_channel_pack<kCount>(shape.C, [&](int c, int valid) {
+      const auto a = load_pack<kCount>(token + c, valid), b = load_pack<kCount>(position + c, valid);
+      float values[kCount];
 #pragma unroll
-    for (int k = 0; k < kRowGroup; ++k) values[k] = token[k] + position[k];
-    dropout.apply(values, static_cast<int>(row), c);
-    store_pack(out + row * C + c, values, C - c);
+      for (int i = 0; i < kCount; ++i) values[i] = a[i] + b[i];
+      dropout.apply(values, row, c);
+      store_pack(out + first + c, values, valid);
+    });
   });
 }
 
-// The rows of dout that make up row `v` of a gradient: those of a token, or of a position.
-struct TokenRows {
-  const int *starts, *order;
-  __device__ int count(int v) const { return starts[v + 1] - starts[v]; }
-  __device__ int row(int v, int k) const { return order[starts[v] + k]; }
-};
-struct PositionRows {
-  int B, T;
-  __device__ int count(int) const { return B; }
-  __device__ int row(int t, int k) const { return k * T + t; }
+__global__ void __launch_bounds__(kFlatThreads) clear_kernel(float* to, size_t n) {
+  for_each_pack<4>(n, [&](size_t first, int valid) { store_pack(to + first, {0.0f, 0.0f, 0.0f, 0.0f}, valid); });
+}
+
+template <typename Scalar>
+struct Gradient {
+  const Scalar* dout;  // (B*T, C)
+  const int32_t* tokens;
+  const int* order;  // (B*T), sorted by token
+  float* dwte;
+  float* partial;  // (chunks, 2, C): sums of a token that began in an earlier chunk, of one that goes on in the next
+  int rows, T, C;
+  DropoutSite site;
+
+  __device__ int token_at(int i) const { return tokens[order[i]]; }
+  // Whether the chunk's last token has more places in the next.
+  __device__ bool goes_on(int chunk) const {
+    const int end = (chunk + 1) * kChunk;
+    return end < rows && token_at(end - 1) == token_at(end);
+  }
 };
 
-constexpr int kWarps = 8, kSlice = 32 * kRowGroup;  // channels that a warp has at once
-
-struct Partial {
-  float sums[kWarps][kRowGroup][33];  // 33: channels that follow one another lie in different banks
+// The lane's pack of channels.
+template <typename Scalar>
+struct Channels {
+  static constexpr int kCount = kPack<Scalar>;
+  __device__ explicit Channels(int C)
+      : first((blockIdx.y * 32 + threadIdx.x % 32) * kCount), valid(C - first) {}
+  int first, valid;
 };
 
-// A block a row of the gradient. Each warp adds up every kWarps-th of its rows, then their sums are added in order.
-template <typename Scalar, typename Rows>
-__global__ void __launch_bounds__(32 * kWarps)
-    gather_kernel(float* gradient, const Scalar* dout, const Rows rows, int T, int C, const __grid_constant__ DropoutSite site, Write write) {
-  Partial& shared = dynamic_shared<Partial>();
-  const RowDropout dropout(site, T);
-  const int v = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32, count = rows.count(v);
-  if (count == 0 && write == Write::add) return;
-  for (int slice = 0; slice < C; slice += kSlice) {
-    const int c = slice + lane * kRowGroup;
-    float sum[kRowGroup] = {};
-    for (int k = warp; k < count; k += kWarps) {
-      const int row = rows.row(v, k);
-      const auto pack = load_pack<kRowGroup>(dout + static_cast<size_t>(row) * C + c, C - c);
-      float values[kRowGroup];
+template <int kCount>
+__device__ void add_to(float* to, const float (&sums)[kCount], int valid) {
+  const auto before = load_pack<kCount>(static_cast<const float*>(to), valid);
+  float after[kCount];
 #pragma unroll
-      for (int i = 0; i < kRowGroup; ++i) values[i] = pack[i];
-      dropout.apply(values, row, c);
+  for (int i = 0; i < kCount; ++i) after[i] = before[i] + sums[i];
+  store_pack(to, after, valid);
+}
+
+template <typename Scalar>
+__device__ void add_dropped(float (&sums)[kPack<Scalar>], const Pack<Scalar, kPack<Scalar>>& pack, const RowDropout& dropout,
+                            int row, int c) {
+  constexpr int kCount = kPack<Scalar>;
+  float values[kCount];
 #pragma unroll
-      for (int i = 0; i < kRowGroup; ++i) sum[i] += values[i];
+  for (int i = 0; i < kCount; ++i) values[i] = pack[i];
+  dropout.apply(values, row, c);
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) sums[i] += values[i];
+}
+
+// A warp a chunk of the order and 32 packs of channels.
+template <typename Scalar>
+__global__ void __launch_bounds__(32 * kWarps) sum_chunks_kernel(const __grid_constant__ Gradient<Scalar> a) {
+  constexpr int kCount = kPack<Scalar>;
+  const int chunk = blockIdx.x * kWarps + threadIdx.x / 32, begin = chunk * kChunk, end = min(begin + kChunk, a.rows);
+  if (begin >= end) return;  // the whole warp; there is no barrier
+  const Channels<Scalar> channels(a.C);
+  const RowDropout dropout(a.site, a.T);
+  const int c = channels.first;
+  float* partial = a.partial + static_cast<size_t>(chunk) * 2 * a.C + c;
+  float sums[kCount] = {};
+  int token = a.token_at(begin);
+  bool began_earlier = chunk > 0 && a.goes_on(chunk - 1);
+  for (int i = begin; i < end; i += kAhead) {
+    int rows[kAhead], tokens[kAhead];
+    Pack<Scalar, kCount> ahead[kAhead];
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) rows[k] = i + k < end ? a.order[i + k] : 0;
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      tokens[k] = a.tokens[rows[k]];
+      ahead[k] = load_pack<kCount>(a.dout + static_cast<size_t>(rows[k]) * a.C + min(c, a.C), i + k < end ? channels.valid : 0);
     }
-    __syncthreads();  // the slice before has been read
 #pragma unroll
-    for (int i = 0; i < kRowGroup; ++i) shared.sums[warp][i][lane] = sum[i];
-    __syncthreads();
-    for (int channel = threadIdx.x; channel < kSlice && slice + channel < C; channel += 32 * kWarps) {
-      float& to = gradient[static_cast<size_t>(v) * C + slice + channel];
-      float total = write == Write::add ? to : 0.0f;
-      for (int w = 0; w < min(kWarps, count); ++w) total += shared.sums[w][channel % kRowGroup][channel / kRowGroup];
-      to = total;
+    for (int k = 0; k < kAhead; ++k) {
+      if (i + k >= end) continue;
+      if (tokens[k] != token) {  // the token before is complete, unless it began earlier
+        if (began_earlier) store_pack(partial, sums, channels.valid);
+        else add_to(a.dwte + static_cast<size_t>(token) * a.C + c, sums, channels.valid);
+        began_earlier = false;
+        token = tokens[k];
+#pragma unroll
+        for (int j = 0; j < kCount; ++j) sums[j] = 0.0f;
+      }
+      add_dropped<Scalar>(sums, ahead[k], dropout, rows[k], c);
     }
   }
+  if (began_earlier) store_pack(partial, sums, channels.valid);
+  else if (a.goes_on(chunk)) store_pack(partial + a.C, sums, channels.valid);
+  else add_to(a.dwte + static_cast<size_t>(token) * a.C + c, sums, channels.valid);
 }
 
-template <typename Scalar, typename Rows>
-void launch_gather(const CudaContext& ctx, float* gradient, int n, const Scalar* dout, const Rows& rows, const EmbeddingShape& shape,
-                   const DropoutSite& site, Write write) {
-  const auto what = [&] { return text("embedding_backward, B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", V ", shape.V); };
-  launch(ctx, {dim3(static_cast<unsigned>(n)), dim3(32 * kWarps), sizeof(Partial)}, what, gather_kernel<Scalar, Rows>, gradient, dout,
-         rows, shape.T, shape.C, site, write);
+// A warp for each chunk in which a token begins that goes on in the next.
+template <typename Scalar>
+__global__ void __launch_bounds__(32 * kWarps) sum_long_tokens_kernel(const __grid_constant__ Gradient<Scalar> a) {
+  constexpr int kCount = kPack<Scalar>;
+  const int chunk = blockIdx.x * kWarps + threadIdx.x / 32, begin = chunk * kChunk;
+  if (begin >= a.rows || !a.goes_on(chunk)) return;
+  const int token = a.token_at(begin + kChunk - 1);
+  if (chunk > 0 && a.token_at(begin - 1) == token) return;  // it began earlier
+  int low = begin + kChunk, high = a.rows;  // low has the token, high has not
+  while (high - low > 1) {
+    const int middle = low + (high - low) / 2;
+    (a.token_at(middle) == token ? low : high) = middle;
+  }
+  const int last = low / kChunk;  // chunk
+  const Channels<Scalar> channels(a.C);
+  const float* partial = a.partial + min(channels.first, a.C);
+  const auto of_chunk = [&](int j, int which) {
+    const bool there = j <= last;
+    return load_pack<kCount>(partial + (static_cast<size_t>(there ? j : chunk) * 2 + which) * a.C, there ? channels.valid : 0);
+  };
+  float sums[kCount];
+  const auto first = of_chunk(chunk, 1);
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) sums[i] = first[i];
+  for (int j = chunk + 1; j <= last; j += kAhead) {
+    Pack<float, kCount> ahead[kAhead];
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) ahead[k] = of_chunk(j + k, 0);
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) sums[i] += ahead[k][i];  // 0 past the last
+    }
+  }
+  add_to(a.dwte + static_cast<size_t>(token) * a.C + channels.first, sums, channels.valid);
 }
+
+// A warp a position and 32 packs of channels: the sum over the sequences, in their order.
+template <typename Scalar>
+__global__ void __launch_bounds__(32 * kWarps)
+    position_kernel(float* dwpe, const Scalar* dout, int B, int T, int C, const __grid_constant__ DropoutSite site, Write write) {
+  constexpr int kCount = kPack<Scalar>;
+  const int t = blockIdx.x * kWarps + threadIdx.x / 32;
+  const Channels<Scalar> channels(C);
+  if (t >= T || channels.valid <= 0) return;
+  const RowDropout dropout(site, T);
+  float sums[kCount] = {};
+  for (int first = 0; first < B; first += kAhead) {
+    Pack<Scalar, kCount> ahead[kAhead];
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const bool there = first + k < B;
+      const size_t row = static_cast<size_t>(there ? first + k : first) * T + t;
+      ahead[k] = load_pack<kCount>(dout + row * C + channels.first, there ? channels.valid : 0);
+    }
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      if (first + k < B) add_dropped<Scalar>(sums, ahead[k], dropout, (first + k) * T + t, channels.first);
+    }
+  }
+  float* to = dwpe + static_cast<size_t>(t) * C + channels.first;
+  if (write == Write::add) add_to(to, sums, channels.valid);
+  else store_pack(to, sums, channels.valid);
+}
+
+int chunks_of(int rows) { return (rows + kChunk - 1) / kChunk; }
+
+// Words of the sorted list, a multiple of four: what lies behind it is read 16 bytes at a time.
+size_t order_words(int rows) { return (token_order_scratch(rows) + 3) / 4 * 4; }
 
 }  // namespace
 
@@ -95,27 +205,39 @@ template <typename Scalar>
 void embedding_forward(const CudaContext& ctx, Scalar* out, const int32_t* tokens, const Scalar* wte, const Scalar* wpe,
                        const EmbeddingShape& shape, const Dropout& dropout) {
   const auto what = [&] { return text("embedding_forward, B ", shape.B, ", T ", shape.T, ", C ", shape.C); };
-  const size_t groups = static_cast<size_t>(shape.B) * shape.T * ((shape.C + kRowGroup - 1) / kRowGroup);
-  launch(ctx, flat_launch(groups, 1), what, forward_kernel<Scalar>, out, tokens, wte, wpe, shape, site_of(dropout));
+  const size_t rows = static_cast<size_t>(shape.B) * static_cast<size_t>(shape.T);
+  launch(ctx, row_launch(rows), what, forward_kernel<Scalar>, out, tokens, wte, wpe, shape, site_of(dropout));
 }
 
 size_t embedding_backward_scratch(const CudaContext&, const EmbeddingShape& shape) {
-  return TokenOrder::words(shape.B * shape.T, shape.V);
+  const int rows = shape.B * shape.T;
+  return order_words(rows) + static_cast<size_t>(chunks_of(rows)) * 2 * static_cast<size_t>(shape.C);
 }
 
 template <typename Scalar>
 void embedding_backward(const CudaContext& ctx, float* dwte, float* dwpe, const Scalar* dout, const int32_t* tokens, void* scratch,
                         const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte, Write write_dwpe) {
   GLINT_CHECK(shape.first_position == nullptr, "backward starts at position 0");
-  const TokenOrder order(tokens, shape.B * shape.T, shape.V, scratch);
-  sort_tokens(ctx, order);
-  const DropoutSite site = site_of(dropout);
-  launch_gather(ctx, dwte, shape.V, dout, TokenRows{order.starts, order.order}, shape, site, write_dwte);
-  launch_gather(ctx, dwpe, shape.T, dout, PositionRows{shape.B, shape.T}, shape, site, write_dwpe);
+  const auto what = [&] { return text("embedding_backward, B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", V ", shape.V); };
+  const int rows = shape.B * shape.T, chunks = chunks_of(rows);
+  const unsigned tiles = (shape.C + 32 * kPack<Scalar> - 1) / (32 * kPack<Scalar>);
+  const auto grid = [&](int warps) { return Launch{dim3((warps + kWarps - 1) / kWarps, tiles), dim3(32 * kWarps)}; };
+  if (write_dwte == Write::set) {
+    const size_t n = static_cast<size_t>(shape.V) * static_cast<size_t>(shape.C);
+    launch(ctx, flat_launch(n, 4), what, clear_kernel, dwte, n);
+  }
+  const int* order = sort_by_token(ctx, tokens, rows, shape.V, static_cast<int*>(scratch));
+  float* partial = static_cast<float*>(scratch) + order_words(rows);
+  const Gradient<Scalar> a{dout, tokens, order, dwte, partial, rows, shape.T, shape.C, site_of(dropout)};
+  launch(ctx, grid(chunks), what, sum_chunks_kernel<Scalar>, a);
+  launch(ctx, grid(chunks), what, sum_long_tokens_kernel<Scalar>, a);
+  launch(ctx, grid(shape.T), what, position_kernel<Scalar>, dwpe, dout, shape.B, shape.T, shape.C, a.site, write_dwpe);
 }
 
-template void embedding_forward(const CudaContext&, float*, const int32_t*, const float*, const float*, const EmbeddingShape&, const Dropout&);
-template void embedding_forward(const CudaContext&, Bf16*, const int32_t*, const Bf16*, const Bf16*, const EmbeddingShape&, const Dropout&);
+template void embedding_forward(const CudaContext&, float*, const int32_t*, const float*, const float*, const EmbeddingShape&,
+                                const Dropout&);
+template void embedding_forward(const CudaContext&, Bf16*, const int32_t*, const Bf16*, const Bf16*, const EmbeddingShape&,
+                                const Dropout&);
 template void embedding_backward(const CudaContext&, float*, float*, const float*, const int32_t*, void*, const EmbeddingShape&,
                                  const Dropout&, Write, Write);
 template void embedding_backward(const CudaContext&, float*, float*, const Bf16*, const int32_t*, void*, const EmbeddingShape&,

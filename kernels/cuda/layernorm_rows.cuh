@@ -23,6 +23,9 @@ inline constexpr int kWarps = 8;  // of a block, more only if a team has more
 inline constexpr int kForwardChannels = 32, kBackwardChannels = 16;
 inline constexpr int kForwardThreads = std::max(32 * kWarps, kMostChannels / kForwardChannels);
 inline constexpr int kBackwardThreads = std::max(32 * kWarps, kMostChannels / kBackwardChannels);
+template <typename Scalar>  // asked of the compiler: for bf16 so that two blocks of kWarps fit a multiprocessor
+inline constexpr int kBackwardBound = sizeof(Scalar) == 2 ? 512 : kBackwardThreads;
+static_assert(kBackwardThreads <= 512);
 inline constexpr int kMostBlocks = 512;  // partial sums of backward: a number that no bit may owe to the GPU
 
 struct Teams {
@@ -81,6 +84,8 @@ __global__ void __launch_bounds__(kForwardThreads)
     }
     const float row_mean = reduce_group(sum, Sum{}, scratch, 0, teams.warps) / static_cast<float>(C);
 #pragma unroll
+    for (auto& pack : x) pack.forget();
+#pragma unroll
     for (int k = 0; k < kPerRow; ++k) {
       const int valid = C - place.channel(k, kCount);
 #pragma unroll
@@ -90,6 +95,8 @@ __global__ void __launch_bounds__(kForwardThreads)
       }
     }
     const float variance = reduce_group(squares, Sum{}, scratch, 1, teams.warps) / static_cast<float>(C);
+#pragma unroll
+    for (auto& pack : x) pack.forget();
     const float row_rstd = 1.0f / sqrtf(variance + shape.eps);
     if (active && place.member == 0) mean[row] = row_mean, rstd[row] = row_rstd;
 #pragma unroll
@@ -138,7 +145,7 @@ __device__ void store_partial(float* partial, const float (&dweight)[kPerRow][kC
 // With w = dout * weight and n = (x - mean) * rstd: dx = rstd * (w - mean(w) - n * mean(w * n)); dweight = sum of dout * n,
 // dbias = sum of dout.
 template <typename Scalar, typename Sink>
-__global__ void __launch_bounds__(kBackwardThreads)
+__global__ void __launch_bounds__(kBackwardBound<Scalar>)
     backward_kernel(const __grid_constant__ Backward<Scalar> a, const __grid_constant__ Sink to, const LayerNormShape shape,
                     const Teams teams) {
   constexpr int kCount = kPack<Scalar>, kPerRow = kBackwardChannels / kCount;
@@ -178,6 +185,8 @@ __global__ void __launch_bounds__(kBackwardThreads)
       }
     }
     reduce_group(sums, Sum{}, scratch, turn, teams.warps);
+#pragma unroll
+    for (int k = 0; k < kPerRow; ++k) dout[k].forget(), x[k].forget();
     const float mean_w = sums[0] / static_cast<float>(C), mean_wn = sums[1] / static_cast<float>(C);
 #pragma unroll
     for (int k = 0; k < kPerRow; ++k) {

@@ -32,6 +32,13 @@ struct Pack {
     else return {static_cast<uint16_t>(words[i / 2] >> (i % 2 * 16))};
   }
 
+  // What was made of the pack (floats, exponentials) is made again when next asked for, instead of being kept: few
+  // registers hold long rows.
+  __device__ void forget() {
+#pragma unroll
+    for (uint32_t& word : words) ptx::forget(word);
+  }
+
   uint32_t words[kWords];
 };
 

@@ -1,97 +1,137 @@
+// A radix sort, byte by byte from the lowest, each pass stable: count, scan, scatter. No atomics: who goes where does not
+// depend on who is first.
 #include "kernels/cuda/token_order.cuh"
+
+#include <algorithm>
+#include <utility>
+
+#include "kernels/cuda/device.cuh"
 
 namespace glint {
 namespace {
 
-constexpr int kThreads = 256, kScanThreads = 1024;
+constexpr int kDigits = 256, kWarps = 8, kRounds = 8;
+constexpr int kTile = kWarps * kRounds * 32;  // places of a block; a warp has kRounds * 32 neighbours
+constexpr int kScanThreads = 1024;
 
-__global__ void clear_kernel(const TokenOrder o) {
-  const size_t i = size_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < static_cast<size_t>(o.chunks) * o.V) o.counts[i] = 0;
-}
+int tiles_of(int n) { return std::max((n + kTile - 1) / kTile, 1); }
 
-// A block a chunk. Whole numbers: their sum is the same in any order.
-__global__ void count_kernel(const TokenOrder o) {
-  const int end = min(o.n, static_cast<int>(blockIdx.x + 1) * o.chunk);
-  for (int i = blockIdx.x * o.chunk + threadIdx.x; i < end; i += kThreads) {
-    atomicAdd(&o.counts[static_cast<size_t>(blockIdx.x) * o.V + o.tokens[i]], 1);
-  }
-}
+struct Pass {
+  const int32_t* tokens;
+  const int* from;  // places in the order so far; null: their own
+  int n, shift;
 
-// A thread a token: its occurrences before each chunk, and in all.
-__global__ void total_kernel(const TokenOrder o) {
-  const int v = blockIdx.x * kThreads + threadIdx.x;
-  if (v >= o.V) return;
-  int total = 0;
-  for (int c = 0; c < o.chunks; ++c) {
-    int& count = o.counts[static_cast<size_t>(c) * o.V + v];
-    const int here = count;
-    count = total;
-    total += here;
-  }
-  o.starts[v + 1] = total;
-}
-
-struct ScanScratch {
-  int sums[kScanThreads];
+  __device__ int place(int i) const { return from ? from[i] : i; }
+  __device__ int digit(int place) const { return tokens[place] >> shift & (kDigits - 1); }
 };
 
-// One block: running totals in place. A thread has a stretch of tokens to itself.
-__global__ void __launch_bounds__(kScanThreads) scan_kernel(const TokenOrder o) {
-  ScanScratch& shared = dynamic_shared<ScanScratch>();
-  const int stretch = (o.V + kScanThreads - 1) / kScanThreads;
-  const int first = min(o.V, static_cast<int>(threadIdx.x) * stretch), end = min(o.V, first + stretch);
-  int sum = 0;
-  for (int v = first; v < end; ++v) sum += o.starts[v + 1];
-  shared.sums[threadIdx.x] = sum;
-  __syncthreads();
-  for (int distance = 1; distance < kScanThreads; distance *= 2) {
-    const int before = static_cast<int>(threadIdx.x) >= distance ? shared.sums[threadIdx.x - distance] : 0;
-    __syncthreads();
-    shared.sums[threadIdx.x] += before;
-    __syncthreads();
-  }
-  int running = shared.sums[threadIdx.x] - sum;
-  if (threadIdx.x == 0) o.starts[0] = 0;
-  for (int v = first; v < end; ++v) {
-    running += o.starts[v + 1];
-    o.starts[v + 1] = running;
-  }
-}
+struct Counters {
+  int warps[kWarps][kDigits];
+};
 
-// A warp a chunk, 32 places at a time: lanes with the same token go behind one another in the order of the lanes.
-__global__ void __launch_bounds__(32) place_kernel(const TokenOrder o) {
-  int* next = o.counts + static_cast<size_t>(blockIdx.x) * o.V;
-  const int begin = blockIdx.x * o.chunk, end = min(o.n, begin + o.chunk), lane = threadIdx.x;
-  for (int first = begin; first < end; first += 32) {
-    const int i = first + lane;
-    const int token = i < end ? o.tokens[i] : -1;
-    int before = 0, same = 0;
-    for (int other = 0; other < 32; ++other) {
-      const bool equal = __shfl_sync(0xffffffffu, token, other) == token;
-      same += equal;
-      before += equal && other < lane;
-    }
-    const int at = token >= 0 ? next[token] : 0;
-    __syncwarp();  // all have read where their token goes on
-    if (token >= 0) {
-      o.order[o.starts[token] + at + before] = i;
-      if (before + 1 == same) next[token] = at + same;  // the last of them
-    }
+// f(whether there is one, place, its digit, lanes of the warp with the same digit) for every place of the running warp, in
+// order; all lanes come to every call.
+template <typename F>
+__device__ void for_each_round(const Pass& pass, const F& f) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  for (int round = 0; round < kRounds; ++round) {
+    const int i = blockIdx.x * kTile + (warp * kRounds + round) * 32 + lane;
+    const bool there = i < pass.n;
+    const int place = there ? pass.place(i) : 0, digit = there ? pass.digit(place) : kDigits;
+    f(there, place, digit, __match_any_sync(0xffffffffu, digit));
     __syncwarp();
   }
 }
 
+__device__ inline bool leads(unsigned equal) { return equal >> (threadIdx.x % 32) == 1; }  // the highest of them
+__device__ inline int before(unsigned equal) { return __popc(equal & ((1u << (threadIdx.x % 32)) - 1)); }
+
+// counters.warps[w][d] = how often digit d occurs among the places of warp w.
+__device__ void count_digits(Counters& counters, const Pass& pass) {
+  int* mine = counters.warps[threadIdx.x / 32];
+  for (int d = threadIdx.x % 32; d < kDigits; d += 32) mine[d] = 0;
+  __syncwarp();
+  for_each_round(pass, [&](bool there, int, int digit, unsigned equal) {
+    if (there && leads(equal)) mine[digit] += __popc(equal);
+  });
+  __syncthreads();
+}
+
+// counts (kDigits, tiles)
+__global__ void __launch_bounds__(32 * kWarps) count_kernel(int* counts, const __grid_constant__ Pass pass) {
+  auto& counters = dynamic_shared<Counters>();
+  count_digits(counters, pass);
+  static_assert(kDigits == 32 * kWarps);
+  int total = 0;
+#pragma unroll
+  for (int w = 0; w < kWarps; ++w) total += counters.warps[w][threadIdx.x];
+  counts[threadIdx.x * gridDim.x + blockIdx.x] = total;
+}
+
+// counts (n) := what stands before each, summed up. One block; a thread has neighbouring counts.
+__global__ void __launch_bounds__(kScanThreads) scan_kernel(int* counts, int n) {
+  auto& warps = dynamic_shared<int[kScanThreads / 32]>();
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, each = (n + kScanThreads - 1) / kScanThreads;
+  const int begin = min(static_cast<int>(threadIdx.x) * each, n), end = min(begin + each, n);
+  int total = 0;
+  for (int i = begin; i < end; ++i) total += counts[i];
+  int up_to_here = total;  // of the warp
+  for (int distance = 1; distance < 32; distance *= 2) {
+    const int below = __shfl_up_sync(0xffffffffu, up_to_here, distance);
+    if (lane >= distance) up_to_here += below;
+  }
+  if (lane == 31) warps[warp] = up_to_here;
+  __syncthreads();
+  int sum = up_to_here - total;
+  for (int w = 0; w < warp; ++w) sum += warps[w];
+  for (int i = begin; i < end; ++i) {
+    const int count = counts[i];
+    counts[i] = sum;
+    sum += count;
+  }
+}
+
+// to (n): the places by the digit at hand; starts (kDigits, tiles): where those of each tile begin.
+__global__ void __launch_bounds__(32 * kWarps) scatter_kernel(int* to, const int* starts, const __grid_constant__ Pass pass) {
+  auto& counters = dynamic_shared<Counters>();
+  count_digits(counters, pass);
+  int start = starts[threadIdx.x * gridDim.x + blockIdx.x];
+  for (int w = 0; w < kWarps; ++w) {  // counts become starts
+    const int count = counters.warps[w][threadIdx.x];
+    counters.warps[w][threadIdx.x] = start;
+    start += count;
+  }
+  __syncthreads();
+  int* mine = counters.warps[threadIdx.x / 32];
+  for_each_round(pass, [&](bool there, int place, int digit, unsigned equal) {
+    const int first = there ? mine[digit] : 0;
+    if (there) to[first + before(equal)] = place;
+    __syncwarp();
+    if (there && leads(equal)) mine[digit] = first + __popc(equal);
+  });
+}
+
 }  // namespace
 
-void sort_tokens(const CudaContext& ctx, const TokenOrder& o) {
-  const auto what = [&] { return text("sort_tokens, n ", o.n, ", V ", o.V); };
-  const auto blocks = [](size_t n) { return dim3(static_cast<unsigned>((n + kThreads - 1) / kThreads)); };
-  launch(ctx, {blocks(static_cast<size_t>(o.chunks) * o.V), dim3(kThreads)}, what, clear_kernel, o);
-  launch(ctx, {dim3(static_cast<unsigned>(o.chunks)), dim3(kThreads)}, what, count_kernel, o);
-  launch(ctx, {blocks(static_cast<size_t>(o.V)), dim3(kThreads)}, what, total_kernel, o);
-  launch(ctx, {dim3(1), dim3(kScanThreads), sizeof(ScanScratch)}, what, scan_kernel, o);
-  launch(ctx, {dim3(static_cast<unsigned>(o.chunks)), dim3(32)}, what, place_kernel, o);
+size_t token_order_scratch(int n) {
+  return 2 * static_cast<size_t>(n) + static_cast<size_t>(kDigits) * static_cast<size_t>(tiles_of(n));
+}
+
+const int* sort_by_token(const CudaContext& ctx, const int32_t* tokens, int n, int V, int* scratch) {
+  const auto what = [&] { return text("order of ", n, " tokens"); };
+  const int tiles = tiles_of(n);
+  int *order = scratch, *next = scratch + n, *counts = next + n;
+  Pass pass{tokens, nullptr, n, 0};
+  for (; pass.shift == 0 || (V - 1) >> pass.shift > 0; pass.shift += 8) {
+    launch(ctx, {dim3(tiles), dim3(32 * kWarps), sizeof(Counters)}, what, count_kernel, counts, pass);
+    launch(ctx, {dim3(1), dim3(kScanThreads), kScanThreads / 32 * sizeof(int)}, what, scan_kernel, counts, kDigits * tiles);
+    launch(ctx, {dim3(tiles), dim3(32 * kWarps), sizeof(Counters)}, what, scatter_kernel, next,
+           static_cast<const int*>(counts), pass);
+    std::swap(order, next);
+    pass.from = order;
+    if (pass.shift == 24) break;
+  }
+  return order;
 }
 
 }  // namespace glint
