@@ -32,43 +32,33 @@ Gpt::Linear Gpt::add_norm(const std::string& name) {
   return {parameters_.add(name + ".weight", {config_.embd}), config_.bias ? parameters_.add(name + ".bias", {config_.embd}) : nullptr};
 }
 
-namespace {
-
-Tensor normalise(Graph& g, Tensor x, Parameter* weight, Parameter* bias) {
-  return layernorm(g, x, g.parameter(weight), g.parameter(bias));
-}
-Tensor project(Graph& g, Tensor x, Parameter* weight, Parameter* bias) {
-  return linear(g, x, g.weight(weight), g.weight(bias));
-}
-
-}  // namespace
-
-// x + attention(norm(x)), then x + mlp(norm(x)).
-template <typename Attend>
-Tensor Gpt::block(Graph& g, Tensor x, const Block& layer, Attend attend) {
-  const auto norm = [&](Linear l, Tensor in) { return normalise(g, in, l.weight, l.bias); };
-  const auto proj = [&](Linear l, Tensor in) { return project(g, in, l.weight, l.bias); };
-  const float drop = config_.resid_dropout;
-
-  const Tensor qkv = proj(layer.attn_c_attn, norm(layer.ln_1, x));
-  x = residual(g, x, proj(layer.attn_c_proj, attend(qkv)), drop);
-  const auto weights = [&](Linear l) { return glint::Linear{g.weight(l.weight), g.weight(l.bias)}; };
-  const Tensor wide = feed_forward(g, norm(layer.ln_2, x), weights(layer.mlp_c_fc), weights(layer.mlp_c_proj), config_.activation);
-  return residual(g, x, wide, drop);
-}
-
+// Layers of x + attention(norm(x)), then x + mlp(norm(x)). A sum and the norm that follows it are one op, but where a layer
+// is computed again in backward: there its first norm is part of it, so that the sum alone is kept.
 template <typename Attend>
 Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend) {
+  const auto weights = [&](Linear l) { return glint::Linear{g.weight(l.weight), g.weight(l.bias)}; };
+  const auto norm = [&](Tensor x, Linear l) { return layernorm(g, x, g.parameter(l.weight), g.parameter(l.bias)); };
+  const auto project = [&](Tensor x, Linear l) { return linear(g, x, g.weight(l.weight), g.weight(l.bias)); };
+  const auto add_and_norm = [&](Tensor x, Tensor y, Linear l) {
+    return residual_layernorm(g, x, y, config_.resid_dropout, g.parameter(l.weight), g.parameter(l.bias));
+  };
   g.scope("embedding");
-  Tensor x = embedding(g, tokens, g.weight(wte_), g.weight(wpe_), config_.embd_dropout, first);
-  for (size_t layer = 0; layer < blocks_.size(); ++layer) {
-    g.scope("h." + std::to_string(layer));
+  NormedSum x{embedding(g, tokens, g.weight(wte_), g.weight(wpe_), config_.embd_dropout, first), {}};
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const Block& layer = blocks_[i];
+    const bool last = i + 1 == blocks_.size();
+    g.scope("h." + std::to_string(i));
     g.begin_segment();
-    x = block(g, x, blocks_[layer], [&](Tensor qkv) { return attend(qkv, layer); });
+    if (!x.normed) x.normed = norm(x.sum, layer.ln_1);
+    const Tensor qkv = project(x.normed, layer.attn_c_attn);
+    x = add_and_norm(x.sum, project(attend(qkv, i), layer.attn_c_proj), layer.ln_2);
+    const Tensor mlp = feed_forward(g, x.normed, weights(layer.mlp_c_fc), weights(layer.mlp_c_proj), config_.activation);
+    if (last || g.options().recompute) x = {residual(g, x.sum, mlp, config_.resid_dropout), {}};
+    else x = add_and_norm(x.sum, mlp, blocks_[i + 1].ln_1);
     g.end_segment();
   }
   g.scope("ln_f");
-  return normalise(g, x, ln_f_.weight, ln_f_.bias);
+  return norm(x.sum, ln_f_);
 }
 
 Tensor Gpt::hidden(Graph& g, Tensor tokens, AttentionKind kind) {

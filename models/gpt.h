@@ -48,8 +48,6 @@ class Gpt {
   Linear add_linear(const std::string& name, int in, int out);
   Linear add_norm(const std::string& name);
   template <typename Attend>
-  Tensor block(Graph& g, Tensor x, const Block& layer, Attend attend);
-  template <typename Attend>
   Tensor transformer(Graph& g, Tensor tokens, const int* first, Attend attend);
 
   GptConfig config_;

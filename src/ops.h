@@ -44,6 +44,12 @@ Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads
 // x + dropout(y). The gradient of x is that of the sum, in the same buffer: x may have earlier users, not later ones.
 Tensor residual(Graph& g, Tensor x, Tensor y, float p);
 
+// residual(x, y, p) and its layer norm, in one pass. The sum must have other users, later ones (the next residual).
+struct NormedSum {
+  Tensor sum, normed;
+};
+NormedSum residual_layernorm(Graph& g, Tensor x, Tensor y, float p, Tensor weight, Tensor bias);
+
 // (B, T, V) logits, (B, T) targets -> (B*T) losses in nats. In training the gradient, times gradient_scale, takes the
 // place of the logits.
 Tensor cross_entropy(Graph& g, Tensor logits, Tensor targets, float gradient_scale);
