@@ -27,8 +27,9 @@ give_up() { # nothing could be run: that is a failure too
 }
 train/setup.sh || give_up "set-up failed"
 cmake --preset "$preset" ${CI:+-DGLINT_WERROR=ON} > /dev/null || give_up "cmake --preset $preset failed"
-cmake --build "$folder" --target "${targets[@]}" || give_up "the build failed"
 
+# What clang's OpenMP runtime keeps of its threads is its own affair.
+export LSAN_OPTIONS="suppressions=$PWD/tests/leaks.txt print_suppressions=0 ${LSAN_OPTIONS:-}"
 # clang's OpenMP runtime loads Archer by itself, which tells ThreadSanitizer of the barriers that it cannot see in a
 # runtime that is not instrumented; what happens inside other libraries is not reported.
 export TSAN_OPTIONS="ignore_noninstrumented_modules=1 ${TSAN_OPTIONS:-}"
@@ -37,6 +38,9 @@ export TSAN_OPTIONS="ignore_noninstrumented_modules=1 ${TSAN_OPTIONS:-}"
 counts='s/^\[doctest\] test cases:.*\| *([0-9]+) passed \| *([0-9]+) failed.*/\1 \2/p'
 total_passed=0 total_failed=0
 for target in "${targets[@]}"; do
+  start=$SECONDS
+  cmake --build "$folder" --target "$target" || give_up "the build failed"
+  built=$SECONDS
   log=$folder/$target.log
   "$folder/$target" --no-colors "$@" < /dev/null 2>&1 | tee "$log"
   status=${PIPESTATUS[0]}
@@ -47,6 +51,7 @@ for target in "${targets[@]}"; do
     failed=1
   fi
   total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed))
+  echo "$target: built in $((built - start)) s, ran $((SECONDS - built)) s"
 done
 if [ "$((total_passed + total_failed))" -eq 0 ]; then
   echo "no test was run" >&2

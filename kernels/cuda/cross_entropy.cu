@@ -145,8 +145,9 @@ __global__ void __launch_bounds__(kMostThreads) cross_entropy_kernel(const __gri
   const bool is_token = target >= 0 && target < a.V;
   float target_logit = NAN;
   if (is_token && threadIdx.x == 0) target_logit = load_pack<kPack<Scalar>>(a.logits + at + target, 1)[0];
+  __syncwarp();  // shuffles order no memory: with this, and the barriers of several warps, nobody overwrites it before
   Row row(a.logits + at, a.V);
-  const Softmax softmax = row.softmax(shared);  // no thread is past its barriers before the target has been read
+  const Softmax softmax = row.softmax(shared);
   if (threadIdx.x == 0) a.losses[blockIdx.x] = logf(softmax.total) + (softmax.largest - target_logit);
   if (!a.dlogits) return;
   const float factor = a.gradient_scale / softmax.total;

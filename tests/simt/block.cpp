@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <bit>
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <thread>
@@ -13,7 +14,12 @@
 namespace simt {
 namespace {
 
-constexpr size_t kPage = 4096, kGuardBytes = 64;
+#ifdef SIMT_ASAN
+constexpr size_t kGuardBytes = 0; // AddressSanitizer guards by itself
+#else
+constexpr size_t kGuardBytes = 64;
+#endif
+constexpr size_t kPage = 4096;
 constexpr unsigned char kGuard = 0xa5;
 
 std::string text(uint3 index) {
@@ -38,22 +44,13 @@ void fail(const std::string& message) {
 }
 
 Block::Shared::Shared(const void* of_key, size_t of_bytes) : key(of_key), bytes(of_bytes) {
-#ifdef SIMT_ASAN
-  const size_t guard = 0;
-#else
-  const size_t guard = kGuardBytes;
-#endif
-  memory.reset(static_cast<char*>(::operator new(bytes + guard, std::align_val_t{1024})));
+  memory.reset(static_cast<char*>(::operator new(bytes + kGuardBytes, std::align_val_t{1024})));
   std::memset(memory.get(), options.poison, bytes);
-  std::memset(memory.get() + bytes, kGuard, guard);
+  std::memset(memory.get() + bytes, kGuard, kGuardBytes);
 }
 bool Block::Shared::intact() const {
-#ifndef SIMT_ASAN
-  for (size_t i = bytes; i < bytes + kGuardBytes; ++i) {
-    if (static_cast<unsigned char>(memory.get()[i]) != kGuard) return false;
-  }
-#endif
-  return true;
+  const char* guard = memory.get() + bytes;
+  return std::all_of(guard, guard + kGuardBytes, [](char byte) { return static_cast<unsigned char>(byte) == kGuard; });
 }
 
 Block::Block() : stack_stride_(options.stack_bytes + kPage) {

@@ -37,8 +37,8 @@ int seen_in_time(bool with_event) {
   for (uint64_t seed = 0; seed < 40; ++seed) {
     simt::device.late = true;
     simt::device.seed = seed;
-    Streams s;
     int value = 0, found = -1;
+    const Streams s; // after them: its end runs what is still queued
     simt::enqueue(s.copy, [&] { value = 7; });
     cudaEventRecord(s.copied, s.copy);
     if (with_event) cudaStreamWaitEvent(s.work, s.copied);

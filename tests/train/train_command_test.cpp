@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/corpus.h"
+#include "src/device.h"
 #include "tests/train/run_program.h"
 
 using namespace glint;

@@ -27,7 +27,9 @@ TEST_CASE("step state: the clip factor, small shapes") {
     double squares;
     float limit;
   } cases[] = {{4.0, 1.0f}, {4.0, 2.0f}, {0.3, 1.0f}, {123.456, 0.1f}, {1e60, 1.0f}, {4.0, 0.0f}, {0.0, 1.0f}};
-  for (const auto& [squares, limit] : cases) {
+  for (const auto& [squares_given, limit_given] : cases) {
+    const double squares = squares_given; // clang 14 captures no structured binding
+    const float limit = limit_given;
     INFO("sum of squares ", squares, ", limit ", limit);
     const StepState got = after({{}, {1e-3f, 7.0f, 41}, squares}, [&](const auto& ctx, StepState* s) { clip_gradients(ctx, s, limit); });
     const double norm = std::sqrt(squares);
