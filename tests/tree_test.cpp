@@ -32,6 +32,7 @@ const std::vector<std::pair<std::string, Names>> kForeign = {
     {"Eigen/", {"kernels/"}},         {"unsupported/Eigen/", {"kernels/"}}, {"dnnl", {"kernels/"}},
     {"oneapi/dnnl", {"kernels/"}},    {"CLI/", {"train/"}},                 {"nlohmann/", {"train/", "data/"}},
     {"xxhash", {"train/", "data/"}},  {"doctest/", {}},
+    {"gloo/", {"src/comm/gloo"}},
 };
 const Names kCudaHeaders = {"cuda", "cublas", "nccl", "mma.h"};
 
@@ -197,6 +198,8 @@ TEST_CASE("tree: the checker finds what is forbidden") {
       {"src/x.cpp", "#include \"tensor.h\"\n", "src/x.cpp includes tensor.h: no such file (name it from the root)"},
       {"src/x.cpp", "#include <src/tensor.h>\n", "src/x.cpp includes src/tensor.h: write our own headers in quotes"},
       {"src/x.cpp", "#include <Eigen/Core>\n", "src/x.cpp includes Eigen/Core: this library is not for this floor"},
+      {"src/comm/x.h", "#include <gloo/context.h>\n",
+       "src/comm/x.h includes gloo/context.h: this library is not for this floor"},
       {"models/x.cpp", "#include <cuda_runtime.h>\n",
        "models/x.cpp includes cuda_runtime.h: CUDA is for kernels/cuda/ and src/*cuda*"},
       {"src/x.cpp", "#include <cuda_bf16.h>\n",

@@ -6,7 +6,7 @@
 set -euo pipefail
 
 needed=(cmake ninja-build g++ libeigen3-dev libcli11-dev nlohmann-json3-dev libxxhash-dev doctest-dev)
-wanted=(libdnnl-dev)  # faster matrix products; glint builds without it
+wanted=(libdnnl-dev libgloo-dev)  # faster matrix products; several ranks on CPUs; glint builds without them
 case "${1:-}" in
   "") ;;
   --ci) needed+=(clang libomp-dev libclang-rt-dev llvm) ;;  # llvm: line numbers in sanitizers' reports
@@ -17,7 +17,7 @@ if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
   cat >&2 <<'TEXT'
 setup: this is not a Debian system, so nothing is installed for you. glint needs: a C++20 compiler with OpenMP
 setup: (g++ 12 or clang 14), CMake 3.25, Ninja, Eigen 3.4, CLI11 2.1, nlohmann-json 3.10, xxHash 0.8, doctest 2.4;
-setup: and, for speed, oneDNN 2.6.
+setup: and, for speed, oneDNN 2.6; for several ranks on CPUs, Gloo.
 TEXT
   exit 0  # CMake names what it does not find
 fi
@@ -41,7 +41,7 @@ all=("${missing[@]}" "${missing_wanted[@]}")
 
 if [ "$(id -u)" -ne 0 ]; then
   if [ ${#missing[@]} -eq 0 ]; then
-    echo "setup: glint will be faster with: sudo apt-get install -y ${all[*]}" >&2
+    echo "setup: glint will be faster, or train with several ranks on CPUs, with: sudo apt-get install -y ${all[*]}" >&2
     exit 0
   fi
   echo "setup: packages are missing. Run this, then try again:" >&2
@@ -58,5 +58,5 @@ if [ ${#missing[@]} -gt 0 ] && ! install "${missing[@]}"; then
   exit 1
 fi
 if [ ${#missing_wanted[@]} -gt 0 ] && ! install "${missing_wanted[@]}"; then
-  echo "setup: going on without ${missing_wanted[*]}: matrix products will be slower" >&2
+  echo "setup: going on without ${missing_wanted[*]}: matrix products will be slower, or several ranks on CPUs not be there" >&2
 fi

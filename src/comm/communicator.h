@@ -1,0 +1,91 @@
+// What the ranks of a training run say to each other. A communicator is one rank's end of it: all ranks make the same calls
+// with the same sizes in the same order, each rank from one thread at a time. Three kinds are planned: one process alone,
+// Gloo between CPUs, NCCL between GPUs; what stands above knows none of them.
+//
+// Buffers are the host's. NCCL's will come as overloads beside these, which take the device's context first and return when
+// the work is on its stream, as kernels' do.
+//
+// Bits: every element of a sum is ((x of rank 0 + x of rank 1) + x of rank 2) + ..., each addition rounded to the elements'
+// own type. So all ranks get the same bits; so does every run with as many ranks; and so does a sum in other pieces (a
+// bucket, a shard): a result depends neither on an element's place nor on the size of the call, nor on which call made it.
+//
+// Errors: PeerError where another rank is at fault, in the rank that waits for it and in all others. A rank whose process
+// ends is noticed at once, also between calls (check()); one that stands still when a call has waited a timeout for it. After an
+// error the communicator is of no more use: every further call throws the same.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "kernels/check.h"
+
+namespace glint {
+
+struct Ranks;
+
+// Another rank died, stands still or gave up: one line that names it.
+struct PeerError : UserError {
+  PeerError(int at_fault, const std::string& line) : UserError(line), rank(at_fault) {}
+  int rank;
+};
+
+// Elements [begin, end) of a buffer of n that are one rank's part: ceil(n / ranks) each, what is left to the last ones, maybe
+// nothing. Where n divides by the number of ranks all parts are equal.
+struct Shard {
+  size_t begin, end;
+  size_t size() const { return end - begin; }
+};
+Shard shard_of(size_t n, int rank, int ranks);
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  virtual int rank() const = 0;  // [0, size())
+  virtual int size() const = 0;
+
+  // data (n) = its sum over the ranks.
+  virtual void all_reduce(std::span<float> data) = 0;
+  virtual void all_reduce(std::span<double> data) = 0;
+  // data (n): this rank's shard = its sum over the ranks, the same bits as by all_reduce; what the rest holds is not said.
+  virtual void reduce_scatter(std::span<float> data) = 0;
+  virtual void reduce_scatter(std::span<double> data) = 0;
+  // data (n): every shard = that of the rank whose it is. all_reduce is reduce_scatter, then all_gather.
+  virtual void all_gather(std::span<float> data) = 0;
+  virtual void all_gather(std::span<double> data) = 0;
+  // data = that of rank `root`.
+  virtual void broadcast(std::span<std::byte> data, int root) = 0;
+  // Returns when every rank has called it.
+  virtual void barrier() = 0;
+
+  // Throws what is known to be wrong with another rank; waits for nothing. For long work between calls.
+  virtual void check() = 0;
+  // This rank can't go on: the others' calls throw "rank R gave up: WHY".
+  virtual void give_up(const std::string& why) noexcept = 0;
+};
+
+// One process: every call leaves the data as it is.
+std::unique_ptr<Communicator> make_single_communicator();
+
+// How the ranks find each other, and how long they wait.
+struct GlooOptions {
+  std::string folder;     // of a file system that all ranks see; they meet in a folder in it named `launch`, which rank 0 removes
+  std::string launch;     // no two launches in one folder may share it, or one could find what a dead one left; see Ranks::launch
+  std::string host;       // name or address by which the others reach this machine; empty: `interface`, or else 127.0.0.1
+  std::string interface;  // or a network interface, as "eth0"
+  std::chrono::milliseconds timeout = std::chrono::seconds(120);  // for a rank to come, or to send what is waited for
+};
+
+#ifdef GLINT_WITH_GLOO
+inline constexpr bool kHasGloo = true;
+#else
+inline constexpr bool kHasGloo = false;
+#endif
+
+// Connects all ranks; returns when all are there. Throws UserError where ranks are missing, in a folder that can't be written, or
+// in a build without Gloo. Starts a thread for each other rank, which sleeps until that rank fails.
+std::unique_ptr<Communicator> make_gloo_communicator(const Ranks& ranks, const GlooOptions& options);
+
+}  // namespace glint

@@ -1,0 +1,59 @@
+// Ranks as processes of their own: this test program started again, each told by its environment who it is and what to do.
+#pragma once
+
+#include <signal.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/train/run_program.h"
+
+namespace glint::test {
+
+// What a rank does is the test case "comm: one rank" of gloo_test.cpp, which other runs leave out.
+class RankProcesses {
+ public:
+  // task: see gloo_test.cpp. started: how many of `size` are there.
+  RankProcesses(const std::string& task, int size, int timeout_ms, int started) {
+    const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+    for (int rank = 0; rank < started; ++rank)
+      processes_.push_back(std::make_unique<Running>(
+          std::vector<std::string>{"GLINT_TEST_TASK=" + task, "GLINT_TEST_FOLDER=" + folder_ / "", "GLINT_TEST_TIMEOUT=" + std::to_string(timeout_ms),
+                                   text("RANK=", rank), text("WORLD_SIZE=", size), text("LOCAL_RANK=", rank), self,
+                                   "-tc=comm: one rank", "--no-skip", "--no-colors"},
+          "/usr/bin/env"));
+  }
+  ~RankProcesses() {
+    for (size_t rank = 0; rank < processes_.size(); ++rank)
+      if (processes_[rank]) {  // a test that failed
+        send(static_cast<int>(rank), SIGKILL);
+        processes_[rank]->wait();
+      }
+  }
+  RankProcesses(const RankProcesses&) = delete;
+  RankProcesses& operator=(const RankProcesses&) = delete;
+
+  void send(int rank, int signal) const { processes_[static_cast<size_t>(rank)]->send(signal); }
+  Ran wait(int rank) {
+    const Ran ran = processes_[static_cast<size_t>(rank)]->wait();
+    processes_[static_cast<size_t>(rank)] = nullptr;
+    return ran;
+  }
+  // What the rank wrote to its file of this name; "" if it did not.
+  std::string wrote(int rank, const std::string& name) const { return read_file(file(rank, name)); }
+  void wait_until_written(int rank, const std::string& name) const {
+    for (int i = 0; i < 2000 && !std::filesystem::exists(file(rank, name)); ++i) usleep(5000);
+  }
+  std::string folder() const { return folder_ / ""; }
+
+ private:
+  std::string file(int rank, const std::string& name) const { return folder_ / text(name, "-", rank); }
+  ScratchFolder folder_;
+  std::vector<std::unique_ptr<Running>> processes_;
+};
+
+}  // namespace glint::test
