@@ -1,6 +1,6 @@
-// Collectives over Gloo's point-to-point messages, all ranks at once and direct: every rank gets its shard from every other one,
-// adds in the order of ranks, and sends the sum to every other one. Bytes on the wire are those of a ring, 2 (N-1)/N of the buffer
-// each way; a ring would add each shard in another order, and make a rank wait for a neighbour that itself waits for another.
+// Collectives over Gloo's point-to-point messages, all ranks at once and direct: every rank gets its shard from every other
+// one, adds in the order of ranks, and sends the sum to every other one. Bytes on the wire are those of a ring, 2 (N-1)/N of the
+// buffer each way; a ring would add each shard in another order, and make a rank wait for a neighbour that waits for another.
 #include <algorithm>
 #include <vector>
 
@@ -11,7 +11,7 @@ namespace glint {
 
 namespace {
 
-// Elements per rank that one round takes at most: what it needs in scratch, and about what stays in cache between network and sum.
+// Elements per rank that one round takes at most: scratch is as many for each rank, and about stays in cache.
 constexpr size_t kPiece = size_t{1} << 18;
 
 class GlooCommunicator final : public Communicator {

@@ -18,13 +18,17 @@ constexpr uint64_t kLastWords = 0;  // slot; rounds have those from 1
 constexpr auto kForever = std::chrono::hours(24 * 365);
 // How long last words may take to go out: less than a dead or stopped rank would make it.
 constexpr auto kSaying = milliseconds(200);
-// How long to wait for another rank's better knowledge of who is at fault.
-constexpr auto kHearing = milliseconds(500);
+// How long of a timeout is kept for another rank's better knowledge of who is at fault.
+milliseconds hearing(milliseconds timeout) { return std::min(milliseconds(500), timeout / 4); }
 
 }  // namespace
 
 GlooLink::GlooLink(const Ranks& ranks, const GlooOptions& options)
-    : rank_(ranks.rank), size_(ranks.size), timeout_(options.timeout), context_(meet(ranks, options)), peers_(static_cast<size_t>(ranks.size)) {
+    : rank_(ranks.rank),
+      size_(ranks.size),
+      timeout_(options.timeout),
+      context_(meet(ranks, options)),
+      peers_(static_cast<size_t>(ranks.size)) {
   for (int peer = 0; peer < size_; ++peer) {
     if (peer == rank_) continue;
     Peer& it = peers_[static_cast<size_t>(peer)];
@@ -127,7 +131,7 @@ void GlooLink::interrupt() {
 
 void GlooLink::fail(int peer) {
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, std::min<Clock::duration>(kHearing, timeout_ / 4), [&] { return verdict_.has_value(); });
+  changed_.wait_for(lock, hearing(timeout_), [&] { return verdict_.has_value(); });
   if (!verdict_) {
     std::string line = text("rank ", peer, " is gone: its process died or was killed, or the network dropped it");
     if (peers_[static_cast<size_t>(peer)].ended) line = text("rank ", peer, " ended while rank ", rank_, " still waited for it");
@@ -176,7 +180,7 @@ GlooLink::Round::Round(GlooLink& link) : link_(link), slot_(link.next_slot_++) {
   GLINT_CHECK(!link_.round_, "two threads of one rank use its communicator");
   link_.round_ = this;
   link_.late_ = false;
-  link_.deadline_ = Clock::now() + link_.timeout_;
+  link_.deadline_ = Clock::now() + link_.timeout_ - hearing(link_.timeout_);
   link_.changed_.notify_all();
 }
 
@@ -221,7 +225,7 @@ void GlooLink::Round::wait(const Message& message) {
   }
   if (!done) link_.fail(message.peer);
   std::lock_guard lock(link_.mutex_);
-  link_.deadline_ = Clock::now() + link_.timeout_;
+  link_.deadline_ = Clock::now() + link_.timeout_ - hearing(link_.timeout_);
 }
 
 void GlooLink::Round::wait_receive(int from) {

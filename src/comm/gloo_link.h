@@ -1,8 +1,13 @@
-// What gloo.cpp builds its collectives on: a full mesh of connections by Gloo, messages between pairs of ranks, and one verdict on
-// who is at fault.
+// What gloo.cpp builds its collectives on: a full mesh of connections by Gloo, messages between pairs of ranks, and one verdict
+// on who is at fault.
 //
-// Of Gloo it uses connecting and the unbound buffers' send and recv. Gloo's own collectives can't be interrupted, add in an order that
-// depends on an element's place, and on a timeout close every connection, so that nobody can be told why.
+// Of Gloo it uses connecting and the unbound buffers' send and recv. Gloo's own collectives can't be interrupted, add in an
+// order that depends on an element's place, and on a timeout close every connection, so that nobody can be told why.
+//
+// Who is at fault: a thread for each other rank sleeps until that one's connection closes or brings its last words. The first
+// to know decides, interrupts this rank's wait, and passes its verdict on as its own last words, before its connections close in
+// turn: so the one that died is named, not those that ended because of it. A rank that waits in vain blames the one it waits for;
+// rounds are direct, so who waits for a rank that stands still has begun to wait before who waits for the first of them.
 #pragma once
 
 #include <gloo/rendezvous/context.h>

@@ -1,12 +1,15 @@
 #include "src/comm/gloo_meeting.h"
 
 #include <gloo/barrier.h>
-#include <gloo/rendezvous/file_store.h>
+#include <gloo/rendezvous/store.h>
 #include <gloo/transport/tcp/device.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "src/comm/no_sigpipe.h"
@@ -27,27 +30,71 @@ std::shared_ptr<gloo::transport::Device> open_device(const GlooOptions& options)
   try {
     return gloo::transport::tcp::CreateDevice(attributes);
   } catch (const std::exception&) {
-    throw UserError(options.host.empty() ? "ranks can't talk over the network interface '" + options.interface + "': `ip address` lists those there are"
-                                         : "ranks can't talk over '" + attributes.hostname + "': it is no name or address of this machine");
+    const bool by_interface = options.host.empty() && !options.interface.empty();
+    GLINT_REQUIRE(!by_interface, "ranks can't talk over the network interface '", options.interface,
+                  "': `ip address` lists those there are");
+    throw UserError("ranks can't talk over '" + attributes.hostname + "': it is no name or address of this machine");
   }
 }
 
-// Waits until every rank has signed in; otherwise says who is missing.
-void wait_for_all(gloo::rendezvous::Store& store, const Ranks& ranks, const GlooOptions& options, const fs::path& folder) {
-  const auto name = [](int rank) { return text("here-", rank); };
-  store.set(name(ranks.rank), {'1'});
-  const auto deadline = Clock::now() + options.timeout;
-  std::string missing;
-  int count = 0;
-  for (int rank = 0; rank < ranks.size; ++rank) {
-    try {
-      store.wait({name(rank)}, std::max(milliseconds(1), std::chrono::duration_cast<milliseconds>(deadline - Clock::now())));
-    } catch (const std::exception&) {
-      missing += text(count++ > 0 ? ", " : "", rank);
+// What the ranks leave for each other, a file each. Gloo's own file store rounds timeouts up to whole seconds, a key at a time,
+// so that it could not soon tell which of many ranks are missing.
+class Folder final : public gloo::rendezvous::Store {
+ public:
+  explicit Folder(const fs::path& path) : path_(path) {}
+
+  void set(const std::string& key, const std::vector<char>& data) override {
+    const fs::path part = path_ / (name_of(key) + ".part");
+    std::ofstream out(part, std::ios::binary);
+    out.write(data.data(), static_cast<std::streamsize>(data.size()));
+    out.close();
+    std::error_code error;
+    if (out) fs::rename(part, path_ / name_of(key), error);
+    GLINT_REQUIRE(out && !error, "the ranks can't meet in ", path_.string(), ": writing in it failed");
+  }
+  std::vector<char> get(const std::string& key) override {
+    wait({key});
+    std::ifstream in(path_ / name_of(key), std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  void wait(const std::vector<std::string>& keys) override { wait(keys, kDefaultTimeout); }
+  void wait(const std::vector<std::string>& keys, const milliseconds& timeout) override {
+    GLINT_REQUIRE(missing(keys, timeout).empty(), "a file of another rank did not come to ", path_.string());
+  }
+  // The indices of the keys that are not there when the timeout is over.
+  std::vector<size_t> missing(const std::vector<std::string>& keys, milliseconds timeout) const {
+    const auto deadline = Clock::now() + timeout;
+    for (auto nap = milliseconds(1);; nap = std::min(2 * nap, milliseconds(50))) {
+      const bool last = Clock::now() >= deadline;
+      std::vector<size_t> absent;
+      std::error_code error;
+      for (size_t i = 0; i < keys.size(); ++i)
+        if (!fs::exists(path_ / name_of(keys[i]), error)) absent.push_back(i);
+      if (last || absent.empty()) return absent;
+      std::this_thread::sleep_for(nap);
     }
   }
-  GLINT_REQUIRE(count == 0, count == 1 ? "rank " : "ranks ", missing, " of ", ranks.size, " did not come to ", folder.string(), " within ",
-                static_cast<double>(options.timeout.count()) / 1000, " s: see what stopped ", count == 1 ? "it" : "them");
+
+ private:
+  static std::string name_of(std::string key) {
+    std::replace(key.begin(), key.end(), '/', '-');
+    return key;
+  }
+  fs::path path_;
+};
+
+// Waits until every rank has signed in; otherwise says who is missing.
+void wait_for_all(Folder& folder, const Ranks& ranks, const GlooOptions& options) {
+  std::vector<std::string> names;
+  for (int rank = 0; rank < ranks.size; ++rank) names.push_back(text("here-", rank));
+  folder.set(names[static_cast<size_t>(ranks.rank)], {'1'});
+  const std::vector<size_t> missing = folder.missing(names, options.timeout);
+  std::string list;
+  for (size_t rank : missing) list += text(list.empty() ? "" : ", ", rank);
+  const bool one = missing.size() == 1;
+  GLINT_REQUIRE(missing.empty(), one ? "rank " : "ranks ", list, " of ", ranks.size, " did not come to ", options.folder, "/",
+                options.launch, " within ", static_cast<double>(options.timeout.count()) / 1000, " s: see what stopped ",
+                one ? "it" : "them");
 }
 
 }  // namespace
@@ -63,9 +110,9 @@ std::shared_ptr<gloo::rendezvous::Context> meet(const Ranks& ranks, const GlooOp
   const NoSigpipe no_sigpipe;  // also for Gloo's own thread, which starts here
   auto device = open_device(options);
   auto context = std::make_shared<gloo::rendezvous::Context>(ranks.rank, ranks.size);
-  gloo::rendezvous::FileStore store(folder.string());
-  wait_for_all(store, ranks, options, folder);
-  // All were there a moment ago: what takes long now is a rank that died since. Gloo waits five of its timeouts for a connection.
+  Folder store(folder);
+  wait_for_all(store, ranks, options);
+  // All were there a moment ago: who keeps the others waiting now died since. Gloo waits five of its timeouts to connect.
   context->setTimeout(std::max<milliseconds>(std::chrono::seconds(1), options.timeout / 5));
   try {
     context->connectFullMesh(store, device);

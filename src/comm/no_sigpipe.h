@@ -1,5 +1,5 @@
-// Gloo writes to its sockets with writev(), which at a closed connection ends the process by SIGPIPE before there is an error to
-// report. Ignoring the signal for the whole process would take it from `glint ... | head`; so it is kept from the threads that write.
+// Gloo writes to its sockets with writev(), which at a closed connection ends the process by SIGPIPE before there is an error
+// to report. Ignoring it in the whole process would take it from `glint ... | head`: it is kept from the threads that write.
 #pragma once
 
 #include <pthread.h>

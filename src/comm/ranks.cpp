@@ -25,7 +25,8 @@ class Reader {
     const std::string word = value(name);
     int number = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
-    GLINT_REQUIRE(error == std::errc() && end == word.data() + word.size(), name, "='", word, "' in the environment is not a whole number");
+    const bool whole = error == std::errc() && end == word.data() + word.size();
+    GLINT_REQUIRE(whole, name, "='", word, "' in the environment is not a whole number");
     GLINT_REQUIRE(least <= number && number <= most, name, "=", number, " in the environment is not in ", least, " to ", most);
     return number;
   }
@@ -46,7 +47,8 @@ void read_place(const Reader& read, Ranks& ranks, const char* rank, const char* 
   ranks.local_rank = ranks.rank;
   if (!read.has(local)) return;
   ranks.local_rank = read.number(local, 0, kMostRanks);
-  GLINT_REQUIRE(ranks.local_rank < ranks.size, local, "=", ranks.local_rank, " in the environment is not below ", size, "=", ranks.size);
+  GLINT_REQUIRE(ranks.local_rank < ranks.size, local, "=", ranks.local_rank, " in the environment is not below ", size, "=",
+                ranks.size);
 }
 
 void read_master(const Reader& read, Ranks& ranks) {
@@ -76,7 +78,8 @@ Ranks ranks_from(const Variables& variables) {
     ranks.source = "torchrun";
     read_place(read, ranks, "RANK", "WORLD_SIZE", "LOCAL_RANK");
     read_master(read, ranks);
-    ranks.launch = launch_of(read, {"TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID", "MASTER_ADDR", "MASTER_PORT"});
+    ranks.launch = launch_of(
+        read, {"TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID", "MASTER_ADDR", "MASTER_PORT"});
     return ranks;
   }
   // A batch script has SLURM_PROCID=0 and the job's SLURM_NTASKS, and runs once; only srun gives it a step.

@@ -12,7 +12,8 @@ struct Ranks {
   int local_rank = 0;  // number of this process on its machine: which GPU it takes
   std::string master_address;  // MASTER_ADDR; empty: not told
   int master_port = 0;         // MASTER_PORT; 0: not told
-  std::string launch = "launch";  // names this launch, and this try of it: another for each as far as the launcher tells; fit for a file name
+  // Names this launch and this try of it, as far as the launcher tells them apart; fit for a file's name.
+  std::string launch = "launch";
   std::string source;          // whose variables told it: "torchrun", "Slurm"; empty: none, one process
 };
 
@@ -20,8 +21,8 @@ struct Ranks {
 using Variables = std::function<const char*(const char* name)>;
 
 // RANK, WORLD_SIZE, LOCAL_RANK (without it: RANK), MASTER_ADDR, MASTER_PORT as torchrun sets them; otherwise SLURM_PROCID,
-// SLURM_NTASKS, SLURM_LOCALID, unless in a batch script itself, which srun has not started; otherwise one process. Throws UserError, one line
-// that names the variable, for what is no number, out of range, or there without the others it needs.
+// SLURM_NTASKS, SLURM_LOCALID, unless in a batch script itself, which srun has not started; otherwise one process. Throws
+// UserError, one line that names the variable, for what is no number, out of range, or there without the others it needs.
 Ranks ranks_from(const Variables& variables);
 Ranks ranks_from_environment();
 

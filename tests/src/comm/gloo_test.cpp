@@ -25,8 +25,9 @@ namespace {
 
 using Seconds = std::chrono::duration<double>;
 constexpr uint64_t kSeed = 20240611;
-// One element, fewer than ranks, what 2, 3 and 4 don't divide, more than a round takes.
-const std::vector<size_t> kSizes = {1, 2, 3, 5, 1000, 1001, 4099, 1'000'000, 1'200'011};
+// One element, fewer than ranks, what 2, 3 and 4 don't divide; then, in one type each, more than a round takes.
+const std::vector<size_t> kSizes = {1, 2, 3, 5, 1000, 1001, 4099};
+constexpr size_t kManyFloats = 1'000'000, kManyDoubles = 300'011;
 
 // What a rank starts with: of magnitudes far apart, so that the order of additions shows in the bits.
 template <typename T>
@@ -60,13 +61,14 @@ template <typename T>
 void check_collectives(Communicator& comm, size_t n, std::string& bits) {
   INFO("n ", n, ", ", comm.size(), " ranks, rank ", comm.rank(), ", seed ", RandomInputs(kSeed).seed);
   const std::vector<T> sum = serial_sum<T>(n, comm.size());
-  std::vector<T> data = values_of<T>(n, comm.rank());
+  const std::vector<T> values = values_of<T>(n, comm.rank());
+  std::vector<T> data = values;
   comm.all_reduce(data);
   CHECK(same_bits<T>(data, sum));
   bits.append(reinterpret_cast<const char*>(data.data()), n * sizeof(T));
 
   const Shard shard = shard_of(n, comm.rank(), comm.size());
-  data = values_of<T>(n, comm.rank());
+  data = values;
   comm.reduce_scatter(data);
   const std::span<const T> part = std::span<const T>(data).subspan(shard.begin, shard.size());
   CHECK(same_bits<T>(part, std::span<const T>(sum).subspan(shard.begin, shard.size())));
@@ -77,13 +79,13 @@ void check_collectives(Communicator& comm, size_t n, std::string& bits) {
   CHECK(same_bits<T>(gathered, sum));
 
   const int root = static_cast<int>(n) % comm.size();
-  data = values_of<T>(n, comm.rank());
+  data = comm.rank() == root ? sum : std::vector<T>(n, T(-2));
   comm.broadcast(std::as_writable_bytes(std::span<T>(data)), root);
-  CHECK(same_bits<T>(data, values_of<T>(n, root)));
+  CHECK(same_bits<T>(data, sum));
 }
 
 void write_file_at(const std::string& folder, const std::string& name, int rank, const std::string& content) {
-  const std::string path = folder + text(name, "-", rank);
+  const std::string path = folder + "/" + text(name, "-", rank);
   write_file_for_test(path + ".part", content);
   std::filesystem::rename(path + ".part", path);
 }
@@ -95,6 +97,8 @@ void do_collectives(Communicator& comm, const std::string& folder) {
     check_collectives<float>(comm, n, bits);
     check_collectives<double>(comm, n, bits);
   }
+  check_collectives<float>(comm, kManyFloats, bits);
+  check_collectives<double>(comm, kManyDoubles, bits);
   comm.all_reduce(std::span<float>());
   comm.barrier();
   write_file_at(folder, "bits", comm.rank(), bits);
@@ -162,7 +166,7 @@ TEST_CASE("comm: one rank" * doctest::skip()) {  // started by the tests below
 TEST_CASE("comm: Gloo's collectives between 2, 3 and 4 processes give the serial sums' bits, in every rank and run") {
   for (int size : {2, 3, 4}) {
     std::string first;
-    for (int run = 0; run < 2; ++run) {
+    for (int run = 0; run < (size == 3 ? 2 : 1); ++run) {
       RankProcesses ranks("collectives", size, 20000, size);
       for (int rank = 0; rank < size; ++rank) {
         const Ran ran = ranks.wait(rank);
@@ -174,7 +178,7 @@ TEST_CASE("comm: Gloo's collectives between 2, 3 and 4 processes give the serial
         CHECK(!bits.empty());
         CHECK(bits == first);
       }
-      CHECK(!std::filesystem::exists(ranks.folder() + "launch"));  // where they met
+      CHECK(!std::filesystem::exists(ranks.folder() + "/launch"));  // where they met
     }
   }
 }
@@ -193,7 +197,7 @@ TEST_CASE("comm: a rank that stands still is named by all others when the timeou
   RankProcesses ranks("reduce", 4, 2000, 4);
   const double seconds = seconds_to_fail(ranks, SIGSTOP);
   CHECK(seconds > 1.5);
-  CHECK(seconds < 4);
+  CHECK(seconds < 3);
   for (int rank : {0, 1, 3}) CHECK(ranks.wrote(rank, "error") == "2 rank 2 stands still: nothing came from it for 2 s");
   ranks.send(2, SIGCONT);
   CHECK(ranks.wait(2).code == 0);
@@ -217,10 +221,12 @@ TEST_CASE("comm: a rank that gives up, or ends before the others, is named by th
 
 TEST_CASE("comm: ranks that never come are named") {
   RankProcesses ranks("reduce", 4, 700, 2);
+  const auto start = std::chrono::steady_clock::now();
   for (int rank : {0, 1}) {
     CHECK(ranks.wait(rank).code == 0);
+    CHECK(seconds_since(start) < 1.7);
     CHECK(ranks.wrote(rank, "error") ==
-          "ranks 2, 3 of 4 did not come to " + ranks.folder() + "launch within 0.7 s: see what stopped them");
+          "ranks 2, 3 of 4 did not come to " + ranks.folder() + "/launch within 0.7 s: see what stopped them");
   }
 }
 

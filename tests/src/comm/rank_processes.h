@@ -22,9 +22,10 @@ class RankProcesses {
     const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
     for (int rank = 0; rank < started; ++rank)
       processes_.push_back(std::make_unique<Running>(
-          std::vector<std::string>{"GLINT_TEST_TASK=" + task, "GLINT_TEST_FOLDER=" + folder_ / "", "GLINT_TEST_TIMEOUT=" + std::to_string(timeout_ms),
-                                   text("RANK=", rank), text("WORLD_SIZE=", size), text("LOCAL_RANK=", rank), self,
-                                   "-tc=comm: one rank", "--no-skip", "--no-colors"},
+          std::vector<std::string>{"-u", "SLURM_JOB_ID", "-u", "MASTER_ADDR", "-u", "MASTER_PORT",  //
+                                   "GLINT_TEST_TASK=" + task, "GLINT_TEST_FOLDER=" + folder(),
+                                   text("GLINT_TEST_TIMEOUT=", timeout_ms), text("RANK=", rank), text("WORLD_SIZE=", size),
+                                   text("LOCAL_RANK=", rank), self, "-tc=comm: one rank", "--no-skip", "--no-colors"},
           "/usr/bin/env"));
   }
   ~RankProcesses() {
@@ -48,7 +49,7 @@ class RankProcesses {
   void wait_until_written(int rank, const std::string& name) const {
     for (int i = 0; i < 2000 && !std::filesystem::exists(file(rank, name)); ++i) usleep(5000);
   }
-  std::string folder() const { return folder_ / ""; }
+  std::string folder() const { return folder_ / "."; }
 
  private:
   std::string file(int rank, const std::string& name) const { return folder_ / text(name, "-", rank); }
