@@ -99,8 +99,9 @@ class GlooCommunicator final : public Communicator {
     round.wait_receive(0);
     for (int peer = 1; peer < size(); ++peer) {
       round.wait_receive(peer);
-      const std::span<const T> next = from(peer);
-      for (size_t i = 0; i < mine.size(); ++i) sum[i] += next[i];
+      T* into = sum.data();
+      const T* next = from(peer).data();
+      for (size_t i = 0; i < mine.size(); ++i) into[i] += next[i];
     }
     if (rank() != 0) std::copy(sum.begin(), sum.end(), mine.begin());
     round.wait_sends();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "src/comm/gloo_meeting.h"
 
@@ -12,11 +13,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr int kNobody = -1;
-constexpr uint64_t kLastWords = 0;  // slot; rounds have those from 1
+constexpr uint64_t kWords = 0;  // slot; rounds have those from 1
+std::string gone(int peer) {
+  return text("rank ", peer, " is gone: its process died or was killed, or the network dropped it");
+}
 // For Gloo's own timeouts, which close all connections: deadlines are kept here.
 constexpr auto kForever = std::chrono::hours(24 * 365);
-// How long last words may take to go out: less than a dead or stopped rank would make it.
+// How long words may take to go out: less than a dead or stopped rank would make it.
 constexpr auto kSaying = milliseconds(200);
 // How long of a timeout is kept for another rank's better knowledge of who is at fault.
 milliseconds hearing(milliseconds timeout) { return std::min(milliseconds(500), timeout / 4); }
@@ -33,7 +36,7 @@ GlooLink::GlooLink(const Ranks& ranks, const GlooOptions& options)
     if (peer == rank_) continue;
     Peer& it = peers_[static_cast<size_t>(peer)];
     it.ear = context_->createUnboundBuffer(&it.words, sizeof it.words);
-    it.ear->recv(peer, kLastWords);
+    it.ear->recv(peer, kWords);
   }
   for (int peer = 0; peer < size_; ++peer)
     if (peer != rank_) peers_[static_cast<size_t>(peer)].watcher = std::thread([this, peer] { watch(peer); });
@@ -45,7 +48,7 @@ GlooLink::~GlooLink() {
     std::lock_guard lock(mutex_);
     closing_ = true;
   }
-  say({1, kNobody, ""});
+  say_last(Kind::good_end, kNobody, "");
   changed_.notify_all();
   clock_.join();
   for (Peer& peer : peers_) {
@@ -67,34 +70,53 @@ void GlooLink::give_up(const std::string& why) noexcept {
   try {
     const std::string line = text("rank ", rank_, " gave up: ", why);
     decide(rank_, line);
-    LastWords words{1, rank_, ""};
-    std::strncpy(words.line, line.c_str(), sizeof words.line - 1);
-    say(words);
+    say_last(Kind::verdict, rank_, line);
   } catch (...) {  // out of memory: the others will see this process end
   }
 }
 
-// Sleeps until the peer speaks its last words or its connection closes.
+// Sleeps until the peer has spoken its last words or its connection closes.
 void GlooLink::watch(int peer) {
   Peer& it = peers_[static_cast<size_t>(peer)];
   bool closed = false;
-  try {
-    it.ear->waitRecv(nullptr, kForever);
-  } catch (const std::exception&) {
-    closed = true;
-  }
+  do {
+    try {
+      it.ear->waitRecv(nullptr, kForever);
+    } catch (const std::exception&) {
+      closed = true;
+    }
+  } while (hear(peer) && !closed);
+}
+
+bool GlooLink::hear(int peer) {
+  Peer& it = peers_[static_cast<size_t>(peer)];
   std::unique_lock lock(mutex_);
-  if (closing_) return;
-  if (it.words.said == 0) {
-    lock.unlock();
-    if (closed) decide(peer, text("rank ", peer, " is gone: its process died or was killed, or the network dropped it"));
-  } else if (it.words.at_fault == kNobody) {
-    it.ended = true;
-  } else {
-    lock.unlock();
-    const std::string line(it.words.line, strnlen(it.words.line, sizeof it.words.line));
-    decide(it.words.at_fault, it.words.at_fault == rank_ ? "the other ranks gave up on this one: " + line : line);
+  if (closing_) return false;
+  const Words words = std::exchange(it.words, Words());
+  switch (words.kind) {
+    case Kind::good_end:
+      it.ended = true;
+      return false;
+    case Kind::complaint:
+      it.waits_for = words.at_fault;
+      try {
+        it.ear->recv(peer, kWords);
+        return true;
+      } catch (const std::exception&) {  // it is gone; its complaint tells why
+        return false;
+      }
+    case Kind::verdict: {
+      lock.unlock();
+      const std::string line(words.line, strnlen(words.line, sizeof words.line));
+      decide(words.at_fault, words.at_fault == rank_ ? "the other ranks gave up on this one: " + line : line);
+      return false;
+    }
+    case Kind::nothing:  // its connection closed
+      break;
   }
+  lock.unlock();
+  decide(peer, gone(peer));
+  return false;
 }
 
 void GlooLink::watch_clock() {
@@ -129,46 +151,76 @@ void GlooLink::interrupt() {
   }
 }
 
+void GlooLink::complain(int peer) {
+  {
+    std::lock_guard lock(mutex_);
+    if (verdict_) return;
+    peers_[static_cast<size_t>(rank_)].waits_for = peer;
+  }
+  say({Kind::complaint, peer, ""}, peer);
+}
+
+// From a rank that is waited for, to who it waits for itself, and so on.
+int GlooLink::end_of_chain(int peer) const {
+  int end = peer;
+  for (int steps = 0; steps < size_; ++steps) {
+    const int next = peers_[static_cast<size_t>(end)].waits_for;
+    if (next == kNobody) return end;
+    end = next;
+  }
+  return peer;  // a circle: the ranks' calls differ
+}
+
 void GlooLink::fail(int peer) {
   std::unique_lock lock(mutex_);
+  const bool late = late_;
+  lock.unlock();
+  if (late) complain(peer);
+  lock.lock();
   changed_.wait_for(lock, hearing(timeout_), [&] { return verdict_.has_value(); });
-  if (!verdict_) {
-    std::string line = text("rank ", peer, " is gone: its process died or was killed, or the network dropped it");
-    if (peers_[static_cast<size_t>(peer)].ended) line = text("rank ", peer, " ended while rank ", rank_, " still waited for it");
-    if (late_)
-      line = text("rank ", peer, " stands still: nothing came from it for ", static_cast<double>(timeout_.count()) / 1000, " s");
-    verdict_ = Verdict{peer, line};
+  if (!verdict_ && late) {
+    const int still = end_of_chain(peer);
+    const double seconds = static_cast<double>(timeout_.count()) / 1000;
+    verdict_ = Verdict{still, text("rank ", still, " stands still: nothing came from it for ", seconds, " s")};
+  } else if (!verdict_) {
+    const bool ended = peers_[static_cast<size_t>(peer)].ended;
+    verdict_ = Verdict{peer, ended ? text("rank ", peer, " ended while rank ", rank_, " still waited for it") : gone(peer)};
   }
   const Verdict verdict = *verdict_;
   lock.unlock();
-  LastWords words{1, verdict.at_fault, ""};
-  std::strncpy(words.line, verdict.line.c_str(), sizeof words.line - 1);
-  say(words);
+  say_last(Kind::verdict, verdict.at_fault, verdict.line);
   throw PeerError(verdict.at_fault, verdict.line);
 }
 
-void GlooLink::say(const LastWords& words) noexcept {
-  const NoSigpipe no_sigpipe;
+void GlooLink::say_last(Kind kind, int at_fault, const std::string& line) noexcept {
   {
     std::lock_guard lock(mutex_);
-    if (said_) return;
-    said_ = true;
+    if (said_last_) return;
+    said_last_ = true;
   }
+  Words words{kind, at_fault, ""};
+  std::strncpy(words.line, line.c_str(), sizeof words.line - 1);
+  say(words, kNobody);
+}
+
+void GlooLink::say(const Words& words, int but) noexcept {
+  const NoSigpipe no_sigpipe;
+  Words copy = words;
   std::vector<std::unique_ptr<gloo::transport::UnboundBuffer>> letters;
-  LastWords copy = words;
   for (int peer = 0; peer < size_; ++peer) {
-    if (peer == rank_) continue;
+    if (peer == rank_ || peer == but) continue;
     try {
       letters.push_back(context_->createUnboundBuffer(&copy, sizeof copy));
-      letters.back()->send(peer, kLastWords);
+      letters.back()->send(peer, kWords);
     } catch (const std::exception&) {  // it is gone: nothing to tell it
       letters.pop_back();
     }
   }
   const auto deadline = Clock::now() + kSaying;
   for (const auto& letter : letters) {
+    const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
     try {
-      letter->waitSend(nullptr, std::max(milliseconds(1), std::chrono::duration_cast<milliseconds>(deadline - Clock::now())));
+      letter->waitSend(nullptr, std::max(milliseconds(1), left));
     } catch (const std::exception&) {
     }
   }

@@ -6,8 +6,8 @@
 //
 // Who is at fault: a thread for each other rank sleeps until that one's connection closes or brings its last words. The first
 // to know decides, interrupts this rank's wait, and passes its verdict on as its own last words, before its connections close in
-// turn: so the one that died is named, not those that ended because of it. A rank that waits in vain blames the one it waits for;
-// rounds are direct, so who waits for a rank that stands still has begun to wait before who waits for the first of them.
+// turn: so the one that died is named, not those that ended because of it. A rank that waits in vain for a timeout complains to
+// all others of the one it waits for, listens for theirs, and follows them: at fault is who is complained of and does not complain.
 #pragma once
 
 #include <gloo/rendezvous/context.h>
@@ -73,30 +73,37 @@ class GlooLink {
   };
 
  private:
-  // What a rank says to each other one, once: that it ends, or who is at fault.
-  struct LastWords {
-    int said = 0;      // 0: nothing yet
-    int at_fault = 0;  // a rank; kNobody: this one ends in good order
-    char line[500] = "";
+  // What a rank says to each other one beside the rounds: that it waits in vain, once; then last words.
+  enum class Kind : int { nothing, complaint, verdict, good_end };
+  struct Words {
+    Kind kind = Kind::nothing;
+    int at_fault = kNobody;  // complaint: the rank waited for
+    char line[500] = "";     // verdict: why
   };
   struct Peer {
-    LastWords words;  // by it
+    Words words;  // by it
     std::unique_ptr<gloo::transport::UnboundBuffer> ear;
     std::thread watcher;
-    bool ended = false;  // in good order
+    int waits_for = kNobody;  // in vain: its complaint
+    bool ended = false;       // in good order
   };
   struct Verdict {
     int at_fault;
     std::string line;
   };
 
-  void connect(const Ranks& ranks, const GlooOptions& options);
   void watch(int peer);
+  bool hear(int peer);  // takes the words in; whether more may come
   void watch_clock();
   void decide(int at_fault, const std::string& line);  // the first decision stands
   void interrupt();                                    // mutex_ is held
-  [[noreturn]] void fail(int peer);                    // a wait for this rank has ended in vain
-  void say(const LastWords& words) noexcept;           // to all others, once
+  void complain(int peer);
+  int end_of_chain(int peer) const;  // mutex_ is held
+  [[noreturn]] void fail(int peer);  // a wait for this rank has ended in vain
+  void say_last(Kind kind, int at_fault, const std::string& line) noexcept;  // once
+  void say(const Words& words, int but) noexcept;                            // to all other ranks but one
+
+  static constexpr int kNobody = -1;
 
   const int rank_, size_;
   const std::chrono::milliseconds timeout_;
@@ -105,14 +112,14 @@ class GlooLink {
   std::vector<Peer> peers_;  // by rank; this rank's own stays empty
   std::thread clock_;
 
-  std::mutex mutex_;  // guards what follows, and Peer::ended
+  std::mutex mutex_;  // guards what follows, Peer::waits_for and Peer::ended
   std::condition_variable changed_;
   std::optional<Verdict> verdict_;
   Round* round_ = nullptr;  // the one going on
   std::chrono::steady_clock::time_point deadline_;
   bool late_ = false;  // the deadline has passed
   bool closing_ = false;
-  bool said_ = false;
+  bool said_last_ = false;
 };
 
 }  // namespace glint
