@@ -3,6 +3,9 @@
 #include <gloo/barrier.h>
 #include <gloo/rendezvous/store.h>
 #include <gloo/transport/tcp/device.h>
+#include <ifaddrs.h>
+#include <netdb.h>
+#include <netinet/in.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -10,6 +13,7 @@
 #include <iterator>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "src/comm/no_sigpipe.h"
@@ -22,18 +26,30 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
+// A number for the interface's first address, IPv4 before IPv6. Gloo's own look-up crashes now and then where there is no such
+// interface.
+std::string address_of_interface(const std::string& interface) {
+  ifaddrs* first = nullptr;
+  GLINT_REQUIRE(getifaddrs(&first) == 0, "the network interfaces can't be listed");
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> all(first, freeifaddrs);
+  for (const auto& [family, size] : {std::pair(AF_INET, sizeof(sockaddr_in)), std::pair(AF_INET6, sizeof(sockaddr_in6))})
+    for (const ifaddrs* entry = first; entry; entry = entry->ifa_next) {
+      if (!entry->ifa_addr || entry->ifa_addr->sa_family != family || interface != entry->ifa_name) continue;
+      char address[NI_MAXHOST];
+      const auto length = static_cast<socklen_t>(size);
+      if (getnameinfo(entry->ifa_addr, length, address, sizeof address, nullptr, 0, NI_NUMERICHOST) == 0) return address;
+    }
+  throw UserError("ranks can't talk over the network interface '" + interface + "': `ip address` lists those there are");
+}
+
 std::shared_ptr<gloo::transport::Device> open_device(const GlooOptions& options) {
-  gloo::transport::tcp::attr attributes;
-  attributes.iface = options.interface;
-  attributes.hostname = options.host;
-  if (options.host.empty() && options.interface.empty()) attributes.hostname = "127.0.0.1";
+  std::string host = options.host;
+  if (host.empty()) host = options.interface.empty() ? "127.0.0.1" : address_of_interface(options.interface);
+  gloo::transport::tcp::attr attributes(host.c_str());
   try {
     return gloo::transport::tcp::CreateDevice(attributes);
   } catch (const std::exception&) {
-    const bool by_interface = options.host.empty() && !options.interface.empty();
-    GLINT_REQUIRE(!by_interface, "ranks can't talk over the network interface '", options.interface,
-                  "': `ip address` lists those there are");
-    throw UserError("ranks can't talk over '" + attributes.hostname + "': it is no name or address of this machine");
+    throw UserError("ranks can't talk over '" + host + "': it is no name or address of this machine");
   }
 }
 
