@@ -17,8 +17,8 @@ constexpr uint64_t kWords = 0;  // slot; rounds have those from 1
 std::string gone(int peer) {
   return text("rank ", peer, " is gone: its process died or was killed, or the network dropped it");
 }
-// For Gloo's own timeouts, which close all connections: deadlines are kept here.
-constexpr auto kForever = std::chrono::hours(24 * 365);
+// How often the clock looks, and how much later than that it has been stopped.
+constexpr auto kTick = milliseconds(100), kStopped = milliseconds(400);
 // How long words may take to go out: less than a dead or stopped rank would make it.
 constexpr auto kSaying = milliseconds(200);
 // How long of a timeout is kept for another rank's better knowledge of who is at fault.
@@ -36,7 +36,11 @@ GlooLink::GlooLink(const Ranks& ranks, const GlooOptions& options)
     if (peer == rank_) continue;
     Peer& it = peers_[static_cast<size_t>(peer)];
     it.ear = context_->createUnboundBuffer(&it.words, sizeof it.words);
-    it.ear->recv(peer, kWords);
+    try {
+      it.ear->recv(peer, kWords);
+    } catch (const std::exception&) {
+      throw PeerError(peer, gone(peer));
+    }
   }
   for (int peer = 0; peer < size_; ++peer)
     if (peer != rank_) peers_[static_cast<size_t>(peer)].watcher = std::thread([this, peer] { watch(peer); });
@@ -119,17 +123,20 @@ bool GlooLink::hear(int peer) {
   return false;
 }
 
+void GlooLink::wind_clock() { deadline_ = Clock::now() + timeout_ - hearing(timeout_); }
+
+// Looks at every tick, unasked: rounds are many and short.
 void GlooLink::watch_clock() {
   std::unique_lock lock(mutex_);
   while (!closing_) {
-    if (!round_ || late_) {
-      changed_.wait(lock);
-    } else if (Clock::now() < deadline_) {
-      changed_.wait_until(lock, Clock::time_point(deadline_));
-    } else {
-      late_ = true;
-      interrupt();
-    }
+    const auto before = Clock::now();
+    changed_.wait_until(lock, round_ && !late_ ? std::min(deadline_, before + kTick) : before + kTick);
+    // Time in which this process was itself stopped (Ctrl-Z) is not the others' silence.
+    const auto slept = Clock::now() - before;
+    if (slept > kTick + kStopped) deadline_ += slept;
+    if (!round_ || late_ || Clock::now() < deadline_) continue;
+    late_ = true;
+    interrupt();
   }
 }
 
@@ -224,70 +231,6 @@ void GlooLink::say(const Words& words, int but) noexcept {
     } catch (const std::exception&) {
     }
   }
-}
-
-GlooLink::Round::Round(GlooLink& link) : link_(link), slot_(link.next_slot_++) {
-  link_.check();
-  std::lock_guard lock(link_.mutex_);
-  GLINT_CHECK(!link_.round_, "two threads of one rank use its communicator");
-  link_.round_ = this;
-  link_.late_ = false;
-  link_.deadline_ = Clock::now() + link_.timeout_ - hearing(link_.timeout_);
-  link_.changed_.notify_all();
-}
-
-GlooLink::Round::~Round() {
-  std::lock_guard lock(link_.mutex_);
-  link_.round_ = nullptr;
-  messages_.clear();
-}
-
-GlooLink::Round::Buffer* GlooLink::Round::add(int peer, bool outgoing, void* data, size_t bytes) {
-  auto buffer = link_.context_->createUnboundBuffer(data, bytes);
-  std::lock_guard lock(link_.mutex_);
-  messages_.push_back({peer, outgoing, std::move(buffer)});
-  return messages_.back().buffer.get();
-}
-
-void GlooLink::Round::send(int to, const void* data, size_t bytes) {
-  if (bytes == 0) return;
-  Buffer* buffer = add(to, true, const_cast<void*>(data), bytes);  // NOLINT: Gloo has one kind of buffer for both ways
-  try {
-    buffer->send(to, slot_);
-  } catch (const std::exception&) {
-    link_.fail(to);
-  }
-}
-
-void GlooLink::Round::receive(int from, void* data, size_t bytes) {
-  if (bytes == 0) return;
-  Buffer* buffer = add(from, false, data, bytes);
-  try {
-    buffer->recv(from, slot_);
-  } catch (const std::exception&) {
-    link_.fail(from);
-  }
-}
-
-void GlooLink::Round::wait(const Message& message) {
-  bool done = false;
-  try {
-    done = message.outgoing ? message.buffer->waitSend(nullptr, kForever) : message.buffer->waitRecv(nullptr, kForever);
-  } catch (const std::exception&) {  // the connection closed
-  }
-  if (!done) link_.fail(message.peer);
-  std::lock_guard lock(link_.mutex_);
-  link_.deadline_ = Clock::now() + link_.timeout_ - hearing(link_.timeout_);
-}
-
-void GlooLink::Round::wait_receive(int from) {
-  for (const Message& message : messages_)
-    if (!message.outgoing && message.peer == from) wait(message);
-}
-
-void GlooLink::Round::wait_sends() {
-  for (const Message& message : messages_)
-    if (message.outgoing) wait(message);
 }
 
 }  // namespace glint

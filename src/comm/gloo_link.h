@@ -95,6 +95,7 @@ class GlooLink {
   void watch(int peer);
   bool hear(int peer);  // takes the words in; whether more may come
   void watch_clock();
+  void wind_clock();                                   // mutex_ is held
   void decide(int at_fault, const std::string& line);  // the first decision stands
   void interrupt();                                    // mutex_ is held
   void complain(int peer);
@@ -104,6 +105,8 @@ class GlooLink {
   void say(const Words& words, int but) noexcept;                            // to all other ranks but one
 
   static constexpr int kNobody = -1;
+  // For Gloo's own timeouts, which close all connections: deadlines are kept here.
+  static constexpr auto kForever = std::chrono::hours(24 * 365);
 
   const int rank_, size_;
   const std::chrono::milliseconds timeout_;

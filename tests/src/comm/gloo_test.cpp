@@ -221,6 +221,17 @@ TEST_CASE("comm: a rank that stands still is named by all others when the timeou
   }
 }
 
+TEST_CASE("comm: ranks that are all stopped for longer than the timeout go on") {
+  RankProcesses ranks("reduce", 4, 1200, 4);
+  for (int rank = 0; rank < 4; ++rank) ranks.wait_until_written(rank, "ready");
+  for (int rank = 0; rank < 4; ++rank) ranks.send(rank, SIGSTOP);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1700));
+  for (int rank = 0; rank < 4; ++rank) ranks.send(rank, SIGCONT);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  seconds_to_fail(ranks, SIGKILL);
+  for (int rank : {0, 1, 3}) CHECK(ranks.wrote(rank, "error").starts_with("2 rank 2 is gone"));
+}
+
 TEST_CASE("comm: a rank that gives up, or ends before the others, is named by them") {
   for (const char* task : {"give up", "end"}) {
     RankProcesses ranks(task, 3, 10000, 3);
