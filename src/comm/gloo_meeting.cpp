@@ -6,6 +6,8 @@
 #include <ifaddrs.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -26,8 +28,27 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-// A number for the interface's first address, IPv4 before IPv6. Gloo's own look-up crashes now and then where there is no such
-// interface.
+// Addresses as numbers, so that Gloo has nothing to look up: where there is no such host it walks a list that it never set, and
+// crashes or never ends.
+std::string address_of_host(const std::string& host) {
+  addrinfo wanted = {}, *first = nullptr;
+  wanted.ai_socktype = SOCK_STREAM;
+  if (getaddrinfo(host.c_str(), nullptr, &wanted, &first) != 0) first = nullptr;
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> all(first, [](addrinfo* list) { if (list) freeaddrinfo(list); });
+  for (const addrinfo* entry = first; entry; entry = entry->ai_next) {
+    const int trial = socket(entry->ai_family, entry->ai_socktype, entry->ai_protocol);
+    if (trial < 0) continue;
+    const bool of_this_machine = bind(trial, entry->ai_addr, entry->ai_addrlen) == 0;
+    close(trial);
+    char address[NI_MAXHOST];
+    if (of_this_machine &&
+        getnameinfo(entry->ai_addr, entry->ai_addrlen, address, sizeof address, nullptr, 0, NI_NUMERICHOST) == 0)
+      return address;
+  }
+  throw UserError("ranks can't talk over '" + host + "': it is no name or address of this machine");
+}
+
+// The interface's first one, IPv4 before IPv6.
 std::string address_of_interface(const std::string& interface) {
   ifaddrs* first = nullptr;
   GLINT_REQUIRE(getifaddrs(&first) == 0, "the network interfaces can't be listed");
@@ -43,13 +64,14 @@ std::string address_of_interface(const std::string& interface) {
 }
 
 std::shared_ptr<gloo::transport::Device> open_device(const GlooOptions& options) {
-  std::string host = options.host;
-  if (host.empty()) host = options.interface.empty() ? "127.0.0.1" : address_of_interface(options.interface);
+  std::string host = "127.0.0.1";
+  if (!options.interface.empty()) host = address_of_interface(options.interface);
+  if (!options.host.empty()) host = address_of_host(options.host);
   gloo::transport::tcp::attr attributes(host.c_str());
   try {
     return gloo::transport::tcp::CreateDevice(attributes);
-  } catch (const std::exception&) {
-    throw UserError("ranks can't talk over '" + host + "': it is no name or address of this machine");
+  } catch (const std::exception& fault) {
+    throw UserError("ranks can't talk over " + host + ": " + fault.what());
   }
 }
 

@@ -57,6 +57,8 @@ TEST_CASE("comm: what stands in the way of ranks is one line") {
   options.folder = folder / "";
   options.host = "no-such-host.invalid";
   CHECK(error() == "ranks can't talk over 'no-such-host.invalid': it is no name or address of this machine");
+  options.host = "192.0.2.1";  // for documentation alone
+  CHECK(error() == "ranks can't talk over '192.0.2.1': it is no name or address of this machine");
   options.host = "";
   options.interface = "no-such-if";
   CHECK(error() == "ranks can't talk over the network interface 'no-such-if': `ip address` lists those there are");

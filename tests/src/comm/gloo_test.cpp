@@ -160,7 +160,8 @@ TEST_CASE("comm: one rank" * doctest::skip()) {  // started by the tests below
   GlooOptions options;
   options.folder = folder;
   options.launch = ranks.launch;
-  if (ranks.rank == 0) options.interface = "lo";  // the others: by default, the same
+  if (ranks.rank == 0) options.interface = "lo";  // the others: by name, or by default, the same
+  if (ranks.rank == 1) options.host = "localhost";
   options.timeout = std::chrono::milliseconds(std::atoi(std::getenv("GLINT_TEST_TIMEOUT")));
   try {
     const auto comm = make_gloo_communicator(ranks, options);
