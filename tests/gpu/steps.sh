@@ -159,7 +159,7 @@ shakespeare() {
       "${more[@]}"
     case $? in 0 | 124 | 130) ;; *) fail "training with dropout $p failed" ;; esac
     runs+=("$name")
-    state+="; dropout $p: best validation loss $(sed -nE 's/.*"val_loss":([0-9.]+).*/\1/p' "$name/metrics.jsonl" | sort -n | head -n 1)"
+    state+="; dropout $p: best validation loss $(sed -nE 's/.*"val_loss":([0-9.]+).*/\1/p' "$name/metrics.jsonl" | sort -n | head -n 1 | xargs printf %.4f)"
     state+=", $(sed -nE 's/.*"step":([0-9]+).*/\1/p' "$name/metrics.jsonl" | tail -n 1) steps"
   done
   train/plot.sh "${runs[@]}" > "$OUT/shakespeare.svg" || fail "plot.sh failed"

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/check.h"
 #include "tests/random.h"
 #include "tests/simt/orders.h"
 #include "tests/simt/ptx.h"
@@ -243,7 +244,7 @@ TEST_CASE("emulator: faults are planted on demand") {
   simt::take_barrier_sites();
   run();
   CHECK(seen == 0x50004);
-  const std::string site = std::string(__FILE__) + ":" + std::to_string(barrier_line);
+  const std::string site = glint::text(__FILE__, ":", barrier_line);
   CHECK(simt::take_barrier_sites() == std::set<std::string>{site});
   simt::options.fault = simt::Fault::no_barrier;
   simt::options.fault_site = site;

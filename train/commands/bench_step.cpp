@@ -90,7 +90,7 @@ void bench_step(StepFlags flags) {
     const double bandwidth = measure_bandwidth(device);
     print_profile(step.profiled(), flags.steps + 1, peak, bandwidth);
     results.push_back({"bandwidth_gbytes", bandwidth});
-    for (const auto& [name, spent] : step.profiled())
+    for (const auto& [name, spent] : flags.json ? step.profiled() : Profile{})
       results.insert(results.end(), {{"ms: " + name, 1000 * spent.seconds / (flags.steps + 1)},
                                      {"of peak: " + name, 1e-9 * std::max(spent.flops / peak, spent.bytes / bandwidth) / spent.seconds}});
   }

@@ -9,13 +9,13 @@ namespace glint::test {
 using Arguments = std::vector<std::string>;
 
 // The properties (tests/simt/runtime.h) of the emulated device of all programs that a test starts; without effect on a GPU.
-struct OnDevice {
-  explicit OnDevice(const std::string& properties) { setenv("SIMT_DEVICE", properties.c_str(), 1); }
-  ~OnDevice() { unsetenv("SIMT_DEVICE"); }
+struct EmulatedDevice {
+  explicit EmulatedDevice(const std::string& properties) { setenv("SIMT_DEVICE", properties.c_str(), 1); }
+  ~EmulatedDevice() { unsetenv("SIMT_DEVICE"); }
 };
 
 inline Ran run_on(const std::string& properties, const Arguments& arguments) {
-  const OnDevice device(properties);
+  const EmulatedDevice device(properties);
   return run_program(arguments);
 }
 

@@ -28,7 +28,7 @@ const Arguments kFp32 = {"--device", "cuda"}, kBf16 = {"--device", "cuda", "--dt
 }  // namespace
 
 TEST_CASE("train --device cuda: killed and resumed it ends in the same bytes") {
-  const OnDevice device("late guarded");
+  const EmulatedDevice device("late guarded");
   for (const Arguments& dtype : {kFp32, kBf16}) {
     ScratchFolder folder;
     write_text(folder);
@@ -49,7 +49,7 @@ TEST_CASE("train --device cuda: killed and resumed it ends in the same bytes") {
 }
 
 TEST_CASE("train --device cuda: checkpoints go from a GPU to the CPU and back") {
-  const OnDevice device("late guarded");
+  const EmulatedDevice device("late guarded");
   ScratchFolder folder;
   write_text(folder);
   REQUIRE(run_program(tiny_run(folder, "cpu", "12")).code == 0);
@@ -66,7 +66,7 @@ TEST_CASE("train --device cuda: checkpoints go from a GPU to the CPU and back") 
 }
 
 TEST_CASE("sample and eval --device cuda give what the CPU gives") {
-  const OnDevice device("late guarded");
+  const EmulatedDevice device("late guarded");
   ScratchFolder folder;
   write_text(folder);
   REQUIRE(run_program(tiny_run(folder, "run", "6")).code == 0);
