@@ -6,7 +6,6 @@
 #include <numeric>
 #include <vector>
 
-#include "kernels/check.h"
 #include "tests/random.h"
 #include "tests/simt/orders.h"
 #include "tests/simt/ptx.h"
@@ -244,7 +243,8 @@ TEST_CASE("emulator: faults are planted on demand") {
   simt::take_barrier_sites();
   run();
   CHECK(seen == 0x50004);
-  const std::string site = glint::text(__FILE__, ":", barrier_line);
+  std::string site = __FILE__ ":";
+  site += std::to_string(barrier_line);
   CHECK(simt::take_barrier_sites() == std::set<std::string>{site});
   simt::options.fault = simt::Fault::no_barrier;
   simt::options.fault_site = site;

@@ -17,6 +17,7 @@ TEST_CASE("train --device cuda: too big a model is one clear line") {
   CHECK(ran.code == 1);
   CHECK(ran.err.find("no memory for ") != std::string::npos);
   CHECK(ran.err.find("--micro-batch") != std::string::npos);
+  CHECK(run_program(tiny_run(folder, "run", "1")).code == 0);  // nothing is left in the way of another try
 }
 
 TEST_CASE("a device that cannot be used is one clear line") {
