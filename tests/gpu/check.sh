@@ -30,6 +30,9 @@ while [ $# -gt 0 ]; do
   esac
 done
 cd "$(dirname "$0")/../.." || exit 1
+for name in ${only//,/ }; do
+  grep -q "^$name() {" tests/gpu/steps.sh || { echo "check.sh: there is no step $name: see the top of tests/gpu/check.sh" >&2; exit 2; }
+done
 
 budget=530 build_limit=240 # seconds: all steps together, and the first
 if [ "$EMULATED" = yes ]; then
