@@ -18,6 +18,7 @@ struct LinearShape {
   int out;
   WeightLayout layout = WeightLayout::in_out;
 };
+inline double flops_of(const LinearShape& s) { return 2.0 * s.rows * s.in * s.out; }  // forward; backward takes twice as many
 
 // Whether a gradient is written or added to.
 enum class Write { set, add };

@@ -40,6 +40,12 @@ double seconds_of(const CpuContext&, const std::function<void()>& give) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+std::vector<double> seconds_of_each(const CpuContext& ctx, const std::vector<std::function<void()>>& work) {
+  std::vector<double> seconds;
+  for (const auto& give : work) seconds.push_back(seconds_of(ctx, give));
+  return seconds;
+}
+
 std::function<void()> capture(const CpuContext&, const std::function<void()>& give) { return give; }
 
 }  // namespace glint

@@ -66,16 +66,21 @@ void copy_to_host(const CpuContext& ctx, void* host, const void* device, size_t 
 void synchronize(const CpuContext& ctx);
 // How long the work takes that `give` gives to the context.
 double seconds_of(const CpuContext& ctx, const std::function<void()>& give);
+// The same for each of several pieces of work, given one behind the other; a GPU is not waited for between them.
+std::vector<double> seconds_of_each(const CpuContext& ctx, const std::vector<std::function<void()>>& work);
 // What gives the same work to the context again, with what then stands in the device's memory; a CUDA graph on a GPU. The
 // work must not wait, nor touch the device's memory other than by kernels.
 std::function<void()> capture(const CpuContext& ctx, const std::function<void()>& give);
 
 void* allocate(const CudaContext& ctx, size_t bytes, std::string& fault);
 void release(const CudaContext& ctx, void* data, size_t bytes);
+// Bytes that nobody has taken of the GPU's memory, and all that it has.
+std::pair<size_t, size_t> free_and_total(const CudaContext& ctx);
 void copy_to_device(const CudaContext& ctx, void* device, const void* host, size_t bytes);
 void copy_to_host(const CudaContext& ctx, void* host, const void* device, size_t bytes);
 void synchronize(const CudaContext& ctx);
 double seconds_of(const CudaContext& ctx, const std::function<void()>& give);
+std::vector<double> seconds_of_each(const CudaContext& ctx, const std::vector<std::function<void()>>& work);
 std::function<void()> capture(const CudaContext& ctx, const std::function<void()>& give);
 
 }  // namespace glint

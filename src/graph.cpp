@@ -102,11 +102,32 @@ void Graph::replay(size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) (schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward)();
     return;
   }
+  std::vector<Step> work;
+  for (size_t i = begin; i < end; ++i) work.push_back(schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward);
+  const auto seconds = std::visit([&](const auto& ctx) { return seconds_of_each(ctx, work); }, options_.device.context());
   for (size_t i = begin; i < end; ++i) {
-    const Node& node = *schedule_[i].node;
-    const bool backward = schedule_[i].backward;
-    profile_[node.name + (backward ? " backward" : i >= forward_steps_ ? " recompute" : "")] += std::visit(
-        [&](const auto& ctx) { return seconds_of(ctx, backward ? node.backward : node.forward); }, options_.device.context());
+    const auto& [node, backward] = schedule_[i];
+    Spent& spent = profile_[node->name + (backward ? " backward" : i >= forward_steps_ ? " recompute" : "")];
+    spent.seconds += seconds[i - begin];
+    spent.flops += backward ? node->backward_flops : node->flops;
+    spent.bytes += bytes_[i];
+  }
+}
+
+void Graph::profile(bool on) {
+  profiling_ = on;
+  if (!on || !bytes_.empty()) return;
+  const auto steps = accesses();
+  for (size_t i = 0; i < schedule_.size(); ++i) {
+    std::map<int, Touch> touched;
+    for (const auto& [buffer, touch] : steps[i]) {
+      const auto [at, first] = touched.try_emplace(buffer, touch);
+      if (!first && at->second != touch) at->second = Touch::update;
+    }
+    double bytes = 0;
+    for (const auto& [buffer, touch] : touched) bytes += (touch == Touch::update ? 2.0 : 1.0) * static_cast<double>(buffers_[static_cast<size_t>(buffer)].bytes);
+    const bool less = !schedule_[i].backward && schedule_[i].node->forward_bytes > 0;
+    bytes_.push_back(less ? schedule_[i].node->forward_bytes : bytes);
   }
 }
 

@@ -71,8 +71,16 @@ struct Node {
   std::vector<GradientSink> sinks{};
   Tensor scratch{}, backward_scratch{};
   Step forward{}, backward{};
+  double flops = 0, backward_flops = 0;  // of matrix products, for the profile; attention counts what its mask leaves
+  double forward_bytes = 0;              // moved at least, where that is less than the buffers that forward touches
   int segment = -1;
 };
+
+// What a replay spent on nodes of one name, and what they had to do.
+struct Spent {
+  double seconds = 0, flops = 0, bytes = 0;  // bytes: each buffer touched once, or read and written
+};
+using Profile = std::map<std::string, Spent>;
 
 class Graph {
  public:
@@ -147,9 +155,9 @@ class Graph {
   // Replays with a look at every value: the name of the first tensor that holds a NaN or an infinity.
   std::optional<std::string> find_not_finite();
 
-  // Seconds spent by node name ("linear", "linear backward"), gathered while on.
-  void profile(bool on) { profiling_ = on; }
-  const std::map<std::string, double>& profiled() const { return profile_; }
+  // What was spent by node name ("linear", "linear backward"), gathered while on.
+  void profile(bool on);
+  const Profile& profiled() const { return profile_; }
 
  private:
   struct Scheduled {
@@ -183,7 +191,8 @@ class Graph {
   std::vector<std::pair<Buffer*, size_t>> planned_;  // offset of each arena buffer
   bool accumulate_ = false;
   bool profiling_ = false;
-  std::map<std::string, double> profile_;
+  Profile profile_;
+  std::vector<double> bytes_;  // of each scheduled step, for the profile
 };
 
 }  // namespace glint

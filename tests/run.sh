@@ -5,11 +5,12 @@
 #   tests/run.sh -tc='*attention*'                        the tests whose names match
 #   tests/run.sh --preset tsan --target glint_tests_kernels   one floor's tests, in another build of CMakePresets.json
 #   tests/run.sh --target glint_tests_simt                the emulated ones alone
+# On a machine with an NVIDIA GPU and a CUDA toolkit the CUDA tests run on the GPU too (tests/gpu/check.sh does more).
 # With CI set in the environment, warnings are errors.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 
-preset=release targets=(glint_tests glint_tests_simt)
+preset=release targets=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --preset) preset=$2; shift 2 ;;
@@ -27,6 +28,10 @@ give_up() { # nothing could be run: that is a failure too
 }
 train/setup.sh || give_up "set-up failed"
 cmake --preset "$preset" ${CI:+-DGLINT_WERROR=ON} > /dev/null || give_up "cmake --preset $preset failed"
+if [ ${#targets[@]} -eq 0 ]; then
+  targets=(glint_tests glint_tests_simt)
+  if nvidia-smi -L > /dev/null 2>&1 && cmake --build "$folder" --target help | grep -q glint_tests_gpu; then targets+=(glint_tests_gpu); fi
+fi
 
 # What clang's OpenMP runtime keeps of its threads is its own affair.
 export LSAN_OPTIONS="suppressions=$PWD/tests/leaks.txt print_suppressions=0 ${LSAN_OPTIONS:-}"
@@ -34,24 +39,35 @@ export LSAN_OPTIONS="suppressions=$PWD/tests/leaks.txt print_suppressions=0 ${LS
 # runtime that is not instrumented; what happens inside other libraries is not reported.
 export TSAN_OPTIONS="ignore_noninstrumented_modules=1 ${TSAN_OPTIONS:-}"
 
+# Most tests keep one core busy: two processes take a half of the cases each, drawn at random; their threads do not spin.
+export OMP_WAIT_POLICY=passive
 # doctest's last word: "[doctest] test cases:  12 |  11 passed | 1 failed | 0 skipped". A crash may leave none.
-counts='s/^\[doctest\] test cases:.*\| *([0-9]+) passed \| *([0-9]+) failed.*/\1 \2/p'
+failures='s/^\[doctest\] test cases:.*\| *([0-9]+) failed.*/\1/p'
 total_passed=0 total_failed=0
 for target in "${targets[@]}"; do
   start=$SECONDS
   cmake --build "$folder" --target "$target" || give_up "the build failed"
   built=$SECONDS
+  program=("$folder/$target" --no-colors --order-by=rand --rand-seed=1 "$@")
+  cases=$("${program[@]}" --count | grep -oE '[0-9]+$' | tail -n 1)
   log=$folder/$target.log
-  "$folder/$target" --no-colors "$@" < /dev/null 2>&1 | tee "$log"
-  status=${PIPESTATUS[0]}
-  read -r passed failed <<< "$(sed -nE "$counts" "$log" | tail -n 1)"
-  passed=${passed:-0} failed=${failed:-0}
-  if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
-    echo "$target ended with status $status" >&2
-    failed=1
-  fi
-  total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed))
-  echo "$target: built in $((built - start)) s, ran $((SECONDS - built)) s"
+  "${program[@]}" --first=$((cases / 2 + 1)) < /dev/null > "$log.second" 2>&1 &
+  "${program[@]}" --last=$((cases / 2)) < /dev/null 2>&1 | tee "$log"
+  status=("${PIPESTATUS[0]}")
+  wait $!
+  status+=($?)
+  cat "$log.second"
+  failed=0
+  for i in 0 1; do
+    some=$(sed -nE "$failures" "$([ $i = 0 ] && echo "$log" || echo "$log.second")" | tail -n 1)
+    if [ "${status[i]}" -ne 0 ] && [ "${some:-0}" -eq 0 ]; then
+      echo "$target ended with status ${status[i]}" >&2
+      some=1
+    fi
+    failed=$((failed + ${some:-0}))
+  done
+  total_passed=$((total_passed + cases - failed)) total_failed=$((total_failed + failed))
+  echo "$target: $((cases - failed)) passed, $failed failed; built in $((built - start)) s, ran $((SECONDS - built)) s"
 done
 if [ "$((total_passed + total_failed))" -eq 0 ]; then
   echo "no test was run" >&2

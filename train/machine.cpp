@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <string_view>
 
 namespace glint {
 
@@ -16,14 +17,22 @@ uint64_t machine_memory() {
   return bytes;
 }
 
-uint64_t peak_memory() {
+namespace {
+
+// A figure of /proc/self/status, in bytes.
+uint64_t own_status(std::string_view key) {
   std::ifstream file("/proc/self/status");
   for (std::string word; file >> word;) {
     uint64_t kilobytes = 0;
-    if (word == "VmHWM:" && file >> kilobytes) return kilobytes * 1024;
+    if (word == key && file >> kilobytes) return kilobytes * 1024;
   }
   return 0;
 }
+
+}  // namespace
+
+uint64_t peak_memory() { return own_status("VmHWM:"); }
+uint64_t used_memory() { return own_status("VmRSS:"); }
 
 std::string cpu_name() {
   std::ifstream file("/proc/cpuinfo");

@@ -10,6 +10,8 @@ namespace glint {
 uint64_t machine_memory();
 // The most memory this process has held so far. (Not getrusage's figure: that one is inherited from whoever started us.)
 uint64_t peak_memory();
+// What it holds now.
+uint64_t used_memory();
 std::string cpu_name();
 // The widest vectors this build was compiled for, e.g. "256 bits (AVX2, FMA)".
 std::string compiled_vectors();

@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/convert.h"
 #include "kernels/matmul.h"
 #include "src/memory.h"
 #include "train/clock.h"
@@ -110,6 +111,24 @@ double measure_products(const Device& device, const Context& ctx) {
   return best;
 }
 
+// Conversions of longer and longer arrays to bf16, which read four bytes and write two.
+template <typename Context>
+double measure_conversions(const Device& device, const Context& ctx) {
+  double best = 0;
+  for (size_t n = 1 << 12; n <= size_t{1} << 28; n *= 4) {
+    const DeviceMemory memory(6 * n, "measuring the bandwidth", device);
+    const auto* from = static_cast<const float*>(memory.data());
+    auto* to = reinterpret_cast<Bf16*>(static_cast<char*>(memory.data()) + 4 * n);
+    const auto convert_all = [&] { convert(ctx, to, from, n); };
+    convert_all();
+    double seconds = seconds_of(ctx, convert_all);
+    for (int repeat = 0; repeat < 4; ++repeat) seconds = std::min(seconds, seconds_of(ctx, convert_all));
+    best = std::max(best, 6e-9 * static_cast<double>(n) / seconds);
+    if (seconds > 2e-4) break;
+  }
+  return best;
+}
+
 }  // namespace
 
 double peak_gflops(const Device& device, DType dtype) {
@@ -140,6 +159,15 @@ double measure_bandwidth(int threads) {
     std::swap(pa, pc);
   }
   return best;
+}
+
+double measure_bandwidth(const Device& device) {
+  return std::visit(
+      [&]<typename Context>(const Context& ctx) {
+        if constexpr (std::is_same_v<Context, CpuContext>) return measure_bandwidth(ctx.threads);
+        else return measure_conversions(device, ctx);
+      },
+      device.context());
 }
 
 }  // namespace glint

@@ -13,5 +13,7 @@ double measure_peak_gflops(int threads);
 double peak_gflops(const Device& device, DType dtype);
 // Reads two arrays and writes a third, far larger than the caches, in GB/s (STREAM's triad, J. McCalpin).
 double measure_bandwidth(int threads);
+// What a device moves to and from its memory, in GB/s.
+double measure_bandwidth(const Device& device);
 
 }  // namespace glint

@@ -13,9 +13,9 @@ namespace glint {
 namespace fs = std::filesystem;
 
 namespace {
+
 constexpr uint64_t kCorpusSeed = 1;  // one corpus for every run, so that their losses compare
 
-fs::path record_of(const RunPaths& run) { return run.root / "data.json"; }
 }  // namespace
 
 Dataset create_run_data(const RunPaths& run, const TrainOptions& options) {
@@ -30,7 +30,7 @@ Dataset create_run_data(const RunPaths& run, const TrainOptions& options) {
     dataset.tokenizer().save(run.tokenizer());
     const nlohmann::ordered_json record = {{"folder", prepared ? fs::absolute(options.data).string() : "data"},
                                            {"checksum", dataset.info().checksum}};
-    write_file_durably(record_of(run), record.dump(2) + "\n");
+    write_file_durably(run.data_record(), record.dump(2) + "\n");
     return dataset;
   } catch (const UserError&) {  // leaves the folder empty, so that it can be asked for again
     std::error_code ignored;
@@ -41,11 +41,11 @@ Dataset create_run_data(const RunPaths& run, const TrainOptions& options) {
 }
 
 Dataset open_run_data(const RunPaths& run) {
-  std::ifstream in(record_of(run));
+  std::ifstream in(run.data_record());
   const nlohmann::json record = nlohmann::json::parse(in, nullptr, false);
   const bool whole = record.is_object() && record.contains("folder") && record["folder"].is_string() &&
                      record.contains("checksum") && record["checksum"].is_number_unsigned();
-  GLINT_REQUIRE(whole, record_of(run).string(), " is missing or damaged: it says where the tokens of this run are; start it anew");
+  GLINT_REQUIRE(whole, run.data_record().string(), " is missing or damaged: it says where the tokens of this run are; start it anew");
   const fs::path folder = run.root / record["folder"].get<std::string>();  // an absolute path stays itself
   Dataset dataset = Dataset::open(folder);
   GLINT_REQUIRE(dataset.info().checksum == record["checksum"].get<uint64_t>(), folder.string(),

@@ -94,6 +94,11 @@ RunFolder::~RunFolder() {
   if (lock_ >= 0) ::close(lock_);  // and with it the lock. The file stays: to remove it would race with another's lock
 }
 
+void RunFolder::discard() noexcept {
+  std::error_code ignored;
+  for (const fs::path& made : {paths_.config(), paths_.tokenizer(), paths_.data_record(), paths_.data()}) fs::remove_all(made, ignored);
+}
+
 void RunFolder::take_lock() {
   const std::string root = paths_.root.string();
   lock_ = ::open(paths_.lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);

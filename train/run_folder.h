@@ -18,6 +18,7 @@ struct RunPaths {
   std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
   std::filesystem::path tokenizer() const { return root / "tokenizer.json"; }
   std::filesystem::path data() const { return root / "data"; }  // tokenised once, by data/
+  std::filesystem::path data_record() const { return root / "data.json"; }  // where the tokens are
   std::filesystem::path last() const { return root / "last"; }
   std::filesystem::path best() const { return root / "best"; }
   std::filesystem::path lock() const { return root / "lock"; }
@@ -49,6 +50,8 @@ class RunFolder {
   const RunPaths& paths() const { return paths_; }
   void write_config(const TrainOptions& options);
   void append(const MetricsLine& line);
+  // Removes what a run writes before its first step.
+  void discard() noexcept;
   // Cuts away what was written after `step` (and a line torn by a kill), before going on from there.
   void forget_metrics_after(uint64_t step);
 

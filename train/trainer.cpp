@@ -218,11 +218,18 @@ void Trainer::run() {
 
 void start_training(TrainOptions options, RunFolder& folder) {
   const Device device = device_of(options);  // first: without it nothing is made
-  Dataset data = create_run_data(folder.paths(), options);
-  options.model.vocab = data.tokenizer().vocabulary();
-  options.model.validate();
-  folder.write_config(options);
-  Trainer(options, device, folder, std::move(data)).run();
+  std::optional<Trainer> trainer;
+  try {
+    Dataset data = create_run_data(folder.paths(), options);
+    options.model.vocab = data.tokenizer().vocabulary();
+    options.model.validate();
+    folder.write_config(options);
+    trainer.emplace(options, device, folder, std::move(data));
+  } catch (...) {
+    folder.discard();  // so that the same --out can be tried again, with a smaller model, say
+    throw;
+  }
+  trainer->run();
 }
 
 void resume_training(const TrainOptions& options, RunFolder& folder) {

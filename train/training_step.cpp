@@ -83,8 +83,13 @@ void TrainingStep::give() {
     optimizer_step(model_.parameters(), settings_.adamw, settings_.grad_clip, state_, scratch_);
     on_device([&](const auto& ctx) { advance(ctx, state_, graph_.dropout_offsets_used()); });
   };
-  if (profiling_) optimizer_seconds_ += on_device([&](const auto& ctx) { return seconds_of(ctx, update); });
-  else update();
+  if (profiling_) {
+    optimizer_.seconds += on_device([&](const auto& ctx) { return seconds_of(ctx, update); });
+    // Gradient (twice: its norm), weight and moments are read, all but the gradient written; then the rounded copy.
+    optimizer_.bytes += static_cast<double>(model_.parameters().elements()) * (8 * 4 + (model_.parameters().dtype() == DType::bf16 ? 2 : 0));
+  } else {
+    update();
+  }
 }
 
 void TrainingStep::run(const FillBatch& fill, double learning_rate) {
@@ -132,14 +137,14 @@ std::string TrainingStep::first_not_finite(const FillBatch& fill) {
 
 void TrainingStep::profile(bool on) {
   profiling_ = on;
-  optimizer_seconds_ = 0;
+  optimizer_ = {};
   graph_.profile(on);
 }
 
-std::map<std::string, double> TrainingStep::profiled() const {
-  std::map<std::string, double> seconds = graph_.profiled();
-  seconds["adamw"] = optimizer_seconds_;
-  return seconds;
+Profile TrainingStep::profiled() const {
+  Profile profile = graph_.profiled();
+  profile["adamw"] = optimizer_;
+  return profile;
 }
 
 }  // namespace glint

@@ -55,7 +55,7 @@ class TrainingStep {
 
   // Seconds spent by node, gathered while on; a step then runs without graph, node by node.
   void profile(bool on);
-  std::map<std::string, double> profiled() const;
+  Profile profiled() const;
 
  private:
   template <typename Call>
@@ -81,7 +81,7 @@ class TrainingStep {
   std::unique_ptr<Staging> staging_;
   std::function<void()> replay_;
   bool ran_ = false, profiling_ = false;
-  double optimizer_seconds_ = 0;
+  Spent optimizer_;
 };
 
 }  // namespace glint

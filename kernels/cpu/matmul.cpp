@@ -10,8 +10,6 @@
 namespace glint {
 namespace {
 
-using simd::Floats;
-
 void multiply(const CpuContext& ctx, const Product& product) {
   if (ctx.matmul == MatmulEngine::onednn) {
 #ifdef GLINT_WITH_ONEDNN
@@ -24,8 +22,10 @@ void multiply(const CpuContext& ctx, const Product& product) {
   multiply_eigen(ctx, product);
 }
 
-// out (rows, n) += bias (n) in every row
+}  // namespace
+
 void add_bias(const CpuContext& ctx, float* out, const float* bias, size_t rows, size_t n) {
+  using simd::Floats;
   parallel_ranges(ctx, rows, 1, rows * n / 4, [=](Range range) {
     for (size_t row = range.begin; row < range.end; ++row) {
       float* to = out + row * n;
@@ -33,8 +33,6 @@ void add_bias(const CpuContext& ctx, float* out, const float* bias, size_t rows,
     }
   });
 }
-
-}  // namespace
 
 void linear_forward(const CpuContext& ctx, float* out, const float* x, const float* weight, const float* bias,
                     const LinearShape& shape) {

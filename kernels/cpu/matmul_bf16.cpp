@@ -1,6 +1,9 @@
-// Linear layers of bf16 arrays: products of their values in fp32, rounded where a bf16 array is written.
+// Linear layers of bf16 arrays: products and sums in fp32, rounded where a bf16 array is written. By oneDNN where the CPU has
+// instructions for it; elsewhere the values are widened to fp32 first, which costs more than fp32 alone.
+#include "kernels/cpu/product.h"
 #include "kernels/cpu/widened.h"
 #include "kernels/matmul.h"
+#include "kernels/reduce.h"
 
 namespace glint {
 
@@ -16,17 +19,40 @@ struct Sizes {
         bias(static_cast<size_t>(s.out)) {}
 };
 
+// False where it has to be done in fp32.
+template <typename Result>
+bool multiplied(const CpuContext& ctx, const ProductOf<Bf16, Result>& product) {
+#ifdef GLINT_WITH_ONEDNN
+  static const bool possible = cpu_multiplies_bf16();
+  if (possible && ctx.matmul == MatmulEngine::onednn) {
+    multiply_primitive(ctx, product);
+    return true;
+  }
+#endif
+  static_cast<void>(ctx), static_cast<void>(product);
+  return false;
+}
+
 }  // namespace
 
 void linear_forward(const CpuContext& ctx, Bf16* out, const Bf16* x, const Bf16* weight, const Bf16* bias, const LinearShape& shape) {
+  const bool turned = shape.layout == WeightLayout::out_in;
+  if (!bias && multiplied(ctx, ProductOf<Bf16, Bf16>{shape.rows, shape.out, shape.in, {x, false}, {weight, turned}, out, Write::set})) return;
   const Sizes n(shape);
-  const Widened wide_x(ctx, x, n.x), wide_weight(ctx, weight, n.weight), wide_bias(ctx, bias, n.bias);
+  const Widened wide_bias(ctx, bias, n.bias);
   Widened result(n.out);
-  linear_forward(ctx, result.data(), wide_x.data(), wide_weight.data(), wide_bias.data(), shape);
+  if (bias && multiplied(ctx, ProductOf<Bf16, float>{shape.rows, shape.out, shape.in, {x, false}, {weight, turned}, result.data(), Write::set})) {
+    add_bias(ctx, result.data(), wide_bias.data(), static_cast<size_t>(shape.rows), n.bias);
+  } else {
+    const Widened wide_x(ctx, x, n.x), wide_weight(ctx, weight, n.weight);
+    linear_forward(ctx, result.data(), wide_x.data(), wide_weight.data(), wide_bias.data(), shape);
+  }
   result.store(ctx, out);
 }
 
 void linear_backward_input(const CpuContext& ctx, Bf16* dx, const Bf16* dout, const Bf16* weight, const LinearShape& shape, Write write) {
+  const bool turned = shape.layout == WeightLayout::in_out;
+  if (multiplied(ctx, ProductOf<Bf16, Bf16>{shape.rows, shape.in, shape.out, {dout, false}, {weight, turned}, dx, write})) return;
   const Sizes n(shape);
   const Widened wide_dout(ctx, dout, n.out), wide_weight(ctx, weight, n.weight);
   Widened result = write == Write::add ? Widened(ctx, dx, n.x) : Widened(n.x);
@@ -36,6 +62,13 @@ void linear_backward_input(const CpuContext& ctx, Bf16* dx, const Bf16* dout, co
 
 void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const Bf16* x, const Bf16* dout, float* scratch,
                             const LinearShape& shape, Write write) {
+  const bool in_out = shape.layout == WeightLayout::in_out;
+  const FactorOf<Bf16> left{in_out ? x : dout, true}, right{in_out ? dout : x, false};
+  const int rows = in_out ? shape.in : shape.out, columns = in_out ? shape.out : shape.in;
+  if (multiplied(ctx, ProductOf<Bf16, float>{rows, columns, shape.rows, left, right, dweight, write})) {
+    if (dbias) column_sums(ctx, dbias, dout, shape.rows, shape.out, scratch, write);
+    return;
+  }
   const Sizes n(shape);
   const Widened wide_x(ctx, x, n.x), wide_dout(ctx, dout, n.out);
   linear_backward_weight(ctx, dweight, dbias, wide_x.data(), wide_dout.data(), scratch, shape, write);

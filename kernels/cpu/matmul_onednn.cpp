@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "kernels/check.h"
+#include "kernels/cpu/onednn_threads.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/product.h"
 
@@ -20,20 +21,6 @@ namespace glint {
 namespace {
 
 constexpr size_t kTileM = 128, kTileN = 256, kTileK = 192;
-
-// oneDNN takes its thread count from OpenMP's setting, which belongs to the calling thread: set for one call.
-class ThreadCount {
- public:
-  explicit ThreadCount(int threads) : before_(omp_get_max_threads()) {
-    if (threads != before_) omp_set_num_threads(threads);
-  }
-  ~ThreadCount() { omp_set_num_threads(before_); }
-  ThreadCount(const ThreadCount&) = delete;
-  ThreadCount& operator=(const ThreadCount&) = delete;
-
- private:
-  int before_;
-};
 
 // A factor with the distance between its rows as they lie in memory.
 struct Operand {

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <deque>
 #include <memory>
 
 #include "kernels/cuda/check_cuda.h"
@@ -56,8 +57,7 @@ void* allocate(const CudaContext& ctx, size_t bytes, std::string& fault) {
   const cudaError_t status = cudaMalloc(&data, bytes);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // it is dealt with
-    size_t free = 0, total = 0;
-    check_cuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    const auto [free, total] = free_and_total(ctx);
     fault = text(human_bytes(static_cast<double>(free)), " of ", human_bytes(static_cast<double>(total)), " are free");
     return nullptr;
   }
@@ -66,6 +66,11 @@ void* allocate(const CudaContext& ctx, size_t bytes, std::string& fault) {
   return data;
 }
 void release(const CudaContext&, void* data, size_t) { cudaFree(data); }
+std::pair<size_t, size_t> free_and_total(const CudaContext&) {
+  std::pair<size_t, size_t> bytes;
+  check_cuda(cudaMemGetInfo(&bytes.first, &bytes.second), "cudaMemGetInfo");
+  return bytes;
+}
 
 void copy_to_device(const CudaContext& ctx, void* device, const void* host, size_t bytes) {
   check_cuda(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, ctx.stream), "a copy to the GPU");
@@ -77,15 +82,24 @@ void copy_to_host(const CudaContext& ctx, void* host, const void* device, size_t
 }
 void synchronize(const CudaContext& ctx) { check_cuda(cudaStreamSynchronize(ctx.stream), "the work on the GPU"); }
 
-double seconds_of(const CudaContext& ctx, const std::function<void()>& give) {
-  const CudaEvent start(cudaEventDefault), end(cudaEventDefault);
-  check_cuda(cudaEventRecord(start.handle, ctx.stream), "cudaEventRecord");
-  give();
-  check_cuda(cudaEventRecord(end.handle, ctx.stream), "cudaEventRecord");
-  check_cuda(cudaEventSynchronize(end.handle), "the timed work");
-  float milliseconds = 0;
-  check_cuda(cudaEventElapsedTime(&milliseconds, start.handle, end.handle), "cudaEventElapsedTime");
-  return 1e-3 * milliseconds;
+double seconds_of(const CudaContext& ctx, const std::function<void()>& give) { return seconds_of_each(ctx, {give}).front(); }
+
+std::vector<double> seconds_of_each(const CudaContext& ctx, const std::vector<std::function<void()>>& work) {
+  std::deque<CudaEvent> events;
+  const auto record = [&] { check_cuda(cudaEventRecord(events.emplace_back(cudaEventDefault).handle, ctx.stream), "cudaEventRecord"); };
+  record();
+  for (const auto& give : work) {
+    give();
+    record();
+  }
+  check_cuda(cudaEventSynchronize(events.back().handle), "the timed work");
+  std::vector<double> seconds;
+  for (size_t i = 0; i < work.size(); ++i) {
+    float milliseconds = 0;
+    check_cuda(cudaEventElapsedTime(&milliseconds, events[i].handle, events[i + 1].handle), "cudaEventElapsedTime");
+    seconds.push_back(1e-3 * milliseconds);
+  }
+  return seconds;
 }
 
 std::function<void()> capture(const CudaContext& ctx, const std::function<void()>& give) {

@@ -33,7 +33,9 @@ Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionK
               attention_backward(ctx, packed.q(dx), packed.k(dx), packed.v(dx), unpacked(dout, shape),
                                  unpacked(constant<Scalar>(out), shape), lse.f32(), packed.q(x), packed.k(x), packed.v(x),
                                  scratch.f32(), shape, dropout);
-            })});
+            }),
+            .flops = flops_of(shape),
+            .backward_flops = 2.5 * flops_of(shape)});
   return out;
 }
 

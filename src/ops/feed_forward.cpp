@@ -39,7 +39,9 @@ Tensor feed_forward(Graph& g, Tensor x, Linear in, Linear out, Gelu kind) {
               linear_backward_weight(ctx, dweight_in.data(), dbias_in.data(), x.data<Scalar>(), dpre, scratch_in.f32(), widen,
                                      dweight_in.write());
               linear_backward_input(ctx, dx.data<Scalar>(), dpre, in.weight.data<Scalar>(), widen, dx.write());
-            })});
+            }),
+            .flops = flops_of(widen),
+            .backward_flops = 2 * flops_of(widen)});
 
   const LinearShape narrow = shape_of(wide, out.weight);
   GLINT_CHECK(widen.out == narrow.in, in.weight.name(), " gives ", widen.out, " channels, ", out.weight.name(), " takes ", narrow.in);
@@ -62,7 +64,9 @@ Tensor feed_forward(Graph& g, Tensor x, Linear in, Linear out, Gelu kind) {
               linear_backward_weight(ctx, dweight_out.data(), dbias_out.data(), wide.data<Scalar>(), dout, scratch_out.f32(), narrow,
                                      dweight_out.write());
               linear_gelu_backward_input(ctx, dpre.data<Scalar>(), dout, out.weight.data<Scalar>(), pre.data<Scalar>(), narrow, kind);
-            })});
+            }),
+            .flops = flops_of(narrow),
+            .backward_flops = 2 * flops_of(narrow)});
   return result;
 }
 

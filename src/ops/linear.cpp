@@ -28,7 +28,9 @@ Tensor linear(Graph& g, Tensor x, Tensor weight, Tensor bias, WeightLayout layou
               const Scalar* dout = out.gradient<Scalar>();
               linear_backward_weight(ctx, dweight.data(), dbias.data(), x.data<Scalar>(), dout, scratch.f32(), shape, dweight.write());
               linear_backward_input(ctx, dx.data<Scalar>(), dout, weight.data<Scalar>(), shape, dx.write());
-            })});
+            }),
+            .flops = flops_of(shape),
+            .backward_flops = 2 * flops_of(shape)});
   return out;
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Copies what glint builds from, headers and CMake's descriptions of them and one small static library, out of Debian's
 # packages into a folder that can be carried to a machine without them and without internet: about 12 MB.
-#   tests/gpu/carry.sh [FOLDER]   default: .carry, which git ignores and tests/gpu/check.sh looks for
-# A build finds it by -DCMAKE_PREFIX_PATH=FOLDER.
+#   tests/gpu/carry.sh [FOLDER [TEXT]]   default: .carry, which git ignores and tests/gpu/check.sh looks for
+# A build finds it by -DCMAKE_PREFIX_PATH=FOLDER. TEXT (tinyshakespeare) is what check.sh then trains on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -32,4 +32,5 @@ if grep -rn --include='*.cmake' '"/usr' "$folder"; then
   echo "carry: these files would be looked for in /usr" >&2
   exit 1
 fi
+if [ $# -ge 2 ]; then cp "$2" "$folder/text.txt"; fi
 echo "carry: $(du -sm "$folder" | cut -f 1) MB in $folder"

@@ -1,30 +1,40 @@
 #!/usr/bin/env bash
-# The CUDA kernels on a real GPU, in under 8 minutes and without internet: builds, runs the emulated tests' cases on the
-# device, every PTX wrapper against its emulation, the compute-sanitizer's four tools, masks against the CPU's, all results
-# against PyTorch's flash attention, and speed beside PyTorch's backends. Needs an NVIDIA GPU (sm_80 or later), the CUDA
+# glint on a real GPU, in under 9 minutes and without internet: builds, runs the emulated tests' cases on the device (kernels
+# and whole training runs, against the CPU), every PTX wrapper against its emulation, the compute-sanitizer's tools, masks
+# against the CPU's, all results against PyTorch's flash attention, a thousand steps that must not take more memory, the
+# Shakespeare recipe with and without dropout, and speed beside PyTorch's: attention, and the step of GPT-2 124M. Needs an NVIDIA GPU (sm_80 or later), the CUDA
 # toolkit, CMake, a C++ compiler; the libraries of train/setup.sh, or .carry/ with their headers (tests/gpu/carry.sh); for
 # what compares with PyTorch a Python with torch and numpy (PYTHON=..., default python3), without which that is skipped.
-#   tests/gpu/check.sh [--out DIR] [--build DIR] [--emulated]
-# DIR (build-gpu/report) gets summary.md, summary.json and check.log. The last line is "N passed, N failed" (steps); a step
+#   tests/gpu/check.sh [--out DIR] [--build DIR] [--only STEP,STEP...] [--emulated]
+# DIR (build-gpu/report) gets summary.md, summary.json, check.log and pictures. --only leaves out all steps but the build and
+# those named, so that each may take its time: ptx tests masks torch memcheck synccheck initcheck racecheck training growth
+# shakespeare bench bench_training. The last line is "N passed, N failed" (steps); a step
 # that fails or runs out of time does not stop the next. Speed below the aims is reported and is no failure.
 # --emulated rehearses the script on the emulated device, small shapes only: nothing then runs on a GPU.
 set -uo pipefail
 
 export EMULATED=no BUILD="" PYTHON=${PYTHON:-python3} PYTHONDONTWRITEBYTECODE=1
-out=""
+out="" only=""
 while [ $# -gt 0 ]; do
   case "$1" in
-    --out | --build)
-      [ $# -ge 2 ] || { echo "check.sh: $1 wants a folder" >&2; exit 2; }
-      if [ "$1" = --out ]; then out=$(realpath -m "$2"); else BUILD=$(realpath -m "$2"); fi
+    --out | --build | --only)
+      [ $# -ge 2 ] || { echo "check.sh: $1 wants a value" >&2; exit 2; }
+      case $1 in
+        --out) out=$(realpath -m "$2") ;;
+        --build) BUILD=$(realpath -m "$2") ;;
+        --only) only=,$2, ;;
+      esac
       shift 2 ;;
     --emulated) EMULATED=yes; shift ;;
-    *) echo "usage: tests/gpu/check.sh [--out DIR] [--build DIR] [--emulated]" >&2; exit 2 ;;
+    *) echo "usage: tests/gpu/check.sh [--out DIR] [--build DIR] [--only STEPS] [--emulated]" >&2; exit 2 ;;
   esac
 done
 cd "$(dirname "$0")/../.." || exit 1
+for name in ${only//,/ }; do
+  grep -q "^$name() {" tests/gpu/steps.sh || { echo "check.sh: there is no step $name: see the top of tests/gpu/check.sh" >&2; exit 2; }
+done
 
-budget=470 build_limit=270 # seconds: all steps together, and the first
+budget=530 build_limit=240 # seconds: all steps together, and the first
 if [ "$EMULATED" = yes ]; then
   budget=3600 build_limit=1800
   BUILD=${BUILD:-build-gpu-emulated}
@@ -46,7 +56,7 @@ else
 fi
 export TARGETS="$GLINT $TESTS $PTX_CHECK ptx_check_simt $ATTENTION_CASE"
 out=${out:-$BUILD/report}
-export WORK=$BUILD/check
+export WORK=$BUILD/check OUT=$out
 commit=${GLINT_COMMIT:-$(git describe --always --dirty 2> /dev/null || echo unknown)}
 rm -rf "$WORK"
 mkdir -p "$out" "$WORK" || exit 1
@@ -59,6 +69,7 @@ passed=0 failed=0 skipped=0
 # step NAME LIMIT TITLE: runs it for at most LIMIT seconds, or what is left of the budget.
 step() {
   local name=$1 title=$3 start=$SECONDS status state note
+  if [ -n "$only" ] && [ "$name" != build ] && [[ "$only" != *",$name,"* ]]; then return; fi
   export LIMIT=$2
   if [ "$LIMIT" -gt $((budget - SECONDS)) ]; then LIMIT=$((budget - SECONDS)); fi
   if [ "$LIMIT" -lt 5 ]; then
@@ -97,7 +108,7 @@ write_json() {
   done
   printf ']'
   local part
-  for part in torch bench; do
+  for part in torch bench training; do
     if [ -s "$WORK/$part.json" ]; then printf ',\n"%s": %s' "$part" "$(< "$WORK/$part.json")"; fi
   done
   printf '}\n'
@@ -117,6 +128,7 @@ write_markdown() {
     fi
   done
   if [ -s "$WORK/bench.md" ]; then printf '\n## Speed\n\n%s\n' "$(< "$WORK/bench.md")"; fi
+  if [ -s "$WORK/training.md" ]; then printf '\n## Training GPT-2 124M\n\n%s\n' "$(< "$WORK/training.md")"; fi
   if [ -s "$WORK/torch.md" ]; then printf '\n## Against PyTorch\n\n%s\n' "$(< "$WORK/torch.md")"; fi
 }
 
@@ -125,13 +137,20 @@ step ptx 40 "PTX wrappers against their emulation"
 step tests 120 "the emulated tests' cases on the device"
 step masks 40 "masks: the kernels against the CPU"
 step torch 90 "masks, outputs and gradients against PyTorch"
-for tool in memcheck synccheck initcheck racecheck; do step "$tool" 60 "compute-sanitizer $tool, small shapes"; done
-step bench 180 "speed beside PyTorch"
+step growth 40 "memory over 1000 steps"
+step memcheck 45 "compute-sanitizer memcheck, small shapes"
+step training 60 "compute-sanitizer, tiny training runs"
+step bench_training 170 "GPT-2 124M beside PyTorch"
+step shakespeare 90 "the Shakespeare recipe, with and without dropout"
+step bench 100 "attention beside PyTorch"
+for tool in racecheck synccheck initcheck; do step "$tool" 45 "compute-sanitizer $tool, small shapes"; done
 
 write_json > "$out/summary.json"
 write_markdown > "$out/summary.md"
 printf '\n'
-if [ -s "$WORK/bench.md" ]; then cat "$WORK/bench.md"; fi
+for part in training bench; do
+  if [ -s "$WORK/$part.md" ]; then cat "$WORK/$part.md"; fi
+done
 echo "$out: summary.md, summary.json, check.log"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -55,10 +55,11 @@ tests() {
   run_tests all "$BUILD/$TESTS" "${what[@]}"
 }
 
+find_sanitizer() { command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null; }
 sanitizer() {
   if [ "$EMULATED" = yes ]; then skip "nothing runs on a GPU"; fi
   local program
-  program=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null) || skip "no compute-sanitizer here"
+  program=$(find_sanitizer) || skip "no compute-sanitizer here"
   run_tests "$1" "$program" --tool "$1" --error-exitcode 86 "$BUILD/$TESTS" "$SMALL"
 }
 memcheck() { sanitizer memcheck; }
@@ -112,6 +113,65 @@ bench() {
   if [ "$EMULATED" = yes ]; then rehearse=(--rehearse); fi
   "$PYTHON" -u tests/gpu/bench_torch.py --glint "$BUILD/$GLINT" --seconds "$((LIMIT > 60 ? LIMIT - 30 : LIMIT / 2))" \
     --json "$WORK/bench.json" --markdown "$WORK/bench.md" "${rehearse[@]}" 2>&1
+}
+
+# Few steps of a tiny model, with dropout, GQA and micro-batches, by the command that stands before it.
+tiny_training() {
+  local dtype=$1 graph=$2
+  shift 2
+  "$@" "$BUILD/$GLINT" train --device cuda --dtype "$dtype" --graph "$graph" --out "$(mktemp -d -p "$WORK")/run" --layers 1 --heads 4 --kv-heads 2 --embd 32 --context 12 --batch 4 --micro-batch 2 \
+    --dropout 0.2 --steps 4 --log-every 2 --eval-every 2 --eval-batches 1
+}
+training() { # under the sanitizers; the test program has what it comes to
+  local program tool dtype graph runs=0
+  if [ "$EMULATED" = yes ]; then
+    tiny_training bf16 true env SIMT_DEVICE="late guarded" || fail "a tiny run failed"
+    skip "no compute-sanitizer for the emulated device; the tiny run works"
+  fi
+  program=$(find_sanitizer) || skip "no compute-sanitizer here"
+  while read -r tool dtype graph; do
+    tiny_training "$dtype" "$graph" "$program" --tool "$tool" --error-exitcode 86 || fail "$tool, $dtype, --graph $graph: status $?"
+    runs=$((runs + 1))
+  done < <(printf '%s\n' "memcheck bf16 true" "memcheck bf16 false" "memcheck fp32 true" "racecheck bf16 false")
+  echo "$runs tiny runs: memcheck and racecheck find nothing, bf16 and fp32, as a graph and plainly"
+}
+
+# What a thousand steps more leave behind.
+growth() {
+  local steps=1000 flags=(--layers 4 --heads 4 --embd 256 --context 256 --batch 16) found device host
+  if [ "$EMULATED" = yes ]; then steps=20 flags=(--layers 1 --heads 2 --embd 32 --context 12 --batch 2); fi
+  found=$("$BUILD/$GLINT" bench step --device cuda --dtype bf16 --dropout 0.1 --steps "$steps" --json "${flags[@]}") || fail "bench step failed"
+  echo "$found"
+  device=$(sed -nE 's/.*"device_growth_bytes":(-?[0-9]+).*/\1/p' <<< "$found") host=$(sed -nE 's/.*"host_growth_bytes":(-?[0-9]+).*/\1/p' <<< "$found")
+  if [ -z "$device" ] || [ "$device" -gt 0 ] || [ "$host" -gt 4000000 ]; then fail "after $steps steps: $device bytes more on the device, $host on the host"; fi
+  echo "$steps steps: $device bytes more on the device, $host on the host"
+}
+
+# nanoGPT's character model with dropout 0.2 and without, as far as the time goes: the text of .carry/, or the built-in corpus.
+shakespeare() {
+  local p name what state runs=() each=$(((LIMIT - 10) / 2)) more=()
+  if [ -s .carry/text.txt ]; then what="the carried text" more=(--data .carry/text.txt); else what="the built-in corpus: .carry/text.txt is not there"; fi
+  if [ "$EMULATED" = yes ]; then more+=(--layers 1 --heads 2 --embd 32 --context 12 --batch 4 --steps 6 --log-every 1 --eval-every 3 --eval-batches 1); fi
+  state=$what
+  for p in 0.2 0.0; do
+    name=$WORK/dropout-$p
+    timeout --signal=INT --kill-after=20 "$each" "$BUILD/$GLINT" train --config train/recipes/shakespeare-char-gpu.toml --out "$name" --dropout "$p" \
+      "${more[@]}"
+    case $? in 0 | 124 | 130) ;; *) fail "training with dropout $p failed" ;; esac
+    runs+=("$name")
+    state+="; dropout $p: best validation loss $(sed -nE 's/.*"val_loss":([0-9.]+).*/\1/p' "$name/metrics.jsonl" | sort -n | head -n 1 | xargs printf %.4f)"
+    state+=", $(sed -nE 's/.*"step":([0-9]+).*/\1/p' "$name/metrics.jsonl" | tail -n 1) steps"
+  done
+  train/plot.sh "${runs[@]}" > "$OUT/shakespeare.svg" || fail "plot.sh failed"
+  echo "$state (aim: 1.4897 with dropout 0.2, on tinyshakespeare)"
+}
+
+bench_training() {
+  with_torch
+  local rehearse=()
+  if [ "$EMULATED" = yes ]; then rehearse=(--rehearse); fi
+  "$PYTHON" -u tests/gpu/bench_training.py --glint "$BUILD/$GLINT" --seconds "$((LIMIT > 60 ? LIMIT - 30 : LIMIT / 2))" \
+    --json "$WORK/training.json" --markdown "$WORK/training.md" "${rehearse[@]}" 2>&1
 }
 
 read -ra TARGETS <<< "$TARGETS"

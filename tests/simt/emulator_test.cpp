@@ -243,7 +243,8 @@ TEST_CASE("emulator: faults are planted on demand") {
   simt::take_barrier_sites();
   run();
   CHECK(seen == 0x50004);
-  const std::string site = std::string(__FILE__) + ":" + std::to_string(barrier_line);
+  std::string site = __FILE__ ":";
+  site += std::to_string(barrier_line);
   CHECK(simt::take_barrier_sites() == std::set<std::string>{site});
   simt::options.fault = simt::Fault::no_barrier;
   simt::options.fault_site = site;

@@ -107,7 +107,12 @@ TEST_CASE("a profile names every op, forward and backward") {
   small.graph.profile(true);
   small.graph.forward();
   small.graph.backward();
-  const auto& seconds = small.graph.profiled();
-  for (const char* name : {"embedding", "linear", "cross_entropy", "linear backward", "embedding backward"})
-    CHECK(seconds.contains(name));
+  const Profile& profile = small.graph.profiled();
+  for (const char* name : {"embedding", "linear", "cross_entropy", "linear backward", "embedding backward"}) {
+    REQUIRE(profile.contains(name));
+    CHECK(profile.at(name).seconds > 0);
+    CHECK(profile.at(name).bytes > 0);
+    CHECK((profile.at(name).flops > 0) == (std::string(name).find("linear") == 0));
+  }
+  CHECK(profile.at("linear backward").flops == 2 * profile.at("linear").flops);
 }

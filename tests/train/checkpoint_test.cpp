@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cmath>
 #include <csignal>
 
@@ -198,7 +199,10 @@ TEST_CASE("a process that saves without pause, killed at random moments, always 
     const Tensors model(value), m(value + 0.25f), v(value + 0.5f);
     save_checkpoint(last, model.views, m.views, v.views, state_at(step));
   };
+  const auto start = std::chrono::steady_clock::now();
   save(1);
+  const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start).count();
+  const uint64_t longest = 12'000 + 4 * static_cast<uint64_t>(microseconds);  // some children get through a save or two
   uint64_t step = 1, saved = 0;
   for (int kills = 0; kills < 25; ++kills) {
     const pid_t child = fork();
@@ -206,7 +210,7 @@ TEST_CASE("a process that saves without pause, killed at random moments, always 
     if (child == 0) {
       for (uint64_t next = step + 1;; ++next) save(next);
     }
-    usleep(static_cast<useconds_t>(500 + random.below(12'000)));
+    usleep(static_cast<useconds_t>(500 + random.below(static_cast<int>(longest))));
     kill(child, SIGKILL);
     int status = 0;
     waitpid(child, &status, 0);

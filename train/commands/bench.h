@@ -36,7 +36,7 @@ double median_ms(const Context& ctx, int repeats, Call call) {
 
 // Prints the results as one JSON object, or a line each.
 struct BenchResult {
-  const char* name;
+  std::string name;
   std::variant<double, int64_t, uint64_t, std::string> value;
 };
 void print_results(const std::vector<BenchResult>& results, bool as_json);

@@ -117,14 +117,9 @@ AttentionTimes time_attention(const Device& device, const Context& ctx, const At
   return {time(forward), time(backward), time([&] { forward(), backward(); })};
 }
 
-// 2 products of T*T*HS multiply-adds forward, 5 backward, of which causality leaves half.
-double forward_gflop(const AttentionShape& s) {
-  return 4e-9 * s.B * s.NH * s.HS * s.T * static_cast<double>(s.T) / (s.causal ? 2 : 1);
-}
-
 void print_times(const AttentionFlags& flags, const AttentionShape& shape, const Device& device, const AttentionTimes& t) {
   std::vector<BenchResult> results = {{"forward_ms", t.forward_ms}, {"backward_ms", t.backward_ms}, {"total_ms", t.total_ms}};
-  const double gflop = forward_gflop(shape);
+  const double gflop = 1e-9 * flops_of(shape);
   if (device.is_cpu()) {
     const int threads = std::get<CpuContext>(device.context()).threads;
     const double gflops = 3.5 * gflop / t.total_ms * 1000, peak = measure_peak_gflops(threads);

@@ -35,7 +35,7 @@ Rates measure(const Device& device, const Context& ctx, const MatmulFlags& flags
     else values[i] = value;
   }
   copy_to_device(ctx, x, values.data(), scalars * sizeof(Scalar));
-  const double gflop = 2e-9 * flags.rows * flags.in * static_cast<double>(flags.out);
+  const double gflop = 1e-9 * flops_of(shape);
   const double enough = device.is_cpu() ? 0.5 : 500.0;  // GFLOP, to be worth timing
   const int calls = static_cast<int>(std::clamp(enough / gflop, 1.0, 1000.0));
   const auto gflops = [&](auto product) {

@@ -1,4 +1,6 @@
 // glint bench step: whole optimizer steps of a model, and where their time goes.
+#include <algorithm>
+
 #include "models/gpt.h"
 #include "train/commands/bench.h"
 #include "train/machine.h"
@@ -17,16 +19,40 @@ struct StepFlags : BenchFlags {
   AttentionKind attention = AttentionKind::flash;
 };
 
-void print_profile(const std::map<std::string, double>& seconds, double steps) {
-  std::vector<std::pair<double, std::string>> rows;
+// Where the time goes, and how near each name comes to the least time that its products and its bytes would take at the
+// device's peak (the roofline of S. Williams, A. Waterman, D. Patterson, 2009).
+void print_profile(const Profile& profile, double steps, double peak_gflops, double bandwidth) {
+  std::vector<std::pair<Spent, std::string>> rows;
   double total = 0;
-  for (const auto& [name, spent] : seconds) {
+  for (const auto& [name, spent] : profile) {
     rows.emplace_back(spent, name);
-    total += spent;
+    total += spent.seconds;
   }
-  std::sort(rows.rbegin(), rows.rend());
-  for (const auto& [spent, name] : rows)
-    std::fprintf(stderr, "%8.3f ms  %5.1f%%  %s\n", 1000 * spent / steps, 100 * spent / total, name.c_str());
+  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.first.seconds > b.first.seconds; });
+  std::fprintf(stderr, "%11s %7s %10s %8s %8s\n", "ms", "share", "GFLOP/s", "GB/s", "of peak");
+  for (const auto& [spent, name] : rows) {
+    const double gflops = 1e-9 * spent.flops / spent.seconds, gbytes = 1e-9 * spent.bytes / spent.seconds;
+    std::fprintf(stderr, "%11.3f %6.1f%% %10.0f %8.1f %7.0f%%  %s\n", 1000 * spent.seconds / steps, 100 * spent.seconds / total, gflops,
+                 gbytes, 100 * std::max(gflops / peak_gflops, gbytes / bandwidth), name.c_str());
+  }
+}
+
+// To tell whether steps leave something behind.
+struct MemoryInUse {
+  int64_t host, device = 0;  // bytes; 0 where the device is the host
+};
+
+MemoryInUse memory_in_use(const Device& device) {
+  return std::visit(
+      []<typename Context>(const Context& ctx) {
+        MemoryInUse used{static_cast<int64_t>(used_memory())};
+        if constexpr (!std::is_same_v<Context, CpuContext>) {
+          const auto [free, total] = free_and_total(ctx);
+          used.device = static_cast<int64_t>(total - free);
+        }
+        return used;
+      },
+      device.context());
 }
 
 void bench_step(StepFlags flags) {
@@ -49,23 +75,31 @@ void bench_step(StepFlags flags) {
   };
   const auto one_step = [&] { step.run(fill, 1e-4); };
   one_step();  // touches every page
+  one_step();  // on a GPU: is captured
   step.profile(flags.profile);
+  const MemoryInUse before = memory_in_use(device);
   const double ms = std::visit([&](const auto& ctx) { return median_ms(ctx, flags.steps, one_step); }, device.context());
-  if (flags.profile) print_profile(step.profiled(), flags.steps + 1);
+  const double peak = peak_gflops(device, model.parameters().dtype());
+  const MemoryInUse after = memory_in_use(device);
   const double tokens = static_cast<double>(flags.batch) * flags.model.context;
   const double gflops = model.flops_per_token(flags.model.context) * tokens / ms * 1e-6;
-  std::vector<BenchResult> results = {{"median_ms", ms}, {"tokens_per_s", 1000 * tokens / ms}, {"gflops", gflops}};
-  if (device.is_cpu()) {
-    const int threads = std::get<CpuContext>(device.context()).threads;
-    const double peak = measure_peak_gflops(threads);
-    results.insert(results.end(), {{"peak_gflops", peak}, {"share_of_peak", gflops / peak}, {"threads", threads}});
-  } else {
-    results.push_back({"device", device.name()});
+  std::vector<BenchResult> results = {{"median_ms", ms}, {"tokens_per_s", 1000 * tokens / ms}, {"gflops", gflops},
+                                      {"peak_gflops", peak}, {"share_of_peak", gflops / peak}, {"device", device.name()}};
+  if (device.is_cpu()) results.push_back({"threads", int64_t{std::get<CpuContext>(device.context()).threads}});
+  if (flags.profile) {
+    const double bandwidth = measure_bandwidth(device);
+    print_profile(step.profiled(), flags.steps + 1, peak, bandwidth);
+    results.push_back({"bandwidth_gbytes", bandwidth});
+    for (const auto& [name, spent] : flags.json ? step.profiled() : Profile{})
+      results.insert(results.end(), {{"ms: " + name, 1000 * spent.seconds / (flags.steps + 1)},
+                                     {"of peak: " + name, 1e-9 * std::max(spent.flops / peak, spent.bytes / bandwidth) / spent.seconds}});
   }
   results.insert(results.end(), {{"parameters", flags.model.parameters()},
                                  {"arena_bytes", step.arena_bytes()},
                                  {"device_bytes", step.arena_bytes() + model.parameters().bytes()},
-                                 {"peak_bytes", peak_memory()}});
+                                 {"peak_bytes", peak_memory()},
+                                 {"host_growth_bytes", after.host - before.host},
+                                 {"device_growth_bytes", after.device - before.device}});
   print_results(results, flags.json);
 }
 

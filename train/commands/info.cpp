@@ -51,9 +51,10 @@ void print_info(int threads_asked) {
   if (!gpus.empty()) {
     const Device device = Device::cuda();
     line("GPU peak", text(static_cast<int>(peak_gflops(device, DType::bf16) / 1000), " TFLOP/s in bf16, ",
-                          static_cast<int>(peak_gflops(device, DType::f32) / 1000), " in fp32"));
+                          static_cast<int>(peak_gflops(device, DType::f32) / 1000), " in fp32; ",
+                          static_cast<int>(measure_bandwidth(device)), " GB/s"));
   }
-  line("dtypes", gpus.empty() ? "fp32" : "fp32, bf16 (cuda)");
+  line("dtypes", "fp32, bf16");
   std::fflush(stdout);
   line("peak", rounded(measure_peak_gflops(context.threads)) + " GFLOP/s fp32 multiply-adds, measured");
   line("bandwidth", rounded(measure_bandwidth(context.threads)) + " GB/s, measured (triad)");

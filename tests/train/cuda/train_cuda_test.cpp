@@ -1,4 +1,4 @@
-// glint train, sample and eval on a GPU, which is emulated (tests/simt/), as a user runs them.
+// glint train, sample and eval on a GPU as a user runs them: the emulated one (tests/simt/), or by tests/gpu/ a real one.
 #include <chrono>
 #include <sstream>
 #include <thread>
@@ -6,37 +6,12 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
-#include "data/corpus.h"
-#include "tests/train/run_program.h"
+#include "tests/train/cuda/cuda_program.h"
 
 using namespace glint;
-using test::run_program;
-using test::Running;
-using test::ScratchFolder;
+using namespace glint::test;
 
 namespace {
-
-using Arguments = std::vector<std::string>;
-
-// The device of all programs that a test starts.
-struct OnDevice {
-  explicit OnDevice(const char* properties = "late guarded") { setenv("SIMT_DEVICE", properties, 1); }
-  ~OnDevice() { unsetenv("SIMT_DEVICE"); }
-};
-
-Arguments join(Arguments first, const Arguments& more) {
-  first.insert(first.end(), more.begin(), more.end());
-  return first;
-}
-
-Arguments tiny_run(const ScratchFolder& folder, const std::string& name, const std::string& steps, const Arguments& more = {}) {
-  const Arguments all = {"train", "--out", folder / name, "--data", folder / "text.txt", "--layers", "1", "--heads", "4", "--kv-heads", "2",
-                         "--embd", "32", "--context", "12", "--batch", "4", "--micro-batch", "2", "--dropout", "0.2", "--steps", steps,
-                         "--lr-decay-steps", "20", "--eval-every", "10", "--eval-batches", "1", "--log-every", "2", "--checkpoint-every", "3"};
-  return join(all, more);
-}
-
-void write_text(const ScratchFolder& folder) { test::write_file_for_test(folder / "text.txt", corpus_text(20000, 3)); }
 
 std::vector<double> losses_of(const std::string& folder) {
   std::vector<double> losses;
@@ -53,7 +28,7 @@ const Arguments kFp32 = {"--device", "cuda"}, kBf16 = {"--device", "cuda", "--dt
 }  // namespace
 
 TEST_CASE("train --device cuda: killed and resumed it ends in the same bytes") {
-  const OnDevice device;
+  const EmulatedDevice device("late guarded");
   for (const Arguments& dtype : {kFp32, kBf16}) {
     ScratchFolder folder;
     write_text(folder);
@@ -74,7 +49,7 @@ TEST_CASE("train --device cuda: killed and resumed it ends in the same bytes") {
 }
 
 TEST_CASE("train --device cuda: checkpoints go from a GPU to the CPU and back") {
-  const OnDevice device;
+  const EmulatedDevice device("late guarded");
   ScratchFolder folder;
   write_text(folder);
   REQUIRE(run_program(tiny_run(folder, "cpu", "12")).code == 0);
@@ -91,7 +66,7 @@ TEST_CASE("train --device cuda: checkpoints go from a GPU to the CPU and back") 
 }
 
 TEST_CASE("sample and eval --device cuda give what the CPU gives") {
-  const OnDevice device;
+  const EmulatedDevice device("late guarded");
   ScratchFolder folder;
   write_text(folder);
   REQUIRE(run_program(tiny_run(folder, "run", "6")).code == 0);
@@ -106,15 +81,4 @@ TEST_CASE("sample and eval --device cuda give what the CPU gives") {
   const double expected = nlohmann::json::parse(run_program(eval).out)["loss"];
   CHECK(nlohmann::json::parse(run_program(join(eval, kFp32)).out)["loss"].get<double>() == doctest::Approx(expected).epsilon(1e-5));
   CHECK(nlohmann::json::parse(run_program(join(eval, kBf16)).out)["loss"].get<double>() == doctest::Approx(expected).epsilon(1e-2));
-}
-
-TEST_CASE("train --device cuda: too big a model is one clear line") {
-  const OnDevice device("memory=33900000");
-  ScratchFolder folder;
-  write_text(folder);
-  const auto ran = run_program(tiny_run(folder, "run", "6", kBf16));
-  INFO(ran.err);
-  CHECK(ran.code == 1);
-  CHECK(ran.err.find("no memory for ") != std::string::npos);
-  CHECK(ran.err.find("--micro-batch") != std::string::npos);
 }

@@ -1,45 +1,16 @@
-// Whole training steps on a GPU, which is emulated (tests/simt/): guarded, so that the host cannot touch its memory, and late,
-// so that a missing event or wait shows.
-#include "train/training_step.h"
-
+// Whole training steps on a GPU: the emulated one (tests/simt/), or by tests/gpu/ a real one.
 #include <cmath>
 #include <limits>
 
 #include <doctest/doctest.h>
 
-#include "tests/random.h"
-#include "tests/simt/runtime.h"
+#include "tests/train/cuda/tiny_training.h"
 #include "train/evaluator.h"
 
 using namespace glint;
+using namespace glint::test;
 
 namespace {
-
-constexpr int kContext = 12, kVocab = 23;
-
-GptConfig tiny(float dropout) {
-  GptConfig config;
-  config.vocab = kVocab, config.context = kContext, config.layers = 2, config.heads = 4, config.kv_heads = 2, config.embd = 32;
-  config.embd_dropout = config.attn_dropout = config.resid_dropout = dropout;
-  return config;
-}
-
-void batch_of(uint64_t step, int32_t* tokens, int32_t* targets, uint64_t first, int count) {
-  for (int i = 0; i < count * kContext; ++i) {
-    const auto place = static_cast<int>(step) * 31 + static_cast<int>(first) * kContext + i;
-    tokens[i] = (place * 5 + place / 7) % kVocab;
-    targets[i] = (tokens[i] * 3 + 1) % kVocab;
-  }
-}
-
-struct Emulated {
-  simt::DeviceOptions saved = simt::device;
-  explicit Emulated(uint64_t seed = 1) {
-    simt::device.guarded = simt::device.late = true;
-    simt::device.seed = seed;
-  }
-  ~Emulated() { simt::device = saved; }
-};
 
 struct Course {
   std::vector<double> losses, norms;
@@ -66,12 +37,6 @@ Course train(const Device& device, DType dtype, const StepSettings& settings, fl
   HostCopy values(p, p.values());
   course.values.assign(values.data(), values.data() + p.elements());
   return course;
-}
-
-StepSettings settings(int micro_batch, bool recompute = false, bool graph = true) {
-  StepSettings s;
-  s.batch = 4, s.micro_batch = micro_batch, s.context = kContext, s.recompute = recompute, s.graph = graph;
-  return s;
 }
 
 void check_close(const Course& got, const Course& expected, double tolerance) {
@@ -117,26 +82,6 @@ TEST_CASE("cuda training: the same bits with the step as a graph and plainly, in
       first = graph;
     }
   }
-}
-
-TEST_CASE("cuda training: a step is one launch of a graph, and the host waits only where it looks") {
-  const Emulated emulated;
-  Gpt model(tiny(0.1f), Device::cuda(), DType::bf16);
-  model.initialize(1);
-  RngState rng{.seed = 5};
-  TrainingStep step(model, settings(2), rng);
-  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { batch_of(0, tokens, targets, first, count); };
-  for (int i = 0; i < 3; ++i) step.run(fill, 0.0);
-  const simt::DeviceCounts before = simt::counts;
-  for (int i = 0; i < 10; ++i) step.run(fill, 0.0);
-  CHECK(simt::counts.graph_launches - before.graph_launches == 10);
-  CHECK(simt::counts.synchronisations - before.synchronisations == 10);  // for the host's half of the double buffer
-  CHECK(simt::counts.launches - before.launches == 20);                  // the upload of tokens, and the graph
-  CHECK(simt::counts.allocated == before.allocated);
-  // Each replay has drawn new masks: with a learning rate of 0 nothing else could change the loss.
-  const double one = step.result().loss;
-  step.run(fill, 0.0);
-  CHECK(step.result().loss != one);
 }
 
 TEST_CASE("cuda training: nothing is changed any more once a gradient is not finite") {

@@ -1,0 +1,59 @@
+// Products of bf16 by oneDNN's matmul primitive, which uses a CPU's instructions for them. oneDNN keeps the primitives that it
+// has made, so that one of a known shape is only looked up.
+#include <dnnl.hpp>
+
+#include "kernels/check.h"
+#include "kernels/cpu/onednn_threads.h"
+#include "kernels/cpu/product.h"
+
+namespace glint {
+namespace {
+
+using Memory = dnnl::memory;
+
+template <typename Scalar>
+constexpr Memory::data_type kType = Memory::data_type::f32;
+template <>
+constexpr Memory::data_type kType<Bf16> = Memory::data_type::bf16;
+
+// A (rows, columns) matrix; transposed: it lies as (columns, rows).
+template <typename Scalar>
+Memory matrix(const dnnl::engine& engine, const Scalar* data, int64_t rows, int64_t columns, bool transposed) {
+  const Memory::dims strides = transposed ? Memory::dims{1, rows} : Memory::dims{columns, 1};
+  return Memory({{rows, columns}, kType<Scalar>, strides}, engine, const_cast<Scalar*>(data));  // oneDNN reads what it is told to read
+}
+
+}  // namespace
+
+bool cpu_multiplies_bf16() {
+  const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & wanted) == wanted;
+}
+
+template <typename Scalar, typename Result>
+void multiply_primitive(const CpuContext& ctx, const ProductOf<Scalar, Result>& p) {
+  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  try {
+    const ThreadCount threads(ctx.threads);
+    const Memory a = matrix(engine, p.a.data, p.M, p.K, p.a.transposed), b = matrix(engine, p.b.data, p.K, p.N, p.b.transposed),
+                 c = matrix(engine, p.c, p.M, p.N, false);
+    dnnl::primitive_attr attributes;
+    if (p.write == Write::add) {
+      dnnl::post_ops sum;
+      sum.append_sum(1.0f);
+      attributes.set_post_ops(sum);
+    }
+    const dnnl::matmul::primitive_desc description({a.get_desc(), b.get_desc(), c.get_desc()}, attributes, engine);
+    dnnl::stream stream(engine);
+    dnnl::matmul(description).execute(stream, {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}});
+    stream.wait();
+  } catch (const dnnl::error& error) {
+    throw Error(text("oneDNN says ", error.what(), " to a product of ", p.M, " x ", p.K, " x ", p.N));
+  }
+}
+
+template void multiply_primitive(const CpuContext&, const ProductOf<float, float>&);
+template void multiply_primitive(const CpuContext&, const ProductOf<Bf16, float>&);
+template void multiply_primitive(const CpuContext&, const ProductOf<Bf16, Bf16>&);
+
+}  // namespace glint

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Times glint's training step beside the same model in PyTorch, eager and compiled, in turn on one GPU: GPT-2 124M (12 layers,
+12 heads, 768 channels, vocabulary 50304, no biases), T 1024, 32 sequences a step, with and without dropout.
+
+    python3 tests/gpu/bench_training.py --glint build-gpu/glint [--seconds 150] [--json FILE] [--markdown FILE]
+
+PyTorch trains as nanoGPT does: fp32 parameters, autocast to bf16, SDPA (its flash kernel), fused AdamW, gradients clipped.
+glint: --dtype bf16, the step as a CUDA graph. Figures are medians of steps over the rounds; ratios are PyTorch's time /
+glint's: above 1, glint is faster. MFU counts 6 flops per parameter and token and attention's products, on the data sheet's
+peak. Then where glint's step goes, op by op, with the distance to the peak of products or of bandwidth, and the launch gaps:
+the part of the graph's step that no op accounts for. Aims that are missed are reported, and are no failure. Without a GPU
+(--rehearse) a tiny model runs in PyTorch on the CPU, to try the script.
+"""
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bench"))
+from pytorch_cpu import Gpt, Step  # the same model as the CPU's benchmark has
+
+STEPS = 10  # timed in a round
+AIMS = {0.1: 1.2, 0.0: 1.1}  # dropout: compiled PyTorch's time / glint's, at least
+MOST_GAPS = 0.03  # of the step
+
+
+class TorchTraining:
+    def __init__(self, row, device, compiled):
+        torch.manual_seed(1)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        self.row, self.device = row, device
+        self.model = Gpt(row).to(device)
+        decayed = [p for p in self.model.parameters() if p.dim() >= 2]
+        others = [p for p in self.model.parameters() if p.dim() < 2]
+        groups = [dict(params=decayed, weight_decay=0.1), dict(params=others, weight_decay=0.0)]
+        self.optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95), fused=True)
+        self.forward = torch.compile(self.model) if compiled else self.model
+        self.tokens = torch.randint(row.vocab, (row.batch, row.context + 1), device=device)
+
+    def step(self):
+        x, y = self.tokens[:, :-1].contiguous(), self.tokens[:, 1:].contiguous()
+        with torch.autocast(self.device, dtype=torch.bfloat16):
+            loss = self.forward(x, y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def milliseconds(self, steps):
+        times = []
+        for _ in range(steps):
+            wait(self.device)
+            start = time.perf_counter()
+            self.step()
+            wait(self.device)
+            times.append(1e3 * (time.perf_counter() - start))
+        return times
+
+
+def wait(device):
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def time_torch(row, device, compiled, rounds):
+    """Median milliseconds of a step and the most bytes allocated; (None, None) where it fails, which is printed."""
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        training = TorchTraining(row, device, compiled)
+        training.milliseconds(3)  # compiles, and warms up
+        times = [ms for _ in range(rounds) for ms in training.milliseconds(STEPS)]
+    except Exception:
+        print(f"PyTorch {'compiled' if compiled else 'eager'}: {traceback.format_exc().splitlines()[-1][:300]}", flush=True)
+        return None, None
+    return statistics.median(times), torch.cuda.max_memory_allocated() if device == "cuda" else 0
+
+
+def run_glint(program, row, *more, steps=STEPS):
+    """What `glint bench step --json` prints."""
+    flags = dict(device="cuda", dtype="bf16", layers=row.layers, heads=row.heads, embd=row.embd, vocab=row.vocab, context=row.context,
+                 batch=row.batch, dropout=row.dropout, steps=steps)
+    command = [program, "bench", "step", "--json"] + [str(word) for name, value in flags.items() for word in (f"--{name}", value)] + list(more)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def measure(row, device, arguments, left):
+    """All figures of one row; `left()` says how many seconds remain."""
+    found = {"dropout": row.dropout, "tokens": row.batch * row.context}
+    glint = [run_glint(arguments.glint, row)]
+    found["eager_ms"], found["eager_bytes"] = time_torch(row, device, False, arguments.rounds)
+    found["compiled_ms"], found["compiled_bytes"] = time_torch(row, device, True, arguments.rounds) if left() > 40 else (None, None)
+    glint += [run_glint(arguments.glint, row) for _ in range(arguments.rounds - 1)]
+    found["glint_ms"] = statistics.median(run["median_ms"] for run in glint)
+    found["glint_bytes"] = glint[0]["device_bytes"]
+    peak = glint[0]["peak_gflops"]
+    flops = 1e6 * glint[0]["gflops"] * glint[0]["median_ms"]  # of a step
+    for who in ("glint", "eager", "compiled"):
+        ms = found[f"{who}_ms"]
+        found[f"{who}_tokens_per_s"] = 1e3 * found["tokens"] / ms if ms else None
+        found[f"{who}_mfu"] = flops / (1e6 * ms * peak) if ms else None
+        found[f"{who}_ratio"] = ms / found["glint_ms"] if ms else None
+    profile = run_glint(arguments.glint, row, "--profile", steps=3)
+    found["ops"] = sorted(({"op": key[4:], "ms": value, "of_peak": profile["of peak: " + key[4:]]}
+                           for key, value in profile.items() if key.startswith("ms: ")), key=lambda op: -op["ms"])
+    found["bandwidth_gbytes"] = profile["bandwidth_gbytes"]
+    found["gaps"] = 1 - sum(op["ms"] for op in found["ops"]) / found["glint_ms"]
+    return found
+
+
+def text(value, digits=2, scale=1.0, unit=""):
+    return "n/a" if value is None else f"{scale * value:.{digits}f}{unit}"
+
+
+def table(results):
+    lines = ["| dropout | | ms | tokens/s | MFU | GB | PyTorch / glint |", "|---|---|---|---|---|---|---|"]
+    for found in results:
+        for who, title in (("glint", "glint"), ("eager", "PyTorch eager"), ("compiled", "PyTorch compiled")):
+            lines.append(f"| {found['dropout']} | {title} | {text(found[f'{who}_ms'])} | {text(found[f'{who}_tokens_per_s'], 0)} | "
+                         f"{text(found[f'{who}_mfu'], 0, 100, '%')} | {text(found[f'{who}_bytes'], 1, 1e-9)} | {text(found[f'{who}_ratio'])} |")
+    for found in results:
+        lines += ["", f"glint's step, dropout {found['dropout']}: launch gaps {text(found['gaps'], 1, 100, '%')}; bandwidth "
+                  f"{found['bandwidth_gbytes']:.0f} GB/s, measured.", "", "| op | ms | share | of peak |", "|---|---|---|---|"]
+        total = sum(op["ms"] for op in found["ops"])
+        lines += [f"| {op['op']} | {op['ms']:.3f} | {100 * op['ms'] / total:.1f}% | {100 * op['of_peak']:.0f}% |" for op in found["ops"]]
+    return lines + [""]
+
+
+def aims(results):
+    """(aim, figure, whether it was met; None where there is no figure)."""
+    found = []
+    for result in results:
+        wanted, ratio = AIMS[result["dropout"]], result["compiled_ratio"]
+        found.append((f"at least {wanted}x PyTorch compiled, dropout {result['dropout']}", ratio, None if ratio is None else ratio >= wanted))
+        found.append((f"launch gaps under {MOST_GAPS:.0%}, dropout {result['dropout']}", result["gaps"], result["gaps"] < MOST_GAPS))
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--glint", required=True, help="the program")
+    parser.add_argument("--seconds", type=float, default=150, help="begin nothing new after this long (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--json", help="write the figures to this file")
+    parser.add_argument("--markdown", help="write the tables to this file")
+    parser.add_argument("--rehearse", action="store_true", help="a tiny model, PyTorch on the CPU")
+    arguments = parser.parse_args()
+    end = time.monotonic() + arguments.seconds
+    left = lambda: end - time.monotonic()
+    if arguments.rehearse:
+        device, base = "cpu", Step("tiny", 0, 1, 2, 32, 16, 2, 65, 0.0, 1)
+    elif torch.cuda.is_available():
+        device, base = "cuda", Step("GPT-2 124M", 0, 12, 12, 768, 1024, 32, 50304, 0.0, STEPS)
+    else:
+        sys.exit("bench_training: PyTorch sees no GPU")
+    results, failures = [], []
+    for dropout in AIMS:
+        if results and left() < 40:
+            failures.append(f"dropout {dropout}: the time was up")
+            break
+        try:
+            results.append(measure(replace(base, dropout=dropout), device, arguments, left))
+        except RuntimeError as error:
+            failures.append(f"dropout {dropout}: {error}".splitlines()[0])
+            print(f"FAILED {failures[-1]}", flush=True)
+    lines, found = table(results), aims(results)
+    # As many tokens in sequences four times as long: what grew with T squared would show.
+    try:
+        short, long = (run_glint(arguments.glint, replace(base, context=base.context * n, batch=base.batch // n), steps=1)["device_bytes"] for n in (1, 2 if arguments.rehearse else 4))
+        found.append(("memory for the same tokens in longer sequences at most 1.1x", long / short, long / short <= 1.1))
+    except RuntimeError as error:
+        failures.append(f"longer sequences: {error}".splitlines()[0])
+    lines += [f"- {'n/a' if good is None else 'pass' if good else 'miss'}: {aim}: {text(figure, 3)}" for aim, figure, good in found]
+    print("\n".join(lines))
+    if arguments.markdown:
+        Path(arguments.markdown).write_text("\n".join(lines) + "\n")
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(dict(torch=torch.__version__, rows=results, failures=failures, aims=[
+            dict(aim=aim, figure=figure, met=good) for aim, figure, good in found]), indent=1) + "\n")
+    met, missed = (sum(good is value for _, _, good in found) for value in (True, False))
+    print(f"aims: {met} met, {missed} missed{'; ' + failures[0] if failures else ''}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

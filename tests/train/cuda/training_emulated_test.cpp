@@ -1,0 +1,27 @@
+// What a training step asks of a GPU: counted by the emulated one (tests/simt/).
+#include <doctest/doctest.h>
+
+#include "tests/train/cuda/tiny_training.h"
+
+using namespace glint;
+using namespace glint::test;
+
+TEST_CASE("cuda training: a step is one launch of a graph, and the host waits only where it looks") {
+  const Emulated emulated;
+  Gpt model(tiny(0.1f), Device::cuda(), DType::bf16);
+  model.initialize(1);
+  RngState rng{.seed = 5};
+  TrainingStep step(model, settings(2), rng);
+  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { batch_of(0, tokens, targets, first, count); };
+  for (int i = 0; i < 3; ++i) step.run(fill, 0.0);
+  const simt::DeviceCounts before = simt::counts;
+  for (int i = 0; i < 10; ++i) step.run(fill, 0.0);
+  CHECK(simt::counts.graph_launches - before.graph_launches == 10);
+  CHECK(simt::counts.synchronisations - before.synchronisations == 10);  // for the host's half of the double buffer
+  CHECK(simt::counts.launches - before.launches == 20);                  // the upload of tokens, and the graph
+  CHECK(simt::counts.allocated == before.allocated);
+  // Each replay has drawn new masks: with a learning rate of 0 nothing else could change the loss.
+  const double one = step.result().loss;
+  step.run(fill, 0.0);
+  CHECK(step.result().loss != one);
+}
