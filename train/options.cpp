@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "kernels/check.h"
+#include "src/comm/ranks.h"
 #include "src/memory.h"
 #include "train/machine.h"
 
@@ -59,8 +60,14 @@ void require_sizes(const TrainOptions& options) {
   require_positive("--context", model.context);
   require_positive("--batch", options.batch);
   require_positive("--micro-batch", options.micro_batch);
-  GLINT_REQUIRE(options.batch % options.micro_batch == 0, "--micro-batch ", options.micro_batch,
-                " does not divide --batch ", options.batch);
+  require_positive("--ranks", options.ranks);
+  GLINT_REQUIRE(options.comm_timeout > 0, "--comm-timeout ", options.comm_timeout, ": give a number above 0");
+  const int less = options.batch / options.ranks * options.ranks;
+  GLINT_REQUIRE(less == options.batch, "--batch ", options.batch, " does not divide over ", options.ranks, " ranks: give ",
+                less > 0 ? text(less, " or ") : "", less + options.ranks);
+  GLINT_REQUIRE(options.batch / options.ranks % options.micro_batch == 0, "--micro-batch ", options.micro_batch, " does not divide --batch ",
+                options.batch, options.ranks > 1 ? text(" / ", options.ranks, " ranks") : "");
+  GLINT_REQUIRE(options.ranks == 1 || options.device == DeviceChoice::cpu, "several ranks train on CPUs only so far: use --device cpu");
   require_not_negative("--steps", static_cast<double>(options.steps));
   require_positive("--eval-batches", options.eval_batches);
   require_positive("--threads", options.threads);
@@ -89,7 +96,8 @@ void require_optimizer(const TrainOptions& options) {
 void TrainOptions::complete() {
   constexpr int64_t kUsualWarmup = 100;
   if (model.kv_heads == 0) model.kv_heads = model.heads;
-  if (micro_batch == 0) micro_batch = batch;
+  if (ranks == 0) ranks = ranks_from_environment().size;
+  if (micro_batch == 0) micro_batch = ranks > 0 ? std::max(1, batch / ranks) : batch;
   if (std::isnan(min_lr)) min_lr = lr / 10;
   if (lr_decay_steps == 0) lr_decay_steps = steps;
   if (warmup == kUnsetSteps) warmup = std::min(kUsualWarmup, lr_decay_steps / 10);

@@ -33,7 +33,7 @@ struct TrainOptions {
   GptConfig model;          // vocab is set by the trainer, once the tokenizer is known; kv_heads 0: as heads
 
   int batch = 12;       // sequences per optimizer step
-  int micro_batch = 0;  // sequences per forward/backward pass, divides batch; 0: as batch
+  int micro_batch = 0;  // sequences per forward/backward pass of a rank, divides batch / ranks; 0: all of them
   int64_t steps = 2000;
   double lr = 1e-3;
   double min_lr = kUnset;        // unset: lr / 10
@@ -57,6 +57,8 @@ struct TrainOptions {
   DeviceChoice device = DeviceChoice::cpu;
   DtypeChoice dtype = DtypeChoice::fp32;
   bool quiet = false;
+  int ranks = 0;             // processes that share each batch; 0: as many as a launcher has started, or one
+  double comm_timeout = 120;  // seconds that a rank waits for another
 
   TrainOptions() { model.kv_heads = 0; }
 

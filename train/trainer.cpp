@@ -3,6 +3,8 @@
 #include <cmath>
 #include <optional>
 
+#include <xxhash.h>
+
 #include "data/batches.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/clock.h"
@@ -20,27 +22,28 @@ namespace glint {
 
 namespace {
 
-StepSettings step_settings(const TrainOptions& o) {
+StepSettings step_settings(const TrainOptions& o, Team& team) {
   AdamW adamw;
   adamw.beta1 = static_cast<float>(o.beta1);
   adamw.beta2 = static_cast<float>(o.beta2);
   adamw.eps = static_cast<float>(o.eps);
   adamw.weight_decay = static_cast<float>(o.weight_decay);
-  return {o.batch, o.micro_batch, o.model.context, o.attention, o.recompute, adamw, o.grad_clip, o.graph};
+  return {o.batch, o.micro_batch, o.model.context, o.attention, o.recompute, adamw, o.grad_clip, o.graph, &team.comm()};
 }
 
 Device device_of(const TrainOptions& o) { return open_device({o.device, o.dtype, o.threads, o.matmul, o.tf32}); }
 
 class Trainer {
  public:
-  Trainer(const TrainOptions& options, const Device& device, RunFolder& folder, Dataset data)
+  Trainer(const TrainOptions& options, const Device& device, RunFolder& folder, Dataset data, Team& team)
       : options_(options),
         folder_(folder),
+        team_(team),
         data_(std::move(data)),
         device_(device),
         model_(options.model, device_, dtype_of(options.dtype)),
         rng_{.seed = options.seed},
-        step_(model_, step_settings(options), rng_),
+        step_(model_, step_settings(options, team), rng_),
         evaluator_(model_, options.micro_batch, options.model.context, options.attention),
         train_windows_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::training),
         train_probe_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::evaluation),
@@ -77,11 +80,13 @@ class Trainer {
   void save(bool best);
   void evaluate(Progress& progress);
   void train_one_step(Progress& progress);
+  void require_same_start();
   bool looks() const;
   StepResult look();
 
   TrainOptions options_;
   RunFolder& folder_;
+  Team& team_;
   Dataset data_;
   Device device_;
   Gpt model_;
@@ -112,6 +117,10 @@ std::string Trainer::describe() const {
 }
 
 void Trainer::save(bool best) {
+  if (!team_.leads()) {
+    if (!best) saved_step_ = step();
+    return;
+  }
   CheckpointState state;
   state.step = step();
   state.tokens = step() * tokens_per_step();
@@ -134,7 +143,7 @@ void Trainer::evaluate(Progress& progress) {
   const auto loss_of = [&](const RandomWindows& windows) {
     return evaluator_.mean_loss(
         [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { windows.fill(tokens, targets, 0, first, count); },
-        (options_.eval_batches * options_.batch + evaluator_.batch() - 1) / evaluator_.batch());
+        (options_.eval_batches * options_.batch + evaluator_.batch() - 1) / evaluator_.batch(), &team_.comm());
   };
   MetricsLine line;
   line.step = step();
@@ -154,7 +163,11 @@ StepResult Trainer::look() {
   const StepResult result = step_.result();
   if (result.finite() && result.step == step()) return result;
   const bool kept = has_checkpoint(folder_.paths().last());
-  const std::string first = step_.first_not_finite(fill_);
+  std::string first = step_.first_not_finite(fill_);
+  if (team_.size() > 1) {
+    const std::string found = team_.first_text(first == kSumOfGradients ? "" : text(first, " on rank ", team_.rank()));
+    if (!found.empty()) first = found;
+  }
   throw UserError(text("step ", step() + 1, ": the loss or its gradient is no longer finite; first in ", first, ". ",
                        kept ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint had been written yet",
                        "; try a lower --lr, a longer --warmup or a --grad-clip"));
@@ -190,41 +203,65 @@ void Trainer::train_one_step(Progress& progress) {
   interval_steps_ = 0;
 }
 
+// Where ranks differ before the first step, no later one can be right.
+void Trainer::require_same_start() {
+  if (team_.size() == 1) return;
+  const Parameters& p = model_.parameters();
+  HostCopy values(p, p.values());
+  TrainOptions options = options_;
+  options.threads = 0;  // a rank's own affair
+  team_.require_same({{"version of glint", GLINT_VERSION},
+                      {"configuration", to_json(options).dump()},
+                      {"checksum of the data", text(data_.info().checksum)},
+                      {"step", text(step())},
+                      {"checksum of the parameters", text(XXH3_64bits(values.data(), p.elements() * sizeof(float)))}});
+}
+
 void Trainer::run() {
+  require_same_start();
   SignalWatch signals;
-  Progress progress({options_.quiet, step(), static_cast<uint64_t>(options_.steps), model_.flops_per_token(options_.model.context),
-                     peak_gflops(device_, model_.parameters().dtype())});
+  int stop = 0;  // the signal that one of the ranks has received
+  Progress progress({options_.quiet || !team_.leads(), step(), static_cast<uint64_t>(options_.steps), model_.flops_per_token(options_.model.context),
+                     team_.size() * peak_gflops(device_, model_.parameters().dtype())});
   progress.note(describe());
   if (step() > 0) progress.note(text("resumed at step ", step()));
   if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);
-  while (!done() && !signals.received()) {
+  while (!done() && !stop) {
     train_one_step(progress);
     if (options_.eval_every > 0 && (at(options_.eval_every) || done())) evaluate(progress);
     if (at(options_.checkpoint_every)) save(false);
+    stop = team_.largest(signals.received());
   }
   if (saved_step_ != step()) {
     if (interval_steps_ > 0) look();  // a signal came between two looks
     save(false);
   }
   progress.finish();
-  if (signals.received()) {
-    progress.warning(text("stopped at step ", step(), "; go on with: glint train --resume ", folder_.paths().root.string()));
-    throw ExitCode{signals.exit_code()};
+  if (stop) {
+    if (team_.leads())
+      progress.warning(text("stopped at step ", step(), "; go on with: glint train --resume ", folder_.paths().root.string()));
+    throw ExitCode{128 + stop};
   }
   progress.note(text("done: ", folder_.paths().root.string(), " holds last/", best_ ? " and best/" : ""));
 }
 
 }  // namespace
 
-void start_training(TrainOptions options, RunFolder& folder) {
+void start_training(TrainOptions options, RunFolder& folder, Team& team) {
   const Device device = device_of(options);  // first: without it nothing is made
   std::optional<Trainer> trainer;
   try {
-    Dataset data = create_run_data(folder.paths(), options);
-    options.model.vocab = data.tokenizer().vocabulary();
-    options.model.validate();
-    folder.write_config(options);
-    trainer.emplace(options, device, folder, std::move(data));
+    std::optional<Dataset> data;
+    if (team.leads()) {
+      data = create_run_data(folder.paths(), options);
+      options.model.vocab = data->tokenizer().vocabulary();
+      options.model.validate();
+      folder.write_config(options);
+    }
+    team.comm().barrier();  // from here on the others find it
+    if (!data) data = open_run_data(folder.paths());
+    options.model.vocab = data->tokenizer().vocabulary();
+    trainer.emplace(options, device, folder, std::move(*data), team);
   } catch (...) {
     folder.discard();  // so that the same --out can be tried again, with a smaller model, say
     throw;
@@ -232,8 +269,8 @@ void start_training(TrainOptions options, RunFolder& folder) {
   trainer->run();
 }
 
-void resume_training(const TrainOptions& options, RunFolder& folder) {
-  Trainer trainer(options, device_of(options), folder, open_run_data(folder.paths()));
+void resume_training(const TrainOptions& options, RunFolder& folder, Team& team) {
+  Trainer trainer(options, device_of(options), folder, open_run_data(folder.paths()), team);
   trainer.restore();
   trainer.run();
 }

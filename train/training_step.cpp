@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <span>
 
 #include "kernels/reduce.h"
 
@@ -20,9 +21,11 @@ TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& r
               .rng = nullptr,
               .global_batch = settings.batch,
               .recompute = settings.recompute}),
-      layout_{static_cast<size_t>(settings.batch) * static_cast<size_t>(settings.context)} {
-  GLINT_CHECK(settings.batch % settings.micro_batch == 0, "batch ", settings.batch, ", micro-batch ", settings.micro_batch);
+      layout_{static_cast<size_t>(sequences()) * static_cast<size_t>(settings.context)} {
+  GLINT_CHECK(sequences() * ranks() == settings.batch && sequences() % settings.micro_batch == 0, "batch ", settings.batch, ", ",
+              ranks(), " ranks, micro-batch ", settings.micro_batch);
   const Device& device = model.parameters().device();
+  GLINT_REQUIRE(ranks() == 1 || device.is_cpu(), "several ranks train on CPUs only so far: use --device cpu");
   model.parameters().allocate_training();
 
   const int B = settings.micro_batch, T = settings.context;
@@ -58,7 +61,7 @@ void TrainingStep::stage(const FillBatch& fill, double learning_rate) {
   int32_t* words = staging_->host(slot);
   const float rate = static_cast<float>(learning_rate);
   std::memcpy(words, &rate, sizeof rate);
-  fill(words + StagedBatch::kTokensAt, words + layout_.targets_at(), 0, settings_.batch);
+  fill(words + StagedBatch::kTokensAt, words + layout_.targets_at(), static_cast<uint64_t>(first_sequence()), sequences());
   staging_->upload(slot);
 }
 
@@ -66,7 +69,8 @@ void TrainingStep::stage(const FillBatch& fill, double learning_rate) {
 void TrainingStep::begin(int micro) {
   const size_t n = static_cast<size_t>(settings_.micro_batch) * static_cast<size_t>(settings_.context);
   const auto number = static_cast<size_t>(micro);
-  const MicroBatch batch{staging_->slots(), layout_, number * n, n, number * static_cast<size_t>(settings_.micro_batch)};
+  const MicroBatch batch{staging_->slots(), layout_, number * n, n,
+                         static_cast<uint64_t>(first_sequence()) + number * static_cast<size_t>(settings_.micro_batch)};
   on_device([&](const auto& ctx) { begin_micro_batch(ctx, state_, tokens_.i32(), targets_.i32(), batch); });
   graph_.accumulate(micro > 0);
 }
@@ -79,6 +83,7 @@ void TrainingStep::give() {
     on_device([&](const auto& ctx) { sum(ctx, micro_losses_ + micro, losses_.f32(), rows, scratch_); });
     graph_.backward();
   }
+  if (ranks() > 1) add_up_ranks();
   const auto update = [&] {
     optimizer_step(model_.parameters(), settings_.adamw, settings_.grad_clip, state_, scratch_);
     on_device([&](const auto& ctx) { advance(ctx, state_, graph_.dropout_offsets_used()); });
@@ -90,6 +95,17 @@ void TrainingStep::give() {
   } else {
     update();
   }
+}
+
+// Every rank's gradients are of the mean over the whole batch already; losses are sums over tokens.
+void TrainingStep::add_up_ranks() {
+  const auto sum = [&] {
+    settings_.comm->all_reduce(std::span(model_.parameters().gradients(), model_.parameters().elements()));
+    settings_.comm->all_reduce(std::span(micro_losses_, static_cast<size_t>(micro_batches())));
+  };
+  if (!profiling_) return sum();
+  ranks_spent_.seconds += on_device([&](const auto& ctx) { return seconds_of(ctx, sum); });
+  ranks_spent_.bytes += 4.0 * static_cast<double>(model_.parameters().elements());
 }
 
 void TrainingStep::run(const FillBatch& fill, double learning_rate) {
@@ -119,7 +135,7 @@ StepResult TrainingStep::result() {
       total += loss;
     }
   });
-  return {total / static_cast<double>(layout_.tokens), std::sqrt(state.gradient_squares), state.rng.step};
+  return {total / (static_cast<double>(settings_.batch) * settings_.context), std::sqrt(state.gradient_squares), state.rng.step};
 }
 
 std::string TrainingStep::first_not_finite(const FillBatch& fill) {
@@ -132,18 +148,19 @@ std::string TrainingStep::first_not_finite(const FillBatch& fill) {
     begin(micro);
     if (auto name = graph_.find_not_finite()) return *name;
   }
-  return "the sum of the gradients";
+  return kSumOfGradients;
 }
 
 void TrainingStep::profile(bool on) {
   profiling_ = on;
-  optimizer_ = {};
+  optimizer_ = ranks_spent_ = {};
   graph_.profile(on);
 }
 
 Profile TrainingStep::profiled() const {
   Profile profile = graph_.profiled();
   profile["adamw"] = optimizer_;
+  if (ranks() > 1) profile["all_reduce"] = ranks_spent_;
   return profile;
 }
 

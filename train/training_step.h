@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "models/gpt.h"
+#include "src/comm/communicator.h"
 #include "src/optimizer.h"
 #include "src/staging.h"
 
@@ -19,15 +20,19 @@ namespace glint {
 using FillBatch = std::function<void(int32_t* tokens, int32_t* targets, uint64_t first, int count)>;
 
 struct StepSettings {
-  int batch = 1;        // sequences per optimizer step
-  int micro_batch = 1;  // sequences per pass; divides batch
+  int batch = 1;        // sequences per optimizer step, over all ranks
+  int micro_batch = 1;  // sequences per pass of one rank; divides batch / ranks
   int context = 1;      // T
   AttentionKind attention = AttentionKind::flash;
   bool recompute = false;
   AdamW adamw;
   double grad_clip = 1.0;  // 0: none
   bool graph = true;       // on a GPU: capture the step as a CUDA graph
+  Communicator* comm = nullptr;  // the ranks that share the batch, an equal part each; null: this process alone
 };
+
+// What first_not_finite() says where no tensor by itself is at fault.
+inline constexpr const char* kSumOfGradients = "the sum of the gradients";
 
 struct StepResult {
   double loss = 0;  // mean over the batch, nats per token
@@ -62,7 +67,11 @@ class TrainingStep {
   auto on_device(Call call) {
     return std::visit(call, model_.parameters().device().context());
   }
-  int micro_batches() const { return settings_.batch / settings_.micro_batch; }
+  int ranks() const { return settings_.comm ? settings_.comm->size() : 1; }
+  int sequences() const { return settings_.batch / ranks(); }  // of the batch, this rank's
+  int first_sequence() const { return settings_.comm ? settings_.comm->rank() * sequences() : 0; }
+  int micro_batches() const { return sequences() / settings_.micro_batch; }
+  void add_up_ranks();
   void stage(const FillBatch& fill, double learning_rate);
   void begin(int micro);
   void give();
@@ -81,7 +90,7 @@ class TrainingStep {
   std::unique_ptr<Staging> staging_;
   std::function<void()> replay_;
   bool ran_ = false, profiling_ = false;
-  Spent optimizer_;
+  Spent optimizer_, ranks_spent_;
 };
 
 }  // namespace glint

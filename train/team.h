@@ -1,0 +1,42 @@
+// The ranks that train one run together, seen from one of them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "src/comm/communicator.h"
+#include "src/comm/ranks.h"
+#include "train/options.h"
+
+namespace glint {
+
+class Team {
+ public:
+  // Meets the others in a folder of `root`, which all of them see; alone where `place` says so.
+  Team(const Ranks& place, const std::filesystem::path& root, double timeout_seconds);
+
+  Communicator& comm() { return *comm_; }
+  int size() const { return comm_->size(); }
+  int rank() const { return comm_->rank(); }
+  bool leads() const { return comm_->rank() == 0; }  // prints and writes
+
+  // What must be the same on all ranks: (name, value). A UserError on every rank names the rank and the field that differs
+  // from rank 0's.
+  using Fields = std::vector<std::pair<std::string, std::string>>;
+  void require_same(const Fields& fields);
+  // The largest of all ranks' values.
+  int largest(int value);
+  // The text of the lowest rank that has one; "" if none has.
+  std::string first_text(const std::string& own);
+
+ private:
+  std::string text_of(int rank, const std::string& own);
+
+  std::unique_ptr<Communicator> comm_;
+};
+
+}  // namespace glint
