@@ -93,8 +93,8 @@ constexpr KnownGpu kKnownGpus[] = {{"H200", 989.4},      {"H100 PCIe", 756.5}, {
                                    {"L40", 181.1},       {"L4", 121.0},        {"RTX 4090", 165.2}, {"RTX 3090", 71.2},
                                    {"RTX A6000", 154.8}, {"B200", 2250.0}};
 
-// Memory to measure with: beside a model that fills its device there may be none.
-std::optional<DeviceMemory> if_there_is(size_t bytes, const Device& device) {
+// Memory to measure with: beside a model that fills its device there may be none. (Unused without CUDA.)
+[[maybe_unused]] std::optional<DeviceMemory> if_there_is(size_t bytes, const Device& device) {
   try {
     return std::optional<DeviceMemory>(std::in_place, bytes, "a measurement", device);
   } catch (const UserError&) {
