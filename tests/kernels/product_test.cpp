@@ -43,7 +43,8 @@ TEST_CASE("bf16 linear layers are the same by oneDNN and by fp32, but for the la
     convert(CpuContext{}, values.data(), inputs.normal(n).data(), n);
     return values;
   };
-  for (const auto& [rows, in, out] : kSizes) {
+  for (const auto& size : kSizes) {
+    const int rows = size[0], in = size[1], out = size[2];
     for (const WeightLayout layout : {WeightLayout::in_out, WeightLayout::out_in}) {
       const LinearShape shape{rows, in, out, layout};
       const size_t nx = static_cast<size_t>(rows * in), nw = static_cast<size_t>(in * out), no = static_cast<size_t>(rows * out);

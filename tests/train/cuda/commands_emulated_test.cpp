@@ -9,7 +9,7 @@ using namespace glint;
 using namespace glint::test;
 
 TEST_CASE("train --device cuda: too big a model is one clear line") {
-  const EmulatedDevice device("memory=33900000");
+  const EmulatedDevice device("memory=33650000");
   ScratchFolder folder;
   write_text(folder);
   const auto ran = run_program(tiny_run(folder, "run", "6", {"--device", "cuda", "--dtype", "bf16"}));
