@@ -181,7 +181,7 @@ CheckpointState read_checkpoint_state(const fs::path& folder) {
 
 CheckpointState load_checkpoint(const fs::path& folder, std::span<const TensorView> model,
                                 std::span<const TensorView> m, std::span<const TensorView> v) {
-  constexpr int kTries = 5;  // a training run may swap the folder while it is read: then its state has changed too
+  constexpr int kTries = 100;  // a training run may swap the folder while it is read: then its state has changed too
   for (int tries = 1;; ++tries) {
     const fs::path whole = whole_folder(folder);
     GLINT_REQUIRE(fs::is_directory(whole), "there is no checkpoint ", folder.string());
