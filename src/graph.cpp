@@ -83,6 +83,7 @@ size_t Graph::plan() {
     mark_first_sinks();
     schedule_backward();
   }
+  after_.resize(schedule_.size());
   const auto lives = lives_of(accesses(), buffers_.size());
   std::vector<PlannedBuffer> planned(buffers_.size());
   for (size_t i = 0; i < buffers_.size(); ++i) planned[i] = {buffers_[i].bytes, lives[i], 0};
@@ -92,6 +93,18 @@ size_t Graph::plan() {
   return arena;
 }
 
+void Graph::when_filled(const std::vector<const Parameter*>& parameters, Step call) {
+  GLINT_CHECK(!schedule_.empty(), "plan() comes first");
+  std::unordered_set<const Buffer*> gradients;
+  for (const Parameter* parameter : parameters) gradients.insert(&parameter->gradient);
+  size_t last = forward_steps_;  // where nothing adds to them: at once
+  for (size_t i = forward_steps_; i < schedule_.size(); ++i)
+    for (const GradientSink& sink : schedule_[i].node->sinks)
+      if (schedule_[i].backward && sink && gradients.contains(sink.state_->buffer)) last = i;
+  Step& after = after_[last];
+  after = after ? [first = std::move(after), call] { first(), call(); } : std::move(call);
+}
+
 void Graph::bind(void* arena) {
   GLINT_CHECK(!schedule_.empty(), "plan() comes first");
   for (auto& [buffer, offset] : planned_) buffer->data = static_cast<char*>(arena) + offset;
@@ -99,11 +112,17 @@ void Graph::bind(void* arena) {
 
 void Graph::replay(size_t begin, size_t end) {
   if (!profiling_) {
-    for (size_t i = begin; i < end; ++i) (schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward)();
+    for (size_t i = begin; i < end; ++i) {
+      (schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward)();
+      if (after_[i]) after_[i]();
+    }
     return;
   }
   std::vector<Step> work;
-  for (size_t i = begin; i < end; ++i) work.push_back(schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward);
+  for (size_t i = begin; i < end; ++i) {
+    const Step& step = schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward;
+    work.push_back(!after_[i] ? step : [&step, &after = after_[i]] { step(), after(); });
+  }
   const auto seconds = std::visit([&](const auto& ctx) { return seconds_of_each(ctx, work); }, options_.device.context());
   for (size_t i = begin; i < end; ++i) {
     const auto& [node, backward] = schedule_[i];

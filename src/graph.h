@@ -145,6 +145,8 @@ class Graph {
   void bind(void* arena);
   uint64_t dropout_offsets_used() const { return offsets_; }  // per optimizer step
   size_t nodes() const { return nodes_.size(); }
+  // backward() makes the call when it has added all that it adds to the gradients of these parameters. After plan().
+  void when_filled(const std::vector<const Parameter*>& parameters, Step call);
 
   // --- replay
   void forward();
@@ -188,6 +190,7 @@ class Graph {
 
   std::vector<Scheduled> schedule_;
   size_t forward_steps_ = 0;
+  std::vector<Step> after_;  // of each scheduled step: empty, or what comes behind it
   std::vector<std::pair<Buffer*, size_t>> planned_;  // offset of each arena buffer
   bool accumulate_ = false;
   bool profiling_ = false;

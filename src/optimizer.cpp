@@ -1,22 +1,43 @@
 #include "src/optimizer.h"
 
+#include <algorithm>
+
 #include "kernels/reduce.h"
 
 namespace glint {
 
-size_t optimizer_scratch(const Parameters& p) {
-  return std::visit([&](const auto& ctx) { return reduce_scratch(ctx, p.elements()); }, p.device().context());
+namespace {
+
+// Sums of squares of the pieces come first in the scratch memory.
+size_t squares_bytes(const Partition& partition) { return (partition.pieces.size() * sizeof(double) + 255) / 256 * 256; }
+
+}  // namespace
+
+size_t optimizer_scratch(const Parameters& p, const Partition& partition) {
+  return squares_bytes(partition) + std::visit([&](const auto& ctx) { return reduce_scratch(ctx, p.elements()); }, p.device().context());
 }
 
-void optimizer_step(Parameters& p, const AdamW& settings, double grad_clip, StepState* state, void* scratch) {
+void optimizer_step(Parameters& p, const Partition& partition, GradientExchange* exchange, const AdamW& settings, double grad_clip,
+                    StepState* state, void* scratch) {
+  auto* squares = static_cast<double*>(scratch);
+  void* rest = static_cast<char*>(scratch) + squares_bytes(partition);
   std::visit(
       [&](const auto& ctx) {
-        sum_of_squares(ctx, &state->gradient_squares, p.gradients(), p.elements(), scratch);
+        for (size_t i = 0; i < partition.pieces.size(); ++i) {
+          const Piece& piece = partition.pieces[i];
+          sum_of_squares(ctx, partition.pieces.size() == 1 ? &state->gradient_squares : &squares[i], p.gradients() + piece.begin, piece.size(), rest);
+        }
+        if (partition.pieces.size() != 1) sum(ctx, &state->gradient_squares, squares, partition.pieces.size());
+        if (partition.sharded) exchange->add_up(&state->gradient_squares, 1);
         clip_gradients(ctx, state, static_cast<float>(grad_clip));
-        adamw(ctx, p.values(), p.first_moments(), p.second_moments(), p.gradients(), p.elements(), p.decayed_elements(), settings,
-              &state->adamw, p.rounded());
+        for (const Piece& piece : partition.pieces) {
+          const size_t decayed = std::clamp(p.decayed_elements(), piece.begin, piece.end) - piece.begin;
+          adamw(ctx, p.values() + piece.begin, p.first_moments() + piece.moments, p.second_moments() + piece.moments,
+                p.gradients() + piece.begin, piece.size(), decayed, settings, &state->adamw, p.rounded() ? p.rounded() + piece.begin : nullptr);
+        }
       },
       p.device().context());
+  if (partition.sharded) exchange->gather(p.values(), p.rounded());
 }
 
 }  // namespace glint

@@ -1,5 +1,7 @@
 #include "src/parameters.h"
 
+#include <algorithm>
+
 #include "kernels/check.h"
 #include "kernels/convert.h"
 
@@ -36,13 +38,14 @@ void Parameters::allocate() {
   }
 }
 
-void Parameters::allocate_training() {
+void Parameters::allocate_training(size_t moments) {
   GLINT_CHECK(values_.data(), "allocate() comes first");
   if (gradients_.data()) return;
   const size_t bytes = elements_ * sizeof(float);
   gradients_ = DeviceMemory(bytes, "the gradients", device_);
-  m_ = DeviceMemory(bytes, "the first moments of AdamW", device_);
-  v_ = DeviceMemory(bytes, "the second moments of AdamW", device_);
+  const size_t kept = std::min(moments, elements_) * sizeof(float);
+  m_ = DeviceMemory(kept, "the first moments of AdamW", device_);
+  v_ = DeviceMemory(kept, "the second moments of AdamW", device_);
   for (Parameter& parameter : list_) parameter.gradient.data = gradients() + parameter.offset;
 }
 
@@ -51,9 +54,9 @@ void Parameters::refresh_rounded() {
   std::visit([&](const auto& ctx) { convert(ctx, rounded(), values(), elements_); }, device_.context());
 }
 
-HostCopy::HostCopy(const Parameters& parameters, float* flat) : device_(parameters.device()), flat_(flat) {
+HostCopy::HostCopy(const Parameters& parameters, float* flat, size_t elements) : device_(parameters.device()), flat_(flat) {
   if (device_.is_cpu()) return;
-  copy_.resize(parameters.elements());
+  copy_.resize(elements);
   std::visit([&](const auto& ctx) { copy_to_host(ctx, copy_.data(), flat_, copy_.size() * sizeof(float)); }, device_.context());
 }
 

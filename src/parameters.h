@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <string>
 #include <vector>
@@ -32,8 +33,8 @@ class Parameters {
 
   // Lays out and allocates the values (zeroed).
   void allocate();
-  // Gradients and moments, for training only.
-  void allocate_training();
+  // Gradients and moments, for training only; moments of so many elements (Partition::kept), or of all.
+  void allocate_training(size_t moments = SIZE_MAX);
 
   const Device& device() const { return device_; }
   DType dtype() const { return dtype_; }
@@ -63,7 +64,8 @@ class Parameters {
 // One of the flat buffers as the host sees it: the buffer itself on a CPU, a copy of a GPU's, brought back by store().
 class HostCopy {
  public:
-  HostCopy(const Parameters& parameters, float* flat);
+  HostCopy(const Parameters& parameters, float* flat) : HostCopy(parameters, flat, parameters.elements()) {}
+  HostCopy(const Parameters& parameters, float* flat, size_t elements);
   float* data() { return copy_.empty() ? flat_ : copy_.data(); }
   float* of(const Parameter& parameter) { return data() + parameter.offset; }
   void store();

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -18,6 +19,8 @@
 
 #include "kernels/check.h"
 #include "train/options.h"
+#include "train/exit_code.h"
+#include "train/run_folder.h"
 #include "train/signals.h"
 
 namespace glint {
@@ -27,7 +30,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kLook = std::chrono::milliseconds(20);
-constexpr auto kGrace = std::chrono::seconds(10);  // from a rank's failure until the others are ended
+constexpr auto kGrace = std::chrono::seconds(5);  // from a rank's failure until the others are killed
 
 std::vector<std::string> own_command_line() {
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
@@ -59,38 +62,48 @@ pid_t start(const std::vector<std::string>& words, int rank, int ranks, const st
 
 int code_of(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
 
-}  // namespace
-
-int launch_ranks(int ranks) {
-  const std::vector<std::string> words = own_command_line();
+// Starts all ranks once. Returns 0, or the code of the one that failed first.
+int run_once(const std::vector<std::string>& words, int ranks, const SignalWatch& signals) {
   const std::string launch = std::to_string(getpid()) + "-" + std::to_string(Clock::now().time_since_epoch().count());
-  SignalWatch signals;
   std::vector<pid_t> running;
   const auto tell_all = [&](int signal) {
     for (const pid_t rank : running) kill(rank, signal);
   };
   for (int rank = 0; rank < ranks; ++rank) running.push_back(start(words, rank, ranks, launch));
 
-  int first_failure = 0, last_code = 0, passed_on = 0;
-  auto failed_at = Clock::time_point::max();
-  bool ended = false;
+  int failure = 0;
+  bool passed_on = false;
+  auto end_by = Clock::time_point::max();
   while (!running.empty()) {
     int status = 0;
     const pid_t gone = waitpid(-1, &status, WNOHANG);
     if (gone > 0) {
       std::erase(running, gone);
-      last_code = code_of(status);
-      if (last_code != 0 && first_failure == 0) first_failure = last_code, failed_at = Clock::now();
+      if (code_of(status) != 0 && failure == 0) failure = code_of(status), end_by = Clock::now() + kGrace;
       continue;
     }
-    if (signals.received() && !passed_on) tell_all(passed_on = signals.received());
-    if (failed_at != Clock::time_point::max() && !ended && Clock::now() - failed_at > kGrace) {
-      tell_all(SIGKILL);
-      ended = true;
-    }
+    if (signals.received() && !passed_on) tell_all(signals.received()), passed_on = true;
+    if (Clock::now() > end_by) tell_all(SIGKILL);
     std::this_thread::sleep_for(kLook);
   }
-  return first_failure != 0 ? first_failure : last_code;
+  return failure;
+}
+
+}  // namespace
+
+void launch_ranks(int ranks, const Restarts& restarts) {
+  std::vector<std::string> words = own_command_line();
+  const SignalWatch signals;
+  for (int tries = 0;; ++tries) {
+    const int code = run_once(words, ranks, signals);
+    if (code == 0) return;
+    std::error_code unreadable;
+    const bool resumable = std::filesystem::exists(RunPaths{restarts.run}.config(), unreadable);
+    if (tries == restarts.most || signals.received() || !resumable) throw ExitCode{code};
+    std::fprintf(stderr, "glint: starting all ranks again from the last checkpoint, %d of %d times\n", tries + 1, restarts.most);
+    if (std::find(words.begin(), words.end(), "--resume") == words.end())
+      words = {words.front(), "train", "--resume", restarts.run.string()};
+  }
 }
 
 }  // namespace glint

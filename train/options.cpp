@@ -61,13 +61,15 @@ void require_sizes(const TrainOptions& options) {
   require_positive("--batch", options.batch);
   require_positive("--micro-batch", options.micro_batch);
   require_positive("--ranks", options.ranks);
-  GLINT_REQUIRE(options.comm_timeout > 0, "--comm-timeout ", options.comm_timeout, ": give a number above 0");
+  GLINT_REQUIRE(options.zero == 0 || options.zero == 1, "--zero ", options.zero, ": give 0 or 1");
+  GLINT_REQUIRE(options.bucket_mb > 0, "--bucket-mb ", options.bucket_mb, ": give a number above 0");
+  GLINT_REQUIRE(options.comm_timeout > 0 && options.comm_timeout < 1e6, "--comm-timeout ", options.comm_timeout, ": give a number above 0");
+  require_not_negative("--restarts", options.restarts);
   const int less = options.batch / options.ranks * options.ranks;
   GLINT_REQUIRE(less == options.batch, "--batch ", options.batch, " does not divide over ", options.ranks, " ranks: give ",
                 less > 0 ? text(less, " or ") : "", less + options.ranks);
   GLINT_REQUIRE(options.batch / options.ranks % options.micro_batch == 0, "--micro-batch ", options.micro_batch, " does not divide --batch ",
                 options.batch, options.ranks > 1 ? text(" / ", options.ranks, " ranks") : "");
-  GLINT_REQUIRE(options.ranks == 1 || options.device == DeviceChoice::cpu, "several ranks train on CPUs only so far: use --device cpu");
   require_not_negative("--steps", static_cast<double>(options.steps));
   require_positive("--eval-batches", options.eval_batches);
   require_positive("--threads", options.threads);
@@ -102,6 +104,13 @@ void TrainOptions::complete() {
   if (lr_decay_steps == 0) lr_decay_steps = steps;
   if (warmup == kUnsetSteps) warmup = std::min(kUsualWarmup, lr_decay_steps / 10);
   if (threads == 0) threads = default_threads();
+}
+
+void TrainOptions::fit_to(int new_ranks) {
+  ranks = new_ranks;
+  threads = 0;
+  const int share = batch / std::max(1, ranks);
+  while (micro_batch > 1 && share % micro_batch != 0) --micro_batch;  // the largest that divides; none above the saved one
 }
 
 void TrainOptions::validate() const {
@@ -151,7 +160,7 @@ void add_device_flags(Command command, DeviceFlags& flags) {
 }
 
 Device open_device(const DeviceFlags& flags) {
-  return flags.device == DeviceChoice::cuda ? Device::cuda(0, flags.tf32) : Device(cpu_context(flags.threads, flags.matmul));
+  return flags.device == DeviceChoice::cuda ? Device::cuda(flags.gpu, flags.tf32) : Device(cpu_context(flags.threads, flags.matmul));
 }
 
 DType dtype_of(DtypeChoice choice) { return choice == DtypeChoice::bf16 ? DType::bf16 : DType::f32; }

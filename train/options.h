@@ -58,12 +58,19 @@ struct TrainOptions {
   DtypeChoice dtype = DtypeChoice::fp32;
   bool quiet = false;
   int ranks = 0;             // processes that share each batch; 0: as many as a launcher has started, or one
+  int zero = 0;               // 1: each rank keeps its part of AdamW's moments alone (ZeRO stage 1)
+  double bucket_mb = 25;      // MiB of gradients that travel together, at most
   double comm_timeout = 120;  // seconds that a rank waits for another
+  int restarts = 0;           // how often the launcher starts the ranks again after one has failed
+  std::string rendezvous;     // "redis://host:port"; empty: a folder in the run folder
+  std::string interface;      // network interface that ranks talk over; empty: see GlooOptions
 
   TrainOptions() { model.kv_heads = 0; }
 
   // Fills in what depends on other options; afterwards nothing is left to be guessed.
   void complete();
+  // For a run that goes on with another number of ranks than it was saved with: threads and micro-batch as they are then.
+  void fit_to(int new_ranks);
   // Throws UserError naming the flag that is wrong, also if the run can't fit this machine's memory. Completed options
   // only.
   void validate() const;
@@ -109,6 +116,7 @@ CpuContext cpu_context(int threads, MatmulChoice matmul);
 struct DeviceFlags {
   DeviceChoice device = DeviceChoice::cpu;
   DtypeChoice dtype = DtypeChoice::fp32;
+  int gpu = 0;      // its number
   int threads = 0;  // of a CPU; 0: as many as the machine gives
   MatmulChoice matmul = MatmulChoice::automatic;
   bool tf32 = false;

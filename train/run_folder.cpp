@@ -70,7 +70,8 @@ RunFolder RunFolder::create(const fs::path& root) {
   fs::directory_iterator entries(root, error);
   GLINT_REQUIRE(!error, "cannot read the run folder ", root.string(), ": ", error.message(), "; choose another --out");
   for (const fs::directory_entry& entry : entries) {
-    if (entry.path() == run.paths_.lock()) continue;  // all that a run killed at its very start leaves behind
+    // All that a run killed at its very start leaves behind: its lock, and the folder where its ranks met.
+    if (entry.path() == run.paths_.lock() || entry.path().filename().string().starts_with("launch")) continue;
     throw UserError(text("the run folder ", root.string(), " is not empty: choose another --out",
                          fs::exists(run.paths_.config()) ? ", or go on with `--resume " + root.string() + "`" : ""));
   }

@@ -4,11 +4,13 @@
 #include <chrono>
 #include <span>
 
+#include <nlohmann/json.hpp>
+
 namespace glint {
 
 namespace fs = std::filesystem;
 
-Team::Team(const Ranks& place, const fs::path& root, double timeout_seconds) {
+Team::Team(const Ranks& place, const fs::path& root, const TrainOptions& options) : local_rank_(place.local_rank) {
   if (place.size == 1) {
     comm_ = make_single_communicator();
     return;
@@ -16,16 +18,17 @@ Team::Team(const Ranks& place, const fs::path& root, double timeout_seconds) {
   std::error_code error;
   fs::create_directories(root, error);
   GLINT_REQUIRE(!error, "cannot make the run folder ", root.string(), ": ", error.message(), "; choose another --out");
-  GlooOptions options;
-  options.folder = root.string();
-  options.launch = place.launch;
-  options.timeout = std::chrono::milliseconds(static_cast<int64_t>(1000 * timeout_seconds));
-  comm_ = make_gloo_communicator(place, options);
+  GlooOptions gloo;
+  gloo.folder = root.string();
+  gloo.launch = place.launch;
+  gloo.interface = options.interface;
+  gloo.timeout = std::chrono::milliseconds(static_cast<int64_t>(1000 * options.comm_timeout));
+  comm_ = make_gloo_communicator(place, gloo);
 }
 
 std::string Team::text_of(int rank, const std::string& own) {
   uint64_t length = own.size();
-  comm_->broadcast(std::as_writable_bytes(std::span(&length, 1)), rank);
+  share(length, rank);
   std::string all = own;
   all.resize(length);
   comm_->broadcast(std::as_writable_bytes(std::span(all)), rank);
@@ -33,13 +36,16 @@ std::string Team::text_of(int rank, const std::string& own) {
 }
 
 void Team::require_same(const Fields& fields) {
+  const auto leading = nlohmann::json::parse(text_of(0, nlohmann::json(fields).dump())).get<Fields>();
   std::string fault;
-  for (const auto& [name, value] : fields) {
-    const std::string leading = text_of(0, value);
-    if (fault.empty() && value != leading) fault = text("rank ", rank(), " has another ", name, " than rank 0: ", value, ", not ", leading);
+  for (size_t i = 0; i < fields.size() && fault.empty(); ++i) {
+    const auto& [name, value] = fields[i];
+    const bool known = i < leading.size() && leading[i].first == name;
+    if (!known || leading[i].second != value)
+      fault = text("rank ", rank(), " has another ", name, " than rank 0: ", value, ", not ", known ? leading[i].second : "any");
   }
   fault = first_text(fault);
-  GLINT_REQUIRE(fault.empty(), fault);
+  GLINT_REQUIRE(fault.empty(), fault, "; start all ranks with the same program, flags and data");
 }
 
 int Team::largest(int value) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,12 +17,13 @@ namespace glint {
 
 class Team {
  public:
-  // Meets the others in a folder of `root`, which all of them see; alone where `place` says so.
-  Team(const Ranks& place, const std::filesystem::path& root, double timeout_seconds);
+  // Meets the others, in a folder of `root` unless options.rendezvous says where; alone where `place` says so.
+  Team(const Ranks& place, const std::filesystem::path& root, const TrainOptions& options);
 
   Communicator& comm() { return *comm_; }
   int size() const { return comm_->size(); }
   int rank() const { return comm_->rank(); }
+  int local_rank() const { return local_rank_; }     // on this machine: the number of its GPU
   bool leads() const { return comm_->rank() == 0; }  // prints and writes
 
   // What must be the same on all ranks: (name, value). A UserError on every rank names the rank and the field that differs
@@ -32,10 +34,15 @@ class Team {
   int largest(int value);
   // The text of the lowest rank that has one; "" if none has.
   std::string first_text(const std::string& own);
+  // That rank's text, or plain data, on all ranks.
+  std::string text_of(int rank, const std::string& own);
+  template <typename Value>
+  void share(Value& value, int rank = 0) {
+    comm_->broadcast(std::as_writable_bytes(std::span(&value, 1)), rank);
+  }
 
  private:
-  std::string text_of(int rank, const std::string& own);
-
+  const int local_rank_;
   std::unique_ptr<Communicator> comm_;
 };
 

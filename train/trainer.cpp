@@ -28,10 +28,24 @@ StepSettings step_settings(const TrainOptions& o, Team& team) {
   adamw.beta2 = static_cast<float>(o.beta2);
   adamw.eps = static_cast<float>(o.eps);
   adamw.weight_decay = static_cast<float>(o.weight_decay);
-  return {o.batch, o.micro_batch, o.model.context, o.attention, o.recompute, adamw, o.grad_clip, o.graph, &team.comm()};
+  const PartitionSettings partition{static_cast<size_t>(o.bucket_mb * (1 << 20)), o.zero == 1};
+  return {o.batch,   o.micro_batch,    o.model.context, o.attention, o.recompute, adamw, o.grad_clip,
+          o.graph, team.size() > 1 ? &team.comm() : nullptr, partition};
 }
 
-Device device_of(const TrainOptions& o) { return open_device({o.device, o.dtype, o.threads, o.matmul, o.tf32}); }
+Device device_of(const TrainOptions& o, const Team& team) {
+  return open_device({o.device, o.dtype, team.local_rank(), o.threads, o.matmul, o.tf32});
+}
+
+// Tokens are made once, by the rank that leads; on machines that don't see its folder, by the first rank of each.
+Dataset team_data(const RunPaths& run, const TrainOptions& options, Team& team) {
+  std::optional<Dataset> data;
+  if (team.leads()) data = std::filesystem::exists(run.data_record()) ? open_run_data(run) : create_run_data(run, options);
+  team.comm().barrier();
+  if (!data && team.local_rank() == 0 && !std::filesystem::exists(run.data_record())) data = create_run_data(run, options);
+  team.comm().barrier();
+  return data ? std::move(*data) : open_run_data(run);
+}
 
 class Trainer {
  public:
@@ -52,25 +66,11 @@ class Trainer {
   }
 
   // Goes on from the last checkpoint, if there is one.
-  void restore() {
-    if (has_checkpoint(folder_.paths().last())) {
-      Parameters& p = model_.parameters();
-      HostCopy values(p, p.values()), m(p, p.first_moments()), v(p, p.second_moments());
-      const CheckpointState state =
-          load_checkpoint(folder_.paths().last(), tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()));
-      for (HostCopy* copy : {&values, &m, &v}) copy->store();
-      p.refresh_rounded();
-      rng_.step = state.step;
-      rng_.offset = state.rng_offset;
-      rng_.seed = state.rng_seed;
-      best_ = state.best_val_loss;
-    }
-    folder_.forget_metrics_after(rng_.step);
-  }
-
+  void restore();
   void run();
 
  private:
+  void steps(const SignalWatch& signals);
   uint64_t step() const { return rng_.step; }
   bool at(int64_t interval) const { return interval > 0 && step() % static_cast<uint64_t>(interval) == 0; }
   bool done() const { return step() >= static_cast<uint64_t>(options_.steps); }
@@ -106,21 +106,69 @@ class Trainer {
 
 std::string Trainer::describe() const {
   const GptConfig& m = model_.config();
-  const double held = static_cast<double>(model_.parameters().bytes());
+  const Parameters& p = model_.parameters();
+  const double held = static_cast<double>(p.bytes());
   std::string line = text(m.layers, " layers, ", m.heads, " heads, ", m.embd, " channels, context ", m.context, ", vocabulary ",
                           m.vocab, ": ", m.parameters(), " parameters\n", "memory: ", human_bytes(held),
                           " parameters, gradients and moments; ", human_bytes(static_cast<double>(step_.arena_bytes())),
                           " activations in one arena\ndata: ", data_.info().train_tokens, " training and ", data_.info().val_tokens,
                           " validation tokens from ", data_.info().source);
+  if (team_.size() > 1) {
+    const double of_all = held + 8.0 * static_cast<double>(p.elements() - step_.partition().kept);  // two moments of 4 bytes
+    const double of_part = of_all - 8.0 * static_cast<double>(p.elements()) * (1 - 1.0 / team_.size());
+    line += text("\nranks: ", team_.size(), ", ", options_.batch / team_.size(), " sequences of each batch each, gradients in ",
+                 step_.partition().buckets.size(), " buckets; parameters, gradients and moments of a rank take ",
+                 human_bytes(of_part), " with --zero 1, ", human_bytes(of_all), " without");
+  }
   if (data_.entropy()) line += text("\nfloor: no model can have a loss below the corpus's entropy, ", *data_.entropy(), " nats per token");
   return line;
 }
 
-void Trainer::save(bool best) {
-  if (!team_.leads()) {
-    if (!best) saved_step_ = step();
-    return;
+// Read by the rank that leads, and handed on by it: the folder need not be there on other machines.
+void Trainer::restore() {
+  const auto last = folder_.paths().last();
+  bool there = team_.leads() && has_checkpoint(last);
+  team_.share(there);
+  if (there) {
+    Parameters& p = model_.parameters();
+    HostCopy values(p, p.values());
+    WholeMoments m(p, step_.partition(), team_.comm(), p.first_moments()), v(p, step_.partition(), team_.comm(), p.second_moments());
+    struct {
+      RngState rng;
+      double best;
+      bool has_best;
+    } found = {};
+    if (team_.leads()) {
+      const CheckpointState state =
+          load_checkpoint(last, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()));
+      found.rng = rng_;
+      found.rng.step = state.step;
+      found.rng.offset = state.rng_offset;
+      found.rng.seed = state.rng_seed;
+      found.has_best = state.best_val_loss.has_value();
+      found.best = state.best_val_loss.value_or(0);
+    }
+    team_.share(found);
+    team_.comm().broadcast(std::as_writable_bytes(std::span(values.data(), p.elements())), 0);
+    values.store();
+    m.scatter();
+    v.scatter();
+    p.refresh_rounded();
+    rng_ = found.rng;
+    if (found.has_best) best_ = found.best;
   }
+  folder_.forget_metrics_after(rng_.step);
+}
+
+void Trainer::save(bool best) {
+  Parameters& p = model_.parameters();
+  std::optional<WholeMoments> m, v;
+  if (!best) {
+    m.emplace(p, step_.partition(), team_.comm(), p.first_moments()).gather();
+    v.emplace(p, step_.partition(), team_.comm(), p.second_moments()).gather();
+    saved_step_ = step();
+  }
+  if (!team_.leads()) return;
   CheckpointState state;
   state.step = step();
   state.tokens = step() * tokens_per_step();
@@ -128,15 +176,12 @@ void Trainer::save(bool best) {
   state.rng_offset = rng_.offset;
   state.best_val_loss = best_;
   state.options = options_;
-  const Parameters& p = model_.parameters();
   HostCopy values(p, p.values());
   if (best) {
     save_checkpoint(folder_.paths().best(), tensor_views(p, values.data()), {}, {}, state);
-    return;
+  } else {
+    save_checkpoint(folder_.paths().last(), tensor_views(p, values.data()), tensor_views(p, m->data()), tensor_views(p, v->data()), state);
   }
-  HostCopy m(p, p.first_moments()), v(p, p.second_moments());
-  save_checkpoint(folder_.paths().last(), tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()), state);
-  saved_step_ = step();
 }
 
 void Trainer::evaluate(Progress& progress) {
@@ -203,16 +248,12 @@ void Trainer::train_one_step(Progress& progress) {
   interval_steps_ = 0;
 }
 
-// Where ranks differ before the first step, no later one can be right.
+// Where ranks differ before the first step, no later one can be right. (Their options are compared before anything is made.)
 void Trainer::require_same_start() {
   if (team_.size() == 1) return;
   const Parameters& p = model_.parameters();
   HostCopy values(p, p.values());
-  TrainOptions options = options_;
-  options.threads = 0;  // a rank's own affair
-  team_.require_same({{"version of glint", GLINT_VERSION},
-                      {"configuration", to_json(options).dump()},
-                      {"checksum of the data", text(data_.info().checksum)},
+  team_.require_same({{"checksum of the data", text(data_.info().checksum)},
                       {"step", text(step())},
                       {"checksum of the parameters", text(XXH3_64bits(values.data(), p.elements() * sizeof(float)))}});
 }
@@ -220,6 +261,14 @@ void Trainer::require_same_start() {
 void Trainer::run() {
   require_same_start();
   SignalWatch signals;
+  try {
+    steps(signals);
+  } catch (const PeerError& error) {
+    throw PeerError(error.rank, text("step ", step() + 1, ": ", error.what()));
+  }
+}
+
+void Trainer::steps(const SignalWatch& signals) {
   int stop = 0;  // the signal that one of the ranks has received
   Progress progress({options_.quiet || !team_.leads(), step(), static_cast<uint64_t>(options_.steps), model_.flops_per_token(options_.model.context),
                      team_.size() * peak_gflops(device_, model_.parameters().dtype())});
@@ -236,6 +285,9 @@ void Trainer::run() {
     if (interval_steps_ > 0) look();  // a signal came between two looks
     save(false);
   }
+  if (const auto times = step_.exchanged(); times.busy > 0)
+    progress.note(text("ranks: gradients and parameters travelled for ", times.busy, " s in all, ",
+                       static_cast<int>(std::lround(100 * (1 - std::min(1.0, times.waited / times.busy)))), "% of it hidden behind backward"));
   progress.finish();
   if (stop) {
     if (team_.leads())
@@ -248,20 +300,14 @@ void Trainer::run() {
 }  // namespace
 
 void start_training(TrainOptions options, RunFolder& folder, Team& team) {
-  const Device device = device_of(options);  // first: without it nothing is made
+  const Device device = device_of(options, team);  // first: without it nothing is made
   std::optional<Trainer> trainer;
   try {
-    std::optional<Dataset> data;
-    if (team.leads()) {
-      data = create_run_data(folder.paths(), options);
-      options.model.vocab = data->tokenizer().vocabulary();
-      options.model.validate();
-      folder.write_config(options);
-    }
-    team.comm().barrier();  // from here on the others find it
-    if (!data) data = open_run_data(folder.paths());
-    options.model.vocab = data->tokenizer().vocabulary();
-    trainer.emplace(options, device, folder, std::move(*data), team);
+    Dataset data = team_data(folder.paths(), options, team);
+    options.model.vocab = data.tokenizer().vocabulary();
+    options.model.validate();
+    folder.write_config(options);
+    trainer.emplace(options, device, folder, std::move(data), team);
   } catch (...) {
     folder.discard();  // so that the same --out can be tried again, with a smaller model, say
     throw;
@@ -270,7 +316,8 @@ void start_training(TrainOptions options, RunFolder& folder, Team& team) {
 }
 
 void resume_training(const TrainOptions& options, RunFolder& folder, Team& team) {
-  Trainer trainer(options, device_of(options), folder, open_run_data(folder.paths()), team);
+  const Device device = device_of(options, team);
+  Trainer trainer(options, device, folder, team_data(folder.paths(), options, team), team);
   trainer.restore();
   trainer.run();
 }

@@ -15,6 +15,7 @@ TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& r
     : model_(model),
       settings_(settings),
       rng_(rng),
+      partition_(partition_of(model.parameters(), settings.comm ? settings.comm->rank() : 0, ranks(), settings.partition)),
       graph_({.device = model.parameters().device(),
               .dtype = model.parameters().dtype(),
               .training = true,
@@ -25,12 +26,11 @@ TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& r
   GLINT_CHECK(sequences() * ranks() == settings.batch && sequences() % settings.micro_batch == 0, "batch ", settings.batch, ", ",
               ranks(), " ranks, micro-batch ", settings.micro_batch);
   const Device& device = model.parameters().device();
-  GLINT_REQUIRE(ranks() == 1 || device.is_cpu(), "several ranks train on CPUs only so far: use --device cpu");
-  model.parameters().allocate_training();
+  model.parameters().allocate_training(partition_.kept);
 
   const int B = settings.micro_batch, T = settings.context;
   const size_t losses_bytes = static_cast<size_t>(micro_batches()) * sizeof(double), state_bytes = 256;
-  const size_t scratch_bytes = std::max(optimizer_scratch(model.parameters()), on_device([&](const auto& ctx) {
+  const size_t scratch_bytes = std::max(optimizer_scratch(model.parameters(), partition_), on_device([&](const auto& ctx) {
     return reduce_scratch(ctx, static_cast<size_t>(B) * static_cast<size_t>(T));
   }));
   static_assert(sizeof(StepState) <= state_bytes);
@@ -49,6 +49,7 @@ TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& r
   graph_.keep(losses_);
   arena_ = DeviceMemory(graph_.plan(), "activations and their gradients", device);
   graph_.bind(arena_.data());
+  if (settings.comm) exchange_ = std::make_unique<GradientExchange>(graph_, model.parameters(), partition_, *settings.comm);
   staging_ = on_device([&](const auto& ctx) { return make_staging(ctx, layout_.words()); });
 }
 
@@ -81,31 +82,25 @@ void TrainingStep::give() {
     begin(micro);
     graph_.forward();
     on_device([&](const auto& ctx) { sum(ctx, micro_losses_ + micro, losses_.f32(), rows, scratch_); });
+    // Every rank's gradients are of the mean over the whole batch already; losses are sums over tokens.
+    if (exchange_) exchange_->listen(micro + 1 == micro_batches());
     graph_.backward();
   }
-  if (ranks() > 1) add_up_ranks();
+  if (exchange_) {
+    exchange_->finish(micro_losses_, static_cast<size_t>(micro_batches()));
+    exchange_->listen(false);
+  }
   const auto update = [&] {
-    optimizer_step(model_.parameters(), settings_.adamw, settings_.grad_clip, state_, scratch_);
+    optimizer_step(model_.parameters(), partition_, exchange_.get(), settings_.adamw, settings_.grad_clip, state_, scratch_);
     on_device([&](const auto& ctx) { advance(ctx, state_, graph_.dropout_offsets_used()); });
   };
   if (profiling_) {
     optimizer_.seconds += on_device([&](const auto& ctx) { return seconds_of(ctx, update); });
     // Gradient (twice: its norm), weight and moments are read, all but the gradient written; then the rounded copy.
-    optimizer_.bytes += static_cast<double>(model_.parameters().elements()) * (8 * 4 + (model_.parameters().dtype() == DType::bf16 ? 2 : 0));
+    optimizer_.bytes += static_cast<double>(partition_.kept) * (8 * 4 + (model_.parameters().dtype() == DType::bf16 ? 2 : 0));
   } else {
     update();
   }
-}
-
-// Every rank's gradients are of the mean over the whole batch already; losses are sums over tokens.
-void TrainingStep::add_up_ranks() {
-  const auto sum = [&] {
-    settings_.comm->all_reduce(std::span(model_.parameters().gradients(), model_.parameters().elements()));
-    settings_.comm->all_reduce(std::span(micro_losses_, static_cast<size_t>(micro_batches())));
-  };
-  if (!profiling_) return sum();
-  ranks_spent_.seconds += on_device([&](const auto& ctx) { return seconds_of(ctx, sum); });
-  ranks_spent_.bytes += 4.0 * static_cast<double>(model_.parameters().elements());
 }
 
 void TrainingStep::run(const FillBatch& fill, double learning_rate) {
@@ -153,14 +148,15 @@ std::string TrainingStep::first_not_finite(const FillBatch& fill) {
 
 void TrainingStep::profile(bool on) {
   profiling_ = on;
-  optimizer_ = ranks_spent_ = {};
+  optimizer_ = {};
+  profiled_from_ = exchanged();
   graph_.profile(on);
 }
 
 Profile TrainingStep::profiled() const {
   Profile profile = graph_.profiled();
   profile["adamw"] = optimizer_;
-  if (ranks() > 1) profile["all_reduce"] = ranks_spent_;
+  if (exchange_) profile["waiting for ranks"] = {exchanged().waited - profiled_from_.waited, 0, exchanged().bytes - profiled_from_.bytes};
   return profile;
 }
 

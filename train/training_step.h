@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "models/gpt.h"
-#include "src/comm/communicator.h"
+#include "src/gradient_exchange.h"
 #include "src/optimizer.h"
 #include "src/staging.h"
 
@@ -29,6 +29,7 @@ struct StepSettings {
   double grad_clip = 1.0;  // 0: none
   bool graph = true;       // on a GPU: capture the step as a CUDA graph
   Communicator* comm = nullptr;  // the ranks that share the batch, an equal part each; null: this process alone
+  PartitionSettings partition = {};  // how the gradients travel between them, and who keeps the moments
 };
 
 // What first_not_finite() says where no tensor by itself is at fault.
@@ -48,6 +49,9 @@ class TrainingStep {
   TrainingStep(Gpt& model, const StepSettings& settings, RngState& rng);
 
   size_t arena_bytes() const { return arena_.bytes(); }
+  const Partition& partition() const { return partition_; }
+  // How long the ranks' messages took so far, and how long this rank had nothing else to do.
+  CollectiveQueue::Times exchanged() const { return exchange_ ? exchange_->times() : CollectiveQueue::Times(); }
 
   // Gives one step to the device. Its parameters stay as they are from the first gradient on that is not finite.
   void run(const FillBatch& fill, double learning_rate);
@@ -71,7 +75,6 @@ class TrainingStep {
   int sequences() const { return settings_.batch / ranks(); }  // of the batch, this rank's
   int first_sequence() const { return settings_.comm ? settings_.comm->rank() * sequences() : 0; }
   int micro_batches() const { return sequences() / settings_.micro_batch; }
-  void add_up_ranks();
   void stage(const FillBatch& fill, double learning_rate);
   void begin(int micro);
   void give();
@@ -80,6 +83,7 @@ class TrainingStep {
   StepSettings settings_;
   RngState& rng_;
   RngState on_device_;  // what `rng` was when the device last had it
+  const Partition partition_;
   Graph graph_;
   Tensor tokens_, targets_, losses_;
   DeviceMemory arena_, state_memory_;
@@ -88,9 +92,11 @@ class TrainingStep {
   char* scratch_;
   StagedBatch layout_;
   std::unique_ptr<Staging> staging_;
+  std::unique_ptr<GradientExchange> exchange_;  // null: one rank
   std::function<void()> replay_;
   bool ran_ = false, profiling_ = false;
-  Spent optimizer_, ranks_spent_;
+  Spent optimizer_;
+  CollectiveQueue::Times profiled_from_;
 };
 
 }  // namespace glint

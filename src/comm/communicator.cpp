@@ -8,7 +8,7 @@ namespace glint {
 
 Shard shard_of(size_t n, int rank, int ranks) {
   GLINT_CHECK(0 <= rank && rank < ranks, "rank is ", rank, " of ", ranks);
-  const size_t each = (n + static_cast<size_t>(ranks) - 1) / static_cast<size_t>(ranks);
+  const size_t unit = kShardUnit * static_cast<size_t>(ranks), each = (n + unit - 1) / unit * kShardUnit;
   const size_t begin = std::min(n, each * static_cast<size_t>(rank));
   return {begin, std::min(n, begin + each)};
 }

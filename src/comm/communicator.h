@@ -20,6 +20,7 @@
 #include <span>
 #include <string>
 
+#include "kernels/bf16.h"
 #include "kernels/check.h"
 
 namespace glint {
@@ -32,8 +33,9 @@ struct PeerError : UserError {
   int rank;
 };
 
-// Elements [begin, end) of a buffer of n that are one rank's part: ceil(n / ranks) each, what is left to the last ones, maybe
-// nothing. Where n divides by the number of ranks all parts are equal.
+// Elements [begin, end) of a buffer of n that are one rank's part: equal parts, rounded up to kShardUnit so that they stay as
+// aligned as the buffer is; what is left goes to the last ones, maybe nothing.
+inline constexpr size_t kShardUnit = 16;
 struct Shard {
   size_t begin, end;
   size_t size() const { return end - begin; }
@@ -55,6 +57,7 @@ class Communicator {
   // data (n): every shard = that of the rank whose it is. all_reduce is reduce_scatter, then all_gather.
   virtual void all_gather(std::span<float> data) = 0;
   virtual void all_gather(std::span<double> data) = 0;
+  virtual void all_gather(std::span<Bf16> data) = 0;
   // data = that of rank `root`.
   virtual void broadcast(std::span<std::byte> data, int root) = 0;
   // Returns when every rank has called it.

@@ -26,6 +26,7 @@ class GlooCommunicator final : public Communicator {
   void reduce_scatter(std::span<double> data) override { reduce_shards(data); }
   void all_gather(std::span<float> data) override { gather_shards(std::as_writable_bytes(data), sizeof(float)); }
   void all_gather(std::span<double> data) override { gather_shards(std::as_writable_bytes(data), sizeof(double)); }
+  void all_gather(std::span<Bf16> data) override { gather_shards(std::as_writable_bytes(data), sizeof(Bf16)); }
 
   void broadcast(std::span<std::byte> data, int root) override {
     GLINT_CHECK(0 <= root && root < size(), "root is ", root, " of ", size(), " ranks");

@@ -14,6 +14,7 @@ class SingleCommunicator final : public Communicator {
   void reduce_scatter(std::span<double>) override {}
   void all_gather(std::span<float>) override {}
   void all_gather(std::span<double>) override {}
+  void all_gather(std::span<Bf16>) override {}
   void broadcast(std::span<std::byte>, int root) override { GLINT_CHECK(root == 0, "root is ", root, " of one rank"); }
   void barrier() override {}
   void check() override {}

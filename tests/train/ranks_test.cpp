@@ -18,7 +18,7 @@ namespace {
 using Arguments = std::vector<std::string>;
 
 // Of a run with dropout and GQA; one thread a rank.
-Arguments tiny_run(const ScratchFolder& folder, const std::string& name, const std::string& ranks, const Arguments& more = {}) {
+Arguments shared_run(const ScratchFolder& folder, const std::string& name, const std::string& ranks, const Arguments& more = {}) {
   Arguments all = {"train", "--out", folder / name, "--data", folder / "text.txt", "--layers", "2", "--heads", "4", "--kv-heads", "2",
                    "--embd", "32", "--context", "16", "--batch", "12", "--dropout", "0.2", "--steps", "50", "--lr-decay-steps", "50", "--eval-every", "25",
                    "--eval-batches", "2", "--log-every", "1", "--checkpoint-every", "20", "--threads", "1", "--ranks", ranks, "--comm-timeout", "20"};
@@ -48,20 +48,20 @@ void check_close(const std::vector<double>& got, const std::vector<double>& expe
 TEST_CASE("ranks: the curve of one process, by 2, 3 and 4, with micro-batches too" * doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
   test::write_file_for_test(folder / "text.txt", corpus_text(20000, 3));
-  REQUIRE(run_program(tiny_run(folder, "one", "1")).code == 0);
+  REQUIRE(run_program(shared_run(folder, "one", "1")).code == 0);
   const auto expected = losses_of(folder / "one");
   REQUIRE(expected.size() > 50);
   for (const char* ranks : {"2", "3", "4"}) {
-    const auto ran = run_program(tiny_run(folder, std::string("by") + ranks, ranks));
+    const auto ran = run_program(shared_run(folder, std::string("by") + ranks, ranks));
     INFO(ranks, " ranks: ", ran.err);
     REQUIRE(ran.code == 0);
     check_close(losses_of(folder / (std::string("by") + ranks)), expected);
   }
-  const auto micro = run_program(tiny_run(folder, "micro", "2", {"--micro-batch", "3"}));
+  const auto micro = run_program(shared_run(folder, "micro", "2", {"--micro-batch", "3"}));
   INFO(micro.err);
   REQUIRE(micro.code == 0);
   check_close(losses_of(folder / "micro"), expected);
-  CHECK(run_program(tiny_run(folder, "again", "2")).code == 0);
+  CHECK(run_program(shared_run(folder, "again", "2")).code == 0);
   for (const char* file : {"/last/model.safetensors", "/last/optimizer.safetensors"})
     CHECK(test::read_file(folder / ("again" + std::string(file))) == test::read_file(folder / ("by2" + std::string(file))));
 }
@@ -69,8 +69,8 @@ TEST_CASE("ranks: the curve of one process, by 2, 3 and 4, with micro-batches to
 TEST_CASE("ranks: a checkpoint knows no number of ranks" * doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
   test::write_file_for_test(folder / "text.txt", corpus_text(20000, 3));
-  REQUIRE(run_program(tiny_run(folder, "one", "1")).code == 0);
-  REQUIRE(run_program(tiny_run(folder, "mixed", "4", {"--steps", "20"})).code == 0);
+  REQUIRE(run_program(shared_run(folder, "one", "1")).code == 0);
+  REQUIRE(run_program(shared_run(folder, "mixed", "4", {"--steps", "20"})).code == 0);
   for (const auto& [ranks, steps] : {std::pair("3", "40"), {"1", "50"}}) {
     const auto ran = run_program({"train", "--resume", folder / "mixed", "--ranks", ranks, "--steps", steps});
     INFO(ran.err);
@@ -82,7 +82,7 @@ TEST_CASE("ranks: a checkpoint knows no number of ranks" * doctest::skip(!kHasGl
 TEST_CASE("ranks: what does not divide is refused with what does" * doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
   test::write_file_for_test(folder / "text.txt", corpus_text(20000, 3));
-  const auto ran = run_program(tiny_run(folder, "run", "5"));
+  const auto ran = run_program(shared_run(folder, "run", "5"));
   INFO(ran.err);
   CHECK(ran.code == 1);
   CHECK(ran.err.find("--batch 12 does not divide over 5 ranks: give 10 or 15") != std::string::npos);

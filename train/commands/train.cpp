@@ -5,27 +5,48 @@
 #include "train/commands/commands.h"
 #include "train/exit_code.h"
 #include "train/launcher.h"
+#include "train/options_table.h"
 #include "train/trainer.h"
 
 namespace glint {
 
 namespace {
 
-void train_as_rank(const TrainFlags& flags, TrainOptions options, const Ranks& place) {
-  const bool fresh = flags.resume().empty();
-  const std::filesystem::path root = fresh ? std::filesystem::path(options.out) : flags.resume();
-  Team team(place, root, options.comm_timeout);
+namespace fs = std::filesystem;
+
+// What a rank may have otherwise than rank 0: where things are on its machine, and what is its own affair.
+bool of_one_rank(const OptionField& field) {
+  for (const char* name : {"data", "out", "threads", "interface", "quiet", "restarts"})
+    if (field.name == std::string_view(name)) return true;
+  return false;
+}
+
+// Options that all ranks must have alike, with glint's version; before anything is made of them.
+void require_same_options(const TrainOptions& options, Team& team) {
+  Team::Fields fields = {{"version of glint", version()}};
+  for (const OptionField& field : option_table())
+    if (!of_one_rank(field)) fields.emplace_back(text("--", field.name), value_text(options, field));
+  team.require_same(fields);
+}
+
+void train_in_team(TrainOptions options, const fs::path& root, bool fresh, Team& team) {
+  require_same_options(options, team);
+  RunFolder folder = !team.leads() ? RunFolder::follow(root) : fresh ? RunFolder::create(root) : RunFolder::open(root);
+  team.comm().barrier();  // no further where that failed
+  if (fresh) {
+    start_training(options, folder, team);
+  } else {
+    folder.write_config(options);
+    resume_training(options, folder, team);
+  }
+}
+
+// One rank speaks for all: the leading one, or where that is the one that died the next.
+void train_as_rank(const TrainOptions& options, const fs::path& root, bool fresh, const Ranks& place) {
+  Team team(place, root, options);
   try {
-    RunFolder folder = !team.leads() ? RunFolder::follow(root) : fresh ? RunFolder::create(root) : RunFolder::open(root);
-    team.comm().barrier();
-    if (fresh) {
-      start_training(options, folder, team);
-    } else {
-      folder.write_config(options);
-      resume_training(options, folder, team);
-    }
+    train_in_team(options, root, fresh, team);
   } catch (const PeerError& error) {
-    // One rank tells: the leading one, or where that one died the next. (What it gave up for it has told itself.)
     const bool leader_died = error.rank == 0 && std::string(error.what()).find("gave up") == std::string::npos;
     if (team.leads() || (leader_died && team.rank() == 1)) throw;
     throw ExitCode{1};
@@ -43,15 +64,13 @@ void register_train(Command program) {
   const auto flags = std::make_shared<TrainFlags>(command);
   command.run([flags] {
     const Ranks place = ranks_from_environment();
-    const TrainOptions options = flags->resume().empty() ? flags->fresh() : flags->resumed(read_run_config(existing_run(flags->resume())));
-    if (place.source.empty() && options.ranks > 1) {
-      const int code = launch_ranks(options.ranks);
-      if (code != 0) throw ExitCode{code};
-      return;
-    }
+    const bool fresh = flags->resume().empty();
+    const TrainOptions options = fresh ? flags->fresh() : flags->resumed(read_run_config(existing_run(flags->resume())));
+    const fs::path root = fresh ? fs::path(options.out) : flags->resume();
+    if (place.source.empty() && options.ranks > 1) return launch_ranks(options.ranks, {root, options.restarts});
     GLINT_REQUIRE(options.ranks == place.size, "--ranks ", options.ranks, ", but ", place.source, " has started ", place.size,
                   ": leave --ranks out");
-    train_as_rank(*flags, options, place);
+    train_as_rank(options, root, fresh, place);
   });
 }
 

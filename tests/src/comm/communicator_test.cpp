@@ -11,13 +11,14 @@ using namespace glint;
 
 TEST_CASE("comm: shards follow each other, are equal up to the last ones, and cover the buffer") {
   for (int ranks : {1, 2, 3, 4, 7})
-    for (size_t n : {0, 1, 2, 3, 5, 6, 7, 8, 1000, 1001}) {
+    for (size_t n : {0, 1, 15, 16, 17, 32, 96, 112, 1344, 1000, 1001}) {
       size_t end = 0;
       for (int rank = 0; rank < ranks; ++rank) {
         const Shard shard = shard_of(n, rank, ranks);
         CHECK(shard.begin == end);
         CHECK(shard.size() <= shard_of(n, 0, ranks).size());
-        if (n % static_cast<size_t>(ranks) == 0) CHECK(shard.size() == n / static_cast<size_t>(ranks));
+        if (n % (kShardUnit * static_cast<size_t>(ranks)) == 0) CHECK(shard.size() == n / static_cast<size_t>(ranks));
+        if (shard.size() > 0) CHECK(shard.begin % kShardUnit == 0);
         end = shard.end;
       }
       CHECK(end == n);
