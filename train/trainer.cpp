@@ -11,6 +11,7 @@
 #include "train/evaluator.h"
 #include "train/exit_code.h"
 #include "train/loaded_run.h"
+#include "train/not_finite.h"
 #include "train/peak.h"
 #include "train/progress.h"
 #include "train/run_data.h"
@@ -208,11 +209,7 @@ StepResult Trainer::look() {
   const StepResult result = step_.result();
   if (result.finite() && result.step == step()) return result;
   const bool kept = has_checkpoint(folder_.paths().last());
-  std::string first = step_.first_not_finite(fill_);
-  if (team_.size() > 1) {
-    const std::string found = team_.first_text(first == kSumOfGradients ? "" : text(first, " on rank ", team_.rank()));
-    if (!found.empty()) first = found;
-  }
+  const std::string first = first_not_finite(step_, fill_, team_);
   throw UserError(text("step ", step() + 1, ": the loss or its gradient is no longer finite; first in ", first, ". ",
                        kept ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint had been written yet",
                        "; try a lower --lr, a longer --warmup or a --grad-clip"));

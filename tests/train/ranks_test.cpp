@@ -1,5 +1,6 @@
 // glint train by several ranks over Gloo on this machine, as a user runs it: the same training as by one process.
 #include <algorithm>
+#include <map>
 #include <sstream>
 
 #include <doctest/doctest.h>
@@ -19,10 +20,16 @@ using Arguments = std::vector<std::string>;
 
 // Of a run with dropout and GQA; one thread a rank.
 Arguments shared_run(const ScratchFolder& folder, const std::string& name, const std::string& ranks, const Arguments& more = {}) {
-  Arguments all = {"train", "--out", folder / name, "--data", folder / "text.txt", "--layers", "2", "--heads", "4", "--kv-heads", "2",
-                   "--embd", "32", "--context", "16", "--batch", "12", "--dropout", "0.2", "--steps", "50", "--lr-decay-steps", "50", "--eval-every", "25",
-                   "--eval-batches", "2", "--log-every", "1", "--checkpoint-every", "20", "--threads", "1", "--ranks", ranks, "--comm-timeout", "20"};
-  all.insert(all.end(), more.begin(), more.end());
+  const std::string text = folder / "text.txt";
+  if (!std::filesystem::exists(text)) test::write_file_for_test(text, corpus_text(20000, 3));
+  std::map<std::string, std::string> flags = {
+      {"--out", folder / name}, {"--data", text},          {"--layers", "2"},       {"--heads", "4"},     {"--kv-heads", "2"},
+      {"--embd", "32"},         {"--context", "16"},       {"--batch", "12"},       {"--dropout", "0.2"}, {"--steps", "50"},
+      {"--eval-every", "25"},   {"--eval-batches", "2"},   {"--log-every", "1"},    {"--threads", "1"},   {"--ranks", ranks},
+      {"--comm-timeout", "60"}, {"--lr-decay-steps", "50"}};
+  for (size_t i = 0; i + 1 < more.size(); i += 2) flags[more[i]] = more[i + 1];
+  Arguments all = {"train"};
+  for (const auto& [flag, value] : flags) all.insert(all.end(), {flag, value});
   return all;
 }
 
@@ -43,48 +50,89 @@ void check_close(const std::vector<double>& got, const std::vector<double>& expe
   for (size_t i = 0; i < got.size(); ++i) CHECK(got[i] == doctest::Approx(expected[i]).epsilon(1e-4));
 }
 
-}  // namespace
-
-TEST_CASE("ranks: the curve of one process, by 2, 3 and 4, with micro-batches too" * doctest::skip(!kHasGloo)) {
-  ScratchFolder folder;
-  test::write_file_for_test(folder / "text.txt", corpus_text(20000, 3));
-  REQUIRE(run_program(shared_run(folder, "one", "1")).code == 0);
-  const auto expected = losses_of(folder / "one");
-  REQUIRE(expected.size() > 50);
-  for (const char* ranks : {"2", "3", "4"}) {
-    const auto ran = run_program(shared_run(folder, std::string("by") + ranks, ranks));
-    INFO(ranks, " ranks: ", ran.err);
-    REQUIRE(ran.code == 0);
-    check_close(losses_of(folder / (std::string("by") + ranks)), expected);
-  }
-  const auto micro = run_program(shared_run(folder, "micro", "2", {"--micro-batch", "3"}));
-  INFO(micro.err);
-  REQUIRE(micro.code == 0);
-  check_close(losses_of(folder / "micro"), expected);
-  CHECK(run_program(shared_run(folder, "again", "2")).code == 0);
-  for (const char* file : {"/last/model.safetensors", "/last/optimizer.safetensors"})
-    CHECK(test::read_file(folder / ("again" + std::string(file))) == test::read_file(folder / ("by2" + std::string(file))));
+void train(const Arguments& arguments) {
+  const auto ran = run_program(arguments);
+  INFO(ran.err);
+  REQUIRE(ran.code == 0);
 }
 
-TEST_CASE("ranks: a checkpoint knows no number of ranks" * doctest::skip(!kHasGloo)) {
+bool same_checkpoint(const std::string& a, const std::string& b) {
+  return test::read_file(a + "/last/model.safetensors") == test::read_file(b + "/last/model.safetensors") &&
+         test::read_file(a + "/last/optimizer.safetensors") == test::read_file(b + "/last/optimizer.safetensors");
+}
+
+}  // namespace
+
+TEST_CASE("ranks: the curve of one process, by 2, 3 and 4, with micro-batches and with --zero 1" * doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
-  test::write_file_for_test(folder / "text.txt", corpus_text(20000, 3));
-  REQUIRE(run_program(shared_run(folder, "one", "1")).code == 0);
-  REQUIRE(run_program(shared_run(folder, "mixed", "4", {"--steps", "20"})).code == 0);
-  for (const auto& [ranks, steps] : {std::pair("3", "40"), {"1", "50"}}) {
-    const auto ran = run_program({"train", "--resume", folder / "mixed", "--ranks", ranks, "--steps", steps});
-    INFO(ran.err);
-    REQUIRE(ran.code == 0);
+  train(shared_run(folder, "one", "1"));
+  const auto expected = losses_of(folder / "one");
+  REQUIRE(expected.size() == 53);
+  struct Layout {
+    const char *name, *ranks;
+    Arguments more;
+  };
+  const Layout layouts[] = {{"by2", "2", {}},
+                            {"by3", "3", {}},
+                            {"by4", "4", {}},
+                            {"micro", "2", {"--micro-batch", "3", "--recompute", "true"}},
+                            {"zero2", "2", {"--zero", "1"}},
+                            {"zero3", "3", {"--zero", "1", "--micro-batch", "2"}},
+                            {"zero4", "4", {"--zero", "1", "--bucket-mb", "0.01"}}};
+  for (const auto& [name, ranks, more] : layouts) {
+    INFO(name);
+    train(shared_run(folder, name, ranks, more));
+    check_close(losses_of(folder / name), expected);
   }
-  check_close(losses_of(folder / "mixed"), losses_of(folder / "one"));
+  // The same bits whatever the buckets, the second time, and whoever keeps the moments but for the norm's rounding.
+  train(shared_run(folder, "again", "3", {"--bucket-mb", "0.02"}));
+  CHECK(same_checkpoint(folder / "again", folder / "by3"));
+  train(shared_run(folder, "zero-again", "3", {"--zero", "1", "--micro-batch", "2"}));
+  CHECK(same_checkpoint(folder / "zero-again", folder / "zero3"));
+}
+
+// A pass of 4 sequences is the same whoever makes it, and losses are added up in the order of sequences: a bit of a mask that
+// differed would show.
+TEST_CASE("ranks: masks are those of one process, exactly" * doctest::skip(!kHasGloo)) {
+  ScratchFolder folder;
+  const Arguments one_step = {"--steps", "1", "--micro-batch", "4", "--dropout", "0.5", "--eval-every", "0"};
+  for (const char* ranks : {"1", "3"}) train(shared_run(folder, ranks, ranks, one_step));
+  CHECK(losses_of(folder / "1") == losses_of(folder / "3"));
+}
+
+TEST_CASE("ranks: a checkpoint knows no number of ranks, and the same number goes on bit for bit" * doctest::skip(!kHasGloo)) {
+  ScratchFolder folder;
+  train(shared_run(folder, "one", "1"));
+  train(shared_run(folder, "mixed", "4", {"--steps", "10", "--zero", "1", "--micro-batch", "1"}));
+  struct Leg {
+    const char *ranks, *zero, *steps;
+  };
+  for (const auto& [ranks, zero, steps] : {Leg{"3", "0", "20"}, Leg{"2", "1", "30"}, Leg{"1", "0", "40"}, Leg{"2", "0", "50"}})
+    train({"train", "--resume", folder / "mixed", "--ranks", ranks, "--zero", zero, "--steps", steps});
+  const auto mixed = losses_of(folder / "mixed"), one = losses_of(folder / "one");
+  CHECK(mixed.front() == doctest::Approx(one.front()).epsilon(1e-4));  // evaluations fall on other steps
+  CHECK(mixed.back() == doctest::Approx(one.back()).epsilon(1e-4));
+  for (const char* zero : {"0", "1"}) {
+    const std::string straight = folder / (std::string("straight") + zero), cut = folder / (std::string("cut") + zero);
+    train(shared_run(folder, std::string("straight") + zero, "3", {"--zero", zero, "--steps", "20"}));
+    train(shared_run(folder, std::string("cut") + zero, "3", {"--zero", zero, "--steps", "9"}));
+    train({"train", "--resume", cut, "--steps", "20"});
+    CHECK(same_checkpoint(straight, cut));
+  }
 }
 
 TEST_CASE("ranks: what does not divide is refused with what does" * doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
-  test::write_file_for_test(folder / "text.txt", corpus_text(20000, 3));
   const auto ran = run_program(shared_run(folder, "run", "5"));
   INFO(ran.err);
   CHECK(ran.code == 1);
   CHECK(ran.err.find("--batch 12 does not divide over 5 ranks: give 10 or 15") != std::string::npos);
   CHECK(std::count(ran.err.begin(), ran.err.end(), '\n') == 1);
+}
+
+TEST_CASE("ranks: a build without Gloo says so" * doctest::skip(kHasGloo)) {
+  ScratchFolder folder;
+  const auto ran = run_program(shared_run(folder, "run", "2"));
+  CHECK(ran.code == 1);
+  CHECK(ran.err.find("this build of glint has no Gloo") != std::string::npos);
 }

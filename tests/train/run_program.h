@@ -82,6 +82,7 @@ class Running {
       _exit(127);
     }
   }
+  pid_t process() const { return process_; }
   void send(int signal) const { kill(process_, signal); }
   std::string err_so_far() const { return read_file(err_); }
   Ran wait() {

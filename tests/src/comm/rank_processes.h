@@ -14,18 +14,18 @@
 
 namespace glint::test {
 
-// What a rank does is the test case "comm: one rank" of gloo_test.cpp, which other runs leave out.
+// What a rank does is a test case that other runs leave out: "comm: one rank" of gloo_test.cpp, unless another is named.
 class RankProcesses {
  public:
   // task: see gloo_test.cpp. started: how many of `size` are there.
-  RankProcesses(const std::string& task, int size, int timeout_ms, int started) {
+  RankProcesses(const std::string& task, int size, int timeout_ms, int started, const std::string& test_case = "comm: one rank") {
     const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
     for (int rank = 0; rank < started; ++rank)
       processes_.push_back(std::make_unique<Running>(
           std::vector<std::string>{"-u", "SLURM_JOB_ID", "-u", "MASTER_ADDR", "-u", "MASTER_PORT",  //
                                    "GLINT_TEST_TASK=" + task, "GLINT_TEST_FOLDER=" + folder(),
                                    text("GLINT_TEST_TIMEOUT=", timeout_ms), text("RANK=", rank), text("WORLD_SIZE=", size),
-                                   text("LOCAL_RANK=", rank), self, "-tc=comm: one rank", "--no-skip", "--no-colors"},
+                                   text("LOCAL_RANK=", rank), self, "-tc=" + test_case, "--no-skip", "--no-colors"},
           "/usr/bin/env"));
   }
   ~RankProcesses() {
