@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "train/exit_code.h"
+
 namespace glint {
 
 namespace fs = std::filesystem;
@@ -58,6 +60,21 @@ int Team::largest(int value) {
 std::string Team::first_text(const std::string& own) {
   const int speaks = size() - largest(own.empty() ? 0 : size() - rank());
   return speaks == size() ? "" : text_of(speaks, own);
+}
+
+void run_as_rank(const Ranks& place, const fs::path& root, const TrainOptions& options, const std::function<void(Team&)>& body) {
+  Team team(place, root, options);
+  try {
+    body(team);
+  } catch (const PeerError& error) {
+    const bool leader_died = error.rank == 0 && std::string(error.what()).find("gave up") == std::string::npos;
+    if (team.leads() || (leader_died && team.rank() == 1)) throw;
+    throw ExitCode{1};
+  } catch (const std::exception& error) {
+    team.comm().give_up(error.what());
+    if (team.leads()) throw;
+    throw ExitCode{1};
+  }
 }
 
 }  // namespace glint

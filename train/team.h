@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -45,5 +46,10 @@ class Team {
   const int local_rank_;
   std::unique_ptr<Communicator> comm_;
 };
+
+// Meets the team and runs `body` in it. Where that throws the others are told why; one rank's error speaks for all: the
+// leading one's, or where that is the one that died the next one's. The others end with ExitCode.
+void run_as_rank(const Ranks& place, const std::filesystem::path& root, const TrainOptions& options,
+                 const std::function<void(Team&)>& body);
 
 }  // namespace glint

@@ -3,7 +3,6 @@
 
 #include "train/checkpoint/checkpoint.h"
 #include "train/commands/commands.h"
-#include "train/exit_code.h"
 #include "train/launcher.h"
 #include "train/options_table.h"
 #include "train/trainer.h"
@@ -41,22 +40,6 @@ void train_in_team(TrainOptions options, const fs::path& root, bool fresh, Team&
   }
 }
 
-// One rank speaks for all: the leading one, or where that is the one that died the next.
-void train_as_rank(const TrainOptions& options, const fs::path& root, bool fresh, const Ranks& place) {
-  Team team(place, root, options);
-  try {
-    train_in_team(options, root, fresh, team);
-  } catch (const PeerError& error) {
-    const bool leader_died = error.rank == 0 && std::string(error.what()).find("gave up") == std::string::npos;
-    if (team.leads() || (leader_died && team.rank() == 1)) throw;
-    throw ExitCode{1};
-  } catch (const std::exception& error) {
-    team.comm().give_up(error.what());
-    if (team.leads()) throw;
-    throw ExitCode{1};
-  }
-}
-
 }  // namespace
 
 void register_train(Command program) {
@@ -70,7 +53,7 @@ void register_train(Command program) {
     if (place.source.empty() && options.ranks > 1) return launch_ranks(options.ranks, {root, options.restarts});
     GLINT_REQUIRE(options.ranks == place.size, "--ranks ", options.ranks, ", but ", place.source, " has started ", place.size,
                   ": leave --ranks out");
-    train_as_rank(options, root, fresh, place);
+    run_as_rank(place, root, options, [&](Team& team) { train_in_team(options, root, fresh, team); });
   });
 }
 
