@@ -32,11 +32,11 @@ void GradientExchange::add_up(double* sums, size_t n) {
   queue_->join();
 }
 
-void GradientExchange::gather(float* values, Bf16* rounded) {
+void GradientExchange::gather(const Parameters& p) {
   if (!partition_.sharded) return;
   for (const Bucket& bucket : partition_.buckets) {
-    queue_->all_gather(values + bucket.begin, bucket.size());
-    if (rounded) queue_->all_gather(rounded + bucket.begin, bucket.size());
+    if (p.rounded()) queue_->all_gather(p.rounded() + bucket.begin, bucket.size());
+    if (!p.masters() || bucket.begin >= p.decayed_elements()) queue_->all_gather(p.value_at(bucket.begin), bucket.size());
   }
   queue_->join();
 }

@@ -21,8 +21,9 @@ class GradientExchange {
   void finish(double* losses, size_t n);
   // Sums (n) over the ranks; further work waits for it.
   void add_up(double* sums, size_t n);
-  // Behind the update of the pieces: further work finds all parameters, also those that others updated.
-  void gather(float* values, Bf16* rounded);
+  // Behind the update of the pieces: further work finds all parameters, also those that others updated (decayed ones in bf16 as
+  // they are rounded).
+  void gather(const Parameters& parameters);
 
   void check() { queue_->check(); }
   CollectiveQueue::Times times() const { return queue_->times(); }

@@ -32,12 +32,12 @@ void optimizer_step(Parameters& p, const Partition& partition, GradientExchange*
         clip_gradients(ctx, state, static_cast<float>(grad_clip));
         for (const Piece& piece : partition.pieces) {
           const size_t decayed = std::clamp(p.decayed_elements(), piece.begin, piece.end) - piece.begin;
-          adamw(ctx, p.values() + piece.begin, p.first_moments() + piece.moments, p.second_moments() + piece.moments,
+          adamw(ctx, masters_of(p, piece), p.first_moments() + piece.moments, p.second_moments() + piece.moments,
                 p.gradients() + piece.begin, piece.size(), decayed, settings, &state->adamw, p.rounded() ? p.rounded() + piece.begin : nullptr);
         }
       },
       p.device().context());
-  if (partition.sharded) exchange->gather(p.values(), p.rounded());
+  if (partition.sharded) exchange->gather(p);
 }
 
 }  // namespace glint

@@ -49,6 +49,28 @@ void Parameters::allocate_training(size_t moments) {
   for (Parameter& parameter : list_) parameter.gradient.data = gradients() + parameter.offset;
 }
 
+float* Parameters::value_at(size_t offset) const {
+  if (!values_.data()) return nullptr;
+  GLINT_CHECK(offset >= first_value_, "the value of element ", offset, " is other ranks' to keep");
+  return values_.f32() + (offset - first_value_);
+}
+
+void Parameters::keep_masters(const std::vector<float>& of_own_pieces) {
+  GLINT_CHECK(rounded() && first_value_ == 0, "masters are kept apart once, in bf16");
+  masters_ = DeviceMemory(std::max<size_t>(1, of_own_pieces.size()) * sizeof(float), "the weights that this rank updates", device_);
+  DeviceMemory rest(std::max<size_t>(1, elements_ - decayed_) * sizeof(float), "the parameters that stay fp32", device_);
+  HostCopy values(*this, value_at(0));
+  std::visit(
+      [&](const auto& ctx) {
+        copy_to_device(ctx, masters_.data(), of_own_pieces.data(), of_own_pieces.size() * sizeof(float));
+        copy_to_device(ctx, rest.data(), values.data() + decayed_, (elements_ - decayed_) * sizeof(float));
+      },
+      device_.context());
+  values_ = std::move(rest);
+  first_value_ = decayed_;
+  for (Parameter& parameter : list_) parameter.value.data = parameter.decayed() ? nullptr : value_at(parameter.offset);
+}
+
 void Parameters::refresh_rounded() {
   if (!rounded()) return;
   std::visit([&](const auto& ctx) { convert(ctx, rounded(), values(), elements_); }, device_.context());

@@ -1,8 +1,8 @@
 #include "src/partition.h"
 
 #include <algorithm>
-#include <cstring>
-#include <span>
+
+#include "src/comm/communicator.h"
 
 namespace glint {
 
@@ -45,43 +45,9 @@ Partition partition_of(const Parameters& parameters, int rank, int ranks, const 
   return partition;
 }
 
-WholeMoments::WholeMoments(const Parameters& parameters, const Partition& partition, Communicator& comm, float* kept)
-    : parameters_(parameters), partition_(partition), comm_(comm), kept_(parameters, kept, partition.kept) {
-  if (partition.sharded && comm.rank() == 0) whole_.resize(parameters.elements());
-}
-
-// By buckets, so that ranks other than 0 need no more memory than one of them.
-void WholeMoments::gather() {
-  if (!partition_.sharded) return;
-  auto piece = partition_.pieces.begin();
-  std::vector<float> all;
-  for (const Bucket& bucket : partition_.buckets) {
-    all.resize(bucket.size());
-    if (piece != partition_.pieces.end() && piece->begin < bucket.end) {
-      std::copy_n(kept_.data() + piece->moments, piece->size(), all.data() + (piece->begin - bucket.begin));
-      ++piece;
-    }
-    comm_.all_gather(std::span(all));
-    if (!whole_.empty()) std::copy(all.begin(), all.end(), whole_.begin() + static_cast<std::ptrdiff_t>(bucket.begin));
-  }
-}
-
-void WholeMoments::scatter() {
-  if (!partition_.sharded) {
-    comm_.broadcast(std::as_writable_bytes(std::span(kept_.data(), partition_.kept)), 0);
-    return kept_.store();
-  }
-  auto piece = partition_.pieces.begin();
-  std::vector<float> all;
-  for (const Bucket& bucket : partition_.buckets) {
-    all.resize(bucket.size());
-    if (!whole_.empty()) std::copy_n(whole_.begin() + static_cast<std::ptrdiff_t>(bucket.begin), bucket.size(), all.begin());
-    comm_.broadcast(std::as_writable_bytes(std::span(all)), 0);
-    if (piece == partition_.pieces.end() || piece->begin >= bucket.end) continue;
-    std::copy_n(all.data() + (piece->begin - bucket.begin), piece->size(), kept_.data() + piece->moments);
-    ++piece;
-  }
-  kept_.store();
+float* masters_of(const Parameters& parameters, const Piece& piece) {
+  const bool apart = parameters.masters() && piece.begin < parameters.decayed_elements();
+  return apart ? parameters.masters() + piece.moments : parameters.value_at(piece.begin);
 }
 
 }  // namespace glint

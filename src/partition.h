@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <vector>
 
-#include "src/comm/communicator.h"
 #include "src/parameters.h"
 
 namespace glint {
@@ -34,25 +33,10 @@ struct Partition {
   bool sharded = false;
 };
 
+// Where AdamW finds the fp32 weights of a piece.
+float* masters_of(const Parameters& parameters, const Piece& piece);
+
 // One rank alone has one bucket and one piece of all.
 Partition partition_of(const Parameters& parameters, int rank, int ranks, const PartitionSettings& settings);
-
-// The moments of all ranks as one flat buffer on the host of rank 0; on a CPU, where every rank keeps all, the buffer itself.
-class WholeMoments {
- public:
-  // kept: first or second moments of this rank's pieces, on the parameters' device.
-  WholeMoments(const Parameters& parameters, const Partition& partition, Communicator& comm, float* kept);
-
-  float* data() { return whole_.empty() ? kept_.data() : whole_.data(); }  // (elements) on rank 0; of no use on others
-  void gather();   // fills data() from all ranks
-  void scatter();  // gives what data() holds on rank 0 back to all ranks
-
- private:
-  const Parameters& parameters_;
-  const Partition& partition_;
-  Communicator& comm_;
-  HostCopy kept_;
-  std::vector<float> whole_;  // empty where `kept_` is all there is
-};
 
 }  // namespace glint

@@ -3,14 +3,11 @@
 #include <cmath>
 #include <optional>
 
-#include <xxhash.h>
-
 #include "data/batches.h"
-#include "train/checkpoint/checkpoint.h"
+#include "train/checkpoint/team_checkpoint.h"
 #include "train/clock.h"
 #include "train/evaluator.h"
 #include "train/exit_code.h"
-#include "train/loaded_run.h"
 #include "train/not_finite.h"
 #include "train/peak.h"
 #include "train/progress.h"
@@ -58,19 +55,21 @@ class Trainer {
         device_(device),
         model_(options.model, device_, dtype_of(options.dtype)),
         rng_{.seed = options.seed},
-        step_(model_, step_settings(options, team), rng_),
+        step_(initialized(model_, options.seed), step_settings(options, team), rng_),
         evaluator_(model_, options.micro_batch, options.model.context, options.attention),
         train_windows_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::training),
         train_probe_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::evaluation),
-        val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation) {
-    model_.initialize(options.seed);
-  }
+        val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation) {}
 
   // Goes on from the last checkpoint, if there is one.
   void restore();
   void run();
 
  private:
+  static Gpt& initialized(Gpt& model, uint64_t seed) {
+    model.initialize(seed);
+    return model;
+  }
   void steps(const SignalWatch& signals);
   uint64_t step() const { return rng_.step; }
   bool at(int64_t interval) const { return interval > 0 && step() % static_cast<uint64_t>(interval) == 0; }
@@ -115,8 +114,10 @@ std::string Trainer::describe() const {
                           " activations in one arena\ndata: ", data_.info().train_tokens, " training and ", data_.info().val_tokens,
                           " validation tokens from ", data_.info().source);
   if (team_.size() > 1) {
-    const double of_all = held + 8.0 * static_cast<double>(p.elements() - step_.partition().kept);  // two moments of 4 bytes
-    const double of_part = of_all - 8.0 * static_cast<double>(p.elements()) * (1 - 1.0 / team_.size());
+    // Gradients and moments of 4 bytes each; the weights, which in bf16 are masters and a rounded copy.
+    const double n = static_cast<double>(p.elements()), part = 1.0 / team_.size();
+    const bool rounded = p.rounded() != nullptr;
+    const double of_all = n * (rounded ? 18 : 16), of_part = n * (rounded ? 4 + 2 + part * 12 : 4 + 4 + part * 8);
     line += text("\nranks: ", team_.size(), ", ", options_.batch / team_.size(), " sequences of each batch each, gradients in ",
                  step_.partition().buckets.size(), " buckets; parameters, gradients and moments of a rank take ",
                  human_bytes(of_part), " with --zero 1, ", human_bytes(of_all), " without");
@@ -125,51 +126,17 @@ std::string Trainer::describe() const {
   return line;
 }
 
-// Read by the rank that leads, and handed on by it: the folder need not be there on other machines.
 void Trainer::restore() {
-  const auto last = folder_.paths().last();
-  bool there = team_.leads() && has_checkpoint(last);
-  team_.share(there);
-  if (there) {
-    Parameters& p = model_.parameters();
-    HostCopy values(p, p.values());
-    WholeMoments m(p, step_.partition(), team_.comm(), p.first_moments()), v(p, step_.partition(), team_.comm(), p.second_moments());
-    struct {
-      RngState rng;
-      double best;
-      bool has_best;
-    } found = {};
-    if (team_.leads()) {
-      const CheckpointState state =
-          load_checkpoint(last, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()));
-      found.rng = rng_;
-      found.rng.step = state.step;
-      found.rng.offset = state.rng_offset;
-      found.rng.seed = state.rng_seed;
-      found.has_best = state.best_val_loss.has_value();
-      found.best = state.best_val_loss.value_or(0);
-    }
-    team_.share(found);
-    team_.comm().broadcast(std::as_writable_bytes(std::span(values.data(), p.elements())), 0);
-    values.store();
-    m.scatter();
-    v.scatter();
-    p.refresh_rounded();
-    rng_ = found.rng;
-    if (found.has_best) best_ = found.best;
+  if (const auto state = load_checkpoint_together(folder_.paths().last(), model_.parameters(), step_, team_)) {
+    rng_.step = state->step;
+    rng_.offset = state->rng_offset;
+    rng_.seed = state->rng_seed;
+    best_ = state->best_val_loss;
   }
   folder_.forget_metrics_after(rng_.step);
 }
 
 void Trainer::save(bool best) {
-  Parameters& p = model_.parameters();
-  std::optional<WholeMoments> m, v;
-  if (!best) {
-    m.emplace(p, step_.partition(), team_.comm(), p.first_moments()).gather();
-    v.emplace(p, step_.partition(), team_.comm(), p.second_moments()).gather();
-    saved_step_ = step();
-  }
-  if (!team_.leads()) return;
   CheckpointState state;
   state.step = step();
   state.tokens = step() * tokens_per_step();
@@ -177,12 +144,9 @@ void Trainer::save(bool best) {
   state.rng_offset = rng_.offset;
   state.best_val_loss = best_;
   state.options = options_;
-  HostCopy values(p, p.values());
-  if (best) {
-    save_checkpoint(folder_.paths().best(), tensor_views(p, values.data()), {}, {}, state);
-  } else {
-    save_checkpoint(folder_.paths().last(), tensor_views(p, values.data()), tensor_views(p, m->data()), tensor_views(p, v->data()), state);
-  }
+  const auto& folder = best ? folder_.paths().best() : folder_.paths().last();
+  save_checkpoint_together(folder, best ? Saved::weights : Saved::all, model_.parameters(), step_, team_, state);
+  if (!best) saved_step_ = step();
 }
 
 void Trainer::evaluate(Progress& progress) {
@@ -248,11 +212,9 @@ void Trainer::train_one_step(Progress& progress) {
 // Where ranks differ before the first step, no later one can be right. (Their options are compared before anything is made.)
 void Trainer::require_same_start() {
   if (team_.size() == 1) return;
-  const Parameters& p = model_.parameters();
-  HostCopy values(p, p.values());
   team_.require_same({{"checksum of the data", text(data_.info().checksum)},
                       {"step", text(step())},
-                      {"checksum of the parameters", text(XXH3_64bits(values.data(), p.elements() * sizeof(float)))}});
+                      {"checksum of the parameters", text(checksum_of(model_.parameters()))}});
 }
 
 void Trainer::run() {

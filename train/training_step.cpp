@@ -27,6 +27,7 @@ TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& r
               ranks(), " ranks, micro-batch ", settings.micro_batch);
   const Device& device = model.parameters().device();
   model.parameters().allocate_training(partition_.kept);
+  if (partition_.sharded && model.parameters().rounded()) keep_own_masters(model.parameters(), partition_);
 
   const int B = settings.micro_batch, T = settings.context;
   const size_t losses_bytes = static_cast<size_t>(micro_batches()) * sizeof(double), state_bytes = 256;

@@ -13,6 +13,7 @@
 #include "src/gradient_exchange.h"
 #include "src/optimizer.h"
 #include "src/staging.h"
+#include "src/whole_copy.h"
 
 namespace glint {
 
@@ -44,12 +45,13 @@ struct StepResult {
 
 class TrainingStep {
  public:
-  // Records and plans, for the model's device. `rng` is where the random numbers stand before the next step; run() moves it
+  // Records and plans, for the model's device; its parameters are set already. `rng` is where the random numbers stand before the next step; run() moves it
   // on, and it may be set to go on from elsewhere.
   TrainingStep(Gpt& model, const StepSettings& settings, RngState& rng);
 
   size_t arena_bytes() const { return arena_.bytes(); }
   const Partition& partition() const { return partition_; }
+  GradientExchange* exchange() { return exchange_.get(); }  // null: one rank
   // How long the ranks' messages took so far, and how long this rank had nothing else to do.
   CollectiveQueue::Times exchanged() const { return exchange_ ? exchange_->times() : CollectiveQueue::Times(); }
 
