@@ -131,6 +131,7 @@ StepResult TrainingStep::result() {
       total += loss;
     }
   });
+  if (exchange_) exchange_->check();  // a GPU's work may have been cut short by another rank's end
   return {total / (static_cast<double>(settings_.batch) * settings_.context), std::sqrt(state.gradient_squares), state.rng.step};
 }
 

@@ -149,6 +149,32 @@ TEST_CASE("ranks: what does not divide is refused with what does" * doctest::ski
   CHECK(std::count(ran.err.begin(), ran.err.end(), '\n') == 1);
 }
 
+TEST_CASE("ranks: bench comm and bench step measure what they say to each other" * doctest::skip(!kHasGloo)) {
+  const auto comm = run_program({"bench", "comm", "--ranks", "3", "--to-mb", "0.25", "--repeats", "2", "--json"});
+  INFO(comm.err);
+  REQUIRE(comm.code == 0);
+  const auto json = nlohmann::json::parse(comm.out);
+  CHECK(json["ranks"] == 3);
+  REQUIRE(json["results"].size() == 6);  // three collectives, 64 and 256 KiB
+  for (const auto& row : json["results"]) {
+    const double bytes = row["bytes"], us = row["us"], algorithm = row["algbw_gbytes"], bus = row["busbw_gbytes"];
+    CHECK(algorithm == doctest::Approx(1e-3 * bytes / us));
+    CHECK(bus == doctest::Approx(algorithm * (row["collective"] == "all_reduce" ? 4.0 : 2.0) / 3.0));
+  }
+  const auto step = run_program({"bench", "step", "--ranks", "2", "--layers", "1", "--heads", "2", "--embd", "32", "--context", "16",
+                                 "--batch", "4", "--steps", "3", "--threads", "1", "--zero", "1", "--json", "--profile"});
+  INFO(step.err);
+  REQUIRE(step.code == 0);
+  const auto result = nlohmann::json::parse(step.out);
+  CHECK(result["ranks"] == 2);
+  CHECK(result["exchange_ms"] > 0);
+  CHECK(result["hidden"] >= 0);
+  CHECK(result["exchanged_mbytes"] > 2 * 4e-6 * result["parameters"].get<double>());  // there and back
+  const auto alone = run_program({"bench", "comm", "--ranks", "1"});
+  CHECK(alone.code == 1);
+  CHECK(alone.err == "glint: --ranks 1 has nobody to talk to: give 2 or more\n");
+}
+
 TEST_CASE("ranks: a build without Gloo says so" * doctest::skip(kHasGloo)) {
   ScratchFolder folder;
   const auto ran = run_program(shared_run(folder, "run", "2"));
