@@ -80,7 +80,7 @@ TEST_CASE("[threads] a rank alone, whose gradients travel to nobody, trains to t
     RngState rng{.seed = 1};
     TrainingStep step(model, {4, 2, 8, AttentionKind::flash, false, {}, 1.0, true, team}, rng);
     for (int i = 0; i < 5; ++i) step.run(fixed_batch, 1e-3);
-    CHECK(step.exchanged().bytes > 0 == (team != nullptr));
+    CHECK((step.exchanged().bytes > 0) == (team != nullptr));
     return std::vector<float>(model.parameters().values(), model.parameters().values() + model.parameters().elements());
   };
   CHECK(train(comm.get()) == train(nullptr));
