@@ -88,6 +88,7 @@ Ranks ranks_from(const Variables& variables) {
     ranks.source = "Slurm";
     read_place(read, ranks, "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID");
     read_master(read, ranks);
+    if (ranks.master_address.empty()) ranks.master_address = read.value("SLURM_LAUNCH_NODE_IPADDR");
     ranks.launch = launch_of(read, {"SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"});
   }
   return ranks;

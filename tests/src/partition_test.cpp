@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "src/comm/communicator.h"
 #include "src/graph.h"
 #include "src/ops.h"
 

@@ -79,10 +79,10 @@ TEST_CASE("ranks: the curve of one process, by 2, 3 and 4, with micro-batches an
                             {"zero2", "2", {"--zero", "1"}},
                             {"zero3", "3", {"--zero", "1", "--micro-batch", "2"}},
                             {"zero4", "4", {"--zero", "1", "--bucket-mb", "0.01"}}};
-  for (const auto& [name, ranks, more] : layouts) {
-    INFO(name);
-    train(shared_run(folder, name, ranks, more));
-    check_close(losses_of(folder / name), expected);
+  for (const Layout& layout : layouts) {
+    INFO(layout.name);
+    train(shared_run(folder, layout.name, layout.ranks, layout.more));
+    check_close(losses_of(folder / layout.name), expected);
   }
   // The same bits whatever the buckets, the second time, and whoever keeps the moments but for the norm's rounding.
   train(shared_run(folder, "again", "3", {"--bucket-mb", "0.02"}));

@@ -44,6 +44,9 @@ TEST_CASE("ranks: torchrun's variables, then Slurm's") {
   CHECK(ranks.size == 3);
   CHECK(ranks.local_rank == 0);
   CHECK(ranks.launch == "launch-41-5");
+  CHECK(ranks.master_address == "");
+  environment["SLURM_LAUNCH_NODE_IPADDR"] = "10.0.0.7";
+  CHECK(ranks_in(environment).master_address == "10.0.0.7");
   environment.insert({{"RANK", "9"}, {"WORLD_SIZE", "16"}, {"LOCAL_RANK", "1"}});
   environment.insert({{"MASTER_ADDR", "node-1/x"}, {"MASTER_PORT", "29500"}});
   ranks = ranks_in(environment);
