@@ -26,6 +26,14 @@ void require_probability(const char* flag, double p) {
   GLINT_REQUIRE(p >= 0 && p < 1, flag, " ", p, " is not in [0, 1)");
 }
 
+// "4 or 6": those of n next to what is no divisor of it.
+std::string nearest_divisors(int n, int wrong) {
+  int below = std::min(wrong, n), above = wrong;
+  while (n % below != 0) --below;
+  while (above < n && n % above != 0) ++above;
+  return above <= n && above != below ? text(below, " or ", above) : text(below);
+}
+
 // In double: absurd sizes must not overflow before they are refused.
 double parameters_of(const GptConfig& model) {
   const double c = model.embd, vocab = model.vocab;
@@ -68,8 +76,9 @@ void require_sizes(const TrainOptions& options) {
   const int less = options.batch / options.ranks * options.ranks;
   GLINT_REQUIRE(less == options.batch, "--batch ", options.batch, " does not divide over ", options.ranks, " ranks: give ",
                 less > 0 ? text(less, " or ") : "", less + options.ranks);
-  GLINT_REQUIRE(options.batch / options.ranks % options.micro_batch == 0, "--micro-batch ", options.micro_batch, " does not divide --batch ",
-                options.batch, options.ranks > 1 ? text(" / ", options.ranks, " ranks") : "");
+  const int share = options.batch / options.ranks;
+  GLINT_REQUIRE(share % options.micro_batch == 0, "--micro-batch ", options.micro_batch, " does not divide --batch ", options.batch,
+                options.ranks > 1 ? text(" / ", options.ranks, " ranks") : "", ": give ", nearest_divisors(share, options.micro_batch));
   require_not_negative("--steps", static_cast<double>(options.steps));
   require_positive("--eval-batches", options.eval_batches);
   require_positive("--threads", options.threads);
