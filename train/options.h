@@ -97,6 +97,8 @@ class TrainFlags {
   std::filesystem::path resume() const;
   // A new run: defaults, over them the --config file, over it the flags. Completed and validated.
   TrainOptions fresh() const;
+  // What the flags alone say, not validated: to meet the rank that leads, where its run folder can't be seen from here.
+  TrainOptions meeting() const;
   // A resumed one: `saved` with what flags may change (steps, and what doesn't touch the mathematics). Any other flag
   // whose value differs from the saved one is a UserError. Completed and validated.
   TrainOptions resumed(TrainOptions saved) const;

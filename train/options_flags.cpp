@@ -113,6 +113,13 @@ TrainOptions TrainFlags::fresh() const {
   return options;
 }
 
+TrainOptions TrainFlags::meeting() const {
+  TrainOptions options;
+  apply(options, given_->texts, "--");
+  options.complete();
+  return options;
+}
+
 TrainOptions TrainFlags::resumed(TrainOptions saved) const {
   saved.out = given_->resume;  // the folder may have moved since
   TrainOptions options = saved;

@@ -23,6 +23,7 @@ Team::Team(const Ranks& place, const fs::path& root, const TrainOptions& options
   GlooOptions gloo;
   gloo.folder = root.string();
   gloo.launch = place.launch;
+  gloo.rendezvous = options.rendezvous;
   gloo.interface = options.interface;
   gloo.timeout = std::chrono::milliseconds(static_cast<int64_t>(1000 * options.comm_timeout));
   comm_ = make_gloo_communicator(place, gloo);

@@ -76,8 +76,10 @@ std::unique_ptr<Communicator> make_single_communicator();
 struct GlooOptions {
   std::string folder;     // of a file system that all ranks see; they meet in a folder in it named `launch`, which rank 0 removes
   std::string launch;     // no two launches in one folder may share it, or one could find what a dead one left; see Ranks::launch
-  std::string host;       // name or address by which the others reach this machine; empty: `interface`, or else 127.0.0.1
-  std::string interface;  // or a network interface, as "eth0"
+  std::string rendezvous;  // "redis://host:port": they meet there instead
+  // Name or address by which the others reach this machine, or a network interface, as "eth0". Both empty: the address from which
+  // it reaches the Redis, or Ranks::master_address; else 127.0.0.1.
+  std::string host, interface;
   std::chrono::milliseconds timeout = std::chrono::seconds(120);  // for a rank to come, or to send what is waited for
 };
 

@@ -1,6 +1,8 @@
 // glint train: a new run, or the rest of one; by one process, or by several ranks that share each batch.
 #include <filesystem>
 
+#include <nlohmann/json.hpp>
+
 #include "train/checkpoint/checkpoint.h"
 #include "train/commands/commands.h"
 #include "train/launcher.h"
@@ -28,7 +30,18 @@ void require_same_options(const TrainOptions& options, Team& team) {
   team.require_same(fields);
 }
 
-void train_in_team(TrainOptions options, const fs::path& root, bool fresh, Team& team) {
+struct Start {
+  fs::path root;      // the run folder
+  bool fresh = true;  // otherwise it goes on
+  bool seen = true;   // from here; otherwise the rank that leads says what the run is
+};
+
+void train_in_team(TrainOptions options, const Start& start, Team& team) {
+  const auto& [root, fresh, seen] = start;
+  if (!fresh) {
+    const std::string led = team.text_of(0, to_json(options).dump());
+    if (!seen) options = options_from_json(nlohmann::ordered_json::parse(led), "what rank 0 says");
+  }
   require_same_options(options, team);
   RunFolder folder = !team.leads() ? RunFolder::follow(root) : fresh ? RunFolder::create(root) : RunFolder::open(root);
   team.comm().barrier();  // no further where that failed
@@ -47,13 +60,17 @@ void register_train(Command program) {
   const auto flags = std::make_shared<TrainFlags>(command);
   command.run([flags] {
     const Ranks place = ranks_from_environment();
-    const bool fresh = flags->resume().empty();
-    const TrainOptions options = fresh ? flags->fresh() : flags->resumed(read_run_config(existing_run(flags->resume())));
-    const fs::path root = fresh ? fs::path(options.out) : flags->resume();
-    if (place.source.empty() && options.ranks > 1) return launch_ranks(options.ranks, {root, options.restarts});
+    Start start;
+    start.fresh = flags->resume().empty();
+    start.seen = start.fresh || place.rank == 0 || fs::exists(RunPaths{flags->resume()}.config());
+    const TrainOptions options = start.fresh  ? flags->fresh()
+                                 : start.seen ? flags->resumed(read_run_config(existing_run(flags->resume())))
+                                              : flags->meeting();
+    start.root = start.fresh ? fs::path(options.out) : flags->resume();
+    if (place.source.empty() && options.ranks > 1) return launch_ranks(options.ranks, {start.root, options.restarts});
     GLINT_REQUIRE(options.ranks == place.size, "--ranks ", options.ranks, ", but ", place.source, " has started ", place.size,
                   ": leave --ranks out");
-    run_as_rank(place, root, options, [&](Team& team) { train_in_team(options, root, fresh, team); });
+    run_as_rank(place, start.root, options, [&](Team& team) { train_in_team(options, start, team); });
   });
 }
 

@@ -160,6 +160,7 @@ TEST_CASE("comm: one rank" * doctest::skip()) {  // started by the tests below
   GlooOptions options;
   options.folder = folder;
   options.launch = ranks.launch;
+  options.rendezvous = std::getenv("GLINT_TEST_RENDEZVOUS");
   if (ranks.rank == 0) options.interface = "lo";  // the others: by name, or by default, the same
   if (ranks.rank == 1) options.host = "localhost";
   options.timeout = std::chrono::milliseconds(std::atoi(std::getenv("GLINT_TEST_TIMEOUT")));

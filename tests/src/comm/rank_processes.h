@@ -18,13 +18,15 @@ namespace glint::test {
 class RankProcesses {
  public:
   // task: see gloo_test.cpp. started: how many of `size` are there.
-  RankProcesses(const std::string& task, int size, int timeout_ms, int started, const std::string& test_case = "comm: one rank") {
+  // rendezvous: GlooOptions::rendezvous.
+  RankProcesses(const std::string& task, int size, int timeout_ms, int started, const std::string& test_case = "comm: one rank",
+                const std::string& rendezvous = "") {
     const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
     for (int rank = 0; rank < started; ++rank)
       processes_.push_back(std::make_unique<Running>(
           std::vector<std::string>{"-u", "SLURM_JOB_ID", "-u", "MASTER_ADDR", "-u", "MASTER_PORT",  //
                                    "GLINT_TEST_TASK=" + task, "GLINT_TEST_FOLDER=" + folder(),
-                                   text("GLINT_TEST_TIMEOUT=", timeout_ms), text("RANK=", rank), text("WORLD_SIZE=", size),
+                                   text("GLINT_TEST_TIMEOUT=", timeout_ms), "GLINT_TEST_RENDEZVOUS=" + rendezvous, text("RANK=", rank), text("WORLD_SIZE=", size),
                                    text("LOCAL_RANK=", rank), self, "-tc=" + test_case, "--no-skip", "--no-colors"},
           "/usr/bin/env"));
   }

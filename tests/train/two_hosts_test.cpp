@@ -1,0 +1,126 @@
+// Two hosts without a common file system, as two network namespaces with a cable between them and a Redis on one: a run, and the
+// cable pulled. Needs root, iproute2 and a Redis server; skipped without.
+#include <chrono>
+#include <sstream>
+#include <thread>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "data/corpus.h"
+#include "src/comm/communicator.h"
+#include "tests/src/comm/redis_server.h"
+#include "train/checkpoint/checkpoint.h"
+
+#ifdef GLINT_WITH_REDIS
+
+using namespace glint;
+using namespace glint::test;
+
+namespace {
+
+using Words = std::vector<std::string>;
+
+bool ip(const Words& words) { return Running(words, path_of("ip")).wait().code == 0; }
+
+// Hosts 0 and 1, 10.213.N.1 and 10.213.N.2, which go with the test.
+class TwoHosts {
+ public:
+  TwoHosts() {
+    std::string fault = geteuid() != 0 ? "not root" : path_of("ip").empty() ? "no iproute2" : RedisServer::here() ? "" : "no redis-server";
+    if (fault.empty() && !(ip({"netns", "add", name(0)}) && ip({"netns", "add", name(1)}))) fault = "no network namespaces";
+    ready_ = fault.empty() && ip({"link", "add", "glint0", "netns", name(0), "type", "veth", "peer", "name", "glint0", "netns", name(1)});
+    for (int host = 0; host < 2 && ready_; ++host)
+      ready_ = ip({"-n", name(host), "address", "add", address(host) + "/24", "dev", "glint0"}) && ip({"-n", name(host), "link", "set", "glint0", "up"}) &&
+               ip({"-n", name(host), "link", "set", "lo", "up"});
+    if (fault.empty() && !ready_) fault = "no virtual cable";
+    if (!ready_) MESSAGE("skipped: ", fault, " here");
+  }
+  ~TwoHosts() {
+    if (geteuid() != 0 || path_of("ip").empty()) return;
+    for (int host = 0; host < 2; ++host) ip({"netns", "delete", name(host)});
+  }
+  TwoHosts(const TwoHosts&) = delete;
+  TwoHosts& operator=(const TwoHosts&) = delete;
+
+  bool ready() const { return ready_; }
+  std::string address(int host) const { return "10.213." + std::to_string(getpid() % 250) + "." + std::to_string(host + 1); }
+  Words before(int host) const { return {path_of("ip"), "netns", "exec", name(host)}; }
+  void pull_cable() const { ip({"-n", name(1), "link", "set", "glint0", "down"}); }
+
+ private:
+  std::string name(int host) const { return "glint-" + std::to_string(getpid()) + "-" + std::to_string(host); }
+  bool ready_ = false;
+};
+
+std::vector<double> losses_of(const std::string& folder) {
+  std::vector<double> losses;
+  std::istringstream lines(read_file(folder + "/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const auto json = nlohmann::json::parse(line);
+    for (const char* key : {"loss", "val_loss"})
+      if (json.contains(key)) losses.push_back(json[key].get<double>());
+  }
+  return losses;
+}
+
+}  // namespace
+
+TEST_CASE("ranks: two hosts without a common folder train as one, and a pulled cable ends both") {
+  const TwoHosts hosts;
+  if (!hosts.ready()) return;
+  const ScratchFolder folder;
+  const std::string text = folder / "text.txt";
+  write_file_for_test(text, corpus_text(20000, 3));
+  const RedisServer redis(hosts.address(0), hosts.before(0));
+  const Words model = {"--data", text, "--layers", "1", "--heads", "2", "--embd", "32", "--context", "16", "--batch", "8", "--dropout", "0.2",
+                       "--threads", "1", "--eval-every", "5", "--eval-batches", "1", "--log-every", "1", "--lr-decay-steps", "10", "--warmup", "2"};
+  const auto start = [&](int rank, Words arguments) {
+    Words words = hosts.before(rank);
+    words.insert(words.end(), {"/usr/bin/env", glint::text("RANK=", rank), "WORLD_SIZE=2", "LOCAL_RANK=0", GLINT_PROGRAM, "train"});
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    words.insert(words.end(), {"--rendezvous", redis.url()});
+    const std::string program = words.front();
+    words.erase(words.begin());
+    return std::make_unique<Running>(words, program);
+  };
+  const auto with = [](Words words, const Words& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  const std::string there = folder / "there", elsewhere = folder / "elsewhere", alone = folder / "alone";
+  REQUIRE(run_program(with({"train", "--out", alone, "--steps", "10"}, model)).code == 0);
+  const auto first = start(0, with({"--out", there, "--steps", "6"}, model)), second = start(1, with({"--out", elsewhere, "--steps", "6"}, model));
+  const Ran first_ran = first->wait(), second_ran = second->wait();
+  INFO(first_ran.err, second_ran.err);
+  REQUIRE(first_ran.code == 0);
+  REQUIRE(second_ran.code == 0);
+  CHECK(!std::filesystem::exists(elsewhere + "/last"));
+  CHECK(!std::filesystem::exists(elsewhere + "/metrics.jsonl"));
+
+  // On from its checkpoint, of which the second host knows nothing; then further, until the cable is pulled.
+  const auto third = start(0, {"--resume", there, "--steps", "10"}), fourth = start(1, {"--resume", elsewhere});
+  const Ran third_ran = third->wait(), fourth_ran = fourth->wait();
+  INFO(third_ran.err, fourth_ran.err);
+  CHECK(third_ran.code == 0);
+  CHECK(fourth_ran.code == 0);
+  CHECK(losses_of(there).back() == doctest::Approx(losses_of(alone).back()).epsilon(1e-4));
+
+  const Words endless = {"--steps", "1000000", "--checkpoint-every", "20", "--comm-timeout", "3", "--quiet"};
+  const auto fifth = start(0, with({"--resume", there}, endless)), sixth = start(1, with({"--resume", elsewhere}, endless));
+  uint64_t saved = 0;
+  for (int i = 0; i < 3000 && saved < 40; ++i, usleep(10000)) error_of([&] { saved = read_checkpoint_state(there + "/last").step; });
+  REQUIRE(saved >= 40);
+  const auto pulled = std::chrono::steady_clock::now();
+  hosts.pull_cable();
+  const Ran fifth_ran = fifth->wait(), sixth_ran = sixth->wait();
+  CHECK(std::chrono::steady_clock::now() - pulled < std::chrono::seconds(6));
+  CHECK(fifth_ran.code == 1);
+  CHECK(sixth_ran.code == 1);
+  INFO(fifth_ran.err);
+  CHECK(fifth_ran.err.starts_with("glint: step "));
+  CHECK(fifth_ran.err.find("rank 1 ") != std::string::npos);
+  CHECK(read_checkpoint_state(there + "/last").step >= saved);
+}
+
+#endif
