@@ -1,9 +1,8 @@
 // What the ranks of a training run say to each other. A communicator is one rank's end of it: all ranks make the same calls
-// with the same sizes in the same order, each rank from one thread at a time. Three kinds are planned: one process alone,
-// Gloo between CPUs, NCCL between GPUs; what stands above knows none of them.
+// with the same sizes in the same order, each rank from one thread at a time; check() and give_up() may come from another one.
+// Two kinds: one process alone, and Gloo between CPUs; what stands above knows neither.
 //
-// Buffers are the host's. NCCL's will come as overloads beside these, which take the device's context first and return when
-// the work is on its stream, as kernels' do.
+// Buffers are the host's. What moves a device's memory, by NCCL between GPUs, is in collective_queue.h.
 //
 // Bits: every element of a sum is ((x of rank 0 + x of rank 1) + x of rank 2) + ..., each addition rounded to the elements'
 // own type. So all ranks get the same bits; so does every run with as many ranks; and so does a sum in other pieces (a
