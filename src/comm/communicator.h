@@ -64,6 +64,8 @@ class Communicator {
 
   // Throws what is known to be wrong with another rank; waits for nothing. For long work between calls.
   virtual void check() = 0;
+  // One more between the same ranks, for another thread; all call it. Null: alone, there is nobody to talk to.
+  virtual std::unique_ptr<Communicator> another() { return nullptr; }
   // This rank can't go on: the others' calls throw "rank R gave up: WHY".
   virtual void give_up(const std::string& why) noexcept = 0;
 };

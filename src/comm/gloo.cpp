@@ -16,7 +16,7 @@ constexpr size_t kPiece = size_t{1} << 18;
 
 class GlooCommunicator final : public Communicator {
  public:
-  GlooCommunicator(const Ranks& ranks, const GlooOptions& options) : link_(ranks, options) {}
+  GlooCommunicator(const Ranks& ranks, const GlooOptions& options) : ranks_(ranks), options_(options), link_(ranks, options) {}
 
   int rank() const override { return link_.rank(); }
   int size() const override { return link_.size(); }
@@ -51,6 +51,11 @@ class GlooCommunicator final : public Communicator {
   }
 
   void check() override { link_.check(); }
+  std::unique_ptr<Communicator> another() override {
+    GlooOptions options = options_;
+    options.launch += text("-", ++others_);  // to meet apart from the first ones
+    return make_gloo_communicator(ranks_, options);
+  }
   void give_up(const std::string& why) noexcept override { link_.give_up(why); }
 
  private:
@@ -122,6 +127,9 @@ class GlooCommunicator final : public Communicator {
     round.wait_sends();
   }
 
+  const Ranks ranks_;
+  const GlooOptions options_;
+  int others_ = 0;
   GlooLink link_;
   std::vector<std::byte> scratch_;
 };

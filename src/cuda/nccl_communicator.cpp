@@ -2,8 +2,9 @@
 
 #include <cuda_runtime.h>
 
-#include <chrono>
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "kernels/cuda/check_cuda.h"
 
@@ -14,10 +15,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 // How long all GPUs may take to connect, and to end in good order.
 constexpr auto kConnecting = std::chrono::seconds(120), kEnding = std::chrono::seconds(10);
-constexpr auto kLookEvery = std::chrono::milliseconds(100);
+constexpr auto kLookEvery = std::chrono::milliseconds(100), kBeatEvery = std::chrono::milliseconds(500);
 constexpr auto kPoll = std::chrono::microseconds(50);
-// NCCL may notice before the other channel does that a rank is gone, and can't say which.
-constexpr auto kNaming = std::chrono::seconds(2);
+// Others may notice before the ranks' first communicator does that a rank is gone; it alone knows what that one gave as its reason.
+constexpr auto kNaming = std::chrono::milliseconds(1000);
 
 std::string reason(const char* what, ncclResult_t result) {
   const char* last = ncclGetLastError(nullptr);  // of any communicator
@@ -46,11 +47,13 @@ NcclCommunicator::NcclCommunicator(Communicator& comm) : comm_(comm) {
   check_cuda(cudaGetDevice(&gpu_), "cudaGetDevice");
   try {
     connect();
+    beats_ = comm_.another();
   } catch (...) {
     if (handle_) ncclCommAbort(handle_);
     throw;
   }
   watcher_ = std::thread([this] { watch(); });
+  if (beats_) beater_ = std::thread([this] { beat(); });
 }
 
 // A communicator that does not block: a rank that does not come would otherwise be waited for without an end.
@@ -95,6 +98,9 @@ NcclCommunicator::~NcclCommunicator() {
   changed_.notify_all();
   watcher_.join();
   if (handle_) ncclCommDestroy(handle_);
+  if (!beats_) return;
+  if (fault_) beats_->give_up(fault_->line);  // it would wait for others
+  beater_.join();
 }
 
 void NcclCommunicator::call(const char* what, const std::function<ncclResult_t(ncclComm_t)>& calls) {
@@ -143,25 +149,28 @@ void NcclCommunicator::blame(const Fault& fault) {
   changed_.notify_all();
 }
 
+std::optional<NcclCommunicator::Fault> NcclCommunicator::named(std::chrono::milliseconds patience) {
+  try {
+    for (const auto deadline = Clock::now() + patience;; std::this_thread::sleep_for(kLookEvery / 10)) {
+      comm_.check();
+      const std::lock_guard lock(mutex_);
+      if (fault_ || Clock::now() >= deadline) return fault_;
+    }
+  } catch (const PeerError& error) {
+    return Fault{error.rank, error.what()};
+  }
+}
+
 NcclCommunicator::Fault NcclCommunicator::fault_behind(const char* what, ncclResult_t result) {
   const bool own = result == ncclInvalidArgument || result == ncclInvalidUsage || comm_.size() == 1;
-  try {
-    for (const auto deadline = Clock::now() + kNaming; !own && Clock::now() < deadline; std::this_thread::sleep_for(kLookEvery / 10))
-      comm_.check();
-  } catch (const PeerError& error) {
-    return {error.rank, error.what()};
-  }
+  if (const auto fault = named(own ? std::chrono::milliseconds(0) : kNaming)) return *fault;
   const std::string line = reason(what, result);
   comm_.give_up(line);
   return {kNobody, line};
 }
 
 void NcclCommunicator::look() {
-  try {
-    comm_.check();
-  } catch (const PeerError& error) {
-    return blame({error.rank, error.what()});
-  }
+  if (const auto fault = named(std::chrono::milliseconds(0))) return blame(*fault);
   ncclResult_t state = ncclSuccess;
   {
     const std::lock_guard lock(mutex_);
@@ -170,6 +179,26 @@ void NcclCommunicator::look() {
     if (asked != ncclSuccess) state = asked;
   }
   if (state != ncclSuccess && state != ncclInProgress) blame(fault_behind("a collective", state));
+}
+
+// Until a rank leaves: all learn of it in the same exchange, their last one.
+void NcclCommunicator::beat() {
+  std::vector<float> leaving(static_cast<size_t>(comm_.size()));
+  try {
+    while (std::all_of(leaving.begin(), leaving.end(), [](float leaves) { return leaves == 0.0f; })) {
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait_for(lock, kBeatEvery, [this] { return closing_ || fault_; });
+        if (fault_) return;
+        leaving[static_cast<size_t>(comm_.rank())] = closing_ ? 1.0f : 0.0f;
+      }
+      beats_->all_reduce(leaving);
+    }
+  } catch (const PeerError& error) {
+    blame(named(kNaming).value_or(Fault{error.rank, error.what()}));
+  } catch (const std::exception& error) {
+    blame({kNobody, error.what()});
+  }
 }
 
 // The abort is this thread's alone: it waits for the graphs' end, which may be up to the thread that found the fault.

@@ -271,7 +271,7 @@ TEST_CASE("gpus: one rank" * doctest::skip()) {  // started by the tests below
   GlooOptions options;
   options.folder = files.folder;
   options.launch = ranks.launch;
-  options.timeout = std::chrono::seconds(30);
+  options.timeout = std::chrono::milliseconds(std::atoi(std::getenv("GLINT_TEST_TIMEOUT")));
   const auto comm = make_gloo_communicator(ranks, options);
   const LateDevice late(static_cast<uint64_t>(ranks.rank));
   if (task == std::string("collectives")) {
@@ -302,7 +302,7 @@ TEST_CASE("gpus: one rank" * doctest::skip()) {  // started by the tests below
 TEST_CASE("gpus: collectives between 2 and 3 ranks give the serial sums, in and outside of a graph") {
   for (int size : {2, 3}) {
     if (!room_for(static_cast<size_t>(size))) continue;
-    RankProcesses ranks("collectives", size, 0, size, kRank);
+    RankProcesses ranks("collectives", size, 30000, size, kRank);
     for (int rank = 0; rank < size; ++rank) check_ended(ranks, rank);
   }
 }
@@ -311,7 +311,7 @@ TEST_CASE("gpus: a rank that is killed is named by the others within 5 s, though
   for (const char* task : {"captured", "plain"}) {
     if (!room_for(3)) continue;
     INFO(task);
-    RankProcesses ranks(task, 3, 0, 3, kRank);
+    RankProcesses ranks(task, 3, 30000, 3, kRank);
     for (int rank = 0; rank < 3; ++rank) ranks.wait_until_written(rank, "ready");
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     const auto start = std::chrono::steady_clock::now();
@@ -324,9 +324,24 @@ TEST_CASE("gpus: a rank that is killed is named by the others within 5 s, though
   }
 }
 
+TEST_CASE("gpus: a rank that stands still is named by the others when the timeout is over, though these wait for their GPUs") {
+  if (!room_for(3)) return;
+  RankProcesses ranks("captured", 3, 2000, 3, kRank);
+  for (int rank = 0; rank < 3; ++rank) ranks.wait_until_written(rank, "ready");
+  const auto start = std::chrono::steady_clock::now();
+  ranks.send(1, SIGSTOP);
+  for (int rank : {0, 2}) check_ended(ranks, rank);
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(8));
+  const std::string line = "rank 1 stands still: nothing came from it for 2 s";
+  for (int rank : {0, 2}) CHECK(ranks.wrote(rank, "error") == "1 " + line);
+  ranks.send(1, SIGCONT);
+  check_ended(ranks, 1);
+  CHECK(ranks.wrote(1, "error") == "1 the other ranks gave up on this one: " + line);
+}
+
 TEST_CASE("gpus: a rank that fails by itself ends, and the others' GPUs do not wait for it") {
   if (!room_for(2)) return;
-  RankProcesses ranks("unwind", 2, 0, 2, kRank);
+  RankProcesses ranks("unwind", 2, 30000, 2, kRank);
   for (int rank : {0, 1}) check_ended(ranks, rank);
   CHECK(ranks.wrote(0, "error") == "rank 1 gave up: the loss is NaN");
 }

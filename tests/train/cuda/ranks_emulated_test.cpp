@@ -1,0 +1,90 @@
+// glint train by several ranks with an emulated GPU each, as a user runs it: inside CUDA graphs, over the emulated NCCL, on
+// devices that are as late as CUDA allows. The same training as by one rank; and a rank that dies or stands still is named.
+#include <signal.h>
+
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <sstream>
+#include <thread>
+#include <utility>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "src/comm/communicator.h"
+#include "tests/train/cuda/cuda_program.h"
+
+#ifdef GLINT_WITH_GLOO
+
+using namespace glint;
+using namespace glint::test;
+
+namespace {
+
+std::vector<double> losses_of(const std::string& folder) {
+  std::vector<double> losses;
+  std::istringstream lines(read_file(folder + "/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const auto json = nlohmann::json::parse(line);
+    for (const char* key : {"loss", "val_loss"})
+      if (json.contains(key)) losses.push_back(json[key].get<double>());
+  }
+  return losses;
+}
+
+std::vector<double> losses_by(const ScratchFolder& folder, const std::string& name, const Arguments& more) {
+  const Ran ran = run_program(join(tiny_run(folder, name, "6", {"--device", "cuda", "--threads", "1"}), more));
+  INFO(name, ": ", ran.err);
+  REQUIRE(ran.code == 0);
+  return losses_of(folder / name);
+}
+
+}  // namespace
+
+TEST_CASE("train --device cuda --ranks: the losses of one rank, with and without --zero 1") {
+  const EmulatedDevice device("devices=2 late guarded seed=5");
+  ScratchFolder folder;
+  write_text(folder);
+  const std::pair<const char*, Arguments> cases[] = {{"fp32", {"0"}}, {"bf16", {"1", "1"}}};
+  for (const auto& [dtype, zeros] : cases) {
+    const std::vector<double> alone = losses_by(folder, text("1-", dtype), {"--ranks", "1", "--dtype", dtype});
+    CHECK(alone.size() >= 3);
+    std::vector<std::vector<double>> runs;
+    for (const std::string& zero : zeros) {
+      // Buckets so small that there are several.
+      runs.push_back(losses_by(folder, text("2-", dtype, "-", runs.size()),
+                               {"--ranks", "2", "--dtype", dtype, "--zero", zero, "--bucket-mb", "0.01"}));
+      REQUIRE(runs.back().size() == alone.size());
+      for (size_t i = 0; i < alone.size(); ++i) CHECK(std::abs(runs.back()[i] - alone[i]) < 1e-4 * alone[i]);
+    }
+    CHECK(runs.back() == runs.front());
+  }
+}
+
+TEST_CASE("train --device cuda: a rank that is killed or stands still is named by the other one, which waits for its GPU") {
+  const EmulatedDevice device("devices=2 late guarded seed=5");
+  for (const int signal : {SIGKILL, SIGSTOP}) {
+    ScratchFolder folder;
+    write_text(folder);
+    std::vector<std::unique_ptr<Running>> ranks;
+    for (int rank = 0; rank < 2; ++rank)
+      ranks.push_back(std::make_unique<Running>(
+          join({text("RANK=", rank), "WORLD_SIZE=2", text("LOCAL_RANK=", rank), GLINT_PROGRAM},
+               tiny_run(folder, "run", "1000000", {"--device", "cuda", "--comm-timeout", "2", "--threads", "1"})),
+          "/usr/bin/env"));
+    for (int i = 0; i < 2000 && losses_of(folder / "run").size() < 3; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    const auto start = std::chrono::steady_clock::now();
+    ranks[1]->send(signal);
+    const Ran other = ranks[0]->wait();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    INFO(other.err);
+    CHECK(other.code == 1);
+    CHECK(seconds.count() < (signal == SIGKILL ? 5 : 8));
+    CHECK(other.err.find(signal == SIGKILL ? ": rank 1 is gone" : ": rank 1 stands still") != std::string::npos);
+    if (signal == SIGSTOP) ranks[1]->send(SIGKILL);
+    ranks[1]->wait();
+  }
+}
+
+#endif
