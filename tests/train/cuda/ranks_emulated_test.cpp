@@ -1,13 +1,11 @@
 // glint train by several ranks with an emulated GPU each, as a user runs it: inside CUDA graphs, over the emulated NCCL, on
-// devices that are as late as CUDA allows. The same training as by one rank; and a rank that dies or stands still is named.
+// devices that are as late as CUDA allows. A rank that dies or stands still is named. (What they train: ranks_cuda_test.cpp.)
 #include <signal.h>
 
 #include <chrono>
-#include <cmath>
 #include <memory>
 #include <sstream>
 #include <thread>
-#include <utility>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
@@ -33,34 +31,7 @@ std::vector<double> losses_of(const std::string& folder) {
   return losses;
 }
 
-std::vector<double> losses_by(const ScratchFolder& folder, const std::string& name, const Arguments& more) {
-  const Ran ran = run_program(join(tiny_run(folder, name, "6", {"--device", "cuda", "--threads", "1"}), more));
-  INFO(name, ": ", ran.err);
-  REQUIRE(ran.code == 0);
-  return losses_of(folder / name);
-}
-
 }  // namespace
-
-TEST_CASE("train --device cuda --ranks: the losses of one rank, with and without --zero 1") {
-  const EmulatedDevice device("devices=2 late guarded seed=5");
-  ScratchFolder folder;
-  write_text(folder);
-  const std::pair<const char*, Arguments> cases[] = {{"fp32", {"0"}}, {"bf16", {"1", "1"}}};
-  for (const auto& [dtype, zeros] : cases) {
-    const std::vector<double> alone = losses_by(folder, text("1-", dtype), {"--ranks", "1", "--dtype", dtype});
-    CHECK(alone.size() >= 3);
-    std::vector<std::vector<double>> runs;
-    for (const std::string& zero : zeros) {
-      // Buckets so small that there are several.
-      runs.push_back(losses_by(folder, text("2-", dtype, "-", runs.size()),
-                               {"--ranks", "2", "--dtype", dtype, "--zero", zero, "--bucket-mb", "0.01"}));
-      REQUIRE(runs.back().size() == alone.size());
-      for (size_t i = 0; i < alone.size(); ++i) CHECK(std::abs(runs.back()[i] - alone[i]) < 1e-4 * alone[i]);
-    }
-    CHECK(runs.back() == runs.front());
-  }
-}
 
 TEST_CASE("train --device cuda: a rank that is killed or stands still is named by the other one, which waits for its GPU") {
   const EmulatedDevice device("devices=2 late guarded seed=5");
