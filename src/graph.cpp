@@ -125,17 +125,36 @@ void Graph::replay(size_t begin, size_t end) {
   }
   const auto seconds = std::visit([&](const auto& ctx) { return seconds_of_each(ctx, work); }, options_.device.context());
   for (size_t i = begin; i < end; ++i) {
-    const auto& [node, backward] = schedule_[i];
-    Spent& spent = profile_[node->name + (backward ? " backward" : i >= forward_steps_ ? " recompute" : "")];
+    Spent& spent = profile_[profiled_name(i)];
     spent.seconds += seconds[i - begin];
-    spent.flops += backward ? node->backward_flops : node->flops;
-    spent.bytes += bytes_[i];
+    add_work(spent, i);
   }
 }
 
 void Graph::profile(bool on) {
   profiling_ = on;
-  if (!on || !bytes_.empty()) return;
+  if (on) count_bytes();
+}
+
+Profile Graph::work() {
+  GLINT_CHECK(!schedule_.empty(), "plan() comes first");
+  count_bytes();
+  Profile work;
+  for (size_t i = 0; i < schedule_.size(); ++i) add_work(work[profiled_name(i)], i);
+  return work;
+}
+
+std::string Graph::profiled_name(size_t i) const {
+  return schedule_[i].node->name + (schedule_[i].backward ? " backward" : i >= forward_steps_ ? " recompute" : "");
+}
+
+void Graph::add_work(Spent& spent, size_t i) const {
+  spent.flops += schedule_[i].backward ? schedule_[i].node->backward_flops : schedule_[i].node->flops;
+  spent.bytes += bytes_[i];
+}
+
+void Graph::count_bytes() {
+  if (!bytes_.empty()) return;
   const auto steps = accesses();
   for (size_t i = 0; i < schedule_.size(); ++i) {
     std::map<int, Touch> touched;

@@ -157,6 +157,8 @@ class Graph {
   // Replays with a look at every value: the name of the first tensor that holds a NaN or an infinity.
   std::optional<std::string> find_not_finite();
 
+  // What one replay of forward and backward has to do, by node name: without seconds, and without running it. After plan().
+  Profile work();
   // What was spent by node name ("linear", "linear backward"), gathered while on.
   void profile(bool on);
   const Profile& profiled() const { return profile_; }
@@ -173,6 +175,9 @@ class Graph {
   void mark_first_sinks();
   std::vector<std::vector<Access>> accesses() const;
   void replay(size_t begin, size_t end);
+  void count_bytes();
+  std::string profiled_name(size_t i) const;  // of a scheduled step
+  void add_work(Spent& spent, size_t i) const;
   std::optional<std::string> not_finite_in(const Scheduled& step) const;
   bool finite(const void* data, DType dtype, size_t n) const;
   Tensor parameter_tensor(Parameter* parameter, DType dtype, Buffer* value);

@@ -19,7 +19,7 @@ Parameter* Parameters::add(std::string name, Shape shape) {
   return &list_.emplace_back(std::move(parameter));
 }
 
-void Parameters::allocate() {
+void Parameters::lay_out() {
   constexpr size_t kAlign = 64 / sizeof(float);
   elements_ = 0;
   for (bool decayed : {true, false}) {
@@ -30,6 +30,10 @@ void Parameters::allocate() {
     }
     if (decayed) decayed_ = elements_;
   }
+}
+
+void Parameters::allocate() {
+  lay_out();
   values_ = DeviceMemory(elements_ * sizeof(float), "the parameters", device_);
   if (dtype_ == DType::bf16) rounded_ = DeviceMemory(elements_ * sizeof(Bf16), "the parameters in bf16", device_);
   for (Parameter& parameter : list_) {

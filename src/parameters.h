@@ -31,6 +31,8 @@ class Parameters {
   // Declares a parameter; the address stays valid. Only before allocate().
   Parameter* add(std::string name, Shape shape);
 
+  // Fixes where each lies in the flat buffers.
+  void lay_out();
   // Lays out and allocates the values (zeroed).
   void allocate();
   // Gradients and moments, for training only; moments of so many elements (Partition::kept), or of all.
