@@ -99,7 +99,7 @@ NcclCommunicator::~NcclCommunicator() {
   watcher_.join();
   if (handle_) ncclCommDestroy(handle_);
   if (!beats_) return;
-  if (fault_) beats_->give_up(fault_->line);  // it would wait for others
+  if (const auto fault = named(std::chrono::milliseconds(0))) beats_->give_up(fault->line);  // else it would wait for others
   beater_.join();
 }
 

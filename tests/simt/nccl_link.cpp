@@ -33,6 +33,8 @@ NcclLink::NcclLink(int its_rank, int its_size, const std::string& folder)
 NcclLink::~NcclLink() {
   stop();
   thread_.join();
+  std::error_code gone;  // where all came together, it is
+  if (rank == 0) fs::remove_all(folder_, gone);
 }
 
 // Rank by rank, a file each, so that a rank that does not come can be waited for without an end, and an abort ends that.
