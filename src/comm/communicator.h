@@ -82,8 +82,9 @@ struct GlooOptions {
   // No two launches that go on at the same time in one folder, or one Redis, may share it; see Ranks::launch. What an earlier one
   // has left there under the same name does no harm.
   std::string launch;
-  // Name or address by which the others reach this machine, or a network interface, as "eth0". Both empty: the address from which
-  // this machine reaches the Redis, or, with a folder, Ranks::master_address; where that is not told or can't be looked up, 127.0.0.1.
+  // Name or address by which the others reach this machine, or a network interface, as "eth0". Both empty: the address from
+  // which this machine reaches the Redis, or, with a folder, Ranks::master_address; where that is not told or can't be looked
+  // up, 127.0.0.1.
   std::string host, interface;
   std::chrono::milliseconds timeout = std::chrono::seconds(120);  // for a rank to come, or to send what is waited for
 };

@@ -159,8 +159,9 @@ class Meeting {
     std::string list;
     for (int rank : missing) list += text(list.empty() ? "" : ", ", rank);
     const bool one = missing.size() == 1;
-    throw UserError(text(one ? "rank " : "ranks ", list, " of ", ranks_.size, " did not come to ", place_.name(), " within ",
-                         static_cast<double>(options_.timeout.count()) / 1000, " s: see what stopped ", one ? "it" : "them"));
+    const double seconds = static_cast<double>(options_.timeout.count()) / 1000;
+    throw UserError(text(one ? "rank " : "ranks ", list, " of ", ranks_.size, " did not come to ", place_.name(), " within ", seconds,
+                         " s: see what stopped ", one ? "it" : "them"));
   }
 
   // A machine that looks up its own name often finds loopback.

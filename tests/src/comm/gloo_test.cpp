@@ -159,9 +159,9 @@ TEST_CASE("comm: one rank" * doctest::skip()) {  // started by the tests below
   options.folder = folder;
   options.launch = ranks.launch;
   options.rendezvous = std::getenv("GLINT_TEST_RENDEZVOUS");
-  const bool in_folder = options.rendezvous.empty();
-  if (ranks.rank == 0 && in_folder) options.interface = "lo";  // the others: by name, or by default, the same
-  if (ranks.rank == 1 && in_folder) options.host = "localhost";
+  const bool routed = !options.rendezvous.empty() || !ranks.master_address.empty();
+  if (ranks.rank == 0 && !routed) options.interface = "lo";  // the others: by name, or by default, the same
+  if (ranks.rank == 1 && !routed) options.host = "localhost";
   options.timeout = std::chrono::milliseconds(std::atoi(std::getenv("GLINT_TEST_TIMEOUT")));
   try {
     const auto comm = make_gloo_communicator(ranks, options);

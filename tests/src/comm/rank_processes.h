@@ -27,7 +27,8 @@ class RankProcesses {
                                         "GLINT_TEST_TASK=" + task, "GLINT_TEST_FOLDER=" + folder(),
                                         text("GLINT_TEST_TIMEOUT=", timeout_ms), "GLINT_TEST_RENDEZVOUS=" + rendezvous,
                                         text("RANK=", rank), text("WORLD_SIZE=", size), text("LOCAL_RANK=", rank)};
-      if (!before.empty()) words.insert(words.end(), before[static_cast<size_t>(rank)].begin(), before[static_cast<size_t>(rank)].end());
+      if (!before.empty())
+        for (const std::string& word : before[static_cast<size_t>(rank)]) words.push_back(word);
       words.insert(words.end(), {self, "-tc=" + test_case, "--no-skip", "--no-colors"});
       processes_.push_back(std::make_unique<Running>(words, "/usr/bin/env"));
     }

@@ -171,7 +171,7 @@ TEST_CASE("comm: a Redis that is not there, is silent, or dies while ranks wait 
   }
 }
 
-TEST_CASE("comm: two hosts that have a Redis in common, and a pulled cable") {
+TEST_CASE("comm: two hosts that have a folder or a Redis in common, and a pulled cable") {
   if (!kHasRedis) return;
   const TwoHosts hosts;
   if (!hosts.missing().empty()) {
@@ -180,6 +180,12 @@ TEST_CASE("comm: two hosts that have a Redis in common, and a pulled cable") {
   }
   const RedisServer redis(hosts.address(0), hosts.before(0));
   const std::vector<std::vector<std::string>> before = {hosts.before(0), hosts.before(1)};
+  {  // with a folder in common, as a launcher tells them
+    std::vector<std::vector<std::string>> told = before;
+    for (auto& words : told) words.insert(words.end(), {"/usr/bin/env", "MASTER_ADDR=" + hosts.address(0), "MASTER_PORT=29500"});
+    RankProcesses ranks("collectives", 2, 20000, 2, kOneRank, "", told);
+    check_met(ranks, 2);
+  }
   {
     RankProcesses ranks("collectives", 2, 20000, 2, kOneRank, redis.url(), before);
     check_met(ranks, 2);
