@@ -32,7 +32,7 @@ const std::vector<std::pair<std::string, Names>> kForeign = {
     {"Eigen/", {"kernels/"}},         {"unsupported/Eigen/", {"kernels/"}}, {"dnnl", {"kernels/"}},
     {"oneapi/dnnl", {"kernels/"}},    {"CLI/", {"train/"}},                 {"nlohmann/", {"train/", "data/"}},
     {"xxhash", {"train/", "data/"}},  {"doctest/", {}},
-    {"gloo/", {"src/comm/gloo"}},
+    {"gloo/", {"src/comm/gloo"}},     {"hiredis/", {"src/comm/gloo_redis"}},
 };
 const Names kCudaHeaders = {"cuda", "cublas", "nccl", "mma.h"};
 

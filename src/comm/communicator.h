@@ -75,11 +75,16 @@ std::unique_ptr<Communicator> make_single_communicator();
 
 // How the ranks find each other, and how long they wait.
 struct GlooOptions {
-  std::string folder;     // of a file system that all ranks see; they meet in a folder in it named `launch`, which rank 0 removes
-  std::string launch;     // no two launches in one folder may share it, or one could find what a dead one left; see Ranks::launch
-  std::string rendezvous;  // "redis://host:port": they meet there instead
-  // Name or address by which the others reach this machine, or a network interface, as "eth0". Both empty: the address from which
-  // it reaches the Redis, or Ranks::master_address; else 127.0.0.1.
+  std::string folder;  // of a file system that all ranks see; they meet in a folder in it named `launch`, which rank 0 removes
+  // "redis://HOST[:PORT]", also with [USER]:PASSWORD@ before HOST: they meet there instead, and leave nothing but the key
+  // "glint/LAUNCH", which rank 0 removes, or else goes by itself.
+  std::string rendezvous;
+  // No two launches that go on at the same time in one folder, or one Redis, may share it; see Ranks::launch. What an earlier one
+  // has left there under the same name does no harm.
+  std::string launch;
+  // Name or address by which the others reach this machine, or a network interface, as "eth0". Both empty: the address from
+  // which this machine reaches the Redis, or, with a folder, Ranks::master_address; where that is not told or can't be looked
+  // up, 127.0.0.1.
   std::string host, interface;
   std::chrono::milliseconds timeout = std::chrono::seconds(120);  // for a rank to come, or to send what is waited for
 };
@@ -89,9 +94,14 @@ inline constexpr bool kHasGloo = true;
 #else
 inline constexpr bool kHasGloo = false;
 #endif
+#ifdef GLINT_WITH_REDIS
+inline constexpr bool kHasRedis = true;
+#else
+inline constexpr bool kHasRedis = false;
+#endif
 
-// Connects all ranks; returns when all are there. Throws UserError where ranks are missing, in a folder that can't be written, or
-// in a build without Gloo. Starts a thread for each other rank, which sleeps until that rank fails.
+// Connects all ranks; returns when all are there. Throws UserError where ranks are missing, in a folder that can't be written, at a
+// Redis that does not answer, or in a build without Gloo. Starts a thread for each other rank, which sleeps until that rank fails.
 std::unique_ptr<Communicator> make_gloo_communicator(const Ranks& ranks, const GlooOptions& options);
 
 }  // namespace glint

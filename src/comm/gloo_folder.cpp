@@ -2,33 +2,14 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <thread>
 
 #include "src/comm/meeting_place.h"
 
 namespace glint {
 
-namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-using std::chrono::milliseconds;
-
-void MeetingPlace::wait(const std::vector<std::string>& keys, const milliseconds& timeout) {
-  GLINT_REQUIRE(missing(keys, timeout).empty(), "what another rank was to leave did not come to ", name());
-}
-
-std::vector<size_t> MeetingPlace::missing(const std::vector<std::string>& keys, milliseconds timeout) {
-  const auto deadline = Clock::now() + timeout;
-  for (auto nap = milliseconds(1);; nap = std::min(2 * nap, milliseconds(50))) {
-    const bool last = Clock::now() >= deadline;
-    std::vector<size_t> absent;
-    for (size_t i = 0; i < keys.size(); ++i)
-      if (!has(keys[i])) absent.push_back(i);
-    if (last || absent.empty()) return absent;
-    std::this_thread::sleep_for(nap);
-  }
-}
-
 namespace {
+
+namespace fs = std::filesystem;
 
 // A file for each key.
 class Folder final : public MeetingPlace {
@@ -39,29 +20,33 @@ class Folder final : public MeetingPlace {
     GLINT_REQUIRE(!error, "the ranks can't meet in ", path.string(), ": ", error.message());
   }
 
-  void set(const std::string& key, const std::vector<char>& data) override {
+  void set(const std::string& key, const std::string& value) override {
     const fs::path part = file(key).string() + ".part";
     std::ofstream out(part, std::ios::binary);
-    out.write(data.data(), static_cast<std::streamsize>(data.size()));
+    out.write(value.data(), static_cast<std::streamsize>(value.size()));
     out.close();
     std::error_code error;
     if (out) fs::rename(part, file(key), error);
     GLINT_REQUIRE(out && !error, "the ranks can't meet in ", path_.string(), ": writing in it failed");
   }
-  std::vector<char> get(const std::string& key) override {
-    MeetingPlace::wait({key}, kDefaultTimeout);
-    std::ifstream in(file(key), std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
-  }
-  bool has(const std::string& key) override {
-    std::error_code error;
-    return fs::exists(file(key), error);
+  std::vector<std::optional<std::string>> look(const std::vector<std::string>& keys) override {
+    std::vector<std::optional<std::string>> values;
+    for (const std::string& key : keys) {
+      std::ifstream in(file(key), std::ios::binary);
+      if (in) {
+        values.emplace_back(std::string{std::istreambuf_iterator<char>(in), {}});
+      } else {
+        values.emplace_back();
+      }
+    }
+    return values;
   }
   void clear() noexcept override {
     std::error_code error;
     fs::remove_all(path_, error);
   }
   std::string name() const override { return path_.string(); }
+  std::string own_address() const override { return ""; }
 
  private:
   fs::path file(std::string key) const {

@@ -1,10 +1,9 @@
 // Where ranks leave for each other what they need to connect: a folder that all of them see, or a Redis.
 #pragma once
 
-#include <gloo/rendezvous/store.h>
-
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,29 +11,27 @@
 
 namespace glint {
 
-// Gloo's own stores round timeouts up to whole seconds, a key at a time, so that they could not soon tell which of many ranks
-// are missing. Errors: UserError, one line that names the place.
-class MeetingPlace : public gloo::rendezvous::Store {
+// Errors: UserError, one line that names the place.
+class MeetingPlace {
  public:
-  void wait(const std::vector<std::string>& keys) override { wait(keys, kDefaultTimeout); }
-  void wait(const std::vector<std::string>& keys, const std::chrono::milliseconds& timeout) override;
-  // The indices of the keys that are not there when the timeout is over.
-  std::vector<size_t> missing(const std::vector<std::string>& keys, std::chrono::milliseconds timeout);
-
-  virtual bool has(const std::string& key) = 0;
-  virtual void clear() noexcept = 0;                                // everything, once all have read it
-  virtual std::string name() const = 0;                             // for people
-  virtual std::string own_address() const { return ""; }            // by which this machine reached it; "" where it is none
+  virtual ~MeetingPlace() = default;
+  virtual void set(const std::string& key, const std::string& value) = 0;
+  // What is there now, by key.
+  virtual std::vector<std::optional<std::string>> look(const std::vector<std::string>& keys) = 0;
+  virtual void clear() noexcept = 0;            // everything, once all have read it
+  virtual std::string name() const = 0;         // for people
+  virtual std::string own_address() const = 0;  // from which this machine reaches it; "" where it is none
 };
 
 std::unique_ptr<MeetingPlace> make_folder_place(const GlooOptions& options);
 
-// options.rendezvous: redis://[:PASSWORD@]HOST[:PORT], HOST an address in [] if it is IPv6's. Waits until it is there, for a
-// timeout at most. What is left in it goes by itself after an hour.
-std::unique_ptr<MeetingPlace> make_redis_place(const GlooOptions& options);
+// options.rendezvous: see RedisUrl. Waits for it, until the deadline at most, which holds for all that follows too. What is left
+// in it goes by itself, an hour after the last word or, if that is longer, a minute after a timeout.
+std::unique_ptr<MeetingPlace> make_redis_place(const GlooOptions& options, std::chrono::steady_clock::time_point deadline);
 
+// redis://[[USER]:PASSWORD@]HOST[:PORT], HOST an address in [] if it is IPv6's; %XX stands for a byte of user or password.
 struct RedisUrl {
-  std::string host, password;
+  std::string host, user, password;
   int port = 6379;
 };
 RedisUrl redis_url(const std::string& text);

@@ -10,6 +10,7 @@
 #include "data/corpus.h"
 #include "src/comm/communicator.h"
 #include "tests/src/comm/redis_server.h"
+#include "tests/src/comm/two_hosts.h"
 #include "train/checkpoint/checkpoint.h"
 
 #ifdef GLINT_WITH_REDIS
@@ -20,38 +21,6 @@ using namespace glint::test;
 namespace {
 
 using Words = std::vector<std::string>;
-
-bool ip(const Words& words) { return Running(words, path_of("ip")).wait().code == 0; }
-
-// Hosts 0 and 1, 10.213.N.1 and 10.213.N.2, which go with the test.
-class TwoHosts {
- public:
-  TwoHosts() {
-    std::string fault = geteuid() != 0 ? "not root" : path_of("ip").empty() ? "no iproute2" : RedisServer::here() ? "" : "no redis-server";
-    if (fault.empty() && !(ip({"netns", "add", name(0)}) && ip({"netns", "add", name(1)}))) fault = "no network namespaces";
-    ready_ = fault.empty() && ip({"link", "add", "glint0", "netns", name(0), "type", "veth", "peer", "name", "glint0", "netns", name(1)});
-    for (int host = 0; host < 2 && ready_; ++host)
-      ready_ = ip({"-n", name(host), "address", "add", address(host) + "/24", "dev", "glint0"}) && ip({"-n", name(host), "link", "set", "glint0", "up"}) &&
-               ip({"-n", name(host), "link", "set", "lo", "up"});
-    if (fault.empty() && !ready_) fault = "no virtual cable";
-    if (!ready_) MESSAGE("skipped: ", fault, " here");
-  }
-  ~TwoHosts() {
-    if (geteuid() != 0 || path_of("ip").empty()) return;
-    for (int host = 0; host < 2; ++host) ip({"netns", "delete", name(host)});
-  }
-  TwoHosts(const TwoHosts&) = delete;
-  TwoHosts& operator=(const TwoHosts&) = delete;
-
-  bool ready() const { return ready_; }
-  std::string address(int host) const { return "10.213." + std::to_string(getpid() % 250) + "." + std::to_string(host + 1); }
-  Words before(int host) const { return {path_of("ip"), "netns", "exec", name(host)}; }
-  void pull_cable() const { ip({"-n", name(1), "link", "set", "glint0", "down"}); }
-
- private:
-  std::string name(int host) const { return "glint-" + std::to_string(getpid()) + "-" + std::to_string(host); }
-  bool ready_ = false;
-};
 
 std::vector<double> losses_of(const std::string& folder) {
   std::vector<double> losses;
@@ -68,7 +37,10 @@ std::vector<double> losses_of(const std::string& folder) {
 
 TEST_CASE("ranks: two hosts without a common folder train as one, and a pulled cable ends both") {
   const TwoHosts hosts;
-  if (!hosts.ready()) return;
+  if (!hosts.missing().empty()) {
+    MESSAGE("skipped: it needs ", hosts.missing());
+    return;
+  }
   const ScratchFolder folder;
   const std::string text = folder / "text.txt";
   write_file_for_test(text, corpus_text(20000, 3));

@@ -24,23 +24,25 @@ inline std::string path_of(const std::string& program) {
 
 class RedisServer {
  public:
-  static bool here() { return !path_of("redis-server").empty(); }
+  // redis-tools has the program too, under another name: it does what it is called, and comes without a service that starts.
+  static std::string program() {
+    const std::string usual = path_of("redis-server");
+    return usual.empty() ? path_of("redis-check-rdb") : usual;
+  }
+  static bool here() { return !program().empty(); }
 
-  // before: a command that runs another ("ip netns exec NAME"), its program by its path.
-  explicit RedisServer(const std::string& address = "127.0.0.1", const std::vector<std::string>& before = {}, const std::string& password = "")
-      : address_(address), port_(free_port()) {
+  // before: a command that runs another ("ip netns exec NAME"), its program by its path. port: 0 for one that is free here.
+  explicit RedisServer(const std::string& address = "127.0.0.1", const std::vector<std::string>& before = {},
+                       const std::string& password = "", int port = 0)
+      : address_(address), port_(port == 0 ? free_port() : port) {
+    const std::string called = folder_ / "redis-server";
+    std::filesystem::create_symlink(program(), called);
     std::vector<std::string> words = before;
-    for (const char* word : {"redis-server", "--save", "", "--appendonly", "no", "--protected-mode", "no", "--bind"}) words.push_back(word);
-    words[before.size()] = path_of("redis-server");
+    for (const char* word : {"--save", "", "--appendonly", "no", "--protected-mode", "no", "--bind"}) words.push_back(word);
+    words.insert(words.begin() + static_cast<std::ptrdiff_t>(before.size()), called);
     words.insert(words.end(), {address, "--port", std::to_string(port_), "--dir", folder_ / "."});
     if (!password.empty()) words.insert(words.end(), {"--requirepass", password});
-    const std::string program = words.front();
-    words.erase(words.begin());
-    process_ = std::make_unique<Running>(words, program);
-  }
-  ~RedisServer() {
-    process_->send(SIGKILL);
-    process_->wait();
+    process_ = std::make_unique<Running>(std::vector<std::string>(words.begin() + 1, words.end()), words.front());
   }
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;
@@ -48,6 +50,7 @@ class RedisServer {
   std::string url(const std::string& password = "") const {
     return "redis://" + (password.empty() ? "" : ":" + password + "@") + address_ + ":" + std::to_string(port_);
   }
+  std::string port() const { return std::to_string(port_); }
   void send(int signal) const { process_->send(signal); }
 
   static int free_port() {
