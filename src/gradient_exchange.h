@@ -26,6 +26,7 @@ class GradientExchange {
   void gather(const Parameters& parameters);
 
   void check() { queue_->check(); }
+  void count_replay() { queue_->count_replay(); }  // see CollectiveQueue, which times() is of too
   CollectiveQueue::Times times() const { return queue_->times(); }
 
  private:

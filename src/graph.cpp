@@ -163,7 +163,10 @@ void Graph::count_bytes() {
       if (!first && at->second != touch) at->second = Touch::update;
     }
     double bytes = 0;
-    for (const auto& [buffer, touch] : touched) bytes += (touch == Touch::update ? 2.0 : 1.0) * static_cast<double>(buffers_[static_cast<size_t>(buffer)].bytes);
+    for (const auto& [buffer, touch] : touched) {
+      const auto once = static_cast<double>(buffers_[static_cast<size_t>(buffer)].bytes);
+      bytes += touch == Touch::update ? 2 * once : once;
+    }
     const bool less = !schedule_[i].backward && schedule_[i].node->forward_bytes > 0;
     bytes_.push_back(less ? schedule_[i].node->forward_bytes : bytes);
   }

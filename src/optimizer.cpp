@@ -9,12 +9,15 @@ namespace glint {
 namespace {
 
 // Sums of squares of the pieces come first in the scratch memory.
-size_t squares_bytes(const Partition& partition) { return (partition.pieces.size() * sizeof(double) + 255) / 256 * 256; }
+size_t squares_bytes(const Partition& partition) {
+  return (partition.pieces.size() * sizeof(double) + 255) / 256 * 256;
+}
 
 }  // namespace
 
 size_t optimizer_scratch(const Parameters& p, const Partition& partition) {
-  return squares_bytes(partition) + std::visit([&](const auto& ctx) { return reduce_scratch(ctx, p.elements()); }, p.device().context());
+  const size_t rest = std::visit([&](const auto& ctx) { return reduce_scratch(ctx, p.elements()); }, p.device().context());
+  return squares_bytes(partition) + rest;
 }
 
 void optimizer_step(Parameters& p, const Partition& partition, GradientExchange* exchange, const AdamW& settings, double grad_clip,
@@ -23,17 +26,20 @@ void optimizer_step(Parameters& p, const Partition& partition, GradientExchange*
   void* rest = static_cast<char*>(scratch) + squares_bytes(partition);
   std::visit(
       [&](const auto& ctx) {
-        for (size_t i = 0; i < partition.pieces.size(); ++i) {
+        const size_t pieces = partition.pieces.size();
+        for (size_t i = 0; i < pieces; ++i) {
+          double* out = pieces == 1 ? &state->gradient_squares : &squares[i];
           const Piece& piece = partition.pieces[i];
-          sum_of_squares(ctx, partition.pieces.size() == 1 ? &state->gradient_squares : &squares[i], p.gradients() + piece.begin, piece.size(), rest);
+          sum_of_squares(ctx, out, p.gradients() + piece.begin, piece.size(), rest);
         }
-        if (partition.pieces.size() != 1) sum(ctx, &state->gradient_squares, squares, partition.pieces.size());
+        if (pieces != 1) sum(ctx, &state->gradient_squares, squares, pieces);
         if (partition.sharded) exchange->add_up(&state->gradient_squares, 1);
         clip_gradients(ctx, state, static_cast<float>(grad_clip));
         for (const Piece& piece : partition.pieces) {
           const size_t decayed = std::clamp(p.decayed_elements(), piece.begin, piece.end) - piece.begin;
           adamw(ctx, masters_of(p, piece), p.first_moments() + piece.moments, p.second_moments() + piece.moments,
-                p.gradients() + piece.begin, piece.size(), decayed, settings, &state->adamw, p.rounded() ? p.rounded() + piece.begin : nullptr);
+                p.gradients() + piece.begin, piece.size(), decayed, settings, &state->adamw,
+                p.rounded() ? p.rounded() + piece.begin : nullptr);
         }
       },
       p.device().context());

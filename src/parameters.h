@@ -48,7 +48,9 @@ class Parameters {
   float* gradients() const { return gradients_.f32(); }
   float* first_moments() const { return m_.f32(); }
   float* second_moments() const { return v_.f32(); }
-  size_t bytes() const { return values_.bytes() + rounded_.bytes() + gradients_.bytes() + m_.bytes() + v_.bytes() + masters_.bytes(); }
+  size_t bytes() const {
+    return values_.bytes() + rounded_.bytes() + gradients_.bytes() + m_.bytes() + v_.bytes() + masters_.bytes();
+  }
 
   // In bf16, where several ranks share the updates: keeps these fp32 weights, on the device as masters(), and frees all those of
   // decayed elements, which the model reads rounded.

@@ -93,7 +93,8 @@ void WholeValues::scatter(GradientExchange* exchange) {
   values.store();
   std::visit(
       [&](const auto& ctx) {
-        for (const Piece& piece : partition_.pieces) convert(ctx, parameters_.rounded() + piece.begin, masters_of(parameters_, piece), piece.size());
+        for (const Piece& piece : partition_.pieces)
+          convert(ctx, parameters_.rounded() + piece.begin, masters_of(parameters_, piece), piece.size());
       },
       parameters_.device().context());
   exchange->gather(parameters_);

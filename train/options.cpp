@@ -159,6 +159,17 @@ CpuContext cpu_context(int threads, MatmulChoice matmul) {
   return {threads == 0 ? default_threads() : threads, matmul_engine(matmul)};
 }
 
+void add_model_flags(Command command, GptConfig& model) {
+  model.kv_heads = 0;
+  command.add("--layers", model.layers, "Layers");
+  command.add("--heads", model.heads, "Query heads");
+  command.add("--kv-heads", model.kv_heads, "Key/value heads; 0: as --heads");
+  command.add("--embd", model.embd, "Channels");
+  command.add("--context", model.context, "Tokens per sequence");
+  command.add("--vocab", model.vocab, "Vocabulary");
+  command.add_switch("--bias", model.bias, "Biases in linear layers and layer norms");
+}
+
 void add_device_flags(Command command, DeviceFlags& flags) {
   command.add_choice("--device", flags.device, "Where to compute", {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}});
   command.add_choice("--dtype", flags.dtype, "Arithmetic", {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}});

@@ -123,6 +123,8 @@ struct DeviceFlags {
   MatmulChoice matmul = MatmulChoice::automatic;
   bool tf32 = false;
 };
+// The shape of a model, for commands that make one up. --kv-heads may be left at 0.
+void add_model_flags(Command command, GptConfig& model);
 void add_device_flags(Command command, DeviceFlags& flags);
 Device open_device(const DeviceFlags& flags);
 DType dtype_of(DtypeChoice choice);

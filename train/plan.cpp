@@ -78,15 +78,16 @@ Plan plan_of(const PlanRun& run, const PlanWork& work, const PlanDevice& device)
   return plan;
 }
 
-// Peaks and links by NVIDIA's data sheets (H100 SXM5, H200 SXM, A100 SXM4 80 GB: dense bf16, HBM, NVLink each way), 50 GB/s a GPU between
-// nodes (one NDR InfiniBand port each) or 25 (HDR). What is reached of them is a guess to be replaced by figures of one's own: 60% in
+// Peaks and links by NVIDIA's data sheets (H100 SXM5, H200 SXM, A100 SXM4 80 GB: dense bf16, HBM, NVLink each way), 50 GB/s
+// a GPU between nodes (one NDR InfiniBand port each) or 25 (HDR). What is reached of them is a guess to be replaced by figures of one's own: 60% in
 // products (nanoGPT reports 50% of an A100's peak for whole steps), 35% in attention, 80% of the bandwidths.
 PlanDevice device_preset(const std::string& name) {
   struct Sheet {
     const char* name;
     double memory_gb, tflops, memory_gbs, link_gbs, net_gbs;
   };
-  for (const Sheet& sheet : {Sheet{"h100", 80, 989, 3350, 450, 50}, Sheet{"h200", 141, 989, 4800, 450, 50}, Sheet{"a100", 80, 312, 2039, 300, 25}})
+  constexpr Sheet kSheets[] = {{"h100", 80, 989, 3350, 450, 50}, {"h200", 141, 989, 4800, 450, 50}, {"a100", 80, 312, 2039, 300, 25}};
+  for (const Sheet& sheet : kSheets)
     if (name == sheet.name)
       return {name, sheet.memory_gb * 1e9, 0.6e12 * sheet.tflops, 0.35e12 * sheet.tflops, 0.8e9 * sheet.memory_gbs, 8,
               0.8e9 * sheet.link_gbs, 0.8e9 * sheet.net_gbs, 10e-6};
@@ -117,7 +118,12 @@ PlanDevice measured_cpu(const PlanRun& run, int threads) {
     add(work, name, spent.flops, spent.bytes);
     add(time, name, spent.seconds, spent.seconds);
   }
-  PlanDevice device{cpu_name(), 0, work.products / time.products, work.attention / time.attention, work.bytes / time.bytes, 1 << 20, 0, 0, 0};
+  PlanDevice device;
+  device.name = cpu_name();
+  device.product_rate = work.products / time.products;
+  device.attention_rate = work.attention / time.attention;
+  device.byte_rate = work.bytes / time.bytes;
+  device.per_node = 1 << 20;
   // A message is copied twice, out of one process into the kernel and from there into the other, and added up: read, read, written.
   device.link = device.net = measure_bandwidth(threads) * 1e9 / 8;
   device.latency = 100e-6;

@@ -245,8 +245,8 @@ void Trainer::steps(const SignalWatch& signals) {
     save(false);
   }
   if (const auto times = step_.exchanged(); times.busy > 0)
-    progress.note(text("ranks: gradients and parameters travelled for ", times.busy, " s in all, ",
-                       static_cast<int>(std::lround(100 * (1 - std::min(1.0, times.waited / times.busy)))), "% of it hidden behind backward"));
+    progress.note(text("ranks: gradients and parameters travelled for ", 1000 * times.busy / static_cast<double>(step_.timed_steps()),
+                       " ms a step, ", std::lround(100 * (1 - std::min(1.0, times.waited / times.busy))), "% of it hidden behind backward"));
   progress.finish();
   if (stop) {
     if (team_.leads())

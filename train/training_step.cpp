@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <span>
+#include <utility>
 
 #include "kernels/reduce.h"
 
@@ -110,8 +111,11 @@ void TrainingStep::run(const FillBatch& fill, double learning_rate) {
   if (ran_ && settings_.graph && !profiling_) {
     if (!replay_) replay_ = on_device([&](const auto& ctx) { return capture(ctx, [this] { give(); }); });
     replay_();
+    replayed_ = true;
   } else {
     give();
+    replayed_ = false;
+    timed_steps_ += 1;
   }
   staging_->release(static_cast<int>(rng_.step % 2));
   rng_.offset += graph_.dropout_offsets_used();
@@ -132,6 +136,10 @@ StepResult TrainingStep::result() {
     }
   });
   if (exchange_) exchange_->check();  // a GPU's work may have been cut short by another rank's end
+  if (std::exchange(replayed_, false)) {
+    if (exchange_) exchange_->count_replay();
+    timed_steps_ += 1;
+  }
   return {total / (static_cast<double>(settings_.batch) * settings_.context), std::sqrt(state.gradient_squares), state.rng.step};
 }
 

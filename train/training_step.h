@@ -45,15 +45,17 @@ struct StepResult {
 
 class TrainingStep {
  public:
-  // Records and plans, for the model's device; its parameters are set already. `rng` is where the random numbers stand before the next step; run() moves it
-  // on, and it may be set to go on from elsewhere.
+  // Records and plans, for the model's device; its parameters are set already. `rng` is where the random numbers stand before the
+  // next step; run() moves it on, and it may be set to go on from elsewhere.
   TrainingStep(Gpt& model, const StepSettings& settings, RngState& rng);
 
   size_t arena_bytes() const { return arena_.bytes(); }
   const Partition& partition() const { return partition_; }
   GradientExchange* exchange() { return exchange_.get(); }  // null: one rank
-  // How long the ranks' messages took so far, and how long this rank had nothing else to do.
+  // How long the ranks' messages took, and how long this rank had nothing else to do, in all steps that were timed: those of a CUDA
+  // graph are where their result was asked for.
   CollectiveQueue::Times exchanged() const { return exchange_ ? exchange_->times() : CollectiveQueue::Times(); }
+  int64_t timed_steps() const { return timed_steps_; }
 
   // Gives one step to the device. Its parameters stay as they are from the first gradient on that is not finite.
   void run(const FillBatch& fill, double learning_rate);
@@ -96,7 +98,8 @@ class TrainingStep {
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<GradientExchange> exchange_;  // null: one rank
   std::function<void()> replay_;
-  bool ran_ = false, profiling_ = false;
+  bool ran_ = false, profiling_ = false, replayed_ = false;  // replayed: by the last step, and not counted yet
+  int64_t timed_steps_ = 0;
   Spent optimizer_;
   CollectiveQueue::Times profiled_from_;
 };

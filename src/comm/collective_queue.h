@@ -36,8 +36,10 @@ class CollectiveQueue {
   // Throws what is known to be wrong with another rank; waits for nothing. For the time in which a host waits for its GPU.
   virtual void check() = 0;
 
-  // What collectives took so far, and for how much of that the device had nothing else to do, waiting in join(). In a CUDA graph
-  // nothing is timed.
+  // What was captured into a CUDA graph counts for a replay when this is called behind it, once the device's work has ended.
+  virtual void count_replay() {}
+
+  // What collectives took so far, and for how much of that the device had nothing else to do, waiting in join().
   struct Times {
     double busy = 0, waited = 0;  // seconds
     double bytes = 0;             // of the buffers that were given

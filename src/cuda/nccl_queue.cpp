@@ -59,16 +59,21 @@ class NcclQueue final : public CollectiveQueue {
 
   void join() override {
     if (unjoined_) {
-      const bool timed = !capturing();
+      const bool captured = capturing();
       check_cuda(cudaEventRecord(done_.handle, stream_.handle), "cudaEventRecord");
-      if (timed) waited_.start(compute_);
+      waited_.start(compute_, captured);
       check_cuda(cudaStreamWaitEvent(compute_, done_.handle, 0), "cudaStreamWaitEvent");
-      if (timed) waited_.stop(compute_);
+      waited_.stop(compute_, captured);
       unjoined_ = false;
     }
     nccl_.check();
   }
   void check() override { nccl_.check(); }
+  void count_replay() override {
+    busy_.count_replay();
+    waited_.count_replay();
+    bytes_ += captured_bytes_;
+  }
   Times times() const override { return {busy_.seconds(), waited_.seconds(), bytes_}; }
 
  private:
@@ -122,15 +127,15 @@ class NcclQueue final : public CollectiveQueue {
   template <typename T, typename Calls>
   void give(const char* what, const T*, size_t n, const Calls& calls) {
     if (n == 0) return nccl_.check();
-    const bool timed = !capturing();
+    const bool captured = capturing();
     // One event serves all calls: a wait is for what the event was last recorded behind when the wait was asked for.
     check_cuda(cudaEventRecord(ready_.handle, compute_), "cudaEventRecord");
     check_cuda(cudaStreamWaitEvent(stream_.handle, ready_.handle, 0), "cudaStreamWaitEvent");
     unjoined_ = true;
-    if (timed) busy_.start(stream_.handle);
+    busy_.start(stream_.handle, captured);
     nccl_.call(what, calls);
-    if (timed) busy_.stop(stream_.handle);
-    bytes_ += static_cast<double>(n * sizeof(T));
+    busy_.stop(stream_.handle, captured);
+    (captured ? captured_bytes_ : bytes_) += static_cast<double>(n * sizeof(T));
   }
 
   bool capturing() const {
@@ -145,7 +150,7 @@ class NcclQueue final : public CollectiveQueue {
   CudaEvent ready_{cudaEventDisableTiming}, done_{cudaEventDisableTiming};
   bool unjoined_ = false;  // something was given since the last join()
   mutable StreamTimer busy_, waited_;
-  double bytes_ = 0;
+  double bytes_ = 0, captured_bytes_ = 0;
   NcclCommunicator nccl_;  // the last: its end is the streams' and events' first
 };
 

@@ -21,6 +21,11 @@ build() {
   else
     # Warnings of a host compiler that CI does not have must not stop the build of a .cu file.
     options+=(-DGLINT_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=$ARCHITECTURE-real" -DCMAKE_CUDA_FLAGS=-Xcompiler=-w)
+    local nccl # as it comes with PyTorch
+    nccl=$("$PYTHON" -c 'import nvidia.nccl as n; print(list(n.__path__)[0])' 2> /dev/null)
+    if [ -f "$nccl/include/nccl.h" ] && [ -f "$nccl/lib/libnccl.so.2" ]; then
+      options+=("-DNCCL_INCLUDE_DIR=$nccl/include" "-DNCCL_LIBRARY=$nccl/lib/libnccl.so.2")
+    fi
   fi
   if [ -d .carry ]; then options+=("-DCMAKE_PREFIX_PATH=$PWD/.carry"); fi
   if command -v ninja > /dev/null; then options+=(-G Ninja); fi

@@ -209,6 +209,15 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   }
   return cudaSuccess;
 }
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned flags) {
+  if (flags != cudaEventRecordExternal) return cudaEventRecord(event, stream);
+  if (!stream || !stream->graph) return cudaErrorInvalidValue;
+  simt::enqueue(stream, [=] {
+    event->done = ++event->recorded;
+    event->when = std::chrono::steady_clock::now();
+  });
+  return cudaSuccess;
+}
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   return wait_for([&] { simt::run_until(nullptr, [&] { return event->done >= event->recorded; }); });
 }

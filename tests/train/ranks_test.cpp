@@ -1,16 +1,16 @@
 // glint train by several ranks over Gloo on this machine, as a user runs it: the same training as by one process.
 #include <algorithm>
 #include <map>
-#include <sstream>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
 #include "data/corpus.h"
 #include "src/comm/communicator.h"
-#include "tests/train/run_program.h"
+#include "tests/train/metrics.h"
 
 using namespace glint;
+using test::losses_of;
 using test::run_program;
 using test::ScratchFolder;
 
@@ -31,18 +31,6 @@ Arguments shared_run(const ScratchFolder& folder, const std::string& name, const
   Arguments all = {"train"};
   for (const auto& [flag, value] : flags) all.insert(all.end(), {flag, value});
   return all;
-}
-
-// Losses of every line, of training and validation.
-std::vector<double> losses_of(const std::string& folder) {
-  std::vector<double> losses;
-  std::istringstream lines(test::read_file(folder + "/metrics.jsonl"));
-  for (std::string line; std::getline(lines, line);) {
-    const auto json = nlohmann::json::parse(line);
-    for (const char* key : {"loss", "val_loss"})
-      if (json.contains(key)) losses.push_back(json[key].get<double>());
-  }
-  return losses;
 }
 
 void check_close(const std::vector<double>& got, const std::vector<double>& expected) {

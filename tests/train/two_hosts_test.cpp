@@ -1,16 +1,15 @@
 // Two hosts without a common file system, as two network namespaces with a cable between them and a Redis on one: a run, and the
 // cable pulled. Needs root, iproute2 and a Redis server; skipped without.
 #include <chrono>
-#include <sstream>
 #include <thread>
 
 #include <doctest/doctest.h>
-#include <nlohmann/json.hpp>
 
 #include "data/corpus.h"
 #include "src/comm/communicator.h"
 #include "tests/src/comm/redis_server.h"
 #include "tests/src/comm/two_hosts.h"
+#include "tests/train/metrics.h"
 #include "train/checkpoint/checkpoint.h"
 
 #ifdef GLINT_WITH_REDIS
@@ -21,17 +20,6 @@ using namespace glint::test;
 namespace {
 
 using Words = std::vector<std::string>;
-
-std::vector<double> losses_of(const std::string& folder) {
-  std::vector<double> losses;
-  std::istringstream lines(read_file(folder + "/metrics.jsonl"));
-  for (std::string line; std::getline(lines, line);) {
-    const auto json = nlohmann::json::parse(line);
-    for (const char* key : {"loss", "val_loss"})
-      if (json.contains(key)) losses.push_back(json[key].get<double>());
-  }
-  return losses;
-}
 
 }  // namespace
 

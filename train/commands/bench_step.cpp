@@ -84,8 +84,13 @@ void bench_step(StepFlags flags, Team& team) {
   step.profile(flags.profile);
   const MemoryInUse before = memory_in_use(device);
   const CollectiveQueue::Times exchanged_before = step.exchanged();
+  const int64_t timed_before = step.timed_steps();
   const double ms = std::visit([&](const auto& ctx) { return median_ms(ctx, flags.steps, one_step); }, device.context());
   const double peak = team.size() * peak_gflops(device, model.parameters().dtype());
+  for (int i = 0; i < 3 && step.timed_steps() == timed_before + i; ++i) {  // a CUDA graph's steps are timed where they are looked at
+    one_step();
+    step.result();
+  }
   const MemoryInUse after = memory_in_use(device);
   const CollectiveQueue::Times exchanged = step.exchanged();
   if (!team.leads()) return;
@@ -95,7 +100,7 @@ void bench_step(StepFlags flags, Team& team) {
                                       {"peak_gflops", peak}, {"share_of_peak", gflops / peak}, {"device", device.name()}};
   if (team.size() > 1) {
     const double busy = exchanged.busy - exchanged_before.busy, waited = exchanged.waited - exchanged_before.waited;
-    const double steps = flags.steps + 1;
+    const auto steps = static_cast<double>(step.timed_steps() - timed_before);
     results.insert(results.end(), {{"ranks", int64_t{team.size()}},
                                    {"exchanged_mbytes", 1e-6 * (exchanged.bytes - exchanged_before.bytes) / steps},
                                    {"exchange_ms", 1000 * busy / steps},
@@ -126,16 +131,8 @@ void register_bench_step(Command bench) {
   Command command = bench.add_command("step", "A whole optimizer step on made-up tokens");
   const auto flags = std::make_shared<StepFlags>();
   flags->model.vocab = 65;
-  flags->model.kv_heads = 0;
-  GptConfig& model = flags->model;
-  command.add("--layers", model.layers, "Layers");
-  command.add("--heads", model.heads, "Query heads");
-  command.add("--kv-heads", model.kv_heads, "Key/value heads; 0: as --heads");
-  command.add("--embd", model.embd, "Channels");
-  command.add("--context", model.context, "Tokens per sequence");
-  command.add("--vocab", model.vocab, "Vocabulary");
-  command.add_switch("--bias", model.bias, "Biases in linear layers and layer norms");
-  command.add_choice("--activation", model.activation, "GELU", {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}});
+  add_model_flags(command, flags->model);
+  command.add_choice("--activation", flags->model.activation, "GELU", {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}});
   command.add("--dropout", flags->dropout, "Drop probability, everywhere");
   command.add("--batch", flags->batch, "Sequences per step");
   command.add("--micro-batch", flags->micro_batch, "Sequences per pass; 0: as --batch");

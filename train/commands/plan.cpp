@@ -27,26 +27,26 @@ struct PlanFlags {
 };
 
 // "1,2,6" or "8-1024", which doubles.
-std::vector<int> counts_of(const std::string& text) {
+std::vector<int> counts_of(const std::string& list) {
+  constexpr int kMost = 1 << 20;
   std::vector<int> counts;
-  const char *at = text.data(), *const last = at + text.size();
-  while (true) {
-    int first = 0;
-    const auto [end, error] = std::from_chars(at, last, first);
-    GLINT_REQUIRE(error == std::errc() && first >= 1 && first <= 1 << 20, "--devices ", text, ": give numbers as 1,2,6 or 8-1024 (which doubles)");
+  const char *at = list.data(), *const last = at + list.size();
+  const auto number = [&](int least) {
+    int value = 0;
+    const auto [end, error] = std::from_chars(at, last, value);
+    GLINT_REQUIRE(error == std::errc() && least <= value && value <= kMost, "--devices ", list,
+                  ": give numbers as 1,2,6 or 8-1024 (which doubles)");
     at = end;
-    counts.push_back(first);
-    if (at != last && *at == '-') {
-      int most = 0;
-      const auto [stop, fault] = std::from_chars(at + 1, last, most);
-      GLINT_REQUIRE(fault == std::errc() && most >= first && most <= 1 << 20, "--devices ", text, ": give numbers as 1,2,6 or 8-1024 (which doubles)");
-      at = stop;
-      while (counts.back() <= most / 2) counts.push_back(2 * counts.back());
-    }
-    if (at == last) return counts;
-    GLINT_REQUIRE(*at == ',', "--devices ", text, ": give numbers as 1,2,6 or 8-1024 (which doubles)");
+    return value;
+  };
+  for (char next = ','; next == ','; next = at == last ? '\0' : *at++) {
+    counts.push_back(number(1));
+    if (at == last || *at != '-') continue;
     ++at;
+    for (const int most = number(counts.back()); counts.back() <= most / 2;) counts.push_back(2 * counts.back());
   }
+  GLINT_REQUIRE(at == last, "--devices ", list, ": give numbers as 1,2,6 or 8-1024 (which doubles)");
+  return counts;
 }
 
 PlanDevice device_of(const PlanFlags& flags) {
@@ -72,66 +72,103 @@ int fitting_micro_batch(PlanRun run, const PlanDevice& device) {
   return 0;
 }
 
+struct Row {
+  PlanRun run;
+  Plan plans[2];      // without and with --zero 1
+  double alone_rate;  // tokens/s of one device by itself, by which scaling is measured
+
+  double rate(int zero) const { return static_cast<double>(run.batch) * run.model.context / plans[zero].step(); }
+  double scaling(int zero) const { return rate(zero) / alone_rate / run.devices; }
+};
+
+std::vector<Row> rows_of(const PlanFlags& flags, const PlanDevice& device) {
+  std::vector<Row> rows;
+  Row row{flags.run, {}, 1.0};
+  PlanRun& run = row.run;
+  const PlanWork work = work_of(run);
+  row.plans[0] = plan_of(run, work, device);
+  row.alone_rate = row.rate(0);
+  for (const int devices : counts_of(flags.devices)) {
+    run.devices = devices;
+    run.batch = flags.batch > 0 ? flags.batch : flags.each * devices;
+    GLINT_REQUIRE(run.batch % devices == 0, "--batch ", run.batch, " does not divide over ", devices, " devices");
+    GLINT_REQUIRE(run.batch / devices % run.micro_batch == 0, "--micro-batch ", run.micro_batch, " does not divide the ",
+                  run.batch / devices, " sequences of one of ", devices, " devices");
+    for (const bool zero : {false, true}) {
+      run.zero = zero;
+      row.plans[zero] = plan_of(run, work, device);
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+void print_json(const std::vector<Row>& rows, const PlanDevice& device, int64_t parameters) {
+  auto plans = nlohmann::ordered_json::array();
+  for (const Row& row : rows) {
+    const auto one = [&](int zero) -> nlohmann::ordered_json {
+      const Plan& plan = row.plans[zero];
+      return {{"memory_bytes", plan.memory()},
+              {"fits", device.memory == 0 || plan.memory() <= device.memory},
+              {"step_ms", 1000 * plan.step()},
+              {"compute_ms", 1000 * plan.compute},
+              {"messages_ms", 1000 * plan.messages},
+              {"exposed_ms", 1000 * plan.exposed},
+              {"tokens_per_s", row.rate(zero)},
+              {"scaling", row.scaling(zero)},
+              {"hidden", plan.hidden()}};
+    };
+    plans.push_back({{"devices", row.run.devices}, {"batch", row.run.batch}, {"zero_0", one(0)}, {"zero_1", one(1)}});
+  }
+  const nlohmann::ordered_json all = {{"device", device.name}, {"parameters", parameters}, {"plans", plans}};
+  std::printf("%s\n", all.dump().c_str());
+}
+
+void print_row(const Row& row) {
+  std::printf("%7d %7d", row.run.devices, row.run.batch);
+  for (const Plan& plan : row.plans) std::printf(" %8s", human_bytes(plan.memory()).c_str());
+  for (const Plan& plan : row.plans) std::printf(" %9.2f", 1000 * plan.step());
+  for (const int zero : {0, 1}) std::printf(" %9.4g", row.rate(zero));
+  for (const int zero : {0, 1}) std::printf(" %6.1f%%", 100 * row.scaling(zero));
+  for (const Plan& plan : row.plans) std::printf(" %5.0f%%", 100 * plan.hidden());
+  std::printf("\n");
+}
+
+void print_table(const std::vector<Row>& rows, const PlanDevice& device, int64_t parameters) {
+  std::printf("%s parameters in %s. A device (%s) reaches %.3g TFLOP/s in products, %.3g in attention, %.4g GB/s of its memory,\n"
+              "%.3g GB/s to its neighbours, %.3g between nodes of %d. Two columns each: without and with --zero 1.\n"
+              "step = m (products + attention + bytes, each / its rate) + AdamW + 2 (N-1)/N gradients / link, less what backward hides:\n"
+              "train/plan.h has the formula.\n\n",
+              std::to_string(parameters).c_str(), rows[0].run.dtype == DType::bf16 ? "bf16" : "fp32", device.name.c_str(),
+              1e-12 * device.product_rate, 1e-12 * device.attention_rate, 1e-9 * device.byte_rate, 1e-9 * device.link,
+              1e-9 * device.net, device.per_node);
+  std::printf("%7s %7s %17s %19s %19s %15s %13s\n", "devices", "batch", "memory of a rank", "ms a step", "tokens/s", "scaling",
+              "hidden");
+  for (const Row& row : rows) {
+    print_row(row);
+    for (const bool zero : {false, true}) {
+      if (device.memory == 0 || row.plans[zero].memory() <= device.memory) continue;
+      PlanRun run = row.run;
+      run.zero = zero;
+      const int fits = fitting_micro_batch(run, device);
+      std::printf("        does not fit%s: a device has %s; %s\n", zero ? " with --zero 1" : "", human_bytes(device.memory).c_str(),
+                  fits > 0 ? text("--micro-batch ", fits, " does").c_str()
+                           : "nor does --micro-batch 1: try --recompute, or fewer layers or channels");
+    }
+  }
+}
+
 void print_plan(PlanFlags flags) {
   PlanRun& run = flags.run;
   run.dtype = dtype_of(flags.dtype);
   if (run.model.kv_heads == 0) run.model.kv_heads = run.model.heads;
   run.model.validate();
-  GLINT_REQUIRE(flags.batch >= 0 && flags.each >= 1 && run.micro_batch >= 1, "--batch, --batch-per-device and --micro-batch are 1 or more");
-  const std::vector<int> counts = counts_of(flags.devices);
+  GLINT_REQUIRE(flags.batch >= 0 && flags.each >= 1 && run.micro_batch >= 1,
+                "--batch, --batch-per-device and --micro-batch are 1 or more");
   run.batch = flags.batch > 0 ? flags.batch : flags.each;
   const PlanDevice device = device_of(flags);
-  const PlanWork work = work_of(run);
-  const double tokens = static_cast<double>(run.model.context);
-  // Of one device by itself, whose step scaling is measured by.
-  run.devices = 1;
-  const Plan alone = plan_of(run, work, device);
-  const double alone_rate = run.batch * tokens / alone.step();
-  auto json = nlohmann::ordered_json::array();
-  if (!flags.json) {
-    std::printf("%s parameters; a device (%s) reaches %.3g TFLOP/s in products, %.3g in attention, %.4g GB/s of memory, %.3g GB/s to its\n"
-                "neighbours, %.3g between nodes of %d. step = compute + exposed, as train/plan.h says: micro-batches x (FLOPs / rates + bytes / rate)\n"
-                "+ AdamW; 2 (N-1)/N x gradients / link, less what hides behind backward.\n\n",
-                std::to_string(run.model.parameters()).c_str(), device.name.c_str(), 1e-12 * device.product_rate, 1e-12 * device.attention_rate,
-                1e-9 * device.byte_rate, 1e-9 * device.link, 1e-9 * device.net, device.per_node);
-    std::printf("%7s %7s %22s %20s %24s %17s %15s\n", "devices", "batch", "memory a rank, zero 1", "ms a step, zero 1", "tokens/s, zero 1", "scaling, zero 1", "hidden, zero 1");
-  }
-  for (const int devices : counts) {
-    run.devices = devices;
-    run.batch = flags.batch > 0 ? flags.batch : flags.each * devices;
-    GLINT_REQUIRE(run.batch % devices == 0, "--batch ", run.batch, " does not divide over ", devices, " devices");
-    GLINT_REQUIRE(run.batch / devices % run.micro_batch == 0, "--micro-batch ", run.micro_batch, " does not divide the ", run.batch / devices,
-                  " sequences of one of ", devices, " devices");
-    Plan plans[2];
-    for (const bool zero : {false, true}) {
-      run.zero = zero;
-      plans[zero] = plan_of(run, work, device);
-    }
-    const auto rate = [&](const Plan& plan) { return run.batch * tokens / plan.step(); };
-    const auto scaling = [&](const Plan& plan) { return rate(plan) / alone_rate / devices; };
-    if (flags.json) {
-      nlohmann::ordered_json row = {{"devices", devices}, {"batch", run.batch}};
-      for (const bool zero : {false, true}) {
-        const Plan& plan = plans[zero];
-        row[zero ? "zero_1" : "zero_0"] = {{"memory_bytes", plan.memory()}, {"fits", device.memory == 0 || plan.memory() <= device.memory},
-                                           {"step_ms", 1000 * plan.step()}, {"compute_ms", 1000 * plan.compute}, {"messages_ms", 1000 * plan.messages},
-                                           {"exposed_ms", 1000 * plan.exposed}, {"tokens_per_s", rate(plan)}, {"scaling", scaling(plan)}, {"hidden", plan.hidden()}};
-      }
-      json.push_back(row);
-      continue;
-    }
-    std::printf("%7d %7d %11s %10s %9.2f %10.2f %12.4g %11.4g %7.1f%% %8.1f%% %6.0f%% %7.0f%%\n", devices, run.batch, human_bytes(plans[0].memory()).c_str(),
-                human_bytes(plans[1].memory()).c_str(), 1000 * plans[0].step(), 1000 * plans[1].step(), rate(plans[0]), rate(plans[1]), 100 * scaling(plans[0]),
-                100 * scaling(plans[1]), 100 * plans[0].hidden(), 100 * plans[1].hidden());
-    for (const bool zero : {false, true}) {
-      if (device.memory == 0 || plans[zero].memory() <= device.memory) continue;
-      run.zero = zero;
-      const int fits = fitting_micro_batch(run, device);
-      std::printf("        does not fit%s: a device has %s; %s\n", zero ? " with --zero 1" : "", human_bytes(device.memory).c_str(),
-                  fits > 0 ? text("--micro-batch ", fits, " does").c_str() : "nor does --micro-batch 1: try --recompute, or fewer layers or channels");
-    }
-  }
-  if (flags.json) std::printf("%s\n", nlohmann::ordered_json{{"device", device.name}, {"parameters", run.model.parameters()}, {"plans", json}}.dump().c_str());
+  const std::vector<Row> rows = rows_of(flags, device);
+  flags.json ? print_json(rows, device, run.model.parameters()) : print_table(rows, device, run.model.parameters());
 }
 
 }  // namespace
@@ -139,16 +176,10 @@ void print_plan(PlanFlags flags) {
 void register_plan(Command program) {
   Command command = program.add_command("plan", "Predict memory, time and scaling of training by many devices");
   const auto flags = std::make_shared<PlanFlags>();
-  GptConfig& model = flags->run.model;
-  model.layers = 12, model.heads = 12, model.kv_heads = 0, model.embd = 768, model.context = 1024, model.vocab = 50304;
+  GptConfig& model = flags->run.model;  // GPT-2 124M
+  model.layers = model.heads = 12, model.embd = 768, model.context = 1024, model.vocab = 50304;
   flags->run.micro_batch = 16;
-  command.add("--layers", model.layers, "Layers");
-  command.add("--heads", model.heads, "Query heads");
-  command.add("--kv-heads", model.kv_heads, "Key/value heads; 0: as --heads");
-  command.add("--embd", model.embd, "Channels");
-  command.add("--context", model.context, "Tokens per sequence");
-  command.add("--vocab", model.vocab, "Vocabulary");
-  command.add_switch("--bias", model.bias, "Biases in linear layers and layer norms");
+  add_model_flags(command, model);
   command.add_choice("--dtype", flags->dtype, "Arithmetic", {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}});
   command.add_switch("--recompute", flags->run.recompute, "Compute a layer again in backward instead of keeping it");
   command.add("--batch", flags->batch, "Sequences per step, of all devices; 0: --batch-per-device of each");

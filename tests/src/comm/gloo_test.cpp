@@ -15,8 +15,8 @@
 #include "kernels/check.h"
 #include "src/comm/communicator.h"
 #include "src/comm/ranks.h"
-#include "tests/random.h"
 #include "tests/src/comm/rank_processes.h"
+#include "tests/src/comm/rank_values.h"
 
 #ifdef GLINT_WITH_GLOO
 
@@ -26,36 +26,9 @@ using namespace glint::test;
 namespace {
 
 using Seconds = std::chrono::duration<double>;
-constexpr uint64_t kSeed = 20240611;
 // One element, fewer than ranks, what 2, 3 and 4 don't divide; then, in one type each, more than a round takes.
 const std::vector<size_t> kSizes = {1, 2, 3, 5, 1000, 1001, 4099};
 constexpr size_t kManyFloats = 1'000'000, kManyDoubles = 300'011;
-
-// What a rank starts with: of magnitudes far apart, so that the order of additions shows in the bits.
-template <typename T>
-std::vector<T> values_of(size_t n, int rank) {
-  uint64_t state = RandomInputs(kSeed).seed + n * 16 + static_cast<size_t>(rank);
-  std::vector<T> values(n);
-  T* out = values.data();
-  for (size_t i = 0; i < n; ++i) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    const uint64_t bits = state ^ (state >> 29);
-    out[i] = static_cast<T>(static_cast<int32_t>(bits >> 32)) * static_cast<T>(uint64_t{1} << (bits & 31));
-  }
-  return values;
-}
-
-template <typename T>
-std::vector<T> serial_sum(size_t n, int ranks) {
-  std::vector<T> sum = values_of<T>(n, 0);
-  for (int rank = 1; rank < ranks; ++rank) {
-    const std::vector<T> next = values_of<T>(n, rank);
-    T* into = sum.data();
-    const T* from = next.data();
-    for (size_t i = 0; i < n; ++i) into[i] += from[i];
-  }
-  return sum;
-}
 
 template <typename T>
 bool same_bits(std::span<const T> a, std::span<const T> b) {
@@ -64,7 +37,7 @@ bool same_bits(std::span<const T> a, std::span<const T> b) {
 
 template <typename T>
 void check_collectives(Communicator& comm, size_t n, std::string& bits) {
-  INFO("n ", n, ", ", comm.size(), " ranks, rank ", comm.rank(), ", seed ", RandomInputs(kSeed).seed);
+  INFO("n ", n, ", ", comm.size(), " ranks, rank ", comm.rank(), ", seed ", RandomInputs(kRankSeed).seed);
   const std::vector<T> sum = serial_sum<T>(n, comm.size());
   const std::vector<T> values = values_of<T>(n, comm.rank());
   std::vector<T> data = values;

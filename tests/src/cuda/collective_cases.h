@@ -12,6 +12,7 @@
 #include "src/comm/collective_queue.h"
 #include "src/device.h"
 #include "tests/kernels/cuda/device_buffer.h"
+#include "tests/src/comm/rank_values.h"
 #include "tests/simt/runtime.h"
 
 namespace glint::test {
@@ -54,33 +55,13 @@ struct Gpu {
   std::unique_ptr<CollectiveQueue> queue = make_collective_queue(ctx, comm);
 };
 
-// Of magnitudes apart, so that the order of additions shows in the bits.
-template <typename T>
-std::vector<T> values_of(size_t n, int rank) {
-  std::vector<T> values(n);
-  for (size_t i = 0; i < n; ++i) {
-    const auto bits = (i * 16 + static_cast<size_t>(rank) + n) * 6364136223846793005u;
-    values[i] = static_cast<T>(static_cast<int>(bits >> 40 & 0xffff) - 0x7fff) * static_cast<T>(std::exp2(static_cast<double>(bits >> 60)));
-  }
-  return values;
-}
-template <typename T>
-std::vector<T> serial_sum(size_t n, int ranks) {
-  std::vector<T> sum = values_of<T>(n, 0);
-  for (int rank = 1; rank < ranks; ++rank) {
-    const std::vector<T> next = values_of<T>(n, rank);
-    for (size_t i = 0; i < n; ++i) sum[i] += next[i];
-  }
-  return sum;
-}
-
 // The emulated device adds up in the order of ranks; what NCCL does is its own.
 template <typename T>
 void check_sum(const std::vector<T>& got, const std::vector<T>& expected, int ranks, Shard part) {
   const double unit = Gpu::emulated() || ranks == 1 ? 0.0 : ranks * (sizeof(T) == 8 ? 0x1p-53 : 0x1p-24);
   size_t wrong = 0;
   for (size_t i = part.begin; i < part.end; ++i)
-    if (!(std::abs(got[i] - expected[i]) <= unit * ranks * std::exp2(31.0))) ++wrong;
+    if (!(std::abs(got[i] - expected[i]) <= unit * ranks * kLargestValue)) ++wrong;
   CHECK(wrong == 0);
 }
 
@@ -184,6 +165,7 @@ class Buckets {
 
 inline void check_buckets(const Gpu& gpu) {
   Buckets buckets(gpu);
+  const double before = gpu.queue->times().bytes;
   int turn = 0;
   size_t wrong = 0;
   for (; turn < 6; ++turn) {
@@ -192,6 +174,7 @@ inline void check_buckets(const Gpu& gpu) {
     wrong += buckets.wrong(turn);
   }
   CHECK(wrong == 0);
+  const CollectiveQueue::Times plain = gpu.queue->times();
   const std::function<void()> again = capture(gpu.ctx, [&] { buckets.give(); });
   for (; turn < 12; ++turn) {
     buckets.fill(turn);
@@ -200,6 +183,13 @@ inline void check_buckets(const Gpu& gpu) {
     wrong += buckets.wrong(turn);
   }
   CHECK(wrong == 0);
+  CHECK(gpu.queue->times().bytes == plain.bytes);  // what a graph does counts where that is asked for
+  CHECK(gpu.queue->times().busy == plain.busy);
+  gpu.queue->count_replay();
+  const CollectiveQueue::Times counted = gpu.queue->times();
+  CHECK(counted.bytes == doctest::Approx(before + (plain.bytes - before) * 7 / 6));  // of six plain turns
+  CHECK(counted.waited >= plain.waited);
+  if (gpu.comm.size() > 1) CHECK(counted.busy > plain.busy);
   buckets.fill(turn);
   buckets.give();
   CHECK(buckets.wrong(turn) == 0);

@@ -1,29 +1,16 @@
 // glint train by several ranks, a GPU each: on the emulated device over a stand-in for NCCL, or by tests/gpu/ on as many GPUs as
 // there are. And the exchange of gradients by one rank alone, inside the CUDA graph, which one GPU can do.
-#include <sstream>
-
 #include <doctest/doctest.h>
-#include <nlohmann/json.hpp>
 
 #include "src/comm/collective_queue.h"
 #include "tests/train/cuda/cuda_program.h"
 #include "tests/train/cuda/tiny_training.h"
+#include "tests/train/metrics.h"
 
 using namespace glint;
 using namespace glint::test;
 
 namespace {
-
-std::vector<double> losses_of(const std::string& folder) {
-  std::vector<double> losses;
-  std::istringstream lines(read_file(folder + "/metrics.jsonl"));
-  for (std::string line; std::getline(lines, line);) {
-    const auto json = nlohmann::json::parse(line);
-    for (const char* key : {"loss", "val_loss"})
-      if (json.contains(key)) losses.push_back(json[key].get<double>());
-  }
-  return losses;
-}
 
 size_t gpus() {
   std::string fault;
@@ -101,7 +88,11 @@ TEST_CASE("cuda training: a rank alone, whose gradients travel to itself inside 
       TrainingStep step(model, s, rng);
       for (int i = 0; i < 5; ++i)
         step.run([&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { batch_of(rng.step, tokens, targets, first, count); }, 3e-3);
+      CHECK(step.timed_steps() == (graph ? 1 : 5));
+      const CollectiveQueue::Times before = step.exchanged();
       CHECK(step.result().step == 5);
+      CHECK(step.timed_steps() == (graph ? 2 : 5));
+      CHECK((step.exchanged().bytes > before.bytes) == (team && graph));
       HostCopy values(model.parameters(), model.parameters().values());
       return std::vector<float>(values.data(), values.data() + model.parameters().elements());
     };

@@ -4,34 +4,18 @@
 
 #include <chrono>
 #include <memory>
-#include <sstream>
 #include <thread>
 
 #include <doctest/doctest.h>
-#include <nlohmann/json.hpp>
 
 #include "src/comm/communicator.h"
 #include "tests/train/cuda/cuda_program.h"
+#include "tests/train/metrics.h"
 
 #ifdef GLINT_WITH_GLOO
 
 using namespace glint;
 using namespace glint::test;
-
-namespace {
-
-std::vector<double> losses_of(const std::string& folder) {
-  std::vector<double> losses;
-  std::istringstream lines(read_file(folder + "/metrics.jsonl"));
-  for (std::string line; std::getline(lines, line);) {
-    const auto json = nlohmann::json::parse(line);
-    for (const char* key : {"loss", "val_loss"})
-      if (json.contains(key)) losses.push_back(json[key].get<double>());
-  }
-  return losses;
-}
-
-}  // namespace
 
 TEST_CASE("train --device cuda: a rank that is killed or stands still is named by the other one, which waits for its GPU") {
   const EmulatedDevice device("devices=2 late guarded seed=5");
