@@ -115,16 +115,16 @@ TEST_CASE("ranks: bf16 with --zero 1 is what it is without, and goes on bit for 
   const auto bf16_run = [&](const char* name, const char* ranks, const char* zero, const char* steps) {
     train(shared_run(folder, name, ranks, {"--dtype", "bf16", "--zero", zero, "--steps", steps, "--bias", "true"}));
   };
-  bf16_run("one", "1", "0", "20");
-  bf16_run("two", "2", "1", "20");
+  bf16_run("one", "1", "0", "12");
+  bf16_run("two", "2", "1", "12");
   const auto one = losses_of(folder / "one"), two = losses_of(folder / "two");
   REQUIRE(one.size() == two.size());
   for (size_t i = 0; i < one.size(); ++i) CHECK(two[i] == doctest::Approx(one[i]).epsilon(2e-3));
-  bf16_run("cut", "2", "1", "9");
-  train({"train", "--resume", folder / "cut", "--steps", "20"});
+  bf16_run("cut", "2", "1", "5");
+  train({"train", "--resume", folder / "cut", "--steps", "12"});
   CHECK(same_checkpoint(folder / "cut", folder / "two"));
-  bf16_run("other", "3", "1", "9");
-  train({"train", "--resume", folder / "other", "--steps", "20", "--ranks", "1"});
+  bf16_run("other", "3", "1", "5");
+  train({"train", "--resume", folder / "other", "--steps", "12", "--ranks", "1"});
   CHECK(losses_of(folder / "other").back() == doctest::Approx(one.back()).epsilon(2e-3));
 }
 
