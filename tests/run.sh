@@ -30,7 +30,7 @@ train/setup.sh || give_up "set-up failed"
 cmake --preset "$preset" ${CI:+-DGLINT_WERROR=ON} > /dev/null || give_up "cmake --preset $preset failed"
 if [ ${#targets[@]} -eq 0 ]; then
   targets=(glint_tests glint_tests_simt)
-  if nvidia-smi -L > /dev/null 2>&1 && cmake --build "$folder" --target help | grep -q glint_tests_gpu; then targets+=(glint_tests_gpu); fi
+  if nvidia-smi -L > /dev/null 2>&1 && cmake --build "$folder" --target help | grep glint_tests_gpu > /dev/null; then targets+=(glint_tests_gpu); fi
 fi
 
 # What clang's OpenMP runtime keeps of its threads is its own affair.

@@ -14,10 +14,11 @@ check() {
   local title=$1 devices=$2 batch=$3 round predicted measured ratio
   shift 3
   for round in 1 2 3 4 5; do
-    predicted=$("$glint" plan --device here --dtype fp32 --threads 1 --devices "$devices" --batch "$batch" --micro-batch $((batch / devices)) "$@" --json | number step_ms)
-    measured=$("$glint" bench step --threads 1 --ranks "$devices" --batch "$batch" "$@" --steps 5 --json | number median_ms)
-    ratio=$(awk -v p="$predicted" -v m="$measured" 'BEGIN { if (m > 0) printf "%.2f", p / m; else print "none" }')
-    echo "$title: predicted ${predicted:-nothing} ms, measured ${measured:-nothing} ms, ratio $ratio"
+    predicted=$("$glint" plan --device here --dtype fp32 --threads 1 --devices "$devices" --batch "$batch" \
+      --micro-batch $((batch / devices)) "$@" --json | number step_ms)
+    measured=$("$glint" bench step --threads 1 --ranks "$devices" --batch "$batch" "$@" --steps 3 --json | number median_ms)
+    ratio=$(awk -v p="$predicted" -v m="$measured" 'BEGIN { print m > 0 ? p / m : "none" }')
+    printf '%s: predicted %.1f ms, measured %.1f ms, ratio %.2f\n' "$title" "$predicted" "$measured" "$ratio"
     if awk -v r="$ratio" 'BEGIN { exit !(r > 0.75 && r < 1.25) }'; then
       passed=$((passed + 1))
       return
@@ -28,7 +29,7 @@ check() {
 check "4 layers of 128, T 64" 1 12 --layers 4 --heads 4 --embd 128 --context 64 --vocab 65
 check "6 layers of 384, T 256" 1 4 --layers 6 --heads 6 --embd 384 --context 256 --vocab 65
 check "12 layers of 256, T 512, vocabulary 4096" 1 2 --layers 12 --heads 4 --embd 256 --context 512 --vocab 4096
-if "$glint" info | grep -q '^ranks .*Gloo between'; then
+if "$glint" info | grep -E '^ranks .*(by Gloo|Gloo between)' > /dev/null; then
   check "6 layers of 384, T 256, two ranks" 2 8 --layers 6 --heads 6 --embd 384 --context 256 --vocab 65
 else
   echo "two ranks: this build has no Gloo"
