@@ -11,13 +11,13 @@ passed=0 failed=0
 number() { sed -nE "s/.*\"$1\":([0-9.e+-]+).*/\1/p"; }
 # check TITLE DEVICES BATCH MODEL...: one thread a rank
 check() {
-  local title=$1 devices=$2 batch=$3 round predicted measured ratio
+  local title=$1 devices=$2 batch=$3 predicted measured ratio
   shift 3
-  for round in 1 2 3 4 5; do
+  for _ in 1 2 3 4 5; do
     predicted=$("$glint" plan --device here --dtype fp32 --threads 1 --devices "$devices" --batch "$batch" \
       --micro-batch $((batch / devices)) "$@" --json | number step_ms)
     measured=$("$glint" bench step --threads 1 --ranks "$devices" --batch "$batch" "$@" --steps 3 --json | number median_ms)
-    ratio=$(awk -v p="$predicted" -v m="$measured" 'BEGIN { print m > 0 ? p / m : "none" }')
+    ratio=$(awk -v p="$predicted" -v m="$measured" 'BEGIN { print (m > 0 ? p / m : 0) }')
     printf '%s: predicted %.1f ms, measured %.1f ms, ratio %.2f\n' "$title" "$predicted" "$measured" "$ratio"
     if awk -v r="$ratio" 'BEGIN { exit !(r > 0.75 && r < 1.25) }'; then
       passed=$((passed + 1))
