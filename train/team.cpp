@@ -6,13 +6,15 @@
 
 #include <nlohmann/json.hpp>
 
+#include "src/device.h"
 #include "train/exit_code.h"
 
 namespace glint {
 
 namespace fs = std::filesystem;
 
-Team::Team(const Ranks& place, const fs::path& root, const TrainOptions& options) : local_rank_(place.local_rank) {
+Team::Team(const Ranks& place, const fs::path& root, const TrainOptions& options)
+    : local_rank_(place.local_rank), by_slurm_(place.source == "Slurm") {
   if (place.size == 1) {
     comm_ = make_single_communicator();
     return;
@@ -27,6 +29,12 @@ Team::Team(const Ranks& place, const fs::path& root, const TrainOptions& options
   gloo.interface = options.interface;
   gloo.timeout = std::chrono::milliseconds(static_cast<int64_t>(1000 * options.comm_timeout));
   comm_ = make_gloo_communicator(place, gloo);
+}
+
+// Slurm shows each task its own GPU alone where it is asked to (--gpus-per-task).
+int Team::gpu() const {
+  std::string fault;
+  return by_slurm_ && gpus_here(fault).size() == 1 ? 0 : local_rank_;
 }
 
 std::string Team::text_of(int rank, const std::string& own) {

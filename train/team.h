@@ -24,7 +24,8 @@ class Team {
   Communicator& comm() { return *comm_; }
   int size() const { return comm_->size(); }
   int rank() const { return comm_->rank(); }
-  int local_rank() const { return local_rank_; }     // on this machine: the number of its GPU
+  int local_rank() const { return local_rank_; }     // on this machine
+  int gpu() const;                                   // which one it takes of those that it sees
   bool leads() const { return comm_->rank() == 0; }  // prints and writes
 
   // What must be the same on all ranks: (name, value). A UserError on every rank names the rank and the field that differs
@@ -44,6 +45,7 @@ class Team {
 
  private:
   const int local_rank_;
+  const bool by_slurm_;
   std::unique_ptr<Communicator> comm_;
 };
 

@@ -32,7 +32,7 @@ StepSettings step_settings(const TrainOptions& o, Team& team) {
 }
 
 Device device_of(const TrainOptions& o, const Team& team) {
-  return open_device({o.device, o.dtype, team.local_rank(), o.threads, o.matmul, o.tf32});
+  return open_device({o.device, o.dtype, team.gpu(), o.threads, o.matmul, o.tf32});
 }
 
 // Tokens are made once, by the rank that leads; on machines that don't see its folder, by the first rank of each.
@@ -229,8 +229,9 @@ void Trainer::run() {
 
 void Trainer::steps(const SignalWatch& signals) {
   int stop = 0;  // the signal that one of the ranks has received
-  Progress progress({options_.quiet || !team_.leads(), step(), static_cast<uint64_t>(options_.steps), model_.flops_per_token(options_.model.context),
-                     team_.size() * peak_gflops(device_, model_.parameters().dtype())});
+  const bool quiet = options_.quiet || !team_.leads();
+  Progress progress({quiet, step(), static_cast<uint64_t>(options_.steps), model_.flops_per_token(options_.model.context),
+                     quiet ? 0 : team_.size() * peak_gflops(device_, model_.parameters().dtype())});
   progress.note(describe());
   if (step() > 0) progress.note(text("resumed at step ", step()));
   if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);

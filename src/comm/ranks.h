@@ -9,7 +9,7 @@ namespace glint {
 struct Ranks {
   int rank = 0;        // [0, size)
   int size = 1;        // processes in all
-  int local_rank = 0;  // number of this process on its machine: which GPU it takes
+  int local_rank = 0;  // number of this process on its machine
   std::string master_address;  // MASTER_ADDR, or where srun was started; empty: not told
   int master_port = 0;         // MASTER_PORT; 0: not told
   // Names this launch and this try of it, as far as the launcher tells them apart; fit for a file's name.

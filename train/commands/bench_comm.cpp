@@ -39,7 +39,7 @@ double seconds_of_call(const Context& ctx, CollectiveQueue& queue, Team& team, c
 void bench_comm(CommFlags flags, Team& team) {
   GLINT_REQUIRE(team.size() > 1, "--ranks 1 has nobody to talk to: give 2 or more");
   GLINT_REQUIRE(flags.from_kb > 0 && flags.to_mb >= flags.from_kb / 1024, "--from-kb ", flags.from_kb, " and --to-mb ", flags.to_mb, " span nothing");
-  flags.gpu = team.local_rank();
+  flags.gpu = team.gpu();
   const Device device = open_device(flags);
   const double n = team.size(), most = flags.to_mb * (1 << 20);
   const Collective collectives[] = {{"all_reduce", 2 * (n - 1) / n}, {"reduce_scatter", (n - 1) / n}, {"all_gather", (n - 1) / n}};

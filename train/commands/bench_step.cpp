@@ -64,7 +64,7 @@ void bench_step(StepFlags flags, Team& team) {
   flags.model.embd_dropout = flags.model.attn_dropout = flags.model.resid_dropout = flags.dropout;
   GLINT_REQUIRE(flags.micro_batch >= 1 && share % flags.micro_batch == 0, "--micro-batch ", flags.micro_batch, " does not divide --batch ",
                 flags.batch, team.size() > 1 ? text(" / ", team.size(), " ranks") : "");
-  flags.gpu = team.local_rank();
+  flags.gpu = team.gpu();
   const Device device = open_device(flags);
   Gpt model(flags.model, device, dtype_of(flags.dtype));
   model.initialize(1);
@@ -86,7 +86,6 @@ void bench_step(StepFlags flags, Team& team) {
   const CollectiveQueue::Times exchanged_before = step.exchanged();
   const int64_t timed_before = step.timed_steps();
   const double ms = std::visit([&](const auto& ctx) { return median_ms(ctx, flags.steps, one_step); }, device.context());
-  const double peak = team.size() * peak_gflops(device, model.parameters().dtype());
   for (int i = 0; i < 3 && step.timed_steps() == timed_before + i; ++i) {  // a CUDA graph's steps are timed where they are looked at
     one_step();
     step.result();
@@ -94,6 +93,7 @@ void bench_step(StepFlags flags, Team& team) {
   const MemoryInUse after = memory_in_use(device);
   const CollectiveQueue::Times exchanged = step.exchanged();
   if (!team.leads()) return;
+  const double peak = team.size() * peak_gflops(device, model.parameters().dtype());
   const double tokens = static_cast<double>(flags.batch) * flags.model.context;
   const double gflops = model.flops_per_token(flags.model.context) * tokens / ms * 1e-6;
   std::vector<BenchResult> results = {{"median_ms", ms}, {"tokens_per_s", 1000 * tokens / ms}, {"gflops", gflops},
