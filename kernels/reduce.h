@@ -21,6 +21,7 @@ double sum_of_squares(const CpuContext& ctx, const float* x, size_t n);
 size_t reduce_scratch(const CpuContext& ctx, size_t n);  // in bytes
 void sum(const CpuContext& ctx, double* result, const float* x, size_t n, void* scratch);
 void sum_of_squares(const CpuContext& ctx, double* result, const float* x, size_t n, void* scratch);
+void sum(const CpuContext& ctx, double* result, const double* x, size_t n);  // of few: one block's work
 
 // Index of the first NaN or infinity, or n. Scalar: float, Bf16.
 template <typename Scalar>
@@ -35,6 +36,7 @@ void column_sums(const CpuContext& ctx, float* sums, const Scalar* x, int rows, 
 size_t reduce_scratch(const CudaContext& ctx, size_t n);  // in bytes, for sum and sum_of_squares
 void sum(const CudaContext& ctx, double* result, const float* x, size_t n, void* scratch);
 void sum_of_squares(const CudaContext& ctx, double* result, const float* x, size_t n, void* scratch);
+void sum(const CudaContext& ctx, double* result, const double* x, size_t n);
 template <typename Scalar>
 void first_not_finite(const CudaContext& ctx, uint64_t* result, const Scalar* x, size_t n);
 

@@ -4,7 +4,7 @@
 
 namespace glint {
 
-Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype) : config_(config), parameters_(device, dtype) {
+Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights weights) : config_(config), parameters_(device, dtype) {
   config.validate();
   const int C = config.embd;
   wte_ = parameters_.add("wte.weight", {config.vocab, C});
@@ -21,7 +21,8 @@ Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype) : config_(c
     blocks_.push_back(block);
   }
   ln_f_ = add_norm("ln_f");
-  parameters_.allocate();
+  if (weights == Weights::allocated) parameters_.allocate();
+  else parameters_.lay_out();
 }
 
 Gpt::Linear Gpt::add_linear(const std::string& name, int in, int out) {

@@ -14,10 +14,12 @@
 
 namespace glint {
 
+enum class Weights { allocated, laid_out };  // laid_out: without memory, for a model that is only planned
+
 class Gpt {
  public:
   // Allocates the parameters, zeroed; initialize() or a checkpoint fills them. dtype: what the model computes in.
-  explicit Gpt(const GptConfig& config, const Device& device = CpuContext{}, DType dtype = DType::f32);
+  explicit Gpt(const GptConfig& config, const Device& device = CpuContext{}, DType dtype = DType::f32, Weights weights = Weights::allocated);
 
   // N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)), layer norms 1, biases 0; keyed by
   // seed and the parameter's name, so that a value does not depend on the other parameters.

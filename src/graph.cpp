@@ -83,6 +83,7 @@ size_t Graph::plan() {
     mark_first_sinks();
     schedule_backward();
   }
+  after_.resize(schedule_.size());
   const auto lives = lives_of(accesses(), buffers_.size());
   std::vector<PlannedBuffer> planned(buffers_.size());
   for (size_t i = 0; i < buffers_.size(); ++i) planned[i] = {buffers_[i].bytes, lives[i], 0};
@@ -92,6 +93,18 @@ size_t Graph::plan() {
   return arena;
 }
 
+void Graph::when_filled(const std::vector<const Parameter*>& parameters, Step call) {
+  GLINT_CHECK(!schedule_.empty(), "plan() comes first");
+  std::unordered_set<const Buffer*> gradients;
+  for (const Parameter* parameter : parameters) gradients.insert(&parameter->gradient);
+  size_t last = forward_steps_;  // where nothing adds to them: at once
+  for (size_t i = forward_steps_; i < schedule_.size(); ++i)
+    for (const GradientSink& sink : schedule_[i].node->sinks)
+      if (schedule_[i].backward && sink && gradients.contains(sink.state_->buffer)) last = i;
+  Step& after = after_[last];
+  after = after ? [first = std::move(after), call] { first(), call(); } : std::move(call);
+}
+
 void Graph::bind(void* arena) {
   GLINT_CHECK(!schedule_.empty(), "plan() comes first");
   for (auto& [buffer, offset] : planned_) buffer->data = static_cast<char*>(arena) + offset;
@@ -99,24 +112,49 @@ void Graph::bind(void* arena) {
 
 void Graph::replay(size_t begin, size_t end) {
   if (!profiling_) {
-    for (size_t i = begin; i < end; ++i) (schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward)();
+    for (size_t i = begin; i < end; ++i) {
+      (schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward)();
+      if (after_[i]) after_[i]();
+    }
     return;
   }
   std::vector<Step> work;
-  for (size_t i = begin; i < end; ++i) work.push_back(schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward);
+  for (size_t i = begin; i < end; ++i) {
+    const Step& step = schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward;
+    work.push_back(!after_[i] ? step : [&step, &after = after_[i]] { step(), after(); });
+  }
   const auto seconds = std::visit([&](const auto& ctx) { return seconds_of_each(ctx, work); }, options_.device.context());
   for (size_t i = begin; i < end; ++i) {
-    const auto& [node, backward] = schedule_[i];
-    Spent& spent = profile_[node->name + (backward ? " backward" : i >= forward_steps_ ? " recompute" : "")];
+    Spent& spent = profile_[profiled_name(i)];
     spent.seconds += seconds[i - begin];
-    spent.flops += backward ? node->backward_flops : node->flops;
-    spent.bytes += bytes_[i];
+    add_work(spent, i);
   }
 }
 
 void Graph::profile(bool on) {
   profiling_ = on;
-  if (!on || !bytes_.empty()) return;
+  if (on) count_bytes();
+}
+
+Profile Graph::work() {
+  GLINT_CHECK(!schedule_.empty(), "plan() comes first");
+  count_bytes();
+  Profile work;
+  for (size_t i = 0; i < schedule_.size(); ++i) add_work(work[profiled_name(i)], i);
+  return work;
+}
+
+std::string Graph::profiled_name(size_t i) const {
+  return schedule_[i].node->name + (schedule_[i].backward ? " backward" : i >= forward_steps_ ? " recompute" : "");
+}
+
+void Graph::add_work(Spent& spent, size_t i) const {
+  spent.flops += schedule_[i].backward ? schedule_[i].node->backward_flops : schedule_[i].node->flops;
+  spent.bytes += bytes_[i];
+}
+
+void Graph::count_bytes() {
+  if (!bytes_.empty()) return;
   const auto steps = accesses();
   for (size_t i = 0; i < schedule_.size(); ++i) {
     std::map<int, Touch> touched;
@@ -125,7 +163,10 @@ void Graph::profile(bool on) {
       if (!first && at->second != touch) at->second = Touch::update;
     }
     double bytes = 0;
-    for (const auto& [buffer, touch] : touched) bytes += (touch == Touch::update ? 2.0 : 1.0) * static_cast<double>(buffers_[static_cast<size_t>(buffer)].bytes);
+    for (const auto& [buffer, touch] : touched) {
+      const auto once = static_cast<double>(buffers_[static_cast<size_t>(buffer)].bytes);
+      bytes += touch == Touch::update ? 2 * once : once;
+    }
     const bool less = !schedule_[i].backward && schedule_[i].node->forward_bytes > 0;
     bytes_.push_back(less ? schedule_[i].node->forward_bytes : bytes);
   }

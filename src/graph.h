@@ -145,6 +145,8 @@ class Graph {
   void bind(void* arena);
   uint64_t dropout_offsets_used() const { return offsets_; }  // per optimizer step
   size_t nodes() const { return nodes_.size(); }
+  // backward() makes the call when it has added all that it adds to the gradients of these parameters. After plan().
+  void when_filled(const std::vector<const Parameter*>& parameters, Step call);
 
   // --- replay
   void forward();
@@ -155,6 +157,8 @@ class Graph {
   // Replays with a look at every value: the name of the first tensor that holds a NaN or an infinity.
   std::optional<std::string> find_not_finite();
 
+  // What one replay of forward and backward has to do, by node name: without seconds, and without running it. After plan().
+  Profile work();
   // What was spent by node name ("linear", "linear backward"), gathered while on.
   void profile(bool on);
   const Profile& profiled() const { return profile_; }
@@ -171,6 +175,9 @@ class Graph {
   void mark_first_sinks();
   std::vector<std::vector<Access>> accesses() const;
   void replay(size_t begin, size_t end);
+  void count_bytes();
+  std::string profiled_name(size_t i) const;  // of a scheduled step
+  void add_work(Spent& spent, size_t i) const;
   std::optional<std::string> not_finite_in(const Scheduled& step) const;
   bool finite(const void* data, DType dtype, size_t n) const;
   Tensor parameter_tensor(Parameter* parameter, DType dtype, Buffer* value);
@@ -188,6 +195,7 @@ class Graph {
 
   std::vector<Scheduled> schedule_;
   size_t forward_steps_ = 0;
+  std::vector<Step> after_;  // of each scheduled step: empty, or what comes behind it
   std::vector<std::pair<Buffer*, size_t>> planned_;  // offset of each arena buffer
   bool accumulate_ = false;
   bool profiling_ = false;

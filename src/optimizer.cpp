@@ -1,22 +1,49 @@
 #include "src/optimizer.h"
 
+#include <algorithm>
+
 #include "kernels/reduce.h"
 
 namespace glint {
 
-size_t optimizer_scratch(const Parameters& p) {
-  return std::visit([&](const auto& ctx) { return reduce_scratch(ctx, p.elements()); }, p.device().context());
+namespace {
+
+// Sums of squares of the pieces come first in the scratch memory.
+size_t squares_bytes(const Partition& partition) {
+  return (partition.pieces.size() * sizeof(double) + 255) / 256 * 256;
 }
 
-void optimizer_step(Parameters& p, const AdamW& settings, double grad_clip, StepState* state, void* scratch) {
+}  // namespace
+
+size_t optimizer_scratch(const Parameters& p, const Partition& partition) {
+  const size_t rest = std::visit([&](const auto& ctx) { return reduce_scratch(ctx, p.elements()); }, p.device().context());
+  return squares_bytes(partition) + rest;
+}
+
+void optimizer_step(Parameters& p, const Partition& partition, GradientExchange* exchange, const AdamW& settings, double grad_clip,
+                    StepState* state, void* scratch) {
+  auto* squares = static_cast<double*>(scratch);
+  void* rest = static_cast<char*>(scratch) + squares_bytes(partition);
   std::visit(
       [&](const auto& ctx) {
-        sum_of_squares(ctx, &state->gradient_squares, p.gradients(), p.elements(), scratch);
+        const size_t pieces = partition.pieces.size();
+        for (size_t i = 0; i < pieces; ++i) {
+          double* out = pieces == 1 ? &state->gradient_squares : &squares[i];
+          const Piece& piece = partition.pieces[i];
+          sum_of_squares(ctx, out, p.gradients() + piece.begin, piece.size(), rest);
+        }
+        if (pieces != 1) sum(ctx, &state->gradient_squares, squares, pieces);
+        if (partition.sharded) exchange->add_up(&state->gradient_squares, 1);
         clip_gradients(ctx, state, static_cast<float>(grad_clip));
-        adamw(ctx, p.values(), p.first_moments(), p.second_moments(), p.gradients(), p.elements(), p.decayed_elements(), settings,
-              &state->adamw, p.rounded());
+        for (const Piece& piece : partition.pieces) {
+          const size_t decayed = std::clamp(p.decayed_elements(), piece.begin, piece.end) - piece.begin;
+          adamw(ctx, masters_of(p, piece), p.first_moments() + piece.moments, p.second_moments() + piece.moments,
+                p.gradients() + piece.begin, piece.size(), decayed, settings, &state->adamw,
+                p.rounded() ? p.rounded() + piece.begin : nullptr);
+        }
       },
       p.device().context());
+  if (partition.sharded) exchange->gather(p);
 }
 
 }  // namespace glint

@@ -1,5 +1,7 @@
 #include "src/parameters.h"
 
+#include <algorithm>
+
 #include "kernels/check.h"
 #include "kernels/convert.h"
 
@@ -17,7 +19,7 @@ Parameter* Parameters::add(std::string name, Shape shape) {
   return &list_.emplace_back(std::move(parameter));
 }
 
-void Parameters::allocate() {
+void Parameters::lay_out() {
   constexpr size_t kAlign = 64 / sizeof(float);
   elements_ = 0;
   for (bool decayed : {true, false}) {
@@ -28,6 +30,10 @@ void Parameters::allocate() {
     }
     if (decayed) decayed_ = elements_;
   }
+}
+
+void Parameters::allocate() {
+  lay_out();
   values_ = DeviceMemory(elements_ * sizeof(float), "the parameters", device_);
   if (dtype_ == DType::bf16) rounded_ = DeviceMemory(elements_ * sizeof(Bf16), "the parameters in bf16", device_);
   for (Parameter& parameter : list_) {
@@ -36,14 +42,37 @@ void Parameters::allocate() {
   }
 }
 
-void Parameters::allocate_training() {
+void Parameters::allocate_training(size_t moments) {
   GLINT_CHECK(values_.data(), "allocate() comes first");
   if (gradients_.data()) return;
   const size_t bytes = elements_ * sizeof(float);
   gradients_ = DeviceMemory(bytes, "the gradients", device_);
-  m_ = DeviceMemory(bytes, "the first moments of AdamW", device_);
-  v_ = DeviceMemory(bytes, "the second moments of AdamW", device_);
+  const size_t kept = std::min(moments, elements_) * sizeof(float);
+  m_ = DeviceMemory(kept, "the first moments of AdamW", device_);
+  v_ = DeviceMemory(kept, "the second moments of AdamW", device_);
   for (Parameter& parameter : list_) parameter.gradient.data = gradients() + parameter.offset;
+}
+
+float* Parameters::value_at(size_t offset) const {
+  if (!values_.data()) return nullptr;
+  GLINT_CHECK(offset >= first_value_, "the value of element ", offset, " is other ranks' to keep");
+  return values_.f32() + (offset - first_value_);
+}
+
+void Parameters::keep_masters(const std::vector<float>& of_own_pieces) {
+  GLINT_CHECK(rounded() && first_value_ == 0, "masters are kept apart once, in bf16");
+  masters_ = DeviceMemory(std::max<size_t>(1, of_own_pieces.size()) * sizeof(float), "the weights that this rank updates", device_);
+  DeviceMemory rest(std::max<size_t>(1, elements_ - decayed_) * sizeof(float), "the parameters that stay fp32", device_);
+  HostCopy values(*this, value_at(0));
+  std::visit(
+      [&](const auto& ctx) {
+        copy_to_device(ctx, masters_.data(), of_own_pieces.data(), of_own_pieces.size() * sizeof(float));
+        copy_to_device(ctx, rest.data(), values.data() + decayed_, (elements_ - decayed_) * sizeof(float));
+      },
+      device_.context());
+  values_ = std::move(rest);
+  first_value_ = decayed_;
+  for (Parameter& parameter : list_) parameter.value.data = parameter.decayed() ? nullptr : value_at(parameter.offset);
 }
 
 void Parameters::refresh_rounded() {
@@ -51,9 +80,9 @@ void Parameters::refresh_rounded() {
   std::visit([&](const auto& ctx) { convert(ctx, rounded(), values(), elements_); }, device_.context());
 }
 
-HostCopy::HostCopy(const Parameters& parameters, float* flat) : device_(parameters.device()), flat_(flat) {
+HostCopy::HostCopy(const Parameters& parameters, float* flat, size_t elements) : device_(parameters.device()), flat_(flat) {
   if (device_.is_cpu()) return;
-  copy_.resize(parameters.elements());
+  copy_.resize(elements);
   std::visit([&](const auto& ctx) { copy_to_host(ctx, copy_.data(), flat_, copy_.size() * sizeof(float)); }, device_.context());
 }
 

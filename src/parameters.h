@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <string>
 #include <vector>
@@ -30,21 +31,31 @@ class Parameters {
   // Declares a parameter; the address stays valid. Only before allocate().
   Parameter* add(std::string name, Shape shape);
 
+  // Fixes where each lies in the flat buffers.
+  void lay_out();
   // Lays out and allocates the values (zeroed).
   void allocate();
-  // Gradients and moments, for training only.
-  void allocate_training();
+  // Gradients and moments, for training only; moments of so many elements (Partition::kept), or of all.
+  void allocate_training(size_t moments = SIZE_MAX);
 
   const Device& device() const { return device_; }
   DType dtype() const { return dtype_; }
   size_t elements() const { return elements_; }  // with the padding that aligns each tensor to 64 bytes; padding stays 0
   size_t decayed_elements() const { return decayed_; }
-  float* values() const { return values_.f32(); }
+  float* values() const { return value_at(0); }
+  float* value_at(size_t offset) const;          // of what this rank has; see keep_masters
   Bf16* rounded() const { return static_cast<Bf16*>(rounded_.data()); }  // null in fp32
   float* gradients() const { return gradients_.f32(); }
   float* first_moments() const { return m_.f32(); }
   float* second_moments() const { return v_.f32(); }
-  size_t bytes() const { return values_.bytes() + rounded_.bytes() + gradients_.bytes() + m_.bytes() + v_.bytes(); }
+  size_t bytes() const {
+    return values_.bytes() + rounded_.bytes() + gradients_.bytes() + m_.bytes() + v_.bytes() + masters_.bytes();
+  }
+
+  // In bf16, where several ranks share the updates: keeps these fp32 weights, on the device as masters(), and frees all those of
+  // decayed elements, which the model reads rounded.
+  void keep_masters(const std::vector<float>& of_own_pieces);
+  float* masters() const { return masters_.f32(); }  // null: values() has them all
 
   // Rounds the values anew: after they were written other than by the optimizer.
   void refresh_rounded();
@@ -57,13 +68,15 @@ class Parameters {
   DType dtype_;
   std::deque<Parameter> list_;
   size_t elements_ = 0, decayed_ = 0;
-  DeviceMemory values_, rounded_, gradients_, m_, v_;
+  size_t first_value_ = 0;  // the element at which values_ begins
+  DeviceMemory values_, rounded_, gradients_, m_, v_, masters_;
 };
 
 // One of the flat buffers as the host sees it: the buffer itself on a CPU, a copy of a GPU's, brought back by store().
 class HostCopy {
  public:
-  HostCopy(const Parameters& parameters, float* flat);
+  HostCopy(const Parameters& parameters, float* flat) : HostCopy(parameters, flat, parameters.elements()) {}
+  HostCopy(const Parameters& parameters, float* flat, size_t elements);
   float* data() { return copy_.empty() ? flat_ : copy_.data(); }
   float* of(const Parameter& parameter) { return data() + parameter.offset; }
   void store();

@@ -30,7 +30,7 @@ train/setup.sh || give_up "set-up failed"
 cmake --preset "$preset" ${CI:+-DGLINT_WERROR=ON} > /dev/null || give_up "cmake --preset $preset failed"
 if [ ${#targets[@]} -eq 0 ]; then
   targets=(glint_tests glint_tests_simt)
-  if nvidia-smi -L > /dev/null 2>&1 && cmake --build "$folder" --target help | grep -q glint_tests_gpu; then targets+=(glint_tests_gpu); fi
+  if nvidia-smi -L > /dev/null 2>&1 && cmake --build "$folder" --target help | grep glint_tests_gpu > /dev/null; then targets+=(glint_tests_gpu); fi
 fi
 
 # What clang's OpenMP runtime keeps of its threads is its own affair.
@@ -39,7 +39,9 @@ export LSAN_OPTIONS="suppressions=$PWD/tests/leaks.txt print_suppressions=0 ${LS
 # runtime that is not instrumented; what happens inside other libraries is not reported.
 export TSAN_OPTIONS="ignore_noninstrumented_modules=1 ${TSAN_OPTIONS:-}"
 
-# Most tests keep one core busy: two processes take a half of the cases each, drawn at random; their threads do not spin.
+# Most tests keep one core busy, and some wait for others: several processes take equal parts of the cases, drawn at random;
+# their threads do not spin.
+processes=3
 export OMP_WAIT_POLICY=passive
 # doctest's last word: "[doctest] test cases:  12 |  11 passed | 1 failed | 0 skipped". A crash may leave none.
 failures='s/^\[doctest\] test cases:.*\| *([0-9]+) failed.*/\1/p'
@@ -50,18 +52,22 @@ for target in "${targets[@]}"; do
   built=$SECONDS
   program=("$folder/$target" --no-colors --order-by=rand --rand-seed=1 "$@")
   cases=$("${program[@]}" --count | grep -oE '[0-9]+$' | tail -n 1)
-  log=$folder/$target.log
-  "${program[@]}" --first=$((cases / 2 + 1)) < /dev/null > "$log.second" 2>&1 &
-  "${program[@]}" --last=$((cases / 2)) < /dev/null 2>&1 | tee "$log"
-  status=("${PIPESTATUS[0]}")
-  wait $!
-  status+=($?)
-  cat "$log.second"
-  failed=0
-  for i in 0 1; do
-    some=$(sed -nE "$failures" "$([ $i = 0 ] && echo "$log" || echo "$log.second")" | tail -n 1)
-    if [ "${status[i]}" -ne 0 ] && [ "${some:-0}" -eq 0 ]; then
-      echo "$target ended with status ${status[i]}" >&2
+  echo "$target: running $cases test cases"
+  logs=() pids=() failed=0
+  for ((i = 0; i < processes; ++i)); do
+    first=$((cases * i / processes + 1)) last=$((cases * (i + 1) / processes))
+    if [ "$first" -gt "$last" ]; then continue; fi
+    logs+=("$folder/$target.$i.log")
+    "${program[@]}" --first="$first" --last="$last" < /dev/null > "${logs[-1]}" 2>&1 &
+    pids+=($!)
+  done
+  for i in "${!pids[@]}"; do
+    wait "${pids[i]}"
+    status=$?
+    cat "${logs[i]}"
+    some=$(sed -nE "$failures" "${logs[i]}" | tail -n 1)
+    if [ "$status" -ne 0 ] && [ "${some:-0}" -eq 0 ]; then
+      echo "$target ended with status $status" >&2
       some=1
     fi
     failed=$((failed + ${some:-0}))

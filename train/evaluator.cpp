@@ -31,17 +31,17 @@ std::span<const float> Evaluator::losses(const std::function<void(int32_t*, int3
   return host_losses_;
 }
 
-double Evaluator::mean_loss(const FillBatch& fill, int batches) {
-  double total = 0;
-  size_t count = 0;
-  for (int i = 0; i < batches; ++i) {
+double Evaluator::mean_loss(const FillBatch& fill, int batches, Communicator* comm) {
+  double sums[] = {0, 0};  // of the losses, and how many
+  for (int i = comm ? comm->rank() : 0; i < batches; i += comm ? comm->size() : 1) {
     const auto rows = losses([&](int32_t* tokens, int32_t* targets) {
       fill(tokens, targets, static_cast<uint64_t>(i) * static_cast<uint64_t>(batch_), batch_);
     });
-    total += sum(CpuContext{}, rows.data(), rows.size());
-    count += rows.size();
+    sums[0] += sum(CpuContext{}, rows.data(), rows.size());
+    sums[1] += static_cast<double>(rows.size());
   }
-  return total / static_cast<double>(count);
+  if (comm) comm->all_reduce(std::span<double>(sums));
+  return sums[0] / sums[1];
 }
 
 }  // namespace glint

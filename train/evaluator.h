@@ -18,7 +18,8 @@ class Evaluator {
 
   int batch() const { return batch_; }
   // Mean loss, nats per token, over `batches` batches that `fill` numbers from sequence 0 on.
-  double mean_loss(const FillBatch& fill, int batches);
+  // With ranks each takes every size()-th of them, and all get the mean.
+  double mean_loss(const FillBatch& fill, int batches, Communicator* comm = nullptr);
   // The losses (batch, T) of one batch, until the next call.
   std::span<const float> losses(const std::function<void(int32_t* tokens, int32_t* targets)>& fill);
 

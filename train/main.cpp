@@ -20,6 +20,7 @@ void register_all(glint::Command program) {
   glint::register_data(program);
   glint::register_mask(program);
   glint::register_bench(program);
+  glint::register_plan(program);
   glint::register_info(program);
 }
 

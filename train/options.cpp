@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "kernels/check.h"
+#include "src/comm/ranks.h"
 #include "src/memory.h"
 #include "train/machine.h"
 
@@ -23,6 +24,14 @@ void require_not_negative(const char* flag, double value) {
 }
 void require_probability(const char* flag, double p) {
   GLINT_REQUIRE(p >= 0 && p < 1, flag, " ", p, " is not in [0, 1)");
+}
+
+// "4 or 6": those of n next to what is no divisor of it.
+std::string nearest_divisors(int n, int wrong) {
+  int below = std::min(wrong, n), above = wrong;
+  while (n % below != 0) --below;
+  while (above < n && n % above != 0) ++above;
+  return above <= n && above != below ? text(below, " or ", above) : text(below);
 }
 
 // In double: absurd sizes must not overflow before they are refused.
@@ -59,8 +68,17 @@ void require_sizes(const TrainOptions& options) {
   require_positive("--context", model.context);
   require_positive("--batch", options.batch);
   require_positive("--micro-batch", options.micro_batch);
-  GLINT_REQUIRE(options.batch % options.micro_batch == 0, "--micro-batch ", options.micro_batch,
-                " does not divide --batch ", options.batch);
+  require_positive("--ranks", options.ranks);
+  GLINT_REQUIRE(options.zero == 0 || options.zero == 1, "--zero ", options.zero, ": give 0 or 1");
+  GLINT_REQUIRE(options.bucket_mb > 0, "--bucket-mb ", options.bucket_mb, ": give a number above 0");
+  GLINT_REQUIRE(options.comm_timeout > 0 && options.comm_timeout < 1e6, "--comm-timeout ", options.comm_timeout, ": give a number above 0");
+  require_not_negative("--restarts", options.restarts);
+  const int less = options.batch / options.ranks * options.ranks;
+  GLINT_REQUIRE(less == options.batch, "--batch ", options.batch, " does not divide over ", options.ranks, " ranks: give ",
+                less > 0 ? text(less, " or ") : "", less + options.ranks);
+  const int share = options.batch / options.ranks;
+  GLINT_REQUIRE(share % options.micro_batch == 0, "--micro-batch ", options.micro_batch, " does not divide --batch ", options.batch,
+                options.ranks > 1 ? text(" / ", options.ranks, " ranks") : "", ": give ", nearest_divisors(share, options.micro_batch));
   require_not_negative("--steps", static_cast<double>(options.steps));
   require_positive("--eval-batches", options.eval_batches);
   require_positive("--threads", options.threads);
@@ -89,11 +107,19 @@ void require_optimizer(const TrainOptions& options) {
 void TrainOptions::complete() {
   constexpr int64_t kUsualWarmup = 100;
   if (model.kv_heads == 0) model.kv_heads = model.heads;
-  if (micro_batch == 0) micro_batch = batch;
+  if (ranks == 0) ranks = ranks_from_environment().size;
+  if (micro_batch == 0) micro_batch = ranks > 0 ? std::max(1, batch / ranks) : batch;
   if (std::isnan(min_lr)) min_lr = lr / 10;
   if (lr_decay_steps == 0) lr_decay_steps = steps;
   if (warmup == kUnsetSteps) warmup = std::min(kUsualWarmup, lr_decay_steps / 10);
   if (threads == 0) threads = default_threads();
+}
+
+void TrainOptions::fit_to(int new_ranks) {
+  ranks = new_ranks;
+  threads = 0;
+  const int share = batch / std::max(1, ranks);
+  while (micro_batch > 1 && share % micro_batch != 0) --micro_batch;  // the largest that divides; none above the saved one
 }
 
 void TrainOptions::validate() const {
@@ -133,6 +159,17 @@ CpuContext cpu_context(int threads, MatmulChoice matmul) {
   return {threads == 0 ? default_threads() : threads, matmul_engine(matmul)};
 }
 
+void add_model_flags(Command command, GptConfig& model) {
+  model.kv_heads = 0;
+  command.add("--layers", model.layers, "Layers");
+  command.add("--heads", model.heads, "Query heads");
+  command.add("--kv-heads", model.kv_heads, "Key/value heads; 0: as --heads");
+  command.add("--embd", model.embd, "Channels");
+  command.add("--context", model.context, "Tokens per sequence");
+  command.add("--vocab", model.vocab, "Vocabulary");
+  command.add_switch("--bias", model.bias, "Biases in linear layers and layer norms");
+}
+
 void add_device_flags(Command command, DeviceFlags& flags) {
   command.add_choice("--device", flags.device, "Where to compute", {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}});
   command.add_choice("--dtype", flags.dtype, "Arithmetic", {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}});
@@ -143,7 +180,7 @@ void add_device_flags(Command command, DeviceFlags& flags) {
 }
 
 Device open_device(const DeviceFlags& flags) {
-  return flags.device == DeviceChoice::cuda ? Device::cuda(0, flags.tf32) : Device(cpu_context(flags.threads, flags.matmul));
+  return flags.device == DeviceChoice::cuda ? Device::cuda(flags.gpu, flags.tf32) : Device(cpu_context(flags.threads, flags.matmul));
 }
 
 DType dtype_of(DtypeChoice choice) { return choice == DtypeChoice::bf16 ? DType::bf16 : DType::f32; }

@@ -33,7 +33,7 @@ struct TrainOptions {
   GptConfig model;          // vocab is set by the trainer, once the tokenizer is known; kv_heads 0: as heads
 
   int batch = 12;       // sequences per optimizer step
-  int micro_batch = 0;  // sequences per forward/backward pass, divides batch; 0: as batch
+  int micro_batch = 0;  // sequences per forward/backward pass of a rank, divides batch / ranks; 0: all of them
   int64_t steps = 2000;
   double lr = 1e-3;
   double min_lr = kUnset;        // unset: lr / 10
@@ -57,11 +57,20 @@ struct TrainOptions {
   DeviceChoice device = DeviceChoice::cpu;
   DtypeChoice dtype = DtypeChoice::fp32;
   bool quiet = false;
+  int ranks = 0;             // processes that share each batch; 0: as many as a launcher has started, or one
+  int zero = 0;               // 1: each rank keeps its part of AdamW's moments alone (ZeRO stage 1)
+  double bucket_mb = 25;      // MiB of gradients that travel together, at most
+  double comm_timeout = 120;  // seconds that a rank waits for another
+  int restarts = 0;           // how often the launcher starts the ranks again after one has failed
+  std::string rendezvous;     // "redis://host:port"; empty: a folder in the run folder
+  std::string interface;      // network interface that ranks talk over; empty: see GlooOptions
 
   TrainOptions() { model.kv_heads = 0; }
 
   // Fills in what depends on other options; afterwards nothing is left to be guessed.
   void complete();
+  // For a run that goes on with another number of ranks than it was saved with: threads and micro-batch as they are then.
+  void fit_to(int new_ranks);
   // Throws UserError naming the flag that is wrong, also if the run can't fit this machine's memory. Completed options
   // only.
   void validate() const;
@@ -88,6 +97,8 @@ class TrainFlags {
   std::filesystem::path resume() const;
   // A new run: defaults, over them the --config file, over it the flags. Completed and validated.
   TrainOptions fresh() const;
+  // What the flags alone say, not validated: to meet the rank that leads, where its run folder can't be seen from here.
+  TrainOptions meeting() const;
   // A resumed one: `saved` with what flags may change (steps, and what doesn't touch the mathematics). Any other flag
   // whose value differs from the saved one is a UserError. Completed and validated.
   TrainOptions resumed(TrainOptions saved) const;
@@ -107,10 +118,13 @@ CpuContext cpu_context(int threads, MatmulChoice matmul);
 struct DeviceFlags {
   DeviceChoice device = DeviceChoice::cpu;
   DtypeChoice dtype = DtypeChoice::fp32;
+  int gpu = 0;      // its number
   int threads = 0;  // of a CPU; 0: as many as the machine gives
   MatmulChoice matmul = MatmulChoice::automatic;
   bool tf32 = false;
 };
+// The shape of a model, for commands that make one up. --kv-heads may be left at 0.
+void add_model_flags(Command command, GptConfig& model);
 void add_device_flags(Command command, DeviceFlags& flags);
 Device open_device(const DeviceFlags& flags);
 DType dtype_of(DtypeChoice choice);

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "kernels/check.h"
+#include "src/comm/ranks.h"
 #include "train/options_table.h"
 
 namespace glint {
@@ -112,9 +113,21 @@ TrainOptions TrainFlags::fresh() const {
   return options;
 }
 
+TrainOptions TrainFlags::meeting() const {
+  TrainOptions options;
+  apply(options, given_->texts, "--");
+  options.complete();
+  return options;
+}
+
 TrainOptions TrainFlags::resumed(TrainOptions saved) const {
   saved.out = given_->resume;  // the folder may have moved since
   TrainOptions options = saved;
+  const Ranks place = ranks_from_environment();
+  const auto ranks_given = given_->texts.find("ranks");
+  int ranks = ranks_given != given_->texts.end() ? std::stoi(ranks_given->second) : saved.ranks;
+  if (!place.source.empty()) ranks = place.size;
+  if (ranks != saved.ranks) options.fit_to(ranks);
   if (!given_->config.empty()) apply(options, read_config(given_->config), "--config " + given_->config + ": ");
   apply(options, given_->texts, "--");
   options.complete();

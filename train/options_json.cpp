@@ -40,6 +40,7 @@ TrainOptions options_from_json(const ordered_json& json, const std::string& sour
   GLINT_REQUIRE(json.is_object(), source, " holds no options");
   TrainOptions options;
   for (const OptionField& field : option_table()) {
+    if (!json.contains(field.name) && field.on_resume == OnResume::free) continue;  // younger than the run
     GLINT_REQUIRE(json.contains(field.name), source, " lacks '", field.name, "'");
     const std::string problem = set_value(options, field, text_of(json[field.name]));
     GLINT_REQUIRE(problem.empty(), source, ": '", field.name, "': ", problem);

@@ -14,6 +14,7 @@ constexpr const char* kModel = "Model";
 constexpr const char* kOptimizer = "Optimizer";
 constexpr const char* kReports = "Evaluation, reports and checkpoints";
 constexpr const char* kMachine = "Machine";
+constexpr const char* kRanks = "Several devices";
 constexpr OnResume kFixed = OnResume::fixed, kFree = OnResume::free;
 
 using T = TrainOptions;
@@ -38,8 +39,8 @@ const OptionField kTable[] = {
 
     {"steps", &T::steps, kFree, kOptimizer, "optimizer steps; may be raised on --resume"},
     {"batch", &T::batch, kFixed, kOptimizer, "sequences per optimizer step"},
-    {"micro-batch", &T::micro_batch, kFixed, kOptimizer, "sequences per pass; divides --batch; saves memory",
-     "as --batch"},
+    {"micro-batch", &T::micro_batch, kFree, kOptimizer, "sequences per pass; divides --batch / --ranks; saves memory",
+     "--batch / --ranks"},
     {"lr", &T::lr, kFixed, kOptimizer, "highest learning rate"},
     {"min-lr", &T::min_lr, kFixed, kOptimizer, "learning rate after the decay", "--lr / 10"},
     {"warmup", &T::warmup, kFixed, kOptimizer, "steps of rising learning rate", "100, at most a tenth of the decay"},
@@ -56,7 +57,7 @@ const OptionField kTable[] = {
     {"checkpoint-every", &T::checkpoint_every, kFree, kReports, "steps; 0: at the end only"},
     {"quiet", &T::quiet, kFree, kReports, "print warnings and errors only"},
 
-    {"threads", &T::threads, kFree, kMachine, "CPU threads", "all"},
+    {"threads", &T::threads, kFree, kMachine, "CPU threads, of each rank", "all"},
     {"attention", &T::attention, kFixed, kMachine, "the fused kernel, or the plain one that keeps T x T weights"},
     {"matmul", &T::matmul, kFree, kMachine, "matrix engine"},
     {"recompute", &T::recompute, kFree, kMachine, "compute activations again in backward: slower, less memory"},
@@ -64,6 +65,14 @@ const OptionField kTable[] = {
     {"dtype", &T::dtype, kFree, kMachine, "arithmetic of the forward and backward passes"},
     {"tf32", &T::tf32, kFree, kMachine, "fp32 products on a GPU may round their inputs to 10 bits: faster"},
     {"graph", &T::graph, kFree, kMachine, "on a GPU: give it a step as one CUDA graph"},
+
+    {"ranks", &T::ranks, kFree, kRanks, "processes that share each batch, one per GPU", "one, or as a launcher says"},
+    {"zero", &T::zero, kFree, kRanks, "1: each rank keeps its part of AdamW's moments alone (ZeRO stage 1)"},
+    {"bucket-mb", &T::bucket_mb, kFree, kRanks, "MiB of gradients that travel together, at most"},
+    {"comm-timeout", &T::comm_timeout, kFree, kRanks, "seconds that a rank waits for another"},
+    {"restarts", &T::restarts, kFree, kRanks, "times to start all ranks again, from the last checkpoint, after one failed"},
+    {"rendezvous", &T::rendezvous, kFree, kRanks, "redis://host:port, where ranks without a common folder meet", "the run folder"},
+    {"interface", &T::interface, kFree, kRanks, "network interface that ranks talk over", "as the route says"},
 };
 
 template <typename Value>

@@ -70,7 +70,8 @@ RunFolder RunFolder::create(const fs::path& root) {
   fs::directory_iterator entries(root, error);
   GLINT_REQUIRE(!error, "cannot read the run folder ", root.string(), ": ", error.message(), "; choose another --out");
   for (const fs::directory_entry& entry : entries) {
-    if (entry.path() == run.paths_.lock()) continue;  // all that a run killed at its very start leaves behind
+    // All that a run killed at its very start leaves behind: its lock, and the folder where its ranks met.
+    if (entry.path() == run.paths_.lock() || entry.path().filename().string().starts_with("launch")) continue;
     throw UserError(text("the run folder ", root.string(), " is not empty: choose another --out",
                          fs::exists(run.paths_.config()) ? ", or go on with `--resume " + root.string() + "`" : ""));
   }
@@ -86,6 +87,7 @@ RunFolder RunFolder::open(const fs::path& root) {
 
 RunFolder::RunFolder(RunFolder&& other) noexcept
     : paths_(std::move(other.paths_)),
+      writes_(other.writes_),
       lock_(std::exchange(other.lock_, -1)),
       metrics_(std::exchange(other.metrics_, -1)) {}
 
@@ -95,6 +97,7 @@ RunFolder::~RunFolder() {
 }
 
 void RunFolder::discard() noexcept {
+  if (!writes_) return;
   std::error_code ignored;
   for (const fs::path& made : {paths_.config(), paths_.tokenizer(), paths_.data_record(), paths_.data()}) fs::remove_all(made, ignored);
 }
@@ -109,6 +112,7 @@ void RunFolder::take_lock() {
 }
 
 void RunFolder::write_config(const TrainOptions& options) {
+  if (!writes_) return;
   ordered_json json;
   json[kVersionKey] = kConfigVersion;
   json.update(to_json(options));
@@ -116,6 +120,7 @@ void RunFolder::write_config(const TrainOptions& options) {
 }
 
 void RunFolder::append(const MetricsLine& line) {
+  if (!writes_) return;
   if (metrics_ < 0) metrics_ = ::open(paths_.metrics().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   GLINT_REQUIRE(metrics_ >= 0, "cannot write ", paths_.metrics().string(), ": ", std::strerror(errno));
   ordered_json json;
@@ -136,6 +141,7 @@ void RunFolder::append(const MetricsLine& line) {
 }
 
 void RunFolder::forget_metrics_after(uint64_t step) {
+  if (!writes_) return;
   std::ifstream stream(paths_.metrics(), std::ios::binary);
   if (!stream) return;  // none written yet
   std::ostringstream content;

@@ -43,6 +43,9 @@ class RunFolder {
   // For --resume. UserError if it is no run folder or in use.
   static RunFolder open(const std::filesystem::path& root);
 
+  // That of a run which another process owns (rank 0): nothing is locked, nothing written.
+  static RunFolder follow(const std::filesystem::path& root) { return RunFolder(RunPaths{root}, false); }
+
   RunFolder(RunFolder&& other) noexcept;
   RunFolder& operator=(RunFolder&&) = delete;
   ~RunFolder();
@@ -56,10 +59,11 @@ class RunFolder {
   void forget_metrics_after(uint64_t step);
 
  private:
-  explicit RunFolder(RunPaths paths) : paths_(std::move(paths)) {}
+  explicit RunFolder(RunPaths paths, bool writes = true) : paths_(std::move(paths)), writes_(writes) {}
   void take_lock();
 
   RunPaths paths_;
+  bool writes_;
   int lock_ = -1, metrics_ = -1;
 };
 

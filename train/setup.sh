@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that glint builds from, those that are missing; says nothing when all are there.
 #   train/setup.sh        what a build and its tests need
-#   train/setup.sh --ci   and what .ci/run needs: clang with its OpenMP and sanitizer runtimes
+#   train/setup.sh --ci   and what .ci/run needs: clang with its OpenMP and sanitizer runtimes, a Redis server and iproute2
 # Without root rights it prints the one line to run, and fails.
 set -euo pipefail
 
 needed=(cmake ninja-build g++ libeigen3-dev libcli11-dev nlohmann-json3-dev libxxhash-dev doctest-dev)
-wanted=(libdnnl-dev)  # faster matrix products; glint builds without it
+wanted=(libdnnl-dev libgloo-dev)  # faster matrix products; several ranks on CPUs; glint builds without them
 case "${1:-}" in
   "") ;;
-  --ci) needed+=(clang libomp-dev libclang-rt-dev llvm) ;;  # llvm: line numbers in sanitizers' reports
+  # llvm: line numbers in sanitizers' reports; redis-tools: the server's program, without the service that redis-server starts
+  --ci) needed+=(clang libomp-dev libclang-rt-dev llvm redis-tools iproute2) ;;
   *) echo "usage: train/setup.sh [--ci]" >&2; exit 2 ;;
 esac
 
@@ -17,7 +18,7 @@ if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
   cat >&2 <<'TEXT'
 setup: this is not a Debian system, so nothing is installed for you. glint needs: a C++20 compiler with OpenMP
 setup: (g++ 12 or clang 14), CMake 3.25, Ninja, Eigen 3.4, CLI11 2.1, nlohmann-json 3.10, xxHash 0.8, doctest 2.4;
-setup: and, for speed, oneDNN 2.6.
+setup: and, for speed, oneDNN 2.6; for several ranks on CPUs, Gloo.
 TEXT
   exit 0  # CMake names what it does not find
 fi
@@ -41,7 +42,7 @@ all=("${missing[@]}" "${missing_wanted[@]}")
 
 if [ "$(id -u)" -ne 0 ]; then
   if [ ${#missing[@]} -eq 0 ]; then
-    echo "setup: glint will be faster with: sudo apt-get install -y ${all[*]}" >&2
+    echo "setup: glint will be faster, or train with several ranks on CPUs, with: sudo apt-get install -y ${all[*]}" >&2
     exit 0
   fi
   echo "setup: packages are missing. Run this, then try again:" >&2
@@ -58,5 +59,5 @@ if [ ${#missing[@]} -gt 0 ] && ! install "${missing[@]}"; then
   exit 1
 fi
 if [ ${#missing_wanted[@]} -gt 0 ] && ! install "${missing_wanted[@]}"; then
-  echo "setup: going on without ${missing_wanted[*]}: matrix products will be slower" >&2
+  echo "setup: going on without ${missing_wanted[*]}: matrix products will be slower, or several ranks on CPUs not be there" >&2
 fi

@@ -4,11 +4,11 @@
 #include <optional>
 
 #include "data/batches.h"
-#include "train/checkpoint/checkpoint.h"
+#include "train/checkpoint/team_checkpoint.h"
 #include "train/clock.h"
 #include "train/evaluator.h"
 #include "train/exit_code.h"
-#include "train/loaded_run.h"
+#include "train/not_finite.h"
 #include "train/peak.h"
 #include "train/progress.h"
 #include "train/run_data.h"
@@ -20,54 +20,57 @@ namespace glint {
 
 namespace {
 
-StepSettings step_settings(const TrainOptions& o) {
+StepSettings step_settings(const TrainOptions& o, Team& team) {
   AdamW adamw;
   adamw.beta1 = static_cast<float>(o.beta1);
   adamw.beta2 = static_cast<float>(o.beta2);
   adamw.eps = static_cast<float>(o.eps);
   adamw.weight_decay = static_cast<float>(o.weight_decay);
-  return {o.batch, o.micro_batch, o.model.context, o.attention, o.recompute, adamw, o.grad_clip, o.graph};
+  const PartitionSettings partition{static_cast<size_t>(o.bucket_mb * (1 << 20)), o.zero == 1};
+  return {o.batch,   o.micro_batch,    o.model.context, o.attention, o.recompute, adamw, o.grad_clip,
+          o.graph, team.size() > 1 ? &team.comm() : nullptr, partition};
 }
 
-Device device_of(const TrainOptions& o) { return open_device({o.device, o.dtype, o.threads, o.matmul, o.tf32}); }
+Device device_of(const TrainOptions& o, const Team& team) {
+  return open_device({o.device, o.dtype, team.gpu(), o.threads, o.matmul, o.tf32});
+}
+
+// Tokens are made once, by the rank that leads; on machines that don't see its folder, by the first rank of each.
+Dataset team_data(const RunPaths& run, const TrainOptions& options, Team& team) {
+  std::optional<Dataset> data;
+  if (team.leads()) data = std::filesystem::exists(run.data_record()) ? open_run_data(run) : create_run_data(run, options);
+  team.comm().barrier();
+  if (!data && team.local_rank() == 0 && !std::filesystem::exists(run.data_record())) data = create_run_data(run, options);
+  team.comm().barrier();
+  return data ? std::move(*data) : open_run_data(run);
+}
 
 class Trainer {
  public:
-  Trainer(const TrainOptions& options, const Device& device, RunFolder& folder, Dataset data)
+  Trainer(const TrainOptions& options, const Device& device, RunFolder& folder, Dataset data, Team& team)
       : options_(options),
         folder_(folder),
+        team_(team),
         data_(std::move(data)),
         device_(device),
         model_(options.model, device_, dtype_of(options.dtype)),
         rng_{.seed = options.seed},
-        step_(model_, step_settings(options), rng_),
+        step_(initialized(model_, options.seed), step_settings(options, team), rng_),
         evaluator_(model_, options.micro_batch, options.model.context, options.attention),
         train_windows_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::training),
         train_probe_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::evaluation),
-        val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation) {
-    model_.initialize(options.seed);
-  }
+        val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation) {}
 
   // Goes on from the last checkpoint, if there is one.
-  void restore() {
-    if (has_checkpoint(folder_.paths().last())) {
-      Parameters& p = model_.parameters();
-      HostCopy values(p, p.values()), m(p, p.first_moments()), v(p, p.second_moments());
-      const CheckpointState state =
-          load_checkpoint(folder_.paths().last(), tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()));
-      for (HostCopy* copy : {&values, &m, &v}) copy->store();
-      p.refresh_rounded();
-      rng_.step = state.step;
-      rng_.offset = state.rng_offset;
-      rng_.seed = state.rng_seed;
-      best_ = state.best_val_loss;
-    }
-    folder_.forget_metrics_after(rng_.step);
-  }
-
+  void restore();
   void run();
 
  private:
+  static Gpt& initialized(Gpt& model, uint64_t seed) {
+    model.initialize(seed);
+    return model;
+  }
+  void steps(const SignalWatch& signals);
   uint64_t step() const { return rng_.step; }
   bool at(int64_t interval) const { return interval > 0 && step() % static_cast<uint64_t>(interval) == 0; }
   bool done() const { return step() >= static_cast<uint64_t>(options_.steps); }
@@ -77,11 +80,13 @@ class Trainer {
   void save(bool best);
   void evaluate(Progress& progress);
   void train_one_step(Progress& progress);
+  void require_same_start();
   bool looks() const;
   StepResult look();
 
   TrainOptions options_;
   RunFolder& folder_;
+  Team& team_;
   Dataset data_;
   Device device_;
   Gpt model_;
@@ -101,14 +106,34 @@ class Trainer {
 
 std::string Trainer::describe() const {
   const GptConfig& m = model_.config();
-  const double held = static_cast<double>(model_.parameters().bytes());
+  const Parameters& p = model_.parameters();
+  const double held = static_cast<double>(p.bytes());
   std::string line = text(m.layers, " layers, ", m.heads, " heads, ", m.embd, " channels, context ", m.context, ", vocabulary ",
                           m.vocab, ": ", m.parameters(), " parameters\n", "memory: ", human_bytes(held),
                           " parameters, gradients and moments; ", human_bytes(static_cast<double>(step_.arena_bytes())),
                           " activations in one arena\ndata: ", data_.info().train_tokens, " training and ", data_.info().val_tokens,
                           " validation tokens from ", data_.info().source);
+  if (team_.size() > 1) {
+    // Gradients and moments of 4 bytes each; the weights, which in bf16 are masters and a rounded copy.
+    const double n = static_cast<double>(p.elements()), part = 1.0 / team_.size();
+    const bool rounded = p.rounded() != nullptr;
+    const double of_all = n * (rounded ? 18 : 16), of_part = n * (rounded ? 4 + 2 + part * 12 : 4 + 4 + part * 8);
+    line += text("\nranks: ", team_.size(), ", ", options_.batch / team_.size(), " sequences of each batch each, gradients in ",
+                 step_.partition().buckets.size(), " buckets; parameters, gradients and moments of a rank take ",
+                 human_bytes(of_part), " with --zero 1, ", human_bytes(of_all), " without");
+  }
   if (data_.entropy()) line += text("\nfloor: no model can have a loss below the corpus's entropy, ", *data_.entropy(), " nats per token");
   return line;
+}
+
+void Trainer::restore() {
+  if (const auto state = load_checkpoint_together(folder_.paths().last(), model_.parameters(), step_, team_)) {
+    rng_.step = state->step;
+    rng_.offset = state->rng_offset;
+    rng_.seed = state->rng_seed;
+    best_ = state->best_val_loss;
+  }
+  folder_.forget_metrics_after(rng_.step);
 }
 
 void Trainer::save(bool best) {
@@ -119,22 +144,16 @@ void Trainer::save(bool best) {
   state.rng_offset = rng_.offset;
   state.best_val_loss = best_;
   state.options = options_;
-  const Parameters& p = model_.parameters();
-  HostCopy values(p, p.values());
-  if (best) {
-    save_checkpoint(folder_.paths().best(), tensor_views(p, values.data()), {}, {}, state);
-    return;
-  }
-  HostCopy m(p, p.first_moments()), v(p, p.second_moments());
-  save_checkpoint(folder_.paths().last(), tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()), state);
-  saved_step_ = step();
+  const auto& folder = best ? folder_.paths().best() : folder_.paths().last();
+  save_checkpoint_together(folder, best ? Saved::weights : Saved::all, model_.parameters(), step_, team_, state);
+  if (!best) saved_step_ = step();
 }
 
 void Trainer::evaluate(Progress& progress) {
   const auto loss_of = [&](const RandomWindows& windows) {
     return evaluator_.mean_loss(
         [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { windows.fill(tokens, targets, 0, first, count); },
-        (options_.eval_batches * options_.batch + evaluator_.batch() - 1) / evaluator_.batch());
+        (options_.eval_batches * options_.batch + evaluator_.batch() - 1) / evaluator_.batch(), &team_.comm());
   };
   MetricsLine line;
   line.step = step();
@@ -154,7 +173,7 @@ StepResult Trainer::look() {
   const StepResult result = step_.result();
   if (result.finite() && result.step == step()) return result;
   const bool kept = has_checkpoint(folder_.paths().last());
-  const std::string first = step_.first_not_finite(fill_);
+  const std::string first = first_not_finite(step_, fill_, team_);
   throw UserError(text("step ", step() + 1, ": the loss or its gradient is no longer finite; first in ", first, ". ",
                        kept ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint had been written yet",
                        "; try a lower --lr, a longer --warmup or a --grad-clip"));
@@ -190,41 +209,65 @@ void Trainer::train_one_step(Progress& progress) {
   interval_steps_ = 0;
 }
 
+// Where ranks differ before the first step, no later one can be right. (Their options are compared before anything is made.)
+void Trainer::require_same_start() {
+  if (team_.size() == 1) return;
+  team_.require_same({{"checksum of the data", text(data_.info().checksum)},
+                      {"step", text(step())},
+                      {"checksum of the parameters", text(checksum_of(model_.parameters()))}});
+}
+
 void Trainer::run() {
+  require_same_start();
   SignalWatch signals;
-  Progress progress({options_.quiet, step(), static_cast<uint64_t>(options_.steps), model_.flops_per_token(options_.model.context),
-                     peak_gflops(device_, model_.parameters().dtype())});
+  try {
+    steps(signals);
+  } catch (const PeerError& error) {
+    throw PeerError(error.rank, text("step ", step() + 1, ": ", error.what()));
+  }
+}
+
+void Trainer::steps(const SignalWatch& signals) {
+  int stop = 0;  // the signal that one of the ranks has received
+  const bool quiet = options_.quiet || !team_.leads();
+  Progress progress({quiet, step(), static_cast<uint64_t>(options_.steps), model_.flops_per_token(options_.model.context),
+                     quiet ? 0 : team_.size() * peak_gflops(device_, model_.parameters().dtype())});
   progress.note(describe());
   if (step() > 0) progress.note(text("resumed at step ", step()));
   if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);
-  while (!done() && !signals.received()) {
+  while (!done() && !stop) {
     train_one_step(progress);
     if (options_.eval_every > 0 && (at(options_.eval_every) || done())) evaluate(progress);
     if (at(options_.checkpoint_every)) save(false);
+    stop = team_.largest(signals.received());
   }
   if (saved_step_ != step()) {
     if (interval_steps_ > 0) look();  // a signal came between two looks
     save(false);
   }
+  if (const auto times = step_.exchanged(); times.busy > 0)
+    progress.note(text("ranks: gradients and parameters travelled for ", 1000 * times.busy / static_cast<double>(step_.timed_steps()),
+                       " ms a step, ", std::lround(100 * (1 - std::min(1.0, times.waited / times.busy))), "% of it hidden behind backward"));
   progress.finish();
-  if (signals.received()) {
-    progress.warning(text("stopped at step ", step(), "; go on with: glint train --resume ", folder_.paths().root.string()));
-    throw ExitCode{signals.exit_code()};
+  if (stop) {
+    if (team_.leads())
+      progress.warning(text("stopped at step ", step(), "; go on with: glint train --resume ", folder_.paths().root.string()));
+    throw ExitCode{128 + stop};
   }
   progress.note(text("done: ", folder_.paths().root.string(), " holds last/", best_ ? " and best/" : ""));
 }
 
 }  // namespace
 
-void start_training(TrainOptions options, RunFolder& folder) {
-  const Device device = device_of(options);  // first: without it nothing is made
+void start_training(TrainOptions options, RunFolder& folder, Team& team) {
+  const Device device = device_of(options, team);  // first: without it nothing is made
   std::optional<Trainer> trainer;
   try {
-    Dataset data = create_run_data(folder.paths(), options);
+    Dataset data = team_data(folder.paths(), options, team);
     options.model.vocab = data.tokenizer().vocabulary();
     options.model.validate();
     folder.write_config(options);
-    trainer.emplace(options, device, folder, std::move(data));
+    trainer.emplace(options, device, folder, std::move(data), team);
   } catch (...) {
     folder.discard();  // so that the same --out can be tried again, with a smaller model, say
     throw;
@@ -232,8 +275,9 @@ void start_training(TrainOptions options, RunFolder& folder) {
   trainer->run();
 }
 
-void resume_training(const TrainOptions& options, RunFolder& folder) {
-  Trainer trainer(options, device_of(options), folder, open_run_data(folder.paths()));
+void resume_training(const TrainOptions& options, RunFolder& folder, Team& team) {
+  const Device device = device_of(options, team);
+  Trainer trainer(options, device, folder, team_data(folder.paths(), options, team), team);
   trainer.restore();
   trainer.run();
 }

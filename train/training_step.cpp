@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <span>
+#include <utility>
 
 #include "kernels/reduce.h"
 
@@ -14,20 +16,23 @@ TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& r
     : model_(model),
       settings_(settings),
       rng_(rng),
+      partition_(partition_of(model.parameters(), settings.comm ? settings.comm->rank() : 0, ranks(), settings.partition)),
       graph_({.device = model.parameters().device(),
               .dtype = model.parameters().dtype(),
               .training = true,
               .rng = nullptr,
               .global_batch = settings.batch,
               .recompute = settings.recompute}),
-      layout_{static_cast<size_t>(settings.batch) * static_cast<size_t>(settings.context)} {
-  GLINT_CHECK(settings.batch % settings.micro_batch == 0, "batch ", settings.batch, ", micro-batch ", settings.micro_batch);
+      layout_{static_cast<size_t>(sequences()) * static_cast<size_t>(settings.context)} {
+  GLINT_CHECK(sequences() * ranks() == settings.batch && sequences() % settings.micro_batch == 0, "batch ", settings.batch, ", ",
+              ranks(), " ranks, micro-batch ", settings.micro_batch);
   const Device& device = model.parameters().device();
-  model.parameters().allocate_training();
+  model.parameters().allocate_training(partition_.kept);
+  if (partition_.sharded && model.parameters().rounded()) keep_own_masters(model.parameters(), partition_);
 
   const int B = settings.micro_batch, T = settings.context;
   const size_t losses_bytes = static_cast<size_t>(micro_batches()) * sizeof(double), state_bytes = 256;
-  const size_t scratch_bytes = std::max(optimizer_scratch(model.parameters()), on_device([&](const auto& ctx) {
+  const size_t scratch_bytes = std::max(optimizer_scratch(model.parameters(), partition_), on_device([&](const auto& ctx) {
     return reduce_scratch(ctx, static_cast<size_t>(B) * static_cast<size_t>(T));
   }));
   static_assert(sizeof(StepState) <= state_bytes);
@@ -46,6 +51,7 @@ TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& r
   graph_.keep(losses_);
   arena_ = DeviceMemory(graph_.plan(), "activations and their gradients", device);
   graph_.bind(arena_.data());
+  if (settings.comm) exchange_ = std::make_unique<GradientExchange>(graph_, model.parameters(), partition_, *settings.comm);
   staging_ = on_device([&](const auto& ctx) { return make_staging(ctx, layout_.words()); });
 }
 
@@ -58,7 +64,7 @@ void TrainingStep::stage(const FillBatch& fill, double learning_rate) {
   int32_t* words = staging_->host(slot);
   const float rate = static_cast<float>(learning_rate);
   std::memcpy(words, &rate, sizeof rate);
-  fill(words + StagedBatch::kTokensAt, words + layout_.targets_at(), 0, settings_.batch);
+  fill(words + StagedBatch::kTokensAt, words + layout_.targets_at(), static_cast<uint64_t>(first_sequence()), sequences());
   staging_->upload(slot);
 }
 
@@ -66,7 +72,8 @@ void TrainingStep::stage(const FillBatch& fill, double learning_rate) {
 void TrainingStep::begin(int micro) {
   const size_t n = static_cast<size_t>(settings_.micro_batch) * static_cast<size_t>(settings_.context);
   const auto number = static_cast<size_t>(micro);
-  const MicroBatch batch{staging_->slots(), layout_, number * n, n, number * static_cast<size_t>(settings_.micro_batch)};
+  const MicroBatch batch{staging_->slots(), layout_, number * n, n,
+                         static_cast<uint64_t>(first_sequence()) + number * static_cast<size_t>(settings_.micro_batch)};
   on_device([&](const auto& ctx) { begin_micro_batch(ctx, state_, tokens_.i32(), targets_.i32(), batch); });
   graph_.accumulate(micro > 0);
 }
@@ -77,16 +84,22 @@ void TrainingStep::give() {
     begin(micro);
     graph_.forward();
     on_device([&](const auto& ctx) { sum(ctx, micro_losses_ + micro, losses_.f32(), rows, scratch_); });
+    // Every rank's gradients are of the mean over the whole batch already; losses are sums over tokens.
+    if (exchange_) exchange_->listen(micro + 1 == micro_batches());
     graph_.backward();
   }
+  if (exchange_) {
+    exchange_->finish(micro_losses_, static_cast<size_t>(micro_batches()));
+    exchange_->listen(false);
+  }
   const auto update = [&] {
-    optimizer_step(model_.parameters(), settings_.adamw, settings_.grad_clip, state_, scratch_);
+    optimizer_step(model_.parameters(), partition_, exchange_.get(), settings_.adamw, settings_.grad_clip, state_, scratch_);
     on_device([&](const auto& ctx) { advance(ctx, state_, graph_.dropout_offsets_used()); });
   };
   if (profiling_) {
     optimizer_.seconds += on_device([&](const auto& ctx) { return seconds_of(ctx, update); });
     // Gradient (twice: its norm), weight and moments are read, all but the gradient written; then the rounded copy.
-    optimizer_.bytes += static_cast<double>(model_.parameters().elements()) * (8 * 4 + (model_.parameters().dtype() == DType::bf16 ? 2 : 0));
+    optimizer_.bytes += static_cast<double>(partition_.kept) * (8 * 4 + (model_.parameters().dtype() == DType::bf16 ? 2 : 0));
   } else {
     update();
   }
@@ -98,8 +111,11 @@ void TrainingStep::run(const FillBatch& fill, double learning_rate) {
   if (ran_ && settings_.graph && !profiling_) {
     if (!replay_) replay_ = on_device([&](const auto& ctx) { return capture(ctx, [this] { give(); }); });
     replay_();
+    replayed_ = true;
   } else {
     give();
+    replayed_ = false;
+    timed_steps_ += 1;
   }
   staging_->release(static_cast<int>(rng_.step % 2));
   rng_.offset += graph_.dropout_offsets_used();
@@ -119,7 +135,12 @@ StepResult TrainingStep::result() {
       total += loss;
     }
   });
-  return {total / static_cast<double>(layout_.tokens), std::sqrt(state.gradient_squares), state.rng.step};
+  if (exchange_) exchange_->check();  // a GPU's work may have been cut short by another rank's end
+  if (std::exchange(replayed_, false)) {
+    if (exchange_) exchange_->count_replay();
+    timed_steps_ += 1;
+  }
+  return {total / (static_cast<double>(settings_.batch) * settings_.context), std::sqrt(state.gradient_squares), state.rng.step};
 }
 
 std::string TrainingStep::first_not_finite(const FillBatch& fill) {
@@ -132,18 +153,20 @@ std::string TrainingStep::first_not_finite(const FillBatch& fill) {
     begin(micro);
     if (auto name = graph_.find_not_finite()) return *name;
   }
-  return "the sum of the gradients";
+  return kSumOfGradients;
 }
 
 void TrainingStep::profile(bool on) {
   profiling_ = on;
   optimizer_ = {};
+  profiled_from_ = exchanged();
   graph_.profile(on);
 }
 
 Profile TrainingStep::profiled() const {
   Profile profile = graph_.profiled();
   profile["adamw"] = optimizer_;
+  if (exchange_) profile["waiting for ranks"] = {exchanged().waited - profiled_from_.waited, 0, exchanged().bytes - profiled_from_.bytes};
   return profile;
 }
 

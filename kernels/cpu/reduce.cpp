@@ -104,6 +104,12 @@ size_t reduce_scratch(const CpuContext&, size_t) { return 0; }
 void sum(const CpuContext& ctx, double* result, const float* x, size_t n, void*) { *result = sum(ctx, x, n); }
 void sum_of_squares(const CpuContext& ctx, double* result, const float* x, size_t n, void*) { *result = sum_of_squares(ctx, x, n); }
 
+void sum(const CpuContext&, double* result, const double* x, size_t n) {
+  double total = 0.0;
+  for (size_t i = 0; i < n; ++i) total += x[i];
+  *result = total;
+}
+
 template <typename Scalar>
 size_t first_not_finite(const CpuContext& ctx, const Scalar* x, size_t n) {
   size_t first = n;

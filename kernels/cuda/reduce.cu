@@ -82,6 +82,11 @@ void sum_of_squares(const CudaContext& ctx, double* result, const float* x, size
   sum_of<Square>(ctx, result, x, n, scratch);
 }
 
+void sum(const CudaContext& ctx, double* result, const double* x, size_t n) {
+  const auto what = [&] { return text("sum of ", n, " doubles"); };
+  launch(ctx, {dim3(1), dim3(kThreads), sizeof(BlockScratch<double>)}, what, sum_kernel<Itself, double>, result, x, n);
+}
+
 template <typename Scalar>
 void first_not_finite(const CudaContext& ctx, uint64_t* result, const Scalar* x, size_t n) {
   static_assert(sizeof(uint64_t) == sizeof(unsigned long long));

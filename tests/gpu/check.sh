@@ -2,13 +2,14 @@
 # glint on a real GPU, in under 9 minutes and without internet: builds, runs the emulated tests' cases on the device (kernels
 # and whole training runs, against the CPU), every PTX wrapper against its emulation, the compute-sanitizer's tools, masks
 # against the CPU's, all results against PyTorch's flash attention, a thousand steps that must not take more memory, the
-# Shakespeare recipe with and without dropout, and speed beside PyTorch's: attention, and the step of GPT-2 124M. Needs an NVIDIA GPU (sm_80 or later), the CUDA
-# toolkit, CMake, a C++ compiler; the libraries of train/setup.sh, or .carry/ with their headers (tests/gpu/carry.sh); for
-# what compares with PyTorch a Python with torch and numpy (PYTHON=..., default python3), without which that is skipped.
+# Shakespeare recipe with and without dropout, and speed beside PyTorch's: attention, and the step of GPT-2 124M; where there
+# are several GPUs, all of them over NCCL beside one. Needs an NVIDIA GPU (sm_80 or later), the CUDA toolkit, CMake, a C++
+# compiler; the libraries of train/setup.sh, or .carry/ with their headers (tests/gpu/carry.sh); for what compares with
+# PyTorch a Python with torch and numpy (PYTHON=..., default python3), without which that is skipped.
 #   tests/gpu/check.sh [--out DIR] [--build DIR] [--only STEP,STEP...] [--emulated]
 # DIR (build-gpu/report) gets summary.md, summary.json, check.log and pictures. --only leaves out all steps but the build and
 # those named, so that each may take its time: ptx tests masks torch memcheck synccheck initcheck racecheck training growth
-# shakespeare bench bench_training. The last line is "N passed, N failed" (steps); a step
+# shakespeare ranks bench bench_training. The last line is "N passed, N failed" (steps); a step
 # that fails or runs out of time does not stop the next. Speed below the aims is reported and is no failure.
 # --emulated rehearses the script on the emulated device, small shapes only: nothing then runs on a GPU.
 set -uo pipefail
@@ -142,6 +143,7 @@ step memcheck 45 "compute-sanitizer memcheck, small shapes"
 step training 60 "compute-sanitizer, tiny training runs"
 step bench_training 170 "GPT-2 124M beside PyTorch"
 step shakespeare 90 "the Shakespeare recipe, with and without dropout"
+step ranks 60 "several GPUs over NCCL"
 step bench 100 "attention beside PyTorch"
 for tool in racecheck synccheck initcheck; do step "$tool" 45 "compute-sanitizer $tool, small shapes"; done
 

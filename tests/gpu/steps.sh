@@ -21,6 +21,11 @@ build() {
   else
     # Warnings of a host compiler that CI does not have must not stop the build of a .cu file.
     options+=(-DGLINT_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=$ARCHITECTURE-real" -DCMAKE_CUDA_FLAGS=-Xcompiler=-w)
+    local nccl # as it comes with PyTorch
+    nccl=$("$PYTHON" -c 'import nvidia.nccl as n; print(list(n.__path__)[0])' 2> /dev/null)
+    if [ -f "$nccl/include/nccl.h" ] && [ -f "$nccl/lib/libnccl.so.2" ]; then
+      options+=("-DNCCL_INCLUDE_DIR=$nccl/include" "-DNCCL_LIBRARY=$nccl/lib/libnccl.so.2")
+    fi
   fi
   if [ -d .carry ]; then options+=("-DCMAKE_PREFIX_PATH=$PWD/.carry"); fi
   if command -v ninja > /dev/null; then options+=(-G Ninja); fi
@@ -172,6 +177,31 @@ bench_training() {
   if [ "$EMULATED" = yes ]; then rehearse=(--rehearse); fi
   "$PYTHON" -u tests/gpu/bench_training.py --glint "$BUILD/$GLINT" --seconds "$((LIMIT > 60 ? LIMIT - 30 : LIMIT / 2))" \
     --json "$WORK/training.json" --markdown "$WORK/training.md" "${rehearse[@]}" 2>&1
+}
+
+# As many ranks as there are GPUs beside one: the same losses, what NCCL moves, what it costs.
+ranks() {
+  local gpus ranks each=8 model=(--layers 12 --heads 12 --embd 768 --context 1024 --vocab 50304) tiny rates=() losses=() found
+  tiny=(--layers 2 --heads 4 --kv-heads 2 --embd 64 --context 48 --dropout 0.2 --steps 6 --log-every 1 --eval-every 0)
+  "$BUILD/$GLINT" info | grep -E '^ranks.*Gloo.*NCCL' > /dev/null || skip "this build has no Gloo or no NCCL: one rank alone is among the tests"
+  gpus=$(nvidia-smi -L 2> /dev/null | grep -c '^GPU')
+  if [ "$EMULATED" = yes ]; then
+    export SIMT_DEVICE="devices=2"
+    gpus=2 each=2 model=(--layers 1 --heads 2 --embd 32 --context 12)
+  fi
+  if [ "$gpus" -lt 2 ]; then skip "one GPU: NCCL with one rank inside the graph is among the tests"; fi
+  "$BUILD/$GLINT" bench comm --device cuda --ranks "$gpus" --to-mb "$([ "$EMULATED" = yes ] && echo 1 || echo 512)" || fail "bench comm failed"
+  for ranks in 1 "$gpus"; do
+    "$BUILD/$GLINT" train --device cuda --ranks "$ranks" --batch $((2 * gpus)) --out "$WORK/ranks-$ranks" "${tiny[@]}" || fail "training by $ranks ranks failed"
+    losses+=("$(sed -nE 's/.*"loss":([0-9.]+).*/\1/p' "$WORK/ranks-$ranks/metrics.jsonl" | tail -n 1)")
+    found=$("$BUILD/$GLINT" bench step --device cuda --dtype bf16 --dropout 0.1 --ranks "$ranks" --batch $((each * ranks)) --steps 5 --json "${model[@]}") \
+      || fail "bench step by $ranks ranks failed"
+    echo "$found"
+    rates+=("$(sed -nE 's/.*"tokens_per_s":([0-9.e+]+).*/\1/p' <<< "$found")")
+  done
+  awk -v a="${losses[0]}" -v b="${losses[1]}" 'BEGIN { exit !(a > 0 && (a - b) ^ 2 < (1e-4 * a) ^ 2) }' || fail "losses differ: ${losses[*]}"
+  awk -v n="$gpus" -v a="${rates[0]}" -v b="${rates[1]}" -v l="${losses[1]}" \
+    'BEGIN { printf "%d GPUs: %.2f times the tokens/s of one, %.0f%% of %d; loss %s by either\n", n, b / a, 100 * b / a / n, n, l }'
 }
 
 read -ra TARGETS <<< "$TARGETS"

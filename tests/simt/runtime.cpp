@@ -15,6 +15,8 @@ using simt::counts;
 using simt::device;
 
 namespace {
+thread_local int current_device = 0;
+
 // What may not be called while a stream is captured.
 cudaError_t wait_for(const std::function<void()>& wait) {
   if (simt::capturing()) return cudaErrorStreamCaptureUnsupported;
@@ -50,7 +52,13 @@ cudaError_t cudaGetDeviceCount(int* count) {
 }
 cudaError_t cudaSetDevice(int index) {
   if (driver_fault() != cudaSuccess) return driver_fault();
-  return index >= 0 && index < device.devices ? cudaSuccess : cudaErrorInvalidDevice;
+  if (index < 0 || index >= device.devices) return cudaErrorInvalidDevice;
+  current_device = index;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* index) {
+  *index = current_device;
+  return driver_fault();
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   if (index < 0 || index >= device.devices) return cudaErrorInvalidDevice;
@@ -169,6 +177,11 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   return cudaErrorStreamCaptureUnjoined;
 }
 
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  *status = stream && stream->graph ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
+
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new CUevent_st;
   return cudaSuccess;
@@ -196,11 +209,21 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   }
   return cudaSuccess;
 }
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned flags) {
+  if (flags != cudaEventRecordExternal) return cudaEventRecord(event, stream);
+  if (!stream || !stream->graph) return cudaErrorInvalidValue;
+  simt::enqueue(stream, [=] {
+    event->done = ++event->recorded;
+    event->when = std::chrono::steady_clock::now();
+  });
+  return cudaSuccess;
+}
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   return wait_for([&] { simt::run_until(nullptr, [&] { return event->done >= event->recorded; }); });
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
-  if (start->done == 0 || end->done == 0) return cudaErrorNotReady;
+  if (start->recorded == 0 || end->recorded == 0) return cudaErrorInvalidValue;
+  if (start->done < start->recorded || end->done < end->recorded) return cudaErrorNotReady;
   *milliseconds = std::chrono::duration<float, std::milli>(end->when - start->when).count();
   return cudaSuccess;
 }

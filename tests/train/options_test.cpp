@@ -225,7 +225,7 @@ TEST_CASE("options: a resumed run keeps its own; steps and what leaves the mathe
   CHECK(raised.lr_decay_steps == 40);  // as it was, or the steps done would no longer be those of this run
   CHECK(resumed({"--kv-heads", "2", "--dropout", "0.1"}).model.kv_heads == 2);  // said again: no harm
   const Pairs cases = {{"--lr", "0.5"}, {"--batch", "6"}, {"--seed", "1"}, {"--dropout", "0.2"}, {"--data", "x.txt"},
-                       {"--out", "elsewhere"}, {"--attention", "reference"}, {"--micro-batch", "2"}};
+                       {"--out", "elsewhere"}, {"--attention", "reference"}};
   for (const auto& bound : cases) {
     const std::string &flag = bound.first, &value = bound.second;  // clang 14 captures no structured binding
     std::string error;

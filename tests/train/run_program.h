@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,6 +75,7 @@ class Running {
     process_ = fork();
     GLINT_CHECK(process_ >= 0, "fork failed");
     if (process_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);  // nothing stays behind a test program that is killed
       const int out = open(out_.c_str(), O_WRONLY | O_CREAT, 0600), err = open(err_.c_str(), O_WRONLY | O_CREAT, 0600);
       dup2(open("/dev/null", O_RDONLY), 0);
       dup2(out, 1);
@@ -82,18 +84,30 @@ class Running {
       _exit(127);
     }
   }
-  void send(int signal) const { kill(process_, signal); }
+  pid_t process() const { return process_; }
+  ~Running() {
+    if (process_ < 0) return;  // a test that failed, or that wants it to end so
+    send(SIGKILL);
+    wait();
+  }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+  void send(int signal) const {
+    if (process_ > 0) kill(process_, signal);
+  }
   std::string err_so_far() const { return read_file(err_); }
   Ran wait() {
     int status = 0;
     waitpid(process_, &status, 0);
+    process_ = -1;
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_file(out_), read_file(err_)};
   }
 
  private:
   ScratchFolder folder_;
   std::string out_, err_;
-  pid_t process_;
+  pid_t process_;  // -1 once it has ended
 };
 
 inline Ran run_program(const std::vector<std::string>& arguments) { return Running(arguments).wait(); }

@@ -70,6 +70,22 @@ TEST_CASE("[threads] training is repeatable bit for bit, and whole batches equal
   for (size_t i = 0; i < whole.size(); ++i) CHECK(cut[i] == doctest::Approx(whole[i]).epsilon(2e-5));
 }
 
+TEST_CASE("[threads] a rank alone, whose gradients travel to nobody, trains to the same bits") {
+  GptConfig config = small_config();
+  config.attn_dropout = 0.2f;
+  const auto comm = make_single_communicator();
+  const auto train = [&](Communicator* team) {
+    Gpt model(config);
+    model.initialize(1);
+    RngState rng{.seed = 1};
+    TrainingStep step(model, {4, 2, 8, AttentionKind::flash, false, {}, 1.0, true, team}, rng);
+    for (int i = 0; i < 5; ++i) step.run(fixed_batch, 1e-3);
+    CHECK((step.exchanged().bytes > 0) == (team != nullptr));
+    return std::vector<float>(model.parameters().values(), model.parameters().values() + model.parameters().elements());
+  };
+  CHECK(train(comm.get()) == train(nullptr));
+}
+
 TEST_CASE("each step draws new masks; a step's offsets depend on the batch, not on its cut") {
   GptConfig config = small_config();
   config.attn_dropout = 0.5f;

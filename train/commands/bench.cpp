@@ -5,7 +5,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "kernels/check.h"
 #include "train/commands/commands.h"
+#include "train/launcher.h"
 
 namespace glint {
 
@@ -13,6 +15,23 @@ void add_bench_flags(Command command, BenchFlags& flags) {
   add_device_flags(command, flags);
   command.add_count("--repeats", flags.repeats, "Timed runs after one to warm up; the median is printed");
   command.add_flag("--json", flags.json, "One JSON object on standard output");
+}
+
+void add_rank_flags(Command command, TrainOptions& options) {
+  command.add("--ranks", options.ranks, "Processes, one per GPU; 0: one, or as a launcher says");
+  command.add("--comm-timeout", options.comm_timeout, "Seconds that a rank waits for another");
+  command.add("--interface", options.interface, "Network interface that ranks talk over");
+}
+
+void run_in_team(TrainOptions options, const std::function<void(Team&)>& body) {
+  const Ranks place = ranks_from_environment();
+  if (options.ranks == 0) options.ranks = place.size;
+  GLINT_REQUIRE(options.ranks >= 1, "--ranks ", options.ranks, ": give a number of 1 or more");
+  GLINT_REQUIRE(options.comm_timeout > 0 && options.comm_timeout < 1e6, "--comm-timeout ", options.comm_timeout, ": give a number above 0");
+  if (place.source.empty() && options.ranks > 1) return launch_ranks(options.ranks);
+  GLINT_REQUIRE(options.ranks == place.size, "--ranks ", options.ranks, ", but ", place.source, " has started ", place.size,
+                ": leave --ranks out");
+  run_as_rank(place, std::filesystem::temp_directory_path() / "glint-bench", options, body);
 }
 
 void print_results(const std::vector<BenchResult>& results, bool as_json) {
@@ -34,11 +53,12 @@ void print_results(const std::vector<BenchResult>& results, bool as_json) {
 }
 
 void register_bench(Command program) {
-  Command command = program.add_command("bench", "Time attention, matrix products or a whole training step");
+  Command command = program.add_command("bench", "Time attention, matrix products, a whole training step, or what ranks say to each other");
   command.require_command();
   register_bench_attention(command);
   register_bench_matmul(command);
   register_bench_step(command);
+  register_bench_comm(command);
 }
 
 }  // namespace glint

@@ -9,6 +9,7 @@
 #include "src/device.h"
 #include "train/command_line.h"
 #include "train/options.h"
+#include "train/team.h"
 
 namespace glint {
 
@@ -34,6 +35,10 @@ double median_ms(const Context& ctx, int repeats, Call call) {
   return median(std::move(times));
 }
 
+// For what several ranks do together: starts them (unless a launcher has), and runs `body` in each.
+void add_rank_flags(Command command, TrainOptions& options);
+void run_in_team(TrainOptions options, const std::function<void(Team&)>& body);
+
 // Prints the results as one JSON object, or a line each.
 struct BenchResult {
   std::string name;
@@ -41,6 +46,7 @@ struct BenchResult {
 };
 void print_results(const std::vector<BenchResult>& results, bool as_json);
 
+void register_bench_comm(Command bench);
 void register_bench_attention(Command bench);
 void register_bench_matmul(Command bench);
 void register_bench_step(Command bench);

@@ -17,6 +17,7 @@ struct StepFlags : BenchFlags {
   int batch = 12, micro_batch = 0, steps = 20;
   bool recompute = false, profile = false, graph = true;
   AttentionKind attention = AttentionKind::flash;
+  TrainOptions team;  // of it: what concerns ranks
 };
 
 // Where the time goes, and how near each name comes to the least time that its products and its bytes would take at the
@@ -55,17 +56,21 @@ MemoryInUse memory_in_use(const Device& device) {
       device.context());
 }
 
-void bench_step(StepFlags flags) {
+void bench_step(StepFlags flags, Team& team) {
   if (flags.model.kv_heads == 0) flags.model.kv_heads = flags.model.heads;
-  if (flags.micro_batch == 0) flags.micro_batch = flags.batch;
+  GLINT_REQUIRE(flags.batch >= 1 && flags.batch % team.size() == 0, "--batch ", flags.batch, " does not divide over ", team.size(), " ranks");
+  const int share = flags.batch / team.size();
+  if (flags.micro_batch == 0) flags.micro_batch = share;
   flags.model.embd_dropout = flags.model.attn_dropout = flags.model.resid_dropout = flags.dropout;
-  GLINT_REQUIRE(flags.batch >= 1 && flags.micro_batch >= 1 && flags.batch % flags.micro_batch == 0, "--micro-batch ",
-                flags.micro_batch, " does not divide --batch ", flags.batch);
+  GLINT_REQUIRE(flags.micro_batch >= 1 && share % flags.micro_batch == 0, "--micro-batch ", flags.micro_batch, " does not divide --batch ",
+                flags.batch, team.size() > 1 ? text(" / ", team.size(), " ranks") : "");
+  flags.gpu = team.gpu();
   const Device device = open_device(flags);
   Gpt model(flags.model, device, dtype_of(flags.dtype));
   model.initialize(1);
   RngState rng{.seed = 1};
-  TrainingStep step(model, {flags.batch, flags.micro_batch, flags.model.context, flags.attention, flags.recompute, {}, 1.0, flags.graph}, rng);
+  TrainingStep step(model, {flags.batch, flags.micro_batch, flags.model.context, flags.attention, flags.recompute, {}, 1.0, flags.graph,
+                            team.size() > 1 ? &team.comm() : nullptr, {static_cast<size_t>(flags.team.bucket_mb * (1 << 20)), flags.team.zero == 1}}, rng);
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
     for (int i = 0; i < count * flags.model.context; ++i) {
       const uint32_t place = static_cast<uint32_t>(i) + static_cast<uint32_t>(first) * 7919u + static_cast<uint32_t>(rng.step) * 104729u;
@@ -78,13 +83,30 @@ void bench_step(StepFlags flags) {
   one_step();  // on a GPU: is captured
   step.profile(flags.profile);
   const MemoryInUse before = memory_in_use(device);
+  const CollectiveQueue::Times exchanged_before = step.exchanged();
+  const int64_t timed_before = step.timed_steps();
   const double ms = std::visit([&](const auto& ctx) { return median_ms(ctx, flags.steps, one_step); }, device.context());
-  const double peak = peak_gflops(device, model.parameters().dtype());
+  for (int i = 0; i < 3 && step.timed_steps() == timed_before + i; ++i) {  // a CUDA graph's steps are timed where they are looked at
+    one_step();
+    step.result();
+  }
   const MemoryInUse after = memory_in_use(device);
+  const CollectiveQueue::Times exchanged = step.exchanged();
+  if (!team.leads()) return;
+  const double peak = team.size() * peak_gflops(device, model.parameters().dtype());
   const double tokens = static_cast<double>(flags.batch) * flags.model.context;
   const double gflops = model.flops_per_token(flags.model.context) * tokens / ms * 1e-6;
   std::vector<BenchResult> results = {{"median_ms", ms}, {"tokens_per_s", 1000 * tokens / ms}, {"gflops", gflops},
                                       {"peak_gflops", peak}, {"share_of_peak", gflops / peak}, {"device", device.name()}};
+  if (team.size() > 1) {
+    const double busy = exchanged.busy - exchanged_before.busy, waited = exchanged.waited - exchanged_before.waited;
+    const auto steps = static_cast<double>(step.timed_steps() - timed_before);
+    results.insert(results.end(), {{"ranks", int64_t{team.size()}},
+                                   {"exchanged_mbytes", 1e-6 * (exchanged.bytes - exchanged_before.bytes) / steps},
+                                   {"exchange_ms", 1000 * busy / steps},
+                                   {"exposed_ms", 1000 * waited / steps},
+                                   {"hidden", busy > 0 ? std::max(0.0, 1 - waited / busy) : 0.0}});
+  }
   if (device.is_cpu()) results.push_back({"threads", int64_t{std::get<CpuContext>(device.context()).threads}});
   if (flags.profile) {
     const double bandwidth = measure_bandwidth(device);
@@ -109,16 +131,8 @@ void register_bench_step(Command bench) {
   Command command = bench.add_command("step", "A whole optimizer step on made-up tokens");
   const auto flags = std::make_shared<StepFlags>();
   flags->model.vocab = 65;
-  flags->model.kv_heads = 0;
-  GptConfig& model = flags->model;
-  command.add("--layers", model.layers, "Layers");
-  command.add("--heads", model.heads, "Query heads");
-  command.add("--kv-heads", model.kv_heads, "Key/value heads; 0: as --heads");
-  command.add("--embd", model.embd, "Channels");
-  command.add("--context", model.context, "Tokens per sequence");
-  command.add("--vocab", model.vocab, "Vocabulary");
-  command.add_switch("--bias", model.bias, "Biases in linear layers and layer norms");
-  command.add_choice("--activation", model.activation, "GELU", {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}});
+  add_model_flags(command, flags->model);
+  command.add_choice("--activation", flags->model.activation, "GELU", {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}});
   command.add("--dropout", flags->dropout, "Drop probability, everywhere");
   command.add("--batch", flags->batch, "Sequences per step");
   command.add("--micro-batch", flags->micro_batch, "Sequences per pass; 0: as --batch");
@@ -128,8 +142,11 @@ void register_bench_step(Command bench) {
   command.add_switch("--recompute", flags->recompute, "Compute a layer again in backward instead of keeping it");
   command.add_switch("--graph", flags->graph, "On a GPU: give a step to it as one CUDA graph");
   command.add_flag("--profile", flags->profile, "Say on standard error where the time goes");
+  add_rank_flags(command, flags->team);
+  command.add("--zero", flags->team.zero, "1: each rank keeps its part of the moments alone");
+  command.add("--bucket-mb", flags->team.bucket_mb, "MiB of gradients that travel together, at most");
   add_bench_flags(command, *flags);
-  command.run([flags] { bench_step(*flags); });
+  command.run([flags] { run_in_team(flags->team, [&](Team& team) { bench_step(*flags, team); }); });
 }
 
 }  // namespace glint

@@ -12,6 +12,7 @@ void register_eval(Command program);
 void register_data(Command program);
 void register_mask(Command program);
 void register_bench(Command program);
+void register_plan(Command program);
 void register_info(Command program);
 
 // "0.1.0"

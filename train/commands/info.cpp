@@ -2,7 +2,7 @@
 #include <cstdio>
 #include <memory>
 
-
+#include "src/comm/collective_queue.h"
 #include "src/memory.h"
 #include "train/commands/commands.h"
 #include "train/machine.h"
@@ -31,6 +31,16 @@ std::string compiler() {
 #endif
 }
 
+// What several ranks can talk by; one line, which tests/gpu/steps.sh reads.
+std::string between_ranks() {
+  if (!kHasGloo) return "one process alone (this build has no Gloo)";
+  if constexpr (Device::kHasCuda) {
+    const std::string nccl = nccl_version();
+    return nccl.empty() ? "between CPUs alone (this build has no NCCL), by Gloo" : "Gloo between CPUs, NCCL " + nccl + " between GPUs";
+  }
+  return "Gloo between CPUs";
+}
+
 void print_info(int threads_asked) {
   const CpuContext context = cpu_context(threads_asked, MatmulChoice::automatic);
   const bool with_onednn = default_matmul_engine() == MatmulEngine::onednn;
@@ -54,6 +64,7 @@ void print_info(int threads_asked) {
                           static_cast<int>(peak_gflops(device, DType::f32) / 1000), " in fp32; ",
                           static_cast<int>(measure_bandwidth(device)), " GB/s"));
   }
+  line("ranks", between_ranks());
   line("dtypes", "fp32, bf16");
   std::fflush(stdout);
   line("peak", rounded(measure_peak_gflops(context.threads)) + " GFLOP/s fp32 multiply-adds, measured");

@@ -1,27 +1,17 @@
 // glint train, sample and eval on a GPU as a user runs them: the emulated one (tests/simt/), or by tests/gpu/ a real one.
 #include <chrono>
-#include <sstream>
 #include <thread>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
 #include "tests/train/cuda/cuda_program.h"
+#include "tests/train/metrics.h"
 
 using namespace glint;
 using namespace glint::test;
 
 namespace {
-
-std::vector<double> losses_of(const std::string& folder) {
-  std::vector<double> losses;
-  std::istringstream lines(test::read_file(folder + "/metrics.jsonl"));
-  for (std::string line; std::getline(lines, line);) {
-    const auto json = nlohmann::json::parse(line);
-    if (json.contains("loss")) losses.push_back(json["loss"].get<double>());
-  }
-  return losses;
-}
 
 const Arguments kFp32 = {"--device", "cuda"}, kBf16 = {"--device", "cuda", "--dtype", "bf16"};
 
@@ -60,7 +50,7 @@ TEST_CASE("train --device cuda: checkpoints go from a GPU to the CPU and back") 
   const auto back = run_program({"train", "--resume", folder / "mixed", "--steps", "12", "--device", "cuda"});
   INFO(back.err);
   REQUIRE(back.code == 0);
-  const auto expected = losses_of(folder / "cpu"), got = losses_of(folder / "mixed");
+  const auto expected = losses_of(folder / "cpu", {"loss"}), got = losses_of(folder / "mixed", {"loss"});
   REQUIRE(got.size() == expected.size());
   for (size_t i = 0; i < got.size(); ++i) CHECK(got[i] == doctest::Approx(expected[i]).epsilon(1e-4));
 }

@@ -1,0 +1,143 @@
+// Collectives over Gloo's point-to-point messages, all ranks at once and direct: every rank gets its shard from every other
+// one, adds in the order of ranks, and sends the sum to every other one. Bytes on the wire are those of a ring, 2 (N-1)/N of the
+// buffer each way; a ring would add each shard in another order, and make a rank wait for a neighbour that waits for another.
+#include <algorithm>
+#include <vector>
+
+#include "src/comm/communicator.h"
+#include "src/comm/gloo_link.h"
+
+namespace glint {
+
+namespace {
+
+// Elements per rank that one round takes at most: scratch is as many for each rank, and about stays in cache.
+constexpr size_t kPiece = size_t{1} << 18;
+
+class GlooCommunicator final : public Communicator {
+ public:
+  GlooCommunicator(const Ranks& ranks, const GlooOptions& options) : ranks_(ranks), options_(options), link_(ranks, options) {}
+
+  int rank() const override { return link_.rank(); }
+  int size() const override { return link_.size(); }
+  void all_reduce(std::span<float> data) override { reduce_all(data); }
+  void all_reduce(std::span<double> data) override { reduce_all(data); }
+  void reduce_scatter(std::span<float> data) override { reduce_shards(data); }
+  void reduce_scatter(std::span<double> data) override { reduce_shards(data); }
+  void all_gather(std::span<float> data) override { gather_shards(std::as_writable_bytes(data), sizeof(float)); }
+  void all_gather(std::span<double> data) override { gather_shards(std::as_writable_bytes(data), sizeof(double)); }
+  void all_gather(std::span<Bf16> data) override { gather_shards(std::as_writable_bytes(data), sizeof(Bf16)); }
+
+  void broadcast(std::span<std::byte> data, int root) override {
+    GLINT_CHECK(0 <= root && root < size(), "root is ", root, " of ", size(), " ranks");
+    GlooLink::Round round(link_);
+    if (rank() != root) {
+      round.receive(root, data.data(), data.size());
+      round.wait_receive(root);
+      return;
+    }
+    for (int peer : others()) round.send(peer, data.data(), data.size());
+    round.wait_sends();
+  }
+
+  void barrier() override {
+    const std::byte out{1};
+    std::vector<std::byte> in(static_cast<size_t>(size()));
+    GlooLink::Round round(link_);
+    for (int peer : others()) round.receive(peer, &in[static_cast<size_t>(peer)], 1);
+    for (int peer : others()) round.send(peer, &out, 1);
+    for (int peer : others()) round.wait_receive(peer);
+    round.wait_sends();
+  }
+
+  void check() override { link_.check(); }
+  std::unique_ptr<Communicator> another() override {
+    GlooOptions options = options_;
+    options.launch += text("-", ++others_);  // to meet apart from the first ones
+    return make_gloo_communicator(ranks_, options);
+  }
+  void give_up(const std::string& why) noexcept override { link_.give_up(why); }
+
+ private:
+  // The other ranks, the next one first: so that not all send to the same one at once.
+  std::vector<int> others() const {
+    std::vector<int> ranks;
+    for (int i = 1; i < size(); ++i) ranks.push_back((rank() + i) % size());
+    return ranks;
+  }
+
+  template <typename T>
+  void reduce_all(std::span<T> data) {
+    const size_t most = kPiece * static_cast<size_t>(size());
+    for (size_t at = 0; at < data.size(); at += most) {
+      const std::span<T> piece = data.subspan(at, std::min(most, data.size() - at));
+      reduce_shards(piece);
+      gather_shards(std::as_writable_bytes(piece), sizeof(T));
+    }
+  }
+
+  // Shards may be longer than a piece: in round i, every rank gets piece i of its own.
+  template <typename T>
+  void reduce_shards(std::span<T> data) {
+    const size_t longest = shard_of(data.size(), 0, size()).size();
+    for (size_t at = 0; at < longest; at += kPiece) {
+      const auto piece_of = [&](int owner) {
+        const Shard shard = shard_of(data.size(), owner, size());
+        const size_t begin = std::min(shard.size(), at);
+        return data.subspan(shard.begin + begin, std::min(kPiece, shard.size() - begin));
+      };
+      reduce_piece<T>(piece_of);
+    }
+  }
+
+  template <typename T, typename PieceOf>
+  void reduce_piece(const PieceOf& piece_of) {
+    const std::span<T> mine = piece_of(rank());
+    scratch_.resize(std::max(scratch_.size(), mine.size_bytes() * static_cast<size_t>(size())));
+    const auto from = [&](int peer) {  // what this rank gets from it
+      T* inbox = reinterpret_cast<T*>(scratch_.data()) + static_cast<size_t>(peer) * mine.size();
+      return peer == rank() ? mine : std::span<T>(inbox, mine.size());
+    };
+    GlooLink::Round round(link_);
+    for (int peer : others()) round.receive(peer, from(peer).data(), mine.size_bytes());
+    for (int peer : others()) round.send(peer, piece_of(peer).data(), piece_of(peer).size_bytes());
+    const std::span<T> sum = from(0);  // is `mine` on rank 0
+    round.wait_receive(0);
+    for (int peer = 1; peer < size(); ++peer) {
+      round.wait_receive(peer);
+      T* into = sum.data();
+      const T* next = from(peer).data();
+      for (size_t i = 0; i < mine.size(); ++i) into[i] += next[i];
+    }
+    if (rank() != 0) std::copy(sum.begin(), sum.end(), mine.begin());
+    round.wait_sends();
+  }
+
+  void gather_shards(std::span<std::byte> data, size_t element) {
+    const size_t n = data.size() / element;
+    const auto bytes_of = [&](int owner) {
+      const Shard shard = shard_of(n, owner, size());
+      return data.subspan(shard.begin * element, shard.size() * element);
+    };
+    const std::span<std::byte> mine = bytes_of(rank());
+    GlooLink::Round round(link_);
+    for (int peer : others()) round.receive(peer, bytes_of(peer).data(), bytes_of(peer).size());
+    for (int peer : others()) round.send(peer, mine.data(), mine.size());
+    for (int peer : others()) round.wait_receive(peer);
+    round.wait_sends();
+  }
+
+  const Ranks ranks_;
+  const GlooOptions options_;
+  int others_ = 0;
+  GlooLink link_;
+  std::vector<std::byte> scratch_;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_gloo_communicator(const Ranks& ranks, const GlooOptions& options) {
+  return std::make_unique<GlooCommunicator>(ranks, options);
+}
+
+}  // namespace glint

@@ -1,0 +1,101 @@
+#include "src/comm/ranks.h"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels/check.h"
+
+namespace glint {
+
+namespace {
+
+class Reader {
+ public:
+  explicit Reader(const Variables& variables) : variables_(variables) {}
+
+  bool has(const char* name) const { return !value(name).empty(); }  // set to nothing is not set
+  std::string value(const char* name) const {
+    const char* found = variables_(name);
+    return found ? found : "";
+  }
+  int number(const char* name, int least, int most) const {
+    const std::string word = value(name);
+    int number = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+    const bool whole = error == std::errc() && end == word.data() + word.size();
+    GLINT_REQUIRE(whole, name, "='", word, "' in the environment is not a whole number");
+    GLINT_REQUIRE(least <= number && number <= most, name, "=", number, " in the environment is not in ", least, " to ", most);
+    return number;
+  }
+
+ private:
+  const Variables& variables_;
+};
+
+constexpr int kMostRanks = 1 << 16;
+
+// Rank, size and number on the machine, from three variables of one launcher.
+void read_place(const Reader& read, Ranks& ranks, const char* rank, const char* size, const char* local) {
+  GLINT_REQUIRE(read.has(size), rank, " is set in the environment and ", size, " is not: set both, or neither for one process");
+  GLINT_REQUIRE(read.has(rank), size, " is set in the environment and ", rank, " is not: set both, or neither for one process");
+  ranks.size = read.number(size, 1, kMostRanks);
+  ranks.rank = read.number(rank, 0, kMostRanks);
+  GLINT_REQUIRE(ranks.rank < ranks.size, rank, "=", ranks.rank, " in the environment is not below ", size, "=", ranks.size);
+  ranks.local_rank = ranks.rank;
+  if (!read.has(local)) return;
+  ranks.local_rank = read.number(local, 0, kMostRanks);
+  GLINT_REQUIRE(ranks.local_rank < ranks.size, local, "=", ranks.local_rank, " in the environment is not below ", size, "=",
+                ranks.size);
+}
+
+void read_master(const Reader& read, Ranks& ranks) {
+  if (!read.has("MASTER_ADDR") && !read.has("MASTER_PORT")) return;
+  GLINT_REQUIRE(read.has("MASTER_ADDR"), "MASTER_PORT is set in the environment and MASTER_ADDR is not: set both, or neither");
+  GLINT_REQUIRE(read.has("MASTER_PORT"), "MASTER_ADDR is set in the environment and MASTER_PORT is not: set both, or neither");
+  ranks.master_address = read.value("MASTER_ADDR");
+  ranks.master_port = read.number("MASTER_PORT", 1, 65535);
+}
+
+// All that tells one launch from another, in one word for a file name.
+std::string launch_of(const Reader& read, std::initializer_list<const char*> names) {
+  std::string launch = "launch";
+  for (const char* name : names)
+    if (read.has(name)) launch += "-" + read.value(name);
+  std::replace_if(launch.begin(), launch.end(), [](unsigned char c) { return !std::isalnum(c) && !std::strchr("-_.", c); }, '_');
+  return launch.substr(0, 200);
+}
+
+}  // namespace
+
+Ranks ranks_from(const Variables& variables) {
+  const Reader read(variables);
+  Ranks ranks;
+  // First, since torchrun may itself be started by srun, once a machine. LOCAL_RANK alone means nothing.
+  if (read.has("RANK") || read.has("WORLD_SIZE")) {
+    ranks.source = "torchrun";
+    read_place(read, ranks, "RANK", "WORLD_SIZE", "LOCAL_RANK");
+    read_master(read, ranks);
+    ranks.launch = launch_of(
+        read, {"TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID", "MASTER_ADDR", "MASTER_PORT"});
+    return ranks;
+  }
+  // A batch script has SLURM_PROCID=0 and the job's SLURM_NTASKS, and runs once; only srun gives it a step.
+  const bool batch_script = read.has("SLURM_JOB_ID") && !read.has("SLURM_STEP_ID");
+  if ((read.has("SLURM_PROCID") || read.has("SLURM_NTASKS")) && !batch_script) {
+    ranks.source = "Slurm";
+    read_place(read, ranks, "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID");
+    read_master(read, ranks);
+    if (ranks.master_address.empty()) ranks.master_address = read.value("SLURM_LAUNCH_NODE_IPADDR");
+    ranks.launch = launch_of(read, {"SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"});
+  }
+  return ranks;
+}
+
+Ranks ranks_from_environment() {
+  return ranks_from([](const char* name) { return std::getenv(name); });
+}
+
+}  // namespace glint

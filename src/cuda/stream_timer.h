@@ -1,0 +1,67 @@
+// How long pieces of a stream's work take, by events. Nothing waits: what has ended counts when it is asked for.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <deque>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "src/cuda/handles.h"
+
+namespace glint {
+
+class StreamTimer {
+ public:
+  // captured: the stream is being captured; the piece is then timed by each replay of the graph.
+  void start(cudaStream_t stream, bool captured) {
+    take_ended();
+    if (spare_.empty()) spare_.push_back(std::make_unique<Piece>());
+    auto& pieces = captured ? replayed_ : pieces_;
+    pieces.push_back(std::move(spare_.back()));
+    spare_.pop_back();
+    record(pieces.back()->begin, stream, captured);
+  }
+  void stop(cudaStream_t stream, bool captured) { record((captured ? replayed_ : pieces_).back()->end, stream, captured); }
+
+  // A replay has ended: adds its pieces up.
+  void count_replay() {
+    for (const auto& piece : replayed_) {
+      float milliseconds = 0;
+      check_cuda(cudaEventElapsedTime(&milliseconds, piece->begin.handle, piece->end.handle), "cudaEventElapsedTime");
+      seconds_ += 1e-3 * milliseconds;
+    }
+  }
+
+  // Of all pieces that have ended, and replays that were counted.
+  double seconds() {
+    take_ended();
+    return seconds_;
+  }
+
+ private:
+  struct Piece {
+    CudaEvent begin{cudaEventDefault}, end{cudaEventDefault};
+  };
+  // An external event is a node of the graph, which records it in each replay; another one only tells what comes behind what.
+  static void record(const CudaEvent& event, cudaStream_t stream, bool captured) {
+    if (captured) check_cuda(cudaEventRecordWithFlags(event.handle, stream, cudaEventRecordExternal), "cudaEventRecordWithFlags");
+    else check_cuda(cudaEventRecord(event.handle, stream), "cudaEventRecord");
+  }
+  void take_ended() {
+    for (float milliseconds = 0; !pieces_.empty(); pieces_.pop_front()) {
+      const cudaError_t status = cudaEventElapsedTime(&milliseconds, pieces_.front()->begin.handle, pieces_.front()->end.handle);
+      if (status != cudaSuccess) cudaGetLastError();  // else the next check of a launch would find it
+      if (status == cudaErrorNotReady) return;
+      if (status == cudaSuccess) seconds_ += 1e-3 * milliseconds;
+      spare_.push_back(std::move(pieces_.front()));
+    }
+  }
+
+  std::deque<std::unique_ptr<Piece>> pieces_, replayed_;  // in the order of the stream
+  std::vector<std::unique_ptr<Piece>> spare_;
+  double seconds_ = 0;
+};
+
+}  // namespace glint

@@ -1,0 +1,39 @@
+// Adds the gradients of all ranks up while backward goes on: each bucket as soon as backward has filled it.
+#pragma once
+
+#include <memory>
+
+#include "src/comm/collective_queue.h"
+#include "src/graph.h"
+#include "src/partition.h"
+
+namespace glint {
+
+class GradientExchange {
+ public:
+  // Hooks into backward of the graph, which is planned.
+  GradientExchange(Graph& graph, const Parameters& parameters, const Partition& partition, Communicator& comm);
+
+  // From now on backward hands over what it has filled; off in all micro-batches but a step's last one.
+  void listen(bool on) { listening_ = on; }
+  // Behind backward: all buckets, and `losses` (n), are summed when the device's further work begins. Sharded, the gradients of
+  // this rank's pieces only.
+  void finish(double* losses, size_t n);
+  // Sums (n) over the ranks; further work waits for it.
+  void add_up(double* sums, size_t n);
+  // Behind the update of the pieces: further work finds all parameters, also those that others updated (decayed ones in bf16 as
+  // they are rounded).
+  void gather(const Parameters& parameters);
+
+  void check() { queue_->check(); }
+  void count_replay() { queue_->count_replay(); }  // see CollectiveQueue, which times() is of too
+  CollectiveQueue::Times times() const { return queue_->times(); }
+
+ private:
+  const Parameters& parameters_;
+  const Partition& partition_;
+  bool listening_ = false;
+  std::unique_ptr<CollectiveQueue> queue_;
+};
+
+}  // namespace glint

@@ -1,0 +1,53 @@
+#include "src/partition.h"
+
+#include <algorithm>
+
+#include "src/comm/communicator.h"
+
+namespace glint {
+
+namespace {
+
+// What is left to send when backward ends is at least the last bucket: so there are this many, unless they got too small to be
+// worth a message.
+constexpr size_t kFewBuckets = 12, kSmallBucket = size_t{1} << 18;  // elements
+
+void cut(std::vector<Bucket>& buckets, size_t begin, size_t end, size_t most) {
+  for (; begin < end; begin += most) buckets.push_back({begin, std::min(begin + most, end)});
+}
+
+}  // namespace
+
+Partition partition_of(const Parameters& parameters, int rank, int ranks, const PartitionSettings& settings) {
+  Partition partition;
+  const size_t n = parameters.elements();
+  partition.sharded = settings.sharded && ranks > 1;
+  if (ranks == 1) {
+    partition.buckets = {{0, n}};
+  } else {
+    const size_t unit = kShardUnit * static_cast<size_t>(ranks);
+    const size_t several = std::max(kSmallBucket, n / kFewBuckets);
+    const size_t most = std::max<size_t>(1, std::min(settings.bucket_bytes / sizeof(float), several) / unit) * unit;
+    cut(partition.buckets, 0, parameters.decayed_elements(), most);
+    cut(partition.buckets, parameters.decayed_elements(), n, most);
+  }
+  if (!partition.sharded) {
+    partition.pieces = {{0, n, 0}};
+    partition.kept = n;
+    return partition;
+  }
+  for (const Bucket& bucket : partition.buckets) {
+    const Shard shard = shard_of(bucket.size(), rank, ranks);
+    if (shard.size() == 0) continue;
+    partition.pieces.push_back({bucket.begin + shard.begin, bucket.begin + shard.end, partition.kept});
+    partition.kept += shard.size();
+  }
+  return partition;
+}
+
+float* masters_of(const Parameters& parameters, const Piece& piece) {
+  const bool apart = parameters.masters() && piece.begin < parameters.decayed_elements();
+  return apart ? parameters.masters() + piece.moments : parameters.value_at(piece.begin);
+}
+
+}  // namespace glint

@@ -1,0 +1,66 @@
+#include "src/comm/communicator.h"
+
+#include <doctest/doctest.h>
+
+#include <vector>
+
+#include "src/comm/ranks.h"
+#include "tests/train/run_program.h"
+
+using namespace glint;
+
+TEST_CASE("comm: shards follow each other, are equal up to the last ones, and cover the buffer") {
+  for (int ranks : {1, 2, 3, 4, 7})
+    for (size_t n : {0, 1, 15, 16, 17, 32, 96, 112, 1344, 1000, 1001}) {
+      size_t end = 0;
+      for (int rank = 0; rank < ranks; ++rank) {
+        const Shard shard = shard_of(n, rank, ranks);
+        CHECK(shard.begin == end);
+        CHECK(shard.size() <= shard_of(n, 0, ranks).size());
+        if (n % (kShardUnit * static_cast<size_t>(ranks)) == 0) CHECK(shard.size() == n / static_cast<size_t>(ranks));
+        if (shard.size() > 0) CHECK(shard.begin % kShardUnit == 0);
+        end = shard.end;
+      }
+      CHECK(end == n);
+    }
+  CHECK_THROWS_AS(shard_of(4, 2, 2), Error);
+}
+
+TEST_CASE("comm: alone, every call leaves the data as it is") {
+  const auto comm = make_single_communicator();
+  CHECK(comm->rank() == 0);
+  CHECK(comm->size() == 1);
+  std::vector<float> data = {1, 2, 3};
+  const std::vector<float> before = data;
+  comm->all_reduce(data);
+  comm->reduce_scatter(data);
+  comm->all_gather(data);
+  comm->broadcast(std::as_writable_bytes(std::span(data)), 0);
+  comm->barrier();
+  comm->check();
+  CHECK(data == before);
+}
+
+TEST_CASE("comm: what stands in the way of ranks is one line") {
+  Ranks ranks;
+  ranks.size = 2;
+  GlooOptions options;
+  const auto error = [&] { return test::error_of([&] { make_gloo_communicator(ranks, options); }); };
+  if (!kHasGloo) {
+    CHECK(error() ==
+          "2 ranks on CPUs: this build of glint has no Gloo; build it where libgloo-dev is installed, or train with one process");
+    return;
+  }
+  const test::ScratchFolder folder;
+  options.launch = "one";
+  options.folder = "/dev/null/x";
+  CHECK(error() == "the ranks can't meet in /dev/null/x/one: Not a directory");
+  options.folder = folder / "";
+  options.host = "no-such-host.invalid";
+  CHECK(error() == "ranks can't talk over 'no-such-host.invalid': it is no name or address of this machine");
+  options.host = "192.0.2.1";  // for documentation alone
+  CHECK(error() == "ranks can't talk over '192.0.2.1': it is no name or address of this machine");
+  options.host = "";
+  options.interface = "no-such-if";
+  CHECK(error() == "ranks can't talk over the network interface 'no-such-if': `ip address` lists those there are");
+}

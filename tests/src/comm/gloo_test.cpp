@@ -1,0 +1,235 @@
+// Gloo between processes: results against sums worked out serially, and every way for a rank to fail.
+#include <doctest/doctest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernels/check.h"
+#include "src/comm/communicator.h"
+#include "src/comm/ranks.h"
+#include "tests/src/comm/rank_processes.h"
+#include "tests/src/comm/rank_values.h"
+
+#ifdef GLINT_WITH_GLOO
+
+using namespace glint;
+using namespace glint::test;
+
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+// One element, fewer than ranks, what 2, 3 and 4 don't divide; then, in one type each, more than a round takes.
+const std::vector<size_t> kSizes = {1, 2, 3, 5, 1000, 1001, 4099};
+constexpr size_t kManyFloats = 1'000'000, kManyDoubles = 300'011;
+
+template <typename T>
+bool same_bits(std::span<const T> a, std::span<const T> b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
+}
+
+template <typename T>
+void check_collectives(Communicator& comm, size_t n, std::string& bits) {
+  INFO("n ", n, ", ", comm.size(), " ranks, rank ", comm.rank(), ", seed ", RandomInputs(kRankSeed).seed);
+  const std::vector<T> sum = serial_sum<T>(n, comm.size());
+  const std::vector<T> values = values_of<T>(n, comm.rank());
+  std::vector<T> data = values;
+  comm.all_reduce(data);
+  CHECK(same_bits<T>(data, sum));
+  bits.append(reinterpret_cast<const char*>(data.data()), n * sizeof(T));
+
+  const Shard shard = shard_of(n, comm.rank(), comm.size());
+  data = values;
+  comm.reduce_scatter(data);
+  const std::span<const T> part = std::span<const T>(data).subspan(shard.begin, shard.size());
+  CHECK(same_bits<T>(part, std::span<const T>(sum).subspan(shard.begin, shard.size())));
+
+  std::vector<T> gathered(n, T(-1));
+  std::copy(part.begin(), part.end(), gathered.begin() + static_cast<std::ptrdiff_t>(shard.begin));
+  comm.all_gather(gathered);
+  CHECK(same_bits<T>(gathered, sum));
+
+  const int root = static_cast<int>(n) % comm.size();
+  data = comm.rank() == root ? sum : std::vector<T>(n, T(-2));
+  comm.broadcast(std::as_writable_bytes(std::span<T>(data)), root);
+  CHECK(same_bits<T>(data, sum));
+}
+
+void write_file_at(const std::string& folder, const std::string& name, int rank, const std::string& content) {
+  const std::string path = folder + "/" + text(name, "-", rank);
+  write_file_for_test(path + ".part", content);
+  std::filesystem::rename(path + ".part", path);
+}
+
+// What a rank does in the tests of collectives; what it does in those of faults, until another one fails.
+void do_collectives(Communicator& comm, const std::string& folder) {
+  std::string bits;
+  for (size_t n : kSizes) {
+    check_collectives<float>(comm, n, bits);
+    check_collectives<double>(comm, n, bits);
+  }
+  check_collectives<float>(comm, kManyFloats, bits);
+  check_collectives<double>(comm, kManyDoubles, bits);
+  comm.all_reduce(std::span<float>());
+  comm.barrier();
+  write_file_at(folder, "hash", comm.rank(), text(std::hash<std::string>()(bits)));
+}
+
+void do_reductions(Communicator& comm, const std::string& folder, const std::string& task) {
+  std::vector<float> data(300'000, 1.0f);
+  comm.all_reduce(data);
+  write_file_at(folder, "ready", comm.rank(), "");
+  try {
+    if (task == "chain") {  // rank 3 waits for rank 0, which waits for rank 2
+      if (comm.rank() == 2) raise(SIGSTOP);
+      comm.broadcast(std::as_writable_bytes(std::span(data)), 0);
+      comm.barrier();
+    }
+    for (int i = 0;; ++i) {
+      if (task == "give up" && comm.rank() == 1 && i == 3) return comm.give_up("the loss is NaN");
+      if (task == "end" && comm.rank() == 1 && i == 3) return;
+      // Rank 0 is slow: others wait for it while what fails is elsewhere.
+      for (int wait = 0; task == "slow" && comm.rank() == 0 && wait < 2000; ++wait) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        comm.check();
+      }
+      comm.all_reduce(data);
+    }
+  } catch (const PeerError& error) {
+    write_file_at(folder, "error", comm.rank(), text(error.rank, " ", error.what()));
+    CHECK_THROWS_AS(comm.barrier(), PeerError);
+  }
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return Seconds(std::chrono::steady_clock::now() - start).count();
+}
+
+// Lets four ranks reduce, does `signal` to rank 2, and returns how long the last of the others took to end.
+double seconds_to_fail(RankProcesses& ranks, int signal) {
+  for (int rank = 0; rank < 4; ++rank) ranks.wait_until_written(rank, "ready");
+  const auto start = std::chrono::steady_clock::now();
+  ranks.send(2, signal);
+  for (int rank : {0, 1, 3}) CHECK(ranks.wait(rank).code == 0);
+  return seconds_since(start);
+}
+
+}  // namespace
+
+TEST_CASE("comm: one rank" * doctest::skip()) {  // started by the tests below
+  const char* task = std::getenv("GLINT_TEST_TASK");
+  if (!task) return;
+  const std::string folder = std::getenv("GLINT_TEST_FOLDER");
+  const Ranks ranks = ranks_from_environment();
+  GlooOptions options;
+  options.folder = folder;
+  options.launch = ranks.launch;
+  options.rendezvous = std::getenv("GLINT_TEST_RENDEZVOUS");
+  const bool routed = !options.rendezvous.empty() || !ranks.master_address.empty();
+  if (ranks.rank == 0 && !routed) options.interface = "lo";  // the others: by name, or by default, the same
+  if (ranks.rank == 1 && !routed) options.host = "localhost";
+  options.timeout = std::chrono::milliseconds(std::atoi(std::getenv("GLINT_TEST_TIMEOUT")));
+  try {
+    const auto comm = make_gloo_communicator(ranks, options);
+    CHECK(comm->rank() == ranks.rank);
+    CHECK(comm->size() == ranks.size);
+    if (task == std::string("collectives")) {
+      do_collectives(*comm, folder);
+    } else {
+      do_reductions(*comm, folder, task);
+    }
+  } catch (const UserError& error) {
+    write_file_at(folder, "error", ranks.rank, error.what());
+  }
+}
+
+TEST_CASE("comm: Gloo's collectives between 2, 3 and 4 processes give the serial sums' bits, in every rank and run") {
+  for (int size : {2, 3, 4}) {
+    std::string first;
+    for (int run = 0; run < 2; ++run) {
+      RankProcesses ranks("collectives", size, 20000, size);
+      for (int rank = 0; rank < size; ++rank) {
+        const Ran ran = ranks.wait(rank);
+        INFO(size, " ranks, rank ", rank, ":\n", ran.out, ran.err);
+        CHECK(ran.code == 0);
+        CHECK(ranks.wrote(rank, "error") == "");
+        const std::string hash = ranks.wrote(rank, "hash");
+        if (first.empty()) first = hash;
+        CHECK(!hash.empty());
+        CHECK(hash == first);
+      }
+      CHECK(!std::filesystem::exists(ranks.folder() + "/launch"));  // where they met
+    }
+  }
+}
+
+TEST_CASE("comm: a rank that is killed is named by all others within 5 s") {
+  for (const char* task : {"reduce", "slow"}) {
+    RankProcesses ranks(task, 4, 60000, 4);
+    CHECK(seconds_to_fail(ranks, SIGKILL) < 5);
+    ranks.wait(2);
+    for (int rank : {0, 1, 3})
+      CHECK(ranks.wrote(rank, "error") == "2 rank 2 is gone: its process died or was killed, or the network dropped it");
+  }
+}
+
+TEST_CASE("comm: a rank that stands still is named by all others when the timeout is over") {
+  for (const char* task : {"reduce", "chain"}) {
+    RankProcesses ranks(task, 4, 2000, 4);
+    const double seconds = seconds_to_fail(ranks, SIGSTOP);
+    INFO(task);
+    CHECK(seconds > 1);
+    CHECK(seconds < 3);
+    const std::string line = "rank 2 stands still: nothing came from it for 2 s";
+    for (int rank : {0, 1, 3}) CHECK(ranks.wrote(rank, "error") == "2 " + line);
+    ranks.send(2, SIGCONT);
+    CHECK(ranks.wait(2).code == 0);
+    CHECK(ranks.wrote(2, "error") == "2 the other ranks gave up on this one: " + line);
+  }
+}
+
+TEST_CASE("comm: ranks that are all stopped for longer than the timeout go on") {
+  RankProcesses ranks("reduce", 4, 1200, 4);
+  for (int rank = 0; rank < 4; ++rank) ranks.wait_until_written(rank, "ready");
+  for (int rank = 0; rank < 4; ++rank) ranks.send(rank, SIGSTOP);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1700));
+  for (int rank = 0; rank < 4; ++rank) ranks.send(rank, SIGCONT);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  seconds_to_fail(ranks, SIGKILL);
+  for (int rank : {0, 1, 3}) CHECK(ranks.wrote(rank, "error").starts_with("2 rank 2 is gone"));
+}
+
+TEST_CASE("comm: a rank that gives up, or ends before the others, is named by them") {
+  for (const char* task : {"give up", "end"}) {
+    RankProcesses ranks(task, 3, 10000, 3);
+    for (int rank = 0; rank < 3; ++rank) CHECK(ranks.wait(rank).code == 0);
+    for (int rank : {0, 2}) {
+      const std::string error = ranks.wrote(rank, "error");
+      if (task == std::string("give up")) {
+        CHECK(error == "1 rank 1 gave up: the loss is NaN");
+      } else {
+        CHECK(error.starts_with("1 rank 1 ended while rank "));
+      }
+    }
+  }
+}
+
+TEST_CASE("comm: ranks that never come are named") {
+  RankProcesses ranks("reduce", 4, 700, 2);
+  const auto start = std::chrono::steady_clock::now();
+  for (int rank : {0, 1}) {
+    CHECK(ranks.wait(rank).code == 0);
+    CHECK(seconds_since(start) < 1.7);
+    CHECK(ranks.wrote(rank, "error") ==
+          "ranks 2, 3 of 4 did not come to " + ranks.folder() + "/launch within 0.7 s: see what stopped them");
+  }
+}
+
+#endif

@@ -1,0 +1,103 @@
+// glint train by several ranks, a GPU each: on the emulated device over a stand-in for NCCL, or by tests/gpu/ on as many GPUs as
+// there are. And the exchange of gradients by one rank alone, inside the CUDA graph, which one GPU can do.
+#include <doctest/doctest.h>
+
+#include "src/comm/collective_queue.h"
+#include "tests/train/cuda/cuda_program.h"
+#include "tests/train/cuda/tiny_training.h"
+#include "tests/train/metrics.h"
+
+using namespace glint;
+using namespace glint::test;
+
+namespace {
+
+size_t gpus() {
+  std::string fault;
+  return gpus_here(fault).size();
+}
+bool emulated() {  // as many as are wanted
+  std::string fault;
+  return gpus() > 0 && gpus_here(fault)[0].name == "emulated GPU";
+}
+
+bool can_share() { return kHasGloo && !nccl_version().empty(); }
+
+}  // namespace
+
+TEST_CASE("train --device cuda --ranks 2: the curve of one process, in fp32 and bf16, with and without --zero 1, as a graph and plainly" *
+          doctest::skip(!can_share())) {
+  if (gpus() < 2 && !emulated()) return;
+  const EmulatedDevice device("late guarded devices=2");
+  ScratchFolder folder;
+  write_text(folder);
+  for (const char* dtype : {"fp32", "bf16"}) {
+    const Arguments on_gpu = {"--device", "cuda", "--dtype", dtype};
+    const auto train = [&](const std::string& name, const Arguments& more, const std::string& steps = "12") {
+      const auto ran = run_program(join(tiny_run(folder, name + dtype, steps, on_gpu), more));
+      INFO(name, " ", dtype, ": ", ran.err);
+      REQUIRE(ran.code == 0);
+      return losses_of(folder / (name + dtype));
+    };
+    const auto one = train("one", {});
+    const double tolerance = dtype == std::string("bf16") ? 1e-2 : 1e-4;
+    const auto check = [&](const std::vector<double>& losses) {
+      REQUIRE(losses.size() == one.size());
+      for (size_t i = 0; i < one.size(); ++i) CHECK(losses[i] == doctest::Approx(one[i]).epsilon(tolerance));
+    };
+    check(train("two", {"--ranks", "2"}));
+    check(train("zero", {"--ranks", "2", "--zero", "1", "--bucket-mb", "0.01"}));
+    check(train("plain", {"--ranks", "2", "--zero", "1", "--bucket-mb", "0.01", "--graph", "false"}));
+    // The same bits as a graph and plainly; on GPUs NCCL promises no order of additions from one way to the other.
+    if (emulated()) CHECK(losses_of(folder / (std::string("zero") + dtype)) == losses_of(folder / (std::string("plain") + dtype)));
+    // From two GPUs with parts to one, and back to two with wholes.
+    const std::string cut = std::string("cut") + dtype;
+    train("cut", {"--ranks", "2", "--zero", "1"}, "4");
+    for (const Arguments& leg : {Arguments{"--ranks", "1", "--zero", "0", "--steps", "8"}, Arguments{"--ranks", "2", "--steps", "12"}}) {
+      const auto ran = run_program(join({"train", "--resume", folder / cut}, leg));
+      INFO(ran.err);
+      REQUIRE(ran.code == 0);
+    }
+    CHECK(losses_of(folder / cut).back() == doctest::Approx(one.back()).epsilon(tolerance));
+  }
+}
+
+TEST_CASE("train --device cuda --ranks 3 on two GPUs is refused, and the rank without one is named" * doctest::skip(!can_share())) {
+  const EmulatedDevice device("devices=2");
+  const size_t there = emulated() ? 2 : gpus();
+  ScratchFolder folder;
+  write_text(folder);
+  const std::string ranks = std::to_string(there + 1), batch = std::to_string(2 * (there + 1));
+  const auto ran = run_program({"train", "--device", "cuda", "--ranks", ranks, "--batch", batch, "--out", folder / "run", "--data", folder / "text.txt"});
+  INFO(ran.err);
+  CHECK(ran.code == 1);
+  CHECK(ran.err.find(text("rank ", there, " gave up: --device cuda: there is no GPU ", there)) != std::string::npos);
+}
+
+TEST_CASE("cuda training: a rank alone, whose gradients travel to itself inside the graph, trains to the same bits" *
+          doctest::skip(nccl_version().empty())) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Emulated emulated(3);
+    const auto comm = make_single_communicator();
+    const auto train = [&](Communicator* team, bool graph) {
+      Gpt model(tiny(0.2f), Device::cuda(), dtype);
+      model.initialize(1);
+      RngState rng{.seed = 5};
+      StepSettings s = settings(2, false, graph);
+      s.comm = team;
+      TrainingStep step(model, s, rng);
+      for (int i = 0; i < 5; ++i)
+        step.run([&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { batch_of(rng.step, tokens, targets, first, count); }, 3e-3);
+      CHECK(step.timed_steps() == (graph ? 1 : 5));
+      const CollectiveQueue::Times before = step.exchanged();
+      CHECK(step.result().step == 5);
+      CHECK(step.timed_steps() == (graph ? 2 : 5));
+      CHECK((step.exchanged().bytes > before.bytes) == (team && graph));
+      HostCopy values(model.parameters(), model.parameters().values());
+      return std::vector<float>(values.data(), values.data() + model.parameters().elements());
+    };
+    const auto expected = train(nullptr, true);
+    CHECK(train(comm.get(), true) == expected);
+    CHECK(train(comm.get(), false) == expected);
+  }
+}

@@ -1,0 +1,130 @@
+#include "train/plan.h"
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "models/gpt.h"
+#include "tests/train/run_program.h"
+#include "train/training_step.h"
+
+using namespace glint;
+
+namespace {
+
+PlanRun run_of(DType dtype, bool recompute) {
+  PlanRun run;
+  run.model.vocab = 65, run.model.context = 48, run.model.layers = 3, run.model.heads = 4, run.model.kv_heads = 2, run.model.embd = 64;
+  run.model.bias = true;
+  run.dtype = dtype, run.recompute = recompute;
+  run.batch = run.micro_batch = 4;
+  return run;
+}
+
+// Round numbers, so that the formula can be worked out by hand.
+PlanDevice round_device() {
+  PlanDevice device;
+  device.name = "round", device.product_rate = 1e12, device.attention_rate = 5e11, device.byte_rate = 1e11;
+  device.per_node = 4, device.link = 1e10, device.net = 1e9, device.latency = 1e-5;
+  return device;
+}
+
+PlanWork round_work() {
+  PlanWork work;
+  work.parameters = 1e8, work.decayed = 9e7, work.arena = 1e9;
+  work.forward = {1e11, 1e10, 1e9};
+  work.backward = {2e11, 2e10, 1e9};
+  return work;
+}
+
+}  // namespace
+
+TEST_CASE("plan: memory of one rank is that of a training step, to the byte") {
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const bool recompute : {false, true}) {
+      const PlanRun run = run_of(dtype, recompute);
+      Gpt model(run.model, CpuContext{1, default_matmul_engine()}, dtype);
+      RngState rng;
+      const TrainingStep step(model, {run.batch, run.micro_batch, run.model.context, AttentionKind::flash, recompute, {}, 1.0}, rng);
+      const Plan plan = plan_of(run, work_of(run), round_device());
+      CHECK(plan.arena == static_cast<double>(step.arena_bytes()));
+      CHECK(plan.weights == static_cast<double>(model.parameters().bytes()));
+      CHECK(plan.messages == 0);
+    }
+}
+
+TEST_CASE("plan: memory of two ranks with --zero 1 is that of a run" * doctest::skip(!kHasGloo)) {
+  for (const char* dtype : {"fp32", "bf16"}) {
+    PlanRun run = run_of(dtype == std::string("bf16") ? DType::bf16 : DType::f32, false);
+    run.devices = 2, run.zero = true, run.batch = 8;
+    const auto ran = test::run_program({"bench", "step", "--ranks", "2", "--zero", "1", "--layers", "3", "--heads", "4", "--kv-heads", "2", "--embd", "64",
+                                        "--context", "48", "--bias", "true", "--batch", "8", "--steps", "1", "--threads", "1", "--dtype", dtype, "--json"});
+    INFO(ran.err);
+    REQUIRE(ran.code == 0);
+    const double measured = nlohmann::json::parse(ran.out)["device_bytes"];
+    CHECK(plan_of(run, work_of(run), round_device()).memory() == doctest::Approx(measured).epsilon(0.002));
+  }
+}
+
+TEST_CASE("plan: the formula, by hand") {
+  PlanRun run;
+  run.batch = 8, run.micro_batch = 2, run.dtype = DType::f32;
+  Plan plan = plan_of(run, round_work(), round_device());
+  CHECK(plan.memory() == doctest::Approx(1e9 + 16e8));
+  CHECK(plan.backward == doctest::Approx(0.2 + 0.04 + 0.01));
+  CHECK(plan.compute == doctest::Approx(4 * (0.13 + 0.25) + 0.032));
+  CHECK(plan.step() == plan.compute);
+  // Four on one node: 4e8 bytes of gradients in ceil(4e8 / 25 MiB) = 16 buckets.
+  run.devices = 4;
+  plan = plan_of(run, round_work(), round_device());
+  CHECK(plan.compute == doctest::Approx(0.38 + 0.032));
+  const double messages = 2 * (0.75 * 4e8 / 1e10 + 16 * 2 * 1e-5);
+  CHECK(plan.messages == doctest::Approx(messages));
+  CHECK(plan.exposed == doctest::Approx(messages / 16));  // all the rest fits behind 0.25 s of backward
+  // Eight on two nodes: four of 1 GB/s go out of each.
+  run.devices = 8, run.zero = true, run.batch = 16;
+  plan = plan_of(run, round_work(), round_device());
+  CHECK(plan.weights == doctest::Approx(8e8 + 8e8 / 8));
+  CHECK(plan.compute == doctest::Approx(0.38 + 0.004));
+  const double half = 0.875 * 4e8 / 4e9 + 16 * 3 * 1e-5;
+  CHECK(plan.messages == doctest::Approx(2 * half));
+  CHECK(plan.exposed == doctest::Approx(half / 16 + half));
+  run.dtype = DType::bf16;
+  plan = plan_of(run, round_work(), round_device());
+  CHECK(plan.weights == doctest::Approx(4e8 + 1e8 + 2e8 + 4 * 9e7 / 8 + 4 * 1e7));
+  // A network so slow that backward is over long before.
+  PlanDevice slow = round_device();
+  slow.net = 1e6;
+  run.zero = false;
+  plan = plan_of(run, round_work(), slow);
+  CHECK(plan.exposed == doctest::Approx(plan.messages - 15.0 / 16 * plan.backward));
+}
+
+TEST_CASE("plan: the command prints a row for each number of devices, says what does not fit, and refuses what makes no sense") {
+  const auto ran = test::run_program({"plan", "--devices", "1,8-64", "--json"});
+  REQUIRE(ran.code == 0);
+  const auto plans = nlohmann::json::parse(ran.out)["plans"];
+  REQUIRE(plans.size() == 5);
+  CHECK(plans[4]["devices"] == 64);
+  CHECK(plans[0]["zero_0"]["scaling"].get<double>() == doctest::Approx(1));
+  for (const auto& row : plans) {
+    CHECK(row["zero_1"]["memory_bytes"] <= row["zero_0"]["memory_bytes"]);
+    CHECK(row["zero_0"]["fits"] == true);
+  }
+  const auto large = test::run_program({"plan", "--layers", "48", "--heads", "25", "--embd", "1600", "--memory-gb", "40", "--devices", "8"});
+  CHECK(large.code == 0);
+  CHECK(large.out.find("does not fit with --zero 1: a device has 40 GB; --micro-batch ") != std::string::npos);
+  const std::pair<std::vector<std::string>, const char*> wrong[] = {
+      {{"--device", "abacus"}, "--device abacus: there are data sheets of h100, h200 and a100"},
+      {{"--devices", "8-"}, "--devices 8-: give numbers as 1,2,6 or 8-1024"},
+      {{"--devices", "0"}, "--devices 0: give numbers"},
+      {{"--devices", "8", "--batch", "12"}, "--batch 12 does not divide over 8 devices"},
+      {{"--micro-batch", "5"}, "--micro-batch 5 does not divide the 16 sequences"},
+  };
+  for (const auto& [flags, expected] : wrong) {
+    std::vector<std::string> words = {"plan"};
+    words.insert(words.end(), flags.begin(), flags.end());
+    const auto refused = test::run_program(words);
+    CHECK(refused.code == 1);
+    CHECK(refused.err.find(expected) != std::string::npos);
+  }
+}

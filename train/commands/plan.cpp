@@ -1,0 +1,203 @@
+// glint plan: memory, time and scaling of a run, before there are the devices for it.
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "kernels/check.h"
+#include "src/memory.h"
+#include "train/commands/commands.h"
+#include "train/options.h"
+#include "train/plan.h"
+
+namespace glint {
+
+namespace {
+
+struct PlanFlags {
+  PlanRun run;
+  DtypeChoice dtype = DtypeChoice::bf16;
+  std::string device = "h100", devices = "8-1024";
+  int batch = 0, each = 16, threads = 1;
+  double memory_gb = 0, product_tflops = 0, attention_tflops = 0, memory_gbs = 0, link_gbs = 0, net_gbs = 0, latency_us = -1;
+  int per_node = 0;
+  bool json = false;
+};
+
+// "1,2,6" or "8-1024", which doubles.
+std::vector<int> counts_of(const std::string& list) {
+  constexpr int kMost = 1 << 20;
+  std::vector<int> counts;
+  const char *at = list.data(), *const last = at + list.size();
+  const auto number = [&](int least) {
+    int value = 0;
+    const auto [end, error] = std::from_chars(at, last, value);
+    GLINT_REQUIRE(error == std::errc() && least <= value && value <= kMost, "--devices ", list,
+                  ": give numbers as 1,2,6 or 8-1024 (which doubles)");
+    at = end;
+    return value;
+  };
+  for (char next = ','; next == ','; next = at == last ? '\0' : *at++) {
+    counts.push_back(number(1));
+    if (at == last || *at != '-') continue;
+    ++at;
+    for (const int most = number(counts.back()); counts.back() <= most / 2;) counts.push_back(2 * counts.back());
+  }
+  GLINT_REQUIRE(at == last, "--devices ", list, ": give numbers as 1,2,6 or 8-1024 (which doubles)");
+  return counts;
+}
+
+PlanDevice device_of(const PlanFlags& flags) {
+  PlanDevice device = flags.device == "here" ? measured_cpu(flags.run, flags.threads) : device_preset(flags.device);
+  const auto set = [](double& to, double given, double unit) {
+    if (given > 0) to = given * unit;
+  };
+  set(device.memory, flags.memory_gb, 1e9);
+  set(device.product_rate, flags.product_tflops, 1e12);
+  set(device.attention_rate, flags.attention_tflops, 1e12);
+  set(device.byte_rate, flags.memory_gbs, 1e9);
+  set(device.link, flags.link_gbs, 1e9);
+  set(device.net, flags.net_gbs, 1e9);
+  if (flags.latency_us >= 0) device.latency = flags.latency_us * 1e-6;
+  if (flags.per_node > 0) device.per_node = flags.per_node;
+  return device;
+}
+
+// The largest that fits, for what does not.
+int fitting_micro_batch(PlanRun run, const PlanDevice& device) {
+  for (const int share = run.batch / run.devices; run.micro_batch >= 1; --run.micro_batch)
+    if (share % run.micro_batch == 0 && plan_of(run, work_of(run), device).memory() <= device.memory) return run.micro_batch;
+  return 0;
+}
+
+struct Row {
+  PlanRun run;
+  Plan plans[2];      // without and with --zero 1
+  double alone_rate;  // tokens/s of one device by itself, by which scaling is measured
+
+  double rate(int zero) const { return static_cast<double>(run.batch) * run.model.context / plans[zero].step(); }
+  double scaling(int zero) const { return rate(zero) / alone_rate / run.devices; }
+};
+
+std::vector<Row> rows_of(const PlanFlags& flags, const PlanDevice& device) {
+  std::vector<Row> rows;
+  Row row{flags.run, {}, 1.0};
+  PlanRun& run = row.run;
+  const PlanWork work = work_of(run);
+  row.plans[0] = plan_of(run, work, device);
+  row.alone_rate = row.rate(0);
+  for (const int devices : counts_of(flags.devices)) {
+    run.devices = devices;
+    run.batch = flags.batch > 0 ? flags.batch : flags.each * devices;
+    GLINT_REQUIRE(run.batch % devices == 0, "--batch ", run.batch, " does not divide over ", devices, " devices");
+    GLINT_REQUIRE(run.batch / devices % run.micro_batch == 0, "--micro-batch ", run.micro_batch, " does not divide the ",
+                  run.batch / devices, " sequences of one of ", devices, " devices");
+    for (const bool zero : {false, true}) {
+      run.zero = zero;
+      row.plans[zero] = plan_of(run, work, device);
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+void print_json(const std::vector<Row>& rows, const PlanDevice& device, int64_t parameters) {
+  auto plans = nlohmann::ordered_json::array();
+  for (const Row& row : rows) {
+    const auto one = [&](int zero) -> nlohmann::ordered_json {
+      const Plan& plan = row.plans[zero];
+      return {{"memory_bytes", plan.memory()},
+              {"fits", device.memory == 0 || plan.memory() <= device.memory},
+              {"step_ms", 1000 * plan.step()},
+              {"compute_ms", 1000 * plan.compute},
+              {"messages_ms", 1000 * plan.messages},
+              {"exposed_ms", 1000 * plan.exposed},
+              {"tokens_per_s", row.rate(zero)},
+              {"scaling", row.scaling(zero)},
+              {"hidden", plan.hidden()}};
+    };
+    plans.push_back({{"devices", row.run.devices}, {"batch", row.run.batch}, {"zero_0", one(0)}, {"zero_1", one(1)}});
+  }
+  const nlohmann::ordered_json all = {{"device", device.name}, {"parameters", parameters}, {"plans", plans}};
+  std::printf("%s\n", all.dump().c_str());
+}
+
+void print_row(const Row& row) {
+  std::printf("%7d %7d", row.run.devices, row.run.batch);
+  for (const Plan& plan : row.plans) std::printf(" %8s", human_bytes(plan.memory()).c_str());
+  for (const Plan& plan : row.plans) std::printf(" %9.2f", 1000 * plan.step());
+  for (const int zero : {0, 1}) std::printf(" %8.0fk", 1e-3 * row.rate(zero));
+  for (const int zero : {0, 1}) std::printf(" %6.1f%%", 100 * row.scaling(zero));
+  for (const Plan& plan : row.plans) std::printf(" %5.0f%%", 100 * plan.hidden());
+  std::printf("\n");
+}
+
+void print_table(const std::vector<Row>& rows, const PlanDevice& device, int64_t parameters) {
+  std::printf("%s parameters in %s. A device (%s) reaches %.3g TFLOP/s in products, %.3g in attention, %.4g GB/s of its memory,\n"
+              "%.3g GB/s to its neighbours, %.3g between nodes of %d. Two columns each: without and with --zero 1.\n"
+              "step = m (products + attention + bytes, each / its rate) + AdamW + 2 (N-1)/N gradients / link, less what backward hides:\n"
+              "train/plan.h has the formula.\n\n",
+              std::to_string(parameters).c_str(), rows[0].run.dtype == DType::bf16 ? "bf16" : "fp32", device.name.c_str(),
+              1e-12 * device.product_rate, 1e-12 * device.attention_rate, 1e-9 * device.byte_rate, 1e-9 * device.link,
+              1e-9 * device.net, device.per_node);
+  std::printf("%7s %7s %17s %19s %19s %15s %13s\n", "devices", "batch", "memory of a rank", "ms a step", "tokens/s", "scaling",
+              "hidden");
+  for (const Row& row : rows) {
+    print_row(row);
+    for (const bool zero : {false, true}) {
+      if (device.memory == 0 || row.plans[zero].memory() <= device.memory) continue;
+      PlanRun run = row.run;
+      run.zero = zero;
+      const int fits = fitting_micro_batch(run, device);
+      std::printf("        does not fit%s: a device has %s; %s\n", zero ? " with --zero 1" : "", human_bytes(device.memory).c_str(),
+                  fits > 0 ? text("--micro-batch ", fits, " does").c_str()
+                           : "nor does --micro-batch 1: try --recompute, or fewer layers or channels");
+    }
+  }
+}
+
+void print_plan(PlanFlags flags) {
+  PlanRun& run = flags.run;
+  run.dtype = dtype_of(flags.dtype);
+  if (run.model.kv_heads == 0) run.model.kv_heads = run.model.heads;
+  run.model.validate();
+  GLINT_REQUIRE(flags.batch >= 0 && flags.each >= 1 && run.micro_batch >= 1,
+                "--batch, --batch-per-device and --micro-batch are 1 or more");
+  run.batch = flags.batch > 0 ? flags.batch : flags.each;
+  const PlanDevice device = device_of(flags);
+  const std::vector<Row> rows = rows_of(flags, device);
+  flags.json ? print_json(rows, device, run.model.parameters()) : print_table(rows, device, run.model.parameters());
+}
+
+}  // namespace
+
+void register_plan(Command program) {
+  Command command = program.add_command("plan", "Predict memory, time and scaling of training by many devices");
+  const auto flags = std::make_shared<PlanFlags>();
+  GptConfig& model = flags->run.model;  // GPT-2 124M
+  model.layers = model.heads = 12, model.embd = 768, model.context = 1024, model.vocab = 50304;
+  flags->run.micro_batch = 16;
+  add_model_flags(command, model);
+  command.add_choice("--dtype", flags->dtype, "Arithmetic", {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}});
+  command.add_switch("--recompute", flags->run.recompute, "Compute a layer again in backward instead of keeping it");
+  command.add("--batch", flags->batch, "Sequences per step, of all devices; 0: --batch-per-device of each");
+  command.add("--batch-per-device", flags->each, "Sequences per step of one device");
+  command.add("--micro-batch", flags->run.micro_batch, "Sequences per pass of one device");
+  command.add("--devices", flags->devices, "Numbers of devices: 1,2,6 or 8-1024, which doubles");
+  command.add("--device", flags->device, "h100, h200, a100: by data sheet; here: this CPU, measured");
+  command.add("--threads", flags->threads, "Of each rank, where it is `here`");
+  command.add("--memory-gb", flags->memory_gb, "Instead of the data sheet's: memory, GB");
+  command.add("--product-tflops", flags->product_tflops, "What matrix products reach, TFLOP/s");
+  command.add("--attention-tflops", flags->attention_tflops, "What attention reaches, TFLOP/s");
+  command.add("--memory-gbs", flags->memory_gbs, "What memory reaches, GB/s");
+  command.add("--link-gbs", flags->link_gbs, "Bus bandwidth of a device inside its node, GB/s (`bench comm`)");
+  command.add("--net-gbs", flags->net_gbs, "The same between nodes, GB/s");
+  command.add("--node", flags->per_node, "Devices of a node");
+  command.add("--latency-us", flags->latency_us, "Of a hop, microseconds");
+  command.add_flag("--json", flags->json, "One JSON object on standard output");
+  command.run([flags] { print_plan(*flags); });
+}
+
+}  // namespace glint
