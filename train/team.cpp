@@ -68,7 +68,13 @@ int Team::largest(int value) {
 
 std::string Team::first_text(const std::string& own) {
   const int speaks = size() - largest(own.empty() ? 0 : size() - rank());
-  return speaks == size() ? "" : text_of(speaks, own);
+  if (speaks == size()) return "";
+  const std::string found = text_of(speaks, own);
+  try {
+    comm_->barrier();  // none goes on, and maybe ends, before all have it
+  } catch (const PeerError&) {  // one that has it did
+  }
+  return found;
 }
 
 void run_as_rank(const Ranks& place, const fs::path& root, const TrainOptions& options, const std::function<void(Team&)>& body) {
