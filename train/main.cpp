@@ -8,6 +8,7 @@
 #include "kernels/check.h"
 #include "train/commands/commands.h"
 #include "train/exit_code.h"
+#include "train/signals.h"
 
 namespace {
 
@@ -36,6 +37,7 @@ void flush_results() {
 }
 
 void run(int argc, char** argv) {
+  const glint::SignalThread signals;  // before any other thread
   glint::CommandLine line("glint", "Trains small GPTs from text, and samples from them.",
                           std::string("glint ") + glint::version());
   line.program().require_command();

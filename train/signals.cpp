@@ -1,10 +1,21 @@
 #include "train/signals.h"
 
+#include <atomic>
+
 namespace glint {
 
 namespace {
 
-volatile std::sig_atomic_t received_signal = 0;  // a handler can reach nothing but a global
+std::atomic<int> received_signal = 0;  // a handler can reach nothing but a global
+static_assert(std::atomic<int>::is_always_lock_free);
+
+sigset_t both() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  return signals;
+}
 
 extern "C" void remember_signal(int number) {
   received_signal = number;
@@ -13,6 +24,24 @@ extern "C" void remember_signal(int number) {
 }
 
 }  // namespace
+
+SignalThread::SignalThread() {
+  sem_init(&done_, 0, 0);
+  thread_ = std::thread([this] {
+    const sigset_t signals = both();
+    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);  // also what the program that started this one had blocked
+    while (sem_wait(&done_) != 0) continue;           // a signal came
+  });
+  const sigset_t signals = both();
+  pthread_sigmask(SIG_BLOCK, &signals, &before_);
+}
+
+SignalThread::~SignalThread() {
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  sem_post(&done_);
+  thread_.join();
+  sem_destroy(&done_);
+}
 
 SignalWatch::SignalWatch() {
   received_signal = 0;

@@ -8,6 +8,8 @@
 // bytes or more then fall into a few sets of the cache: 30 to 80 GF/s a core, by tiles 80 to 99. Only factors that the
 // kernel walks across their rows suffer: a and b of x^T dout, b of x W. With AVX-512 other rules and kernels are at
 // work, and whole products run at 90% of the peak and more.
+//
+// No signal handler may run on these threads: train/signals.h says why.
 #include <dnnl.h>
 
 #include <cstring>
