@@ -42,6 +42,8 @@ Dataset team_data(const RunPaths& run, const TrainOptions& options, Team& team) 
   team.comm().barrier();
   if (!data && team.local_rank() == 0 && !std::filesystem::exists(run.data_record())) data = create_run_data(run, options);
   team.comm().barrier();
+  GLINT_REQUIRE(data || std::filesystem::exists(run.data_record()), "rank ", team.rank(), " does not find ", run.data_record().string(),
+                ", where the first rank of its machine has put the tokens: give all ranks of a machine the same --out");
   return data ? std::move(*data) : open_run_data(run);
 }
 

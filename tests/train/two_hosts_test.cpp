@@ -83,4 +83,24 @@ TEST_CASE("ranks: two hosts without a common folder train as one, and a pulled c
   CHECK(read_checkpoint_state(there + "/last").step >= saved);
 }
 
+TEST_CASE("ranks: those of one machine that were given different folders are told so") {
+  if (!RedisServer::here()) {
+    MESSAGE("skipped: it needs a Redis server");
+    return;
+  }
+  const ScratchFolder folder;
+  const RedisServer redis;
+  const auto start = [&](const std::string& rank) {
+    return std::make_unique<Running>(
+        Words{"RANK=" + rank, "WORLD_SIZE=2", "LOCAL_RANK=" + rank, GLINT_PROGRAM, "train", "--out", folder / rank, "--batch", "2",
+              "--threads", "1", "--comm-timeout", "20", "--rendezvous", redis.url()},
+        "/usr/bin/env");
+  };
+  const auto first = start("0"), second = start("1");
+  const Ran ran = first->wait();
+  CHECK(ran.code == 1);
+  CHECK(ran.err.find("rank 1 does not find " + (folder / "1") + "/data.json") != std::string::npos);
+  CHECK(second->wait().code == 1);
+}
+
 #endif
