@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
 #include <span>
 
 #include <nlohmann/json.hpp>
@@ -57,6 +58,19 @@ void Team::require_same(const Fields& fields) {
   }
   fault = first_text(fault);
   GLINT_REQUIRE(fault.empty(), fault, "; start all ranks with the same program, flags and data");
+}
+
+void Team::finish_together(bool own, const std::function<void()>& work) {
+  if (size() == 1) {
+    if (own) work();
+    return;
+  }
+  constexpr auto kSignOfLife = std::chrono::milliseconds(100);
+  std::future<void> under_way;
+  if (own) under_way = std::async(std::launch::async, work);
+  do {
+    if (under_way.valid() && under_way.wait_for(kSignOfLife) == std::future_status::ready) under_way.get();
+  } while (largest(under_way.valid()) != 0);
 }
 
 int Team::largest(int value) {

@@ -7,7 +7,6 @@
 #include "train/checkpoint/team_checkpoint.h"
 #include "train/clock.h"
 #include "train/evaluator.h"
-#include "train/exit_code.h"
 #include "train/not_finite.h"
 #include "train/peak.h"
 #include "train/progress.h"
@@ -38,11 +37,10 @@ Device device_of(const TrainOptions& o, const Team& team) {
 // Tokens are made once, by the rank that leads; on machines that don't see its folder, by the first rank of each.
 Dataset team_data(const RunPaths& run, const TrainOptions& options, Team& team) {
   std::optional<Dataset> data;
-  if (team.leads()) data = std::filesystem::exists(run.data_record()) ? open_run_data(run) : create_run_data(run, options);
-  team.comm().barrier();
-  if (!data && team.local_rank() == 0 && !std::filesystem::exists(run.data_record())) data = create_run_data(run, options);
-  team.comm().barrier();
-  GLINT_REQUIRE(data || std::filesystem::exists(run.data_record()), "rank ", team.rank(), " does not find ", run.data_record().string(),
+  const auto is_there = [&] { return std::filesystem::exists(run.data_record()); };
+  team.finish_together(team.leads(), [&] { data = is_there() ? open_run_data(run) : create_run_data(run, options); });
+  team.finish_together(!data && team.local_rank() == 0 && !is_there(), [&] { data = create_run_data(run, options); });
+  GLINT_REQUIRE(data || is_there(), "rank ", team.rank(), " does not find ", run.data_record().string(),
                 ", where the first rank of its machine has put the tokens: give all ranks of a machine the same --out");
   return data ? std::move(*data) : open_run_data(run);
 }
@@ -65,14 +63,15 @@ class Trainer {
 
   // Goes on from the last checkpoint, if there is one.
   void restore();
-  void run();
+  // Returns the signal that stopped it, or 0 where it is done.
+  int run();
 
  private:
   static Gpt& initialized(Gpt& model, uint64_t seed) {
     model.initialize(seed);
     return model;
   }
-  void steps(const SignalWatch& signals);
+  int steps(const SignalWatch& signals);
   uint64_t step() const { return rng_.step; }
   bool at(int64_t interval) const { return interval > 0 && step() % static_cast<uint64_t>(interval) == 0; }
   bool done() const { return step() >= static_cast<uint64_t>(options_.steps); }
@@ -81,7 +80,7 @@ class Trainer {
   std::string describe() const;
   void save(bool best);
   void evaluate(Progress& progress);
-  void train_one_step(Progress& progress);
+  int train_one_step(Progress& progress, const SignalWatch& signals);
   void require_same_start();
   bool looks() const;
   StepResult look();
@@ -186,15 +185,18 @@ bool Trainer::looks() const {
   return device_.is_cpu() || done() || at(options_.log_every) || at(options_.eval_every) || at(options_.checkpoint_every);
 }
 
-void Trainer::train_one_step(Progress& progress) {
+// Returns the signal that one of the ranks has received, or 0.
+int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
   const auto start = Clock::now();
   const double lr = learning_rate(options_, static_cast<int64_t>(step()));
   step_.run(fill_, lr);
+  // Before this rank waits for its GPU, which may wait for the others' without an end: here a rank that stands still is found.
+  const int stop = team_.largest(signals.received());
   StepResult result;
   if (looks()) result = look();
   interval_seconds_ += seconds_since(start);
   interval_steps_ += 1;
-  if (!at(options_.log_every) && !done()) return;
+  if (!at(options_.log_every) && !done()) return stop;
 
   const double step_seconds = interval_seconds_ / static_cast<double>(interval_steps_);
   MetricsLine line;
@@ -209,6 +211,7 @@ void Trainer::train_one_step(Progress& progress) {
   progress.report({step(), result.loss, last_val_, *line.tokens_per_s});
   interval_seconds_ = 0;
   interval_steps_ = 0;
+  return stop;
 }
 
 // Where ranks differ before the first step, no later one can be right. (Their options are compared before anything is made.)
@@ -219,18 +222,21 @@ void Trainer::require_same_start() {
                       {"checksum of the parameters", text(checksum_of(model_.parameters()))}});
 }
 
-void Trainer::run() {
+int Trainer::run() {
   require_same_start();
   SignalWatch signals;
   try {
-    steps(signals);
+    return steps(signals);
   } catch (const PeerError& error) {
     throw PeerError(error.rank, text("step ", step() + 1, ": ", error.what()));
+  } catch (const std::exception& error) {
+    team_.comm().give_up(error.what());  // before all is taken down: NCCL's end would tell the others less
+    throw;
   }
 }
 
-void Trainer::steps(const SignalWatch& signals) {
-  int stop = 0;  // the signal that one of the ranks has received
+int Trainer::steps(const SignalWatch& signals) {
+  int stop = 0;
   const bool quiet = options_.quiet || !team_.leads();
   Progress progress({quiet, step(), static_cast<uint64_t>(options_.steps), model_.flops_per_token(options_.model.context),
                      quiet ? 0 : team_.size() * peak_gflops(device_, model_.parameters().dtype())});
@@ -238,10 +244,9 @@ void Trainer::steps(const SignalWatch& signals) {
   if (step() > 0) progress.note(text("resumed at step ", step()));
   if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);
   while (!done() && !stop) {
-    train_one_step(progress);
+    stop = train_one_step(progress, signals);
     if (options_.eval_every > 0 && (at(options_.eval_every) || done())) evaluate(progress);
     if (at(options_.checkpoint_every)) save(false);
-    stop = team_.largest(signals.received());
   }
   if (saved_step_ != step()) {
     if (interval_steps_ > 0) look();  // a signal came between two looks
@@ -254,14 +259,15 @@ void Trainer::steps(const SignalWatch& signals) {
   if (stop) {
     if (team_.leads())
       progress.warning(text("stopped at step ", step(), "; go on with: glint train --resume ", folder_.paths().root.string()));
-    throw ExitCode{128 + stop};
+    return stop;
   }
   progress.note(text("done: ", folder_.paths().root.string(), " holds last/", best_ ? " and best/" : ""));
+  return 0;
 }
 
 }  // namespace
 
-void start_training(TrainOptions options, RunFolder& folder, Team& team) {
+int start_training(TrainOptions options, RunFolder& folder, Team& team) {
   const Device device = device_of(options, team);  // first: without it nothing is made
   std::optional<Trainer> trainer;
   try {
@@ -274,14 +280,14 @@ void start_training(TrainOptions options, RunFolder& folder, Team& team) {
     folder.discard();  // so that the same --out can be tried again, with a smaller model, say
     throw;
   }
-  trainer->run();
+  return trainer->run();
 }
 
-void resume_training(const TrainOptions& options, RunFolder& folder, Team& team) {
+int resume_training(const TrainOptions& options, RunFolder& folder, Team& team) {
   const Device device = device_of(options, team);
   Trainer trainer(options, device, folder, team_data(folder.paths(), options, team), team);
   trainer.restore();
-  trainer.run();
+  return trainer.run();
 }
 
 }  // namespace glint

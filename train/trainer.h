@@ -8,9 +8,9 @@
 namespace glint {
 
 // Starts a run in an empty folder, or goes on from RUN/last (from step 0 if a kill came before the first checkpoint).
-// Throws ExitCode 130/143 after a signal, once the step is finished and saved; UserError on a loss that isn't finite.
+// Returns 0, or the SIGINT or SIGTERM that stopped it, once the step is finished and saved; UserError on a loss that isn't finite.
 // Of several ranks, the one that leads has the folder, the others follow it.
-void start_training(TrainOptions options, RunFolder& folder, Team& team);
-void resume_training(const TrainOptions& options, RunFolder& folder, Team& team);
+int start_training(TrainOptions options, RunFolder& folder, Team& team);
+int resume_training(const TrainOptions& options, RunFolder& folder, Team& team);
 
 }  // namespace glint

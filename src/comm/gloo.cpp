@@ -13,6 +13,8 @@ namespace {
 
 // Elements per rank that one round takes at most: scratch is as many for each rank, and about stays in cache.
 constexpr size_t kPiece = size_t{1} << 18;
+// Bytes that one round broadcasts at most: the timeout is for each round.
+constexpr size_t kBroadcastPiece = size_t{1} << 24;
 
 class GlooCommunicator final : public Communicator {
  public:
@@ -30,14 +32,17 @@ class GlooCommunicator final : public Communicator {
 
   void broadcast(std::span<std::byte> data, int root) override {
     GLINT_CHECK(0 <= root && root < size(), "root is ", root, " of ", size(), " ranks");
-    GlooLink::Round round(link_);
-    if (rank() != root) {
-      round.receive(root, data.data(), data.size());
-      round.wait_receive(root);
-      return;
+    for (size_t at = 0; at < data.size(); at += kBroadcastPiece) {
+      const auto piece = data.subspan(at, std::min(kBroadcastPiece, data.size() - at));
+      GlooLink::Round round(link_);
+      if (rank() == root) {
+        for (int peer : others()) round.send(peer, piece.data(), piece.size());
+        round.wait_sends();
+      } else {
+        round.receive(root, piece.data(), piece.size());
+        round.wait_receive(root);
+      }
     }
-    for (int peer : others()) round.send(peer, data.data(), data.size());
-    round.wait_sends();
   }
 
   void barrier() override {

@@ -32,6 +32,7 @@ GlooLink::GlooLink(const Ranks& ranks, const GlooOptions& options)
       timeout_(options.timeout),
       context_(meet(ranks, options)),
       peers_(static_cast<size_t>(ranks.size)) {
+  const NoSigpipe no_sigpipe;  // also for the threads that start here
   for (int peer = 0; peer < size_; ++peer) {
     if (peer == rank_) continue;
     Peer& it = peers_[static_cast<size_t>(peer)];
@@ -106,8 +107,8 @@ bool GlooLink::hear(int peer) {
       try {
         it.ear->recv(peer, kWords);
         return true;
-      } catch (const std::exception&) {  // it is gone; its complaint tells why
-        return false;
+      } catch (const std::exception&) {  // its connection closed
+        break;
       }
     case Kind::verdict: {
       lock.unlock();
@@ -149,12 +150,14 @@ void GlooLink::decide(int at_fault, const std::string& line) {
 
 void GlooLink::interrupt() {
   if (!round_) return;
-  for (const Round::Message& message : round_->messages_) {
-    if (message.outgoing) {
-      message.buffer->abortWaitSend();
-    } else {
-      message.buffer->abortWaitRecv();
-    }
+  for (const Round::Message& message : round_->messages_) interrupt(message);
+}
+
+void GlooLink::interrupt(const Round::Message& message) {
+  if (message.outgoing) {
+    message.buffer->abortWaitSend();
+  } else {
+    message.buffer->abortWaitRecv();
   }
 }
 
@@ -164,7 +167,9 @@ void GlooLink::complain(int peer) {
     if (verdict_) return;
     peers_[static_cast<size_t>(rank_)].waits_for = peer;
   }
-  say({Kind::complaint, peer, ""}, peer);
+  // Not waited for: Gloo would close all connections where it waits in vain.
+  complaint_.words = {Kind::complaint, peer, ""};
+  send(complaint_, peer);
 }
 
 // From a rank that is waited for, to who it waits for itself, and so on.
@@ -205,30 +210,29 @@ void GlooLink::say_last(Kind kind, int at_fault, const std::string& line) noexce
     if (said_last_) return;
     said_last_ = true;
   }
-  Words words{kind, at_fault, ""};
-  std::strncpy(words.line, line.c_str(), sizeof words.line - 1);
-  say(words, kNobody);
+  Letters last;
+  last.words = {kind, at_fault, ""};
+  std::strncpy(last.words.line, line.c_str(), sizeof last.words.line - 1);
+  send(last, kNobody);
+  const auto deadline = Clock::now() + kSaying;
+  for (const auto& copy : last.copies) {
+    const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
+    try {
+      copy->waitSend(nullptr, std::max(milliseconds(1), left));
+    } catch (const std::exception&) {
+    }
+  }
 }
 
-void GlooLink::say(const Words& words, int but) noexcept {
+void GlooLink::send(Letters& letters, int but) noexcept {
   const NoSigpipe no_sigpipe;
-  Words copy = words;
-  std::vector<std::unique_ptr<gloo::transport::UnboundBuffer>> letters;
   for (int peer = 0; peer < size_; ++peer) {
     if (peer == rank_ || peer == but) continue;
     try {
-      letters.push_back(context_->createUnboundBuffer(&copy, sizeof copy));
-      letters.back()->send(peer, kWords);
+      auto copy = context_->createUnboundBuffer(&letters.words, sizeof letters.words);
+      copy->send(peer, kWords);
+      letters.copies.push_back(std::move(copy));
     } catch (const std::exception&) {  // it is gone: nothing to tell it
-      letters.pop_back();
-    }
-  }
-  const auto deadline = Clock::now() + kSaying;
-  for (const auto& letter : letters) {
-    const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
-    try {
-      letter->waitSend(nullptr, std::max(milliseconds(1), left));
-    } catch (const std::exception&) {
     }
   }
 }

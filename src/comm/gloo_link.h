@@ -80,6 +80,11 @@ class GlooLink {
     int at_fault = kNobody;  // complaint: the rank waited for
     char line[500] = "";     // verdict: why
   };
+  // Words on their way to the others: both stay until those have them, or this goes.
+  struct Letters {
+    Words words;
+    std::vector<std::unique_ptr<gloo::transport::UnboundBuffer>> copies;
+  };
   struct Peer {
     Words words;  // by it
     std::unique_ptr<gloo::transport::UnboundBuffer> ear;
@@ -98,11 +103,12 @@ class GlooLink {
   void wind_clock();                                   // mutex_ is held
   void decide(int at_fault, const std::string& line);  // the first decision stands
   void interrupt();                                    // mutex_ is held
+  static void interrupt(const Round::Message& message);
   void complain(int peer);
   int end_of_chain(int peer) const;  // mutex_ is held
   [[noreturn]] void fail(int peer);  // a wait for this rank has ended in vain
   void say_last(Kind kind, int at_fault, const std::string& line) noexcept;  // once
-  void say(const Words& words, int but) noexcept;                            // to all other ranks but one
+  void send(Letters& letters, int but) noexcept;                             // to all other ranks but one
 
   static constexpr int kNobody = -1;
   // For Gloo's own timeouts, which close all connections: deadlines are kept here.
@@ -113,6 +119,7 @@ class GlooLink {
   std::shared_ptr<gloo::rendezvous::Context> context_;
   uint64_t next_slot_ = 1;
   std::vector<Peer> peers_;  // by rank; this rank's own stays empty
+  Letters complaint_;        // of this rank, once
   std::thread clock_;
 
   std::mutex mutex_;  // guards what follows, Peer::waits_for and Peer::ended

@@ -5,6 +5,7 @@ namespace glint {
 GlooLink::Round::Round(GlooLink& link) : link_(link), slot_(link.next_slot_++) {
   link_.check();
   std::lock_guard lock(link_.mutex_);
+  // A verdict that comes from here on interrupts this round, one that came since the check above each message in add().
   GLINT_CHECK(!link_.round_, "two threads of one rank use its communicator");
   link_.round_ = this;
   link_.late_ = false;
@@ -21,6 +22,7 @@ GlooLink::Round::Buffer* GlooLink::Round::add(int peer, bool outgoing, void* dat
   auto buffer = link_.context_->createUnboundBuffer(data, bytes);
   std::lock_guard lock(link_.mutex_);
   messages_.push_back({peer, outgoing, std::move(buffer)});
+  if (link_.verdict_ || link_.late_) link_.interrupt(messages_.back());
   return messages_.back().buffer.get();
 }
 

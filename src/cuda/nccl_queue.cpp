@@ -77,7 +77,8 @@ class NcclQueue final : public CollectiveQueue {
   Times times() const override { return {busy_.seconds(), waited_.seconds(), bytes_}; }
 
  private:
-  // Connections are made by the first collective: here, where a fault has nothing to undo, and not inside a capture.
+  // Where the GPUs can't reach each other this shows here, with nothing to undo. Each algorithm of NCCL's makes its connections when it
+  // is first used: what will be captured must have run plainly before, as a run's first step does.
   void try_out() {
     void* memory = nullptr;
     check_cuda(cudaMalloc(&memory, sizeof(float)), "cudaMalloc");

@@ -16,7 +16,7 @@ class StreamTimer {
  public:
   // captured: the stream is being captured; the piece is then timed by each replay of the graph.
   void start(cudaStream_t stream, bool captured) {
-    take_ended();
+    if (!captured) take_ended();  // asking for an event's time would end the capture
     if (spare_.empty()) spare_.push_back(std::make_unique<Piece>());
     auto& pieces = captured ? replayed_ : pieces_;
     pieces.push_back(std::move(spare_.back()));

@@ -19,7 +19,7 @@ thread_local int current_device = 0;
 
 // What may not be called while a stream is captured.
 cudaError_t wait_for(const std::function<void()>& wait) {
-  if (simt::capturing()) return cudaErrorStreamCaptureUnsupported;
+  if (simt::breaks_capture()) return cudaErrorStreamCaptureUnsupported;
   ++counts.synchronisations;
   wait();
   return cudaSuccess;
@@ -80,7 +80,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
-  if (simt::capturing()) return cudaErrorStreamCaptureUnsupported;
+  if (simt::breaks_capture()) return cudaErrorStreamCaptureUnsupported;
   *pointer = simt::allocate_device(bytes);
   return *pointer ? cudaSuccess : cudaErrorMemoryAllocation;
 }
@@ -118,7 +118,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   return cudaSuccess;
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
-  if (simt::capturing()) return cudaErrorStreamCaptureUnsupported;
+  if (simt::breaks_capture()) return cudaErrorStreamCaptureUnsupported;
   ++counts.synchronisations;
   return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
 }
@@ -172,9 +172,10 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     known->graph = nullptr;
     known->after.clear();
   }
-  if (joined.size() == (*graph)->nodes.size()) return cudaSuccess;
+  const bool whole = joined.size() == (*graph)->nodes.size();
+  if (whole && !(*graph)->invalid) return cudaSuccess;
   delete std::exchange(*graph, nullptr);
-  return cudaErrorStreamCaptureUnjoined;
+  return whole ? cudaErrorStreamCaptureInvalidated : cudaErrorStreamCaptureUnjoined;
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
@@ -222,6 +223,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   return wait_for([&] { simt::run_until(nullptr, [&] { return event->done >= event->recorded; }); });
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+  if (simt::breaks_capture()) return cudaErrorStreamCaptureUnsupported;
   if (start->recorded == 0 || end->recorded == 0) return cudaErrorInvalidValue;
   if (start->done < start->recorded || end->done < end->recorded) return cudaErrorNotReady;
   *milliseconds = std::chrono::duration<float, std::milli>(end->when - start->when).count();

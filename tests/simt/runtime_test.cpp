@@ -74,9 +74,6 @@ TEST_CASE("emulator: a captured graph replays its work, each time anew, behind w
   cudaStreamWaitEvent(s.copy, s.copied);
   simt::enqueue(s.copy, note(2));
   simt::enqueue(s.work, note(3));
-  void* memory = nullptr;
-  CHECK(cudaMalloc(&memory, 16) == cudaErrorStreamCaptureUnsupported);
-  CHECK(cudaStreamSynchronize(s.work) == cudaErrorStreamCaptureUnsupported);
   cudaEventRecord(joined, s.copy);
   cudaStreamWaitEvent(s.work, joined);
   simt::enqueue(s.work, note(4));
@@ -99,6 +96,20 @@ TEST_CASE("emulator: a captured graph replays its work, each time anew, behind w
   CHECK(swapped);
   cudaGraphExecDestroy(exec);
   cudaEventDestroy(joined);
+}
+
+TEST_CASE("emulator: what no capture allows ends it") {
+  Streams s;
+  void* memory = nullptr;
+  float milliseconds = 0;
+  const std::function<cudaError_t()> calls[] = {[&] { return cudaMalloc(&memory, 16); }, [&] { return cudaStreamSynchronize(s.work); },
+                                                [&] { return cudaEventElapsedTime(&milliseconds, s.copied, s.copied); }};
+  for (const auto& call : calls) {
+    cudaGraph_t graph = nullptr;
+    REQUIRE(cudaStreamBeginCapture(s.work, cudaStreamCaptureModeGlobal) == cudaSuccess);
+    CHECK(call() == cudaErrorStreamCaptureUnsupported);
+    CHECK(cudaStreamEndCapture(s.work, &graph) == cudaErrorStreamCaptureInvalidated);
+  }
 }
 
 TEST_CASE("emulator: a branch of a capture that does not come back is refused") {

@@ -93,6 +93,12 @@ bool capturing() {
   return std::any_of(streams.begin(), streams.end(), [](const auto& stream) { return stream->graph != nullptr; });
 }
 
+bool breaks_capture() {
+  for (const auto& stream : streams)
+    if (stream->graph) stream->graph->invalid = true;
+  return capturing();
+}
+
 void enqueue(CUstream_st* stream, Work work) {
   ++counts.launches;
   if (!stream) {

@@ -19,6 +19,7 @@ struct CUgraph_st {
   };
   std::vector<Node> nodes;
   CUstream_st* origin = nullptr;
+  bool invalid = false;  // something was called that no capture allows
 };
 struct CUgraphExec_st {
   CUgraph_st graph;
@@ -55,6 +56,8 @@ void run_until(CUstream_st* wanted, const std::function<bool()>& done);
 void run_until_empty(CUstream_st& stream);
 void run_all();
 void replay(const CUgraph_st& graph);  // in any order that the graph allows
+// Whether a stream is being captured, which then comes to nothing: for calls that no capture allows.
+bool breaks_capture();
 bool capturing();
 
 }  // namespace simt

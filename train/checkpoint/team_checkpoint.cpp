@@ -13,14 +13,14 @@ void save_checkpoint_together(const fs::path& folder, Saved what, Parameters& p,
   WholeValues values(p, partition, team.comm());
   values.gather();
   if (what == Saved::weights) {
-    if (team.leads()) save_checkpoint(folder, tensor_views(p, values.data()), {}, {}, state);
-    return;
+    return team.finish_together(team.leads(), [&] { save_checkpoint(folder, tensor_views(p, values.data()), {}, {}, state); });
   }
   WholeCopy m(p, partition, team.comm(), p.first_moments()), v(p, partition, team.comm(), p.second_moments());
   m.gather();
   v.gather();
-  if (team.leads())
+  team.finish_together(team.leads(), [&] {
     save_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()), state);
+  });
 }
 
 std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, Parameters& p, TrainingStep& step, Team& team) {
@@ -31,8 +31,9 @@ std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, 
   WholeValues values(p, partition, team.comm());
   WholeCopy m(p, partition, team.comm(), p.first_moments()), v(p, partition, team.comm(), p.second_moments());
   CheckpointState state;
-  if (team.leads())
+  team.finish_together(team.leads(), [&] {
     state = load_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()));
+  });
   for (uint64_t* number : {&state.step, &state.rng_seed, &state.rng_offset}) team.share(*number);
   bool has_best = state.best_val_loss.has_value();
   double best = state.best_val_loss.value_or(0);

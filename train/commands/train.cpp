@@ -5,6 +5,7 @@
 
 #include "train/checkpoint/checkpoint.h"
 #include "train/commands/commands.h"
+#include "train/exit_code.h"
 #include "train/launcher.h"
 #include "train/options_table.h"
 #include "train/trainer.h"
@@ -45,12 +46,9 @@ void train_in_team(TrainOptions options, const Start& start, Team& team) {
   require_same_options(options, team);
   RunFolder folder = !team.leads() ? RunFolder::follow(root) : fresh ? RunFolder::create(root) : RunFolder::open(root);
   team.comm().barrier();  // no further where that failed
-  if (fresh) {
-    start_training(options, folder, team);
-  } else {
-    folder.write_config(options);
-    resume_training(options, folder, team);
-  }
+  if (!fresh) folder.write_config(options);
+  const int stop = fresh ? start_training(options, folder, team) : resume_training(options, folder, team);
+  if (stop) throw ExitCode{128 + stop};
 }
 
 }  // namespace

@@ -85,8 +85,10 @@ void do_collectives(Communicator& comm, const std::string& folder) {
 void do_reductions(Communicator& comm, const std::string& folder, const std::string& task) {
   std::vector<float> data(300'000, 1.0f);
   comm.all_reduce(data);
+  if (task == "gather") data.resize(size_t{1} << 24);  // 16 MB for each of four: messages that a socket does not take whole
   write_file_at(folder, "ready", comm.rank(), "");
   try {
+    for (; task == "gather";) comm.all_gather(data);
     if (task == "chain") {  // rank 3 waits for rank 0, which waits for rank 2
       if (comm.rank() == 2) raise(SIGSTOP);
       comm.broadcast(std::as_writable_bytes(std::span(data)), 0);
@@ -193,6 +195,21 @@ TEST_CASE("comm: a rank that stands still is named by all others when the timeou
     CHECK(ranks.wait(2).code == 0);
     CHECK(ranks.wrote(2, "error") == "2 the other ranks gave up on this one: " + line);
   }
+}
+
+TEST_CASE("comm: of two that stand still one is named, and none that lives, also with much on its way to them") {
+  RankProcesses ranks("gather", 4, 2000, 4);
+  for (int rank = 0; rank < 4; ++rank) ranks.wait_until_written(rank, "ready");
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  for (int rank : {2, 3}) ranks.send(rank, SIGSTOP);
+  for (int rank : {0, 1}) {
+    CHECK(ranks.wait(rank).code == 0);
+    const std::string error = ranks.wrote(rank, "error");
+    INFO("rank ", rank, ": ", error);
+    CHECK((error.starts_with("2 rank 2 stands still") || error.starts_with("3 rank 3 stands still")));
+  }
+  for (int rank : {2, 3}) ranks.send(rank, SIGCONT);
+  for (int rank : {2, 3}) CHECK(ranks.wait(rank).code == 0);
 }
 
 TEST_CASE("comm: ranks that are all stopped for longer than the timeout go on") {

@@ -1,0 +1,67 @@
+#include "train/team.h"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "tests/train/run_program.h"
+
+namespace glint {
+namespace {
+
+// Two ranks of this process: what each says of its part.
+template <typename Part>
+std::string errors_of_two(const Part& part) {
+  const test::ScratchFolder folder;
+  TrainOptions options;
+  options.comm_timeout = 1;
+  std::string errors[2];
+  const auto be = [&](int rank) {
+    errors[rank] = test::error_of([&] {
+      Ranks place;
+      place.rank = rank, place.size = 2;
+      Team team(place, folder / "run", options);
+      part(team);
+    });
+  };
+  std::thread other(be, 1);
+  be(0);
+  other.join();
+  return errors[0] + errors[1];
+}
+
+TEST_CASE("team: ranks wait for one that works for longer than the timeout" * doctest::skip(!kHasGloo)) {
+  std::atomic<bool> done = false;
+  CHECK(errors_of_two([&](Team& team) {
+          team.finish_together(team.leads(), [&] {
+            std::this_thread::sleep_for(std::chrono::milliseconds(1800));
+            done = true;
+          });
+          CHECK(done);
+        }) == "");
+  CHECK(errors_of_two([&](Team& team) {
+          if (team.leads()) std::this_thread::sleep_for(std::chrono::milliseconds(1800));
+          team.comm().barrier();
+        }).find("rank 0 stands still") != std::string::npos);
+}
+
+TEST_CASE("team: work that fails is the error of the rank that did it") {
+  const TrainOptions options;
+  Team alone({}, "", options);
+  CHECK(test::error_of([&] { alone.finish_together(true, [] { throw UserError("the disk is full"); }); }) == "the disk is full");
+  if (!kHasGloo) return;
+  CHECK(errors_of_two([&](Team& team) {
+          if (!team.leads()) return;
+          try {
+            team.finish_together(true, [] { throw UserError("the disk is full"); });
+          } catch (const UserError& error) {
+            team.comm().give_up(error.what());
+            throw;
+          }
+        }) == "the disk is full");
+}
+
+}  // namespace
+}  // namespace glint
