@@ -107,7 +107,8 @@ bool GlooLink::hear(int peer) {
       try {
         it.ear->recv(peer, kWords);
         return true;
-      } catch (const std::exception&) {  // its connection closed
+      } catch (const std::exception&) {  // its connection closed; it has gone by a verdict, which others may still tell
+        changed_.wait_for(lock, hearing(timeout_), [&] { return verdict_ || closing_; });
         break;
       }
     case Kind::verdict: {
