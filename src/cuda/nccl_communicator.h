@@ -4,7 +4,8 @@
 // 100 ms at the ranks' own Communicator, which knows who died, and at NCCL's asynchronous error; at a fault it aborts NCCL's
 // communicator: kernels that wait in vain end, and with them the host's wait. What they leave in memory means nothing then, and
 // every further call here throws. Another thread exchanges a few bytes with its like in the other ranks twice a second, by a
-// Communicator of their own: who stands still is found by its timeout, though nobody calls the ranks' first one.
+// Communicator of their own: a process that stands still is found by its timeout, though nobody calls the ranks' first one. (Of one
+// whose other threads go on, whoever waits for it by that one hears: the trainer, each step, before it waits for its GPU.)
 //
 // NCCL's communicators last as long as the CUDA graphs that its calls were captured in: those must be destroyed first, or the
 // end of this one, also by a fault, waits for theirs.
