@@ -1,4 +1,4 @@
-// glint bench comm: how fast ranks reduce, scatter, gather and broadcast, in the terms of NVIDIA's nccl-tests (doc/PERFORMANCE.md there).
+// glint bench comm: how fast ranks reduce, scatter and gather, in the terms of NVIDIA's nccl-tests (doc/PERFORMANCE.md there).
 #include <cstdio>
 
 #include <nlohmann/json.hpp>
