@@ -35,8 +35,7 @@ class SignalWatch {
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
 
-  int received() const;                               // 0, SIGINT or SIGTERM
-  int exit_code() const { return 128 + received(); }  // 130 or 143
+  int received() const;  // 0, SIGINT or SIGTERM
 
  private:
   struct sigaction former_int_, former_term_;

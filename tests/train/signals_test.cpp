@@ -24,7 +24,6 @@ TEST_CASE("signals: the first is remembered, on whichever thread it comes") {
   CHECK(watch.received() == 0);
   kill(getpid(), SIGTERM);
   CHECK(received_soon(watch) == SIGTERM);
-  CHECK(watch.exit_code() == 143);
 }
 
 #ifdef __x86_64__
