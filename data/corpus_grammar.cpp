@@ -41,29 +41,35 @@ Words words_with_s(const char* list) {
 
 void add_lists(Grammar& grammar) {
   const auto plain = [&](const char* name, const char* list) { grammar.add_list(name, {"word"}, words_of(list)); };
-  grammar.add_list("name", {"name", "she", "She"}, words_of(
-      "Ada/she/She Alice/she/She Amy/she/She Anna/she/She Bella/she/She Beth/she/She Mary/she/She Maya/she/She "
-      "Mia/she/She Molly/she/She Sally/she/She Sara/she/She Sofia/she/She Tara/she/She Tess/she/She Tina/she/She "
-      "Adam/he/He Alan/he/He Abel/he/He Ben/he/He Bob/he/He Bruno/he/He Hans/he/He Hugo/he/He "
-      "Mark/he/He Max/he/He Sam/he/He Simon/he/He Ted/he/He Tim/he/He Toby/he/He Tom/he/He"));
-  grammar.add_list("agent", {"one", "many"}, words_with_s(
-        "ant ape bat bear bee boar bug bull camel cat chef clerk clown colt cook cow crab crow cub dog dove duck duke "
-        "eel fawn flea fly fox frog ghost giant gnat gnome goat guard hare hawk hen heron hog horse host imp judge "
-        "kid king lad lamb lark lass lion lord maid mare miner mink miser mole monk moth mule newt nun nurse otter "
-        "owl page pig pilot poet pony prince pup quail queen rat raven robin rook scout seal seer shark shrew skunk "
-        "slug smith snail snake spider spy squid squire stag stork swan tiger toad tutor twin uncle vet viper vole "
-        "wasp whale witch worm wren yak"));
-  grammar.add_list("thing", {"one", "many"}, words_with_s(
-        "axe badge bag ball band bead beam bean bed beet bell belt bib bike bin boat bolt bone book boot bow bowl box "
-        "brick broom brush bun cage cake can cane cap cape card cart chain chair chart chest clip clock coat coin "
-        "comb cone cord cork cot crate crib crown cube cup dart desk dial dish disk doll dress drill drum egg fan fig "
-        "file flag flask flute fork frame fuse gem glass globe glove gong gown grape ham harp hat helm hinge hook "
-        "hoop horn hose jar jewel jug keg key kilt kite knob knot lamp lance latch lens lid lock log loom lute lyre "
-        "map mask mast mat melon mirror mitt mop mug nail needle nest net nut oar onion oven pad pail pan peach pear "
-        "pearl peg pen pie pin pipe plank plate plow plug plum pot pouch pump purse quill quilt rack raft rake ramp "
-        "ring robe rod rope rose ruby rug sack sail sash saw shawl shell shirt shoe sieve skirt sled sling snare sock "
-        "spade spear spoon spur stamp stick stone stool stove strap sword table tack tent tile tool torch towel toy "
-        "tray trunk tub tube urn vase veil vest vial violin wagon wand watch wheel whip wick wig wire"));
+  grammar.add_list(
+      "name", {"name", "she", "She"},
+      words_of(
+          "Ada/she/She Alice/she/She Amy/she/She Anna/she/She Bella/she/She Beth/she/She Mary/she/She Maya/she/She "
+          "Mia/she/She Molly/she/She Sally/she/She Sara/she/She Sofia/she/She Tara/she/She Tess/she/She Tina/she/She "
+          "Adam/he/He Alan/he/He Abel/he/He Ben/he/He Bob/he/He Bruno/he/He Hans/he/He Hugo/he/He "
+          "Mark/he/He Max/he/He Sam/he/He Simon/he/He Ted/he/He Tim/he/He Toby/he/He Tom/he/He"));
+  grammar.add_list(
+      "agent", {"one", "many"},
+      words_with_s(
+          "ant ape bat bear bee boar bug bull camel cat chef clerk clown colt cook cow crab crow cub dog dove duck duke "
+          "eel fawn flea fly fox frog ghost giant gnat gnome goat guard hare hawk hen heron hog horse host imp judge "
+          "kid king lad lamb lark lass lion lord maid mare miner mink miser mole monk moth mule newt nun nurse otter "
+          "owl page pig pilot poet pony prince pup quail queen rat raven robin rook scout seal seer shark shrew skunk "
+          "slug smith snail snake spider spy squid squire stag stork swan tiger toad tutor twin uncle vet viper vole "
+          "wasp whale witch worm wren yak"));
+  grammar.add_list(
+      "thing", {"one", "many"},
+      words_with_s(
+          "axe badge bag ball band bead beam bean bed beet bell belt bib bike bin boat bolt bone book boot bow bowl box "
+          "brick broom brush bun cage cake can cane cap cape card cart chain chair chart chest clip clock coat coin "
+          "comb cone cord cork cot crate crib crown cube cup dart desk dial dish disk doll dress drill drum egg fan fig "
+          "file flag flask flute fork frame fuse gem glass globe glove gong gown grape ham harp hat helm hinge hook "
+          "hoop horn hose jar jewel jug keg key kilt kite knob knot lamp lance latch lens lid lock log loom lute lyre "
+          "map mask mast mat melon mirror mitt mop mug nail needle nest net nut oar onion oven pad pail pan peach pear "
+          "pearl peg pen pie pin pipe plank plate plow plug plum pot pouch pump purse quill quilt rack raft rake ramp "
+          "ring robe rod rope rose ruby rug sack sail sash saw shawl shell shirt shoe sieve skirt sled sling snare sock "
+          "spade spear spoon spur stamp stick stone stool stove strap sword table tack tent tile tool torch towel toy "
+          "tray trunk tub tube urn vase veil vest vial violin wagon wand watch wheel whip wick wig wire"));
   plain("look",
         "bad bare bent big black bleak blue bright brown burnt cheap clean cold cool crude damp dark dim dirty drab "
         "dry dull dusty faded fake fancy fine flat foul frail fresh good gray green hard heavy hot huge large light "
@@ -82,19 +88,23 @@ void add_lists(Grammar& grammar) {
         "found got held hid hit kept kicked lost loved made marked missed moved needed owned packed polished pulled "
         "pushed raised rolled rubbed sank saved saw sent sewed shook shut sold split spun stole swung threw tied took "
         "tore tried used wanted washed wiped won wore wove");
-  grammar.add_list("act", {"many", "one"}, words_with_s(
-        "bark bask bathe beg blink blush boast bow climb cough crawl cry dance dash dig dive doze draw dream drift "
-        "drink eat fall fish flee float frown gasp giggle grin groan grow grunt hide hike hop howl hum hunt hurry jog "
-        "joke jump kneel knit laugh leap limp march moan nap nod paint pant pause play pout pray prowl rest ride rise "
-        "roam row run rush sail shout sigh sing sit skate skip sleep slip smile smirk sneeze snore sob spin squeak "
-        "stand stare stay stumble swim talk think trip trot wade wait wake walk wander wave weep whisper win wink "
-        "work worry yawn yell yelp"));
-  grammar.add_list("likes", {"many", "one"}, words_with_s(
-        "admire aid amuse annoy bite blame bless bore bother bribe call catch chase cheer comfort court cure dodge "
-        "dread envy fear feed fight find follow fool free greet guard guide hail hate haunt hear heed help hire hit "
-        "hold hug invite irk join keep kick know lead like love lure meet miss mock nag need obey pat pay pity poke "
-        "praise push quiz rob rule save scare scold see seek serve shun sue tame taunt teach tease thank trail trap "
-        "trick trust tug urge visit warn watch woo"));
+  grammar.add_list(
+      "act", {"many", "one"},
+      words_with_s(
+          "bark bask bathe beg blink blush boast bow climb cough crawl cry dance dash dig dive doze draw dream drift "
+          "drink eat fall fish flee float frown gasp giggle grin groan grow grunt hide hike hop howl hum hunt hurry jog "
+          "joke jump kneel knit laugh leap limp march moan nap nod paint pant pause play pout pray prowl rest ride rise "
+          "roam row run rush sail shout sigh sing sit skate skip sleep slip smile smirk sneeze snore sob spin squeak "
+          "stand stare stay stumble swim talk think trip trot wade wait wake walk wander wave weep whisper win wink "
+          "work worry yawn yell yelp"));
+  grammar.add_list(
+      "likes", {"many", "one"},
+      words_with_s(
+          "admire aid amuse annoy bite blame bless bore bother bribe call catch chase cheer comfort court cure dodge "
+          "dread envy fear feed fight find follow fool free greet guard guide hail hate haunt hear heed help hire hit "
+          "hold hug invite irk join keep kick know lead like love lure meet miss mock nag need obey pat pay pity poke "
+          "praise push quiz rob rule save scare scold see seek serve shun sue tame taunt teach tease thank trail trap "
+          "trick trust tug urge visit warn watch woo"));
   plain("thanked",
         "blamed calmed chased cheered followed greeted helped hugged joined met missed paid praised scolded teased "
         "thanked tricked trusted visited watched");
@@ -144,8 +154,9 @@ void add_rules(Grammar& grammar) {
   rule("where", {{3, "The {same thing} is {near} {the} {place},\" said {the} {the_agent}.{after}"},
                  {1, "Ask {the} {mood} {agent},\" said {the} {the_agent}.{after}"}});
   rule("question", {{1, "Where is {the} {the_thing}?\" asked {new name}. \"{where}"},
-                    {1, "Who {new deed} {the} {the_thing}?\" asked {new name}. "
-                        "\"The {mood} {agent} {same deed} the {same thing},\" said {the} {the_agent}.{after}"}});
+                    {1,
+                     "Who {new deed} {the} {the_thing}?\" asked {new name}. "
+                     "\"The {mood} {agent} {same deed} the {same thing},\" said {the} {the_agent}.{after}"}});
 
   // Agreement of a verb with a subject that may be far away, over nouns of either number.
   rule("agent_and_verb", {{1, "{agent.one} {likes.one}"}, {1, "{agent.many} {likes.many}"}});

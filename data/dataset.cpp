@@ -19,9 +19,7 @@ std::string hexadecimal(uint64_t value) {
 
 }  // namespace
 
-const char* name_of(Split split) {
-  return split == Split::train ? "train" : split == Split::val ? "val" : "all";
-}
+const char* name_of(Split split) { return split == Split::train ? "train" : split == Split::val ? "val" : "all"; }
 
 Split split_named(std::string_view name) {
   if (name == "train") return Split::train;

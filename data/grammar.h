@@ -37,7 +37,7 @@ struct WordList {
 struct GrammarItem {
   enum class Kind { literal, word, new_word, same_word, rule };
   Kind kind = Kind::literal;
-  int index = 0;     // of the list or the rule
+  int index = 0;  // of the list or the rule
   int form = 0;
   std::string text;  // literal
 };
@@ -70,8 +70,8 @@ class Grammar {
   using Choose = std::function<uint32_t(uint32_t n)>;
   void append_sentence(std::string& out, const Choose& choose) const;
 
-  double sentence_nats() const { return expected_.back().nats; }    // expected information of a sentence
-  double sentence_length() const { return expected_.back().length; }  // expected characters of a sentence
+  double sentence_nats() const { return expected_.back().nats; }          // expected information of a sentence
+  double sentence_length() const { return expected_.back().length; }      // expected characters of a sentence
   double entropy() const { return sentence_nats() / sentence_length(); }  // nats per character
 
   const std::vector<WordList>& lists() const { return lists_; }

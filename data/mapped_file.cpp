@@ -29,7 +29,7 @@ MappedFile::MappedFile(std::filesystem::path path, Access access) : path_(std::m
   GLINT_REQUIRE(file.value >= 0 || errno != ENOENT, path_.string(), " does not exist");
   GLINT_REQUIRE(file.value >= 0, "can't read ", path_.string(), ": ", std::strerror(errno));
 
-  struct stat status{};
+  struct stat status {};
   GLINT_REQUIRE(::fstat(file.value, &status) == 0, "can't read ", path_.string(), ": ", std::strerror(errno));
   GLINT_REQUIRE(!S_ISDIR(status.st_mode), path_.string(), " is a folder; a file is wanted here");
   GLINT_REQUIRE(S_ISREG(status.st_mode), path_.string(), " is not a regular file; save what it gives to a file first");

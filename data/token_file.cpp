@@ -130,8 +130,7 @@ struct TokenFileWriter::Hash {
   XXH3_state_t state;
 };
 
-TokenFile::TokenFile(const std::filesystem::path& path)
-    : file_(path), info_(to_info(checked_header(file_))) {
+TokenFile::TokenFile(const std::filesystem::path& path) : file_(path), info_(to_info(checked_header(file_))) {
   // Checksum and largest token in one pass over memory, block by block.
   constexpr size_t kBlock = size_t{1} << 18;  // tokens
   XXH3_state_t state;

@@ -62,8 +62,8 @@ struct TokenFileInfo {
   uint64_t train_bytes = 0, val_bytes = 0;  // of text
   uint64_t unknown_tokens = 0;              // in the validation split
   uint64_t tokenizer_fingerprint = 0;
-  uint64_t checksum = 0;                    // of the payload; tells one text's tokens from another's
-  double entropy = 0.0;                     // nats per token, 0: not known
+  uint64_t checksum = 0;  // of the payload; tells one text's tokens from another's
+  double entropy = 0.0;   // nats per token, 0: not known
   std::string source;
 };
 

@@ -84,9 +84,7 @@ int Tokenizer::vocabulary() const {
   return kind_ == TokenizerKind::byte ? 256 : static_cast<int>(characters_.size()) + 1;
 }
 
-int Tokenizer::unknown() const {
-  return kind_ == TokenizerKind::byte ? -1 : static_cast<int>(characters_.size());
-}
+int Tokenizer::unknown() const { return kind_ == TokenizerKind::byte ? -1 : static_cast<int>(characters_.size()); }
 
 uint64_t Tokenizer::fingerprint() const {
   return XXH3_64bits_withSeed(characters_.data(), characters_.size() * sizeof(char32_t), static_cast<uint64_t>(kind_));
@@ -157,8 +155,8 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
 }
 
 std::string Tokenizer::to_json() const {
-  nlohmann::ordered_json json{{"format", kFormat}, {"version", kVersion}, {"kind", name_of(kind_)},
-                              {"vocabulary_size", vocabulary()}};
+  nlohmann::ordered_json json{
+      {"format", kFormat}, {"version", kVersion}, {"kind", name_of(kind_)}, {"vocabulary_size", vocabulary()}};
   if (kind_ == TokenizerKind::character) {
     json["unknown"] = unknown();
     auto& entries = json["characters"] = nlohmann::ordered_json::array();  // by id
@@ -176,8 +174,8 @@ Tokenizer Tokenizer::from_json(std::string_view json, const std::string& name) {
     const auto parsed = nlohmann::json::parse(json);
     GLINT_REQUIRE(parsed.is_object() && parsed.value("format", "") == kFormat, name, " is not a tokenizer of glint");
     const int version = parsed.at("version").get<int>();
-    GLINT_REQUIRE(version == kVersion, name, " is a tokenizer of version ", version,
-                  "; this glint reads version ", kVersion, ": prepare the data again");
+    GLINT_REQUIRE(version == kVersion, name, " is a tokenizer of version ", version, "; this glint reads version ",
+                  kVersion, ": prepare the data again");
     if (tokenizer_kind_named(parsed.at("kind").get<std::string>()) == TokenizerKind::byte) return of_bytes();
     std::u32string characters;
     for (const auto& entry : parsed.at("characters")) {

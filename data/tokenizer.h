@@ -14,7 +14,7 @@ namespace glint {
 
 enum class TokenizerKind : uint32_t { character = 0, byte = 1 };
 
-const char* name_of(TokenizerKind kind);                   // "char", "byte": as in --tokenizer
+const char* name_of(TokenizerKind kind);                    // "char", "byte": as in --tokenizer
 TokenizerKind tokenizer_kind_named(std::string_view name);  // UserError on another name
 
 class Tokenizer {
@@ -24,10 +24,10 @@ class Tokenizer {
   static Tokenizer of_text(std::string_view text);             // the characters of a text; UserError if not UTF-8
 
   TokenizerKind kind() const { return kind_; }
-  int vocabulary() const;                           // V
-  int unknown() const;                              // id of the unknown token, or -1 (byte)
+  int vocabulary() const;                                         // V
+  int unknown() const;                                            // id of the unknown token, or -1 (byte)
   std::u32string_view characters() const { return characters_; }  // by id; empty for byte
-  uint64_t fingerprint() const;                     // tells vocabularies apart
+  uint64_t fingerprint() const;                                   // tells vocabularies apart
 
   // Unknown characters are listed once each, in the order they come. UserError if not UTF-8 (character).
   struct Encoded {
@@ -59,8 +59,8 @@ class Tokenizer {
 
  private:
   TokenizerKind kind_ = TokenizerKind::byte;
-  std::u32string characters_;   // sorted
-  std::vector<uint32_t> ids_;   // by code point, up to the largest known (at least 128); unknown() where there is none
+  std::u32string characters_;  // sorted
+  std::vector<uint32_t> ids_;  // by code point, up to the largest known (at least 128); unknown() where there is none
 };
 
 // U+0041 'A', for messages.

@@ -21,13 +21,13 @@ struct AdamWStep {
   uint64_t halted = 0;          // not 0: the gradient is not finite, and nothing is to be changed
 };
 
-// params, m, v (n) are updated in place from gradients (n). The first n_decayed elements get weight decay. params_bf16 (n)
-// gets the parameters rounded, unless null.
+// params, m, v (n) are updated in place from gradients (n). The first n_decayed elements get weight decay. params_bf16
+// (n) gets the parameters rounded, unless null.
 void adamw(const CpuContext& ctx, float* params, float* m, float* v, const float* gradients, size_t n, size_t n_decayed,
            const AdamW& settings, const AdamWStep* step, Bf16* params_bf16 = nullptr);
 
 // The same on an NVIDIA GPU, `step` in its memory.
-void adamw(const CudaContext& ctx, float* params, float* m, float* v, const float* gradients, size_t n, size_t n_decayed,
-           const AdamW& settings, const AdamWStep* step, Bf16* params_bf16 = nullptr);
+void adamw(const CudaContext& ctx, float* params, float* m, float* v, const float* gradients, size_t n,
+           size_t n_decayed, const AdamW& settings, const AdamWStep* step, Bf16* params_bf16 = nullptr);
 
 }  // namespace glint

@@ -43,7 +43,8 @@ GLINT_HOST_DEVICE inline AdamWFactors adamw_factors(const AdamW& settings, const
 }
 
 // param, m and v of one element, in place.
-GLINT_HOST_DEVICE inline void adamw_update(float& param, float& m, float& v, float gradient, float keep, const AdamWFactors& f) {
+GLINT_HOST_DEVICE inline void adamw_update(float& param, float& m, float& v, float gradient, float keep,
+                                           const AdamWFactors& f) {
   const float scaled = gradient * f.gradient_scale;
   m = f.beta1 * m + f.one_minus_beta1 * scaled;
   v = f.beta2 * v + f.one_minus_beta2 * (scaled * scaled);

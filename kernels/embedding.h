@@ -13,12 +13,13 @@ namespace glint {
 
 struct EmbeddingShape {
   int B, T, C;
-  int V;                   // rows of wte
-  const int* first_position = nullptr;  // position of token 0 of every sequence, by pointer (a KV cache moves it); null: 0
+  int V;  // rows of wte
+  const int* first_position =
+      nullptr;  // position of token 0 of every sequence, by pointer (a KV cache moves it); null: 0
 };
 
-// out (B, T, C) = dropout(wte[token] + wpe[position]); tokens (B, T) in [0, V), checked by the caller. Scalar: float, Bf16;
-// gradients of the tables are fp32. CUDA: first_position, too, points to the GPU's memory.
+// out (B, T, C) = dropout(wte[token] + wpe[position]); tokens (B, T) in [0, V), checked by the caller. Scalar: float,
+// Bf16; gradients of the tables are fp32. CUDA: first_position, too, points to the GPU's memory.
 template <typename Scalar>
 void embedding_forward(const CpuContext& ctx, Scalar* out, const int32_t* tokens, const Scalar* wte, const Scalar* wpe,
                        const EmbeddingShape& shape, const Dropout& dropout);
@@ -33,10 +34,12 @@ size_t embedding_backward_scratch(const CudaContext& ctx, const EmbeddingShape& 
 // dwte (V, C) is set (every row) or added to as write_dwte says; likewise the first T rows of dwpe. Repeated tokens are
 // summed in the order of their positions. first_position must be null.
 template <typename Scalar>
-void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const Scalar* dout, const int32_t* tokens, void* scratch,
-                        const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte, Write write_dwpe);
+void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const Scalar* dout, const int32_t* tokens,
+                        void* scratch, const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte,
+                        Write write_dwpe);
 template <typename Scalar>
-void embedding_backward(const CudaContext& ctx, float* dwte, float* dwpe, const Scalar* dout, const int32_t* tokens, void* scratch,
-                        const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte, Write write_dwpe);
+void embedding_backward(const CudaContext& ctx, float* dwte, float* dwpe, const Scalar* dout, const int32_t* tokens,
+                        void* scratch, const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte,
+                        Write write_dwpe);
 
 }  // namespace glint

@@ -1,5 +1,5 @@
-// GELU and its slope: one definition for vectors of the CPU and for numbers of the GPU. `Math` has the type Number and, of
-// it, constant, smaller and larger (the second argument where either is NaN), exp2 and quotient.
+// GELU and its slope: one definition for vectors of the CPU and for numbers of the GPU. `Math` has the type Number and,
+// of it, constant, smaller and larger (the second argument where either is NaN), exp2 and quotient.
 #pragma once
 
 #include "kernels/philox.h"
@@ -11,23 +11,26 @@ struct GeluFormula {
   using Number = typename Math::Number;
 
   // c[0] + c[1]*z + ... + c[5]*z^5
-  GLINT_HOST_DEVICE static inline Number polynomial(Number z, float c0, float c1, float c2, float c3, float c4, float c5) {
+  GLINT_HOST_DEVICE static inline Number polynomial(Number z, float c0, float c1, float c2, float c3, float c4,
+                                                    float c5) {
     return ((((z * c5 + c4) * z + c3) * z + c2) * z + c1) * z + c0;
   }
 
-  // Phi(x) - 1/2 and gelu'(x) - 1/2 are odd: x times a rational function of x*x, fitted for least relative error over the
-  // range where they are not yet +-1/2 in float (1.7e-8 up to |x| = 5.5, and 2.4e-7 up to 5.8; evaluated in float both
-  // come to 1.5e-7 and 2.7e-7, absolute). Half the work of erf and exp.
+  // Phi(x) - 1/2 and gelu'(x) - 1/2 are odd: x times a rational function of x*x, fitted for least relative error over
+  // the range where they are not yet +-1/2 in float (1.7e-8 up to |x| = 5.5, and 2.4e-7 up to 5.8; evaluated in float
+  // both come to 1.5e-7 and 2.7e-7, absolute). Half the work of erf and exp.
   GLINT_HOST_DEVICE static inline Number erf_forward(Number x) {
     const Number z = Math::smaller(Math::constant(5.5f * 5.5f), x * x);
-    const Number p = polynomial(z, 0.398942262f, 0.0334576778f, 0.00465140678f, 0.000164561556f, 6.30151771e-06f, 2.29321131e-08f);
+    const Number p =
+        polynomial(z, 0.398942262f, 0.0334576778f, 0.00465140678f, 0.000164561556f, 6.30151771e-06f, 2.29321131e-08f);
     const Number q = polynomial(z, 1.0f, 0.250532359f, 0.0284154322f, 0.00186057622f, 7.21632096e-05f, 1.19905144e-06f);
     const Number normal = 0.5f + Math::quotient(x * p, q);  // Phi(x); beyond the range it runs out of [0, 1]
     return x * Math::smaller(Math::constant(1.0f), Math::larger(Math::constant(0.0f), normal));
   }
   GLINT_HOST_DEVICE static inline Number erf_backward(Number dout, Number x) {
     const Number inner = clamp(x, 5.8f), z = inner * inner;
-    const Number p = polynomial(z, 0.797884762f, -0.0308292694f, 0.0142169641f, 2.24438154e-05f, 3.59084333e-05f, 1.91778796e-07f);
+    const Number p =
+        polynomial(z, 0.797884762f, -0.0308292694f, 0.0142169641f, 2.24438154e-05f, 3.59084333e-05f, 1.91778796e-07f);
     const Number q = polynomial(z, 1.0f, 0.294699043f, 0.0410375185f, 0.00352667086f, 0.000193097585f, 8.91675154e-06f);
     return dout * (0.5f + Math::quotient(inner * p, q));
   }

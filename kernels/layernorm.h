@@ -18,11 +18,11 @@ struct LayerNormShape {
 // out (rows, C) = (x - mean) * rstd * weight + bias; mean, rstd (rows) are kept for backward. bias may be null. Scalar:
 // float, Bf16; all else is fp32. CUDA: C up to 6144.
 template <typename Scalar>
-void layernorm_forward(const CpuContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x, const float* weight,
-                       const float* bias, const LayerNormShape& shape);
+void layernorm_forward(const CpuContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x,
+                       const float* weight, const float* bias, const LayerNormShape& shape);
 template <typename Scalar>
-void layernorm_forward(const CudaContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x, const float* weight,
-                       const float* bias, const LayerNormShape& shape);
+void layernorm_forward(const CudaContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x,
+                       const float* weight, const float* bias, const LayerNormShape& shape);
 
 // Scratch that backward wants, in floats (partial sums of the parameter gradients, added in a fixed order).
 size_t layernorm_backward_scratch(const CpuContext& ctx, const LayerNormShape& shape);
@@ -30,12 +30,12 @@ size_t layernorm_backward_scratch(const CudaContext& ctx, const LayerNormShape& 
 
 // dx (rows, C): set or added to, as write_dx says; dweight, dbias (C; dbias may be null): as write_parameters says.
 template <typename Scalar>
-void layernorm_backward(const CpuContext& ctx, Scalar* dx, float* dweight, float* dbias, const Scalar* dout, const Scalar* x,
-                        const float* mean, const float* rstd, const float* weight, float* scratch,
+void layernorm_backward(const CpuContext& ctx, Scalar* dx, float* dweight, float* dbias, const Scalar* dout,
+                        const Scalar* x, const float* mean, const float* rstd, const float* weight, float* scratch,
                         const LayerNormShape& shape, Write write_dx, Write write_parameters);
 template <typename Scalar>
-void layernorm_backward(const CudaContext& ctx, Scalar* dx, float* dweight, float* dbias, const Scalar* dout, const Scalar* x,
-                        const float* mean, const float* rstd, const float* weight, float* scratch,
+void layernorm_backward(const CudaContext& ctx, Scalar* dx, float* dweight, float* dbias, const Scalar* dout,
+                        const Scalar* x, const float* mean, const float* rstd, const float* weight, float* scratch,
                         const LayerNormShape& shape, Write write_dx, Write write_parameters);
 
 }  // namespace glint

@@ -1,5 +1,5 @@
-// The two ends of a GELU between linear layers, fused with the products beside it where the device can (cuBLASLt, the tanh
-// form); else the same computed one after the other. Scalar: float or Bf16.
+// The two ends of a GELU between linear layers, fused with the products beside it where the device can (cuBLASLt, the
+// tanh form); else the same computed one after the other. Scalar: float or Bf16.
 #pragma once
 
 #include "kernels/gelu.h"
@@ -9,18 +9,18 @@ namespace glint {
 
 // pre (rows, out) = x (rows, in) W + bias, out = gelu(pre). bias may be null.
 template <typename Scalar>
-void linear_gelu_forward(const CpuContext& ctx, Scalar* out, Scalar* pre, const Scalar* x, const Scalar* weight, const Scalar* bias,
-                         const LinearShape& shape, Gelu kind);
+void linear_gelu_forward(const CpuContext& ctx, Scalar* out, Scalar* pre, const Scalar* x, const Scalar* weight,
+                         const Scalar* bias, const LinearShape& shape, Gelu kind);
 template <typename Scalar>
-void linear_gelu_forward(const CudaContext& ctx, Scalar* out, Scalar* pre, const Scalar* x, const Scalar* weight, const Scalar* bias,
-                         const LinearShape& shape, Gelu kind);
+void linear_gelu_forward(const CudaContext& ctx, Scalar* out, Scalar* pre, const Scalar* x, const Scalar* weight,
+                         const Scalar* bias, const LinearShape& shape, Gelu kind);
 
 // For the layer that takes gelu(pre) (rows, in): dpre = (dout W^T) * gelu'(pre).
 template <typename Scalar>
-void linear_gelu_backward_input(const CpuContext& ctx, Scalar* dpre, const Scalar* dout, const Scalar* weight, const Scalar* pre,
-                                const LinearShape& shape, Gelu kind);
+void linear_gelu_backward_input(const CpuContext& ctx, Scalar* dpre, const Scalar* dout, const Scalar* weight,
+                                const Scalar* pre, const LinearShape& shape, Gelu kind);
 template <typename Scalar>
-void linear_gelu_backward_input(const CudaContext& ctx, Scalar* dpre, const Scalar* dout, const Scalar* weight, const Scalar* pre,
-                                const LinearShape& shape, Gelu kind);
+void linear_gelu_backward_input(const CudaContext& ctx, Scalar* dpre, const Scalar* dout, const Scalar* weight,
+                                const Scalar* pre, const LinearShape& shape, Gelu kind);
 
 }  // namespace glint

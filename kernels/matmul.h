@@ -18,7 +18,9 @@ struct LinearShape {
   int out;
   WeightLayout layout = WeightLayout::in_out;
 };
-inline double flops_of(const LinearShape& s) { return 2.0 * s.rows * s.in * s.out; }  // forward; backward takes twice as many
+inline double flops_of(const LinearShape& s) {
+  return 2.0 * s.rows * s.in * s.out;
+}  // forward; backward takes twice as many
 
 // Whether a gradient is written or added to.
 enum class Write { set, add };
@@ -28,8 +30,8 @@ void linear_forward(const CpuContext& ctx, float* out, const float* x, const flo
                     const LinearShape& shape);
 
 // dx (rows, in) = dout W^T, or +=.
-void linear_backward_input(const CpuContext& ctx, float* dx, const float* dout, const float* weight, const LinearShape& shape,
-                           Write write);
+void linear_backward_input(const CpuContext& ctx, float* dx, const float* dout, const float* weight,
+                           const LinearShape& shape, Write write);
 
 // Scratch that linear_backward_weight wants where there is a bias, in floats.
 size_t linear_backward_weight_scratch(const CpuContext& ctx, const LinearShape& shape);
@@ -39,19 +41,21 @@ void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias,
                             float* scratch, const LinearShape& shape, Write write);
 
 // The same in bf16 on the CPU: products and sums in fp32, rounded where a bf16 array is written.
-void linear_forward(const CpuContext& ctx, Bf16* out, const Bf16* x, const Bf16* weight, const Bf16* bias, const LinearShape& shape);
-void linear_backward_input(const CpuContext& ctx, Bf16* dx, const Bf16* dout, const Bf16* weight, const LinearShape& shape, Write write);
-void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const Bf16* x, const Bf16* dout, float* scratch,
-                            const LinearShape& shape, Write write);
+void linear_forward(const CpuContext& ctx, Bf16* out, const Bf16* x, const Bf16* weight, const Bf16* bias,
+                    const LinearShape& shape);
+void linear_backward_input(const CpuContext& ctx, Bf16* dx, const Bf16* dout, const Bf16* weight,
+                           const LinearShape& shape, Write write);
+void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const Bf16* x, const Bf16* dout,
+                            float* scratch, const LinearShape& shape, Write write);
 
-// The same on an NVIDIA GPU, by cuBLASLt; in builds with CUDA only. Scalar: float or Bf16, products accumulate in fp32; the
-// gradients of parameters are fp32. ctx.matmul holds the library's state.
+// The same on an NVIDIA GPU, by cuBLASLt; in builds with CUDA only. Scalar: float or Bf16, products accumulate in fp32;
+// the gradients of parameters are fp32. ctx.matmul holds the library's state.
 template <typename Scalar>
 void linear_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, const Scalar* weight, const Scalar* bias,
                     const LinearShape& shape);
 template <typename Scalar>
-void linear_backward_input(const CudaContext& ctx, Scalar* dx, const Scalar* dout, const Scalar* weight, const LinearShape& shape,
-                           Write write);
+void linear_backward_input(const CudaContext& ctx, Scalar* dx, const Scalar* dout, const Scalar* weight,
+                           const LinearShape& shape, Write write);
 size_t linear_backward_weight_scratch(const CudaContext& ctx, const LinearShape& shape);
 template <typename Scalar>
 void linear_backward_weight(const CudaContext& ctx, float* dweight, float* dbias, const Scalar* x, const Scalar* dout,

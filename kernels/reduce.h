@@ -27,10 +27,12 @@ void sum(const CpuContext& ctx, double* result, const double* x, size_t n);  // 
 template <typename Scalar>
 size_t first_not_finite(const CpuContext& ctx, const Scalar* x, size_t n);
 
-// sums (columns) = or += sum over the rows of x (rows, columns): a bias's gradient. Scalar: float, Bf16; CPU: in double.
+// sums (columns) = or += sum over the rows of x (rows, columns): a bias's gradient. Scalar: float, Bf16; CPU: in
+// double.
 size_t column_sums_scratch(const CpuContext& ctx, int rows, int columns);  // in floats
 template <typename Scalar>
-void column_sums(const CpuContext& ctx, float* sums, const Scalar* x, int rows, int columns, float* scratch, Write write);
+void column_sums(const CpuContext& ctx, float* sums, const Scalar* x, int rows, int columns, float* scratch,
+                 Write write);
 
 // The same on an NVIDIA GPU, results in its memory.
 size_t reduce_scratch(const CudaContext& ctx, size_t n);  // in bytes, for sum and sum_of_squares
@@ -42,6 +44,7 @@ void first_not_finite(const CudaContext& ctx, uint64_t* result, const Scalar* x,
 
 size_t column_sums_scratch(const CudaContext& ctx, int rows, int columns);  // in floats
 template <typename Scalar>
-void column_sums(const CudaContext& ctx, float* sums, const Scalar* x, int rows, int columns, float* scratch, Write write);
+void column_sums(const CudaContext& ctx, float* sums, const Scalar* x, int rows, int columns, float* scratch,
+                 Write write);
 
 }  // namespace glint

@@ -1,4 +1,5 @@
-// out = x + dropout(y), one pass: the end of every transformer branch. Row layout of kernels/dropout.h. Scalar: float, Bf16.
+// out = x + dropout(y), one pass: the end of every transformer branch. Row layout of kernels/dropout.h. Scalar: float,
+// Bf16.
 #pragma once
 
 #include "kernels/bf16.h"
@@ -13,11 +14,11 @@ struct ResidualShape {
 
 // out, x, y (B, T, C). out may be x or y.
 template <typename Scalar>
-void residual_dropout_forward(const CpuContext& ctx, Scalar* out, const Scalar* x, const Scalar* y, const ResidualShape& shape,
-                              const Dropout& dropout);
+void residual_dropout_forward(const CpuContext& ctx, Scalar* out, const Scalar* x, const Scalar* y,
+                              const ResidualShape& shape, const Dropout& dropout);
 template <typename Scalar>
-void residual_dropout_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, const Scalar* y, const ResidualShape& shape,
-                              const Dropout& dropout);
+void residual_dropout_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, const Scalar* y,
+                              const ResidualShape& shape, const Dropout& dropout);
 
 // dy = dropout'(dout): the same mask, drawn again. (dx is dout itself.) dy may be dout.
 template <typename Scalar>

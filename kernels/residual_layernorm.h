@@ -1,5 +1,5 @@
-// The end of a transformer branch and the layer norm that follows it, in one pass over the rows: x + dropout(y), normalised.
-// Row layout of kernels/dropout.h. Scalar: float, Bf16; statistics, weights and their gradients are fp32.
+// The end of a transformer branch and the layer norm that follows it, in one pass over the rows: x + dropout(y),
+// normalised. Row layout of kernels/dropout.h. Scalar: float, Bf16; statistics, weights and their gradients are fp32.
 #pragma once
 
 #include <cstddef>
@@ -16,31 +16,33 @@ struct ResidualLayerNormShape {
   float eps = 1e-5f;
 };
 
-// sum (B, T, C) = x + dropout(y), rounded to Scalar; out (B, T, C) = layer norm of sum; mean, rstd (B*T) are kept for backward.
-// sum may be x or y. bias may be null.
+// sum (B, T, C) = x + dropout(y), rounded to Scalar; out (B, T, C) = layer norm of sum; mean, rstd (B*T) are kept for
+// backward. sum may be x or y. bias may be null.
 template <typename Scalar>
-void residual_layernorm_forward(const CpuContext& ctx, Scalar* out, Scalar* sum, float* mean, float* rstd, const Scalar* x,
-                                const Scalar* y, const float* weight, const float* bias, const ResidualLayerNormShape& shape,
-                                const Dropout& dropout);
+void residual_layernorm_forward(const CpuContext& ctx, Scalar* out, Scalar* sum, float* mean, float* rstd,
+                                const Scalar* x, const Scalar* y, const float* weight, const float* bias,
+                                const ResidualLayerNormShape& shape, const Dropout& dropout);
 template <typename Scalar>
-void residual_layernorm_forward(const CudaContext& ctx, Scalar* out, Scalar* sum, float* mean, float* rstd, const Scalar* x,
-                                const Scalar* y, const float* weight, const float* bias, const ResidualLayerNormShape& shape,
-                                const Dropout& dropout);
+void residual_layernorm_forward(const CudaContext& ctx, Scalar* out, Scalar* sum, float* mean, float* rstd,
+                                const Scalar* x, const Scalar* y, const float* weight, const float* bias,
+                                const ResidualLayerNormShape& shape, const Dropout& dropout);
 
 // Scratch that backward wants, in floats.
 size_t residual_layernorm_backward_scratch(const CpuContext& ctx, const ResidualLayerNormShape& shape);
 size_t residual_layernorm_backward_scratch(const CudaContext& ctx, const ResidualLayerNormShape& shape);
 
-// dsum (B, T, C) comes with what reaches the sum on its other way and gets the layer norm's dx added, rounded to Scalar: it is
-// dx, too. dy = dropout'(dsum), the same mask drawn again; dy may not be dsum. dweight, dbias (C; dbias may be null): set or
-// added to, as write_parameters says.
+// dsum (B, T, C) comes with what reaches the sum on its other way and gets the layer norm's dx added, rounded to
+// Scalar: it is dx, too. dy = dropout'(dsum), the same mask drawn again; dy may not be dsum. dweight, dbias (C; dbias
+// may be null): set or added to, as write_parameters says.
 template <typename Scalar>
-void residual_layernorm_backward(const CpuContext& ctx, Scalar* dsum, Scalar* dy, float* dweight, float* dbias, const Scalar* dout,
-                                 const Scalar* sum, const float* mean, const float* rstd, const float* weight, float* scratch,
-                                 const ResidualLayerNormShape& shape, const Dropout& dropout, Write write_parameters);
+void residual_layernorm_backward(const CpuContext& ctx, Scalar* dsum, Scalar* dy, float* dweight, float* dbias,
+                                 const Scalar* dout, const Scalar* sum, const float* mean, const float* rstd,
+                                 const float* weight, float* scratch, const ResidualLayerNormShape& shape,
+                                 const Dropout& dropout, Write write_parameters);
 template <typename Scalar>
-void residual_layernorm_backward(const CudaContext& ctx, Scalar* dsum, Scalar* dy, float* dweight, float* dbias, const Scalar* dout,
-                                 const Scalar* sum, const float* mean, const float* rstd, const float* weight, float* scratch,
-                                 const ResidualLayerNormShape& shape, const Dropout& dropout, Write write_parameters);
+void residual_layernorm_backward(const CudaContext& ctx, Scalar* dsum, Scalar* dy, float* dweight, float* dbias,
+                                 const Scalar* dout, const Scalar* sum, const float* mean, const float* rstd,
+                                 const float* weight, float* scratch, const ResidualLayerNormShape& shape,
+                                 const Dropout& dropout, Write write_parameters);
 
 }  // namespace glint

@@ -35,7 +35,8 @@ struct MicroBatch {
   size_t first, n;
   uint64_t first_sequence;
 };
-void begin_micro_batch(const CpuContext& ctx, StepState* state, int32_t* tokens, int32_t* targets, const MicroBatch& batch);
+void begin_micro_batch(const CpuContext& ctx, StepState* state, int32_t* tokens, int32_t* targets,
+                       const MicroBatch& batch);
 
 // Backends share these.
 GLINT_HOST_DEVICE inline void begin(StepState& state, const MicroBatch& batch, const int32_t* slot) {
@@ -58,13 +59,15 @@ GLINT_HOST_DEVICE inline void advance(StepState& state, uint64_t offsets) {
 }
 
 // The factor that brings a gradient of this norm down to `limit` (0: no limit), as PyTorch's clip_grad_norm_. Where the
-// norm is no finite number the step is halted: AdamW and advance() leave everything as it is, until the host has looked.
+// norm is no finite number the step is halted: AdamW and advance() leave everything as it is, until the host has
+// looked.
 void clip_gradients(const CpuContext& ctx, StepState* state, float limit);
 
 // The step is over: `offsets` dropout offsets are used up.
 void advance(const CpuContext& ctx, StepState* state, uint64_t offsets);
 
-void begin_micro_batch(const CudaContext& ctx, StepState* state, int32_t* tokens, int32_t* targets, const MicroBatch& batch);
+void begin_micro_batch(const CudaContext& ctx, StepState* state, int32_t* tokens, int32_t* targets,
+                       const MicroBatch& batch);
 void clip_gradients(const CudaContext& ctx, StepState* state, float limit);
 void advance(const CudaContext& ctx, StepState* state, uint64_t offsets);
 

@@ -6,7 +6,8 @@ namespace glint {
 
 Generator::Generator(Gpt& model) : model_(model) {
   const GptConfig& config = model.config();
-  const size_t cache = 2 * static_cast<size_t>(config.context) * static_cast<size_t>(config.kv_heads * config.head_size());
+  const size_t cache =
+      2 * static_cast<size_t>(config.context) * static_cast<size_t>(config.kv_heads * config.head_size());
   const Device& device = model.parameters().device();
   for (int layer = 0; layer < config.layers; ++layer)
     caches_.emplace_back(cache * bytes_of(model.parameters().dtype()), "the KV cache", device);
@@ -20,13 +21,18 @@ Generator::Generator(Gpt& model) : model_(model) {
 
 Generator::Stage Generator::record(int T, bool with_head) {
   const GptConfig& config = model_.config();
-  Stage stage{std::make_unique<Graph>(GraphOptions{.device = model_.parameters().device(), .dtype = model_.parameters().dtype()}), {}, {}};
+  Stage stage{std::make_unique<Graph>(
+                  GraphOptions{.device = model_.parameters().device(), .dtype = model_.parameters().dtype()}),
+              {},
+              {}};
   Graph& g = *stage.graph;
   std::vector<Tensor> caches;
   for (DeviceMemory& cache : caches_)
-    caches.push_back(g.outside("kv_cache", {2, config.context, config.kv_heads * config.head_size()}, model_.parameters().dtype(), cache.data()));
+    caches.push_back(g.outside("kv_cache", {2, config.context, config.kv_heads * config.head_size()},
+                               model_.parameters().dtype(), cache.data()));
   stage.tokens = g.input("tokens", {1, T}, DType::i32);
-  const Tensor hidden = model_.hidden_cached(g, stage.tokens, caches, &position_, static_cast<const int*>(position_on_device_.data()));
+  const Tensor hidden =
+      model_.hidden_cached(g, stage.tokens, caches, &position_, static_cast<const int*>(position_on_device_.data()));
   if (with_head) {
     stage.logits = model_.head(g, hidden);
     g.keep(stage.logits);
@@ -53,7 +59,8 @@ void Generator::append(std::span<const int32_t> tokens) {
 }
 
 std::span<const float> Generator::logits_after(std::span<const int32_t> tokens) {
-  GLINT_CHECK(!tokens.empty() && tokens.size() <= static_cast<size_t>(model_.config().context), tokens.size(), " tokens");
+  GLINT_CHECK(!tokens.empty() && tokens.size() <= static_cast<size_t>(model_.config().context), tokens.size(),
+              " tokens");
   position_ = 0;
   append(tokens);
   return read_logits();
@@ -62,8 +69,11 @@ std::span<const float> Generator::logits_after(std::span<const int32_t> tokens) 
 std::span<const float> Generator::read_logits() {
   const auto read = [&]<typename Scalar>(std::vector<Scalar> row) {
     row.resize(static_cast<size_t>(model_.config().vocab));
-    std::visit([&](const auto& ctx) { copy_to_host(ctx, row.data(), step_.logits.data<Scalar>(), row.size() * sizeof(Scalar)); },
-               model_.parameters().device().context());
+    std::visit(
+        [&](const auto& ctx) {
+          copy_to_host(ctx, row.data(), step_.logits.data<Scalar>(), row.size() * sizeof(Scalar));
+        },
+        model_.parameters().device().context());
     logits_.resize(row.size());
     std::transform(row.begin(), row.end(), logits_.begin(), [](Scalar value) { return to_float(value); });
   };

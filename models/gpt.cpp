@@ -4,7 +4,8 @@
 
 namespace glint {
 
-Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights weights) : config_(config), parameters_(device, dtype) {
+Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights weights)
+    : config_(config), parameters_(device, dtype) {
   config.validate();
   const int C = config.embd;
   wte_ = parameters_.add("wte.weight", {config.vocab, C});
@@ -26,15 +27,17 @@ Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights wei
 }
 
 Gpt::Linear Gpt::add_linear(const std::string& name, int in, int out) {
-  return {parameters_.add(name + ".weight", {in, out}), config_.bias ? parameters_.add(name + ".bias", {out}) : nullptr};
+  return {parameters_.add(name + ".weight", {in, out}),
+          config_.bias ? parameters_.add(name + ".bias", {out}) : nullptr};
 }
 
 Gpt::Linear Gpt::add_norm(const std::string& name) {
-  return {parameters_.add(name + ".weight", {config_.embd}), config_.bias ? parameters_.add(name + ".bias", {config_.embd}) : nullptr};
+  return {parameters_.add(name + ".weight", {config_.embd}),
+          config_.bias ? parameters_.add(name + ".bias", {config_.embd}) : nullptr};
 }
 
-// Layers of x + attention(norm(x)), then x + mlp(norm(x)). A sum and the norm that follows it are one op, but where a layer
-// is computed again in backward: there its first norm is part of it, so that the sum alone is kept.
+// Layers of x + attention(norm(x)), then x + mlp(norm(x)). A sum and the norm that follows it are one op, but where a
+// layer is computed again in backward: there its first norm is part of it, so that the sum alone is kept.
 template <typename Attend>
 Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend) {
   const auto weights = [&](Linear l) { return glint::Linear{g.weight(l.weight), g.weight(l.bias)}; };
@@ -53,7 +56,8 @@ Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend
     if (!x.normed) x.normed = norm(x.sum, layer.ln_1);
     const Tensor qkv = project(x.normed, layer.attn_c_attn);
     x = add_and_norm(x.sum, project(attend(qkv, i), layer.attn_c_proj), layer.ln_2);
-    const Tensor mlp = feed_forward(g, x.normed, weights(layer.mlp_c_fc), weights(layer.mlp_c_proj), config_.activation);
+    const Tensor mlp =
+        feed_forward(g, x.normed, weights(layer.mlp_c_fc), weights(layer.mlp_c_proj), config_.activation);
     if (last || g.options().recompute) x = {residual(g, x.sum, mlp, config_.resid_dropout), {}};
     else x = add_and_norm(x.sum, mlp, blocks_[i + 1].ln_1);
     g.end_segment();
@@ -64,13 +68,16 @@ Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend
 
 Tensor Gpt::hidden(Graph& g, Tensor tokens, AttentionKind kind) {
   const AttentionHeads heads{config_.heads, config_.kv_heads};
-  return transformer(g, tokens, nullptr, [&](Tensor qkv, size_t) { return attention(g, qkv, heads, config_.attn_dropout, kind); });
+  return transformer(g, tokens, nullptr,
+                     [&](Tensor qkv, size_t) { return attention(g, qkv, heads, config_.attn_dropout, kind); });
 }
 
-Tensor Gpt::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first, const int* first_on_device) {
+Tensor Gpt::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first,
+                          const int* first_on_device) {
   const AttentionHeads heads{config_.heads, config_.kv_heads};
-  return transformer(g, tokens, first_on_device,
-                     [&](Tensor qkv, size_t layer) { return cached_attention(g, qkv, caches.at(layer), heads, first); });
+  return transformer(g, tokens, first_on_device, [&](Tensor qkv, size_t layer) {
+    return cached_attention(g, qkv, caches.at(layer), heads, first);
+  });
 }
 
 Tensor Gpt::head(Graph& g, Tensor hidden) {

@@ -19,7 +19,8 @@ enum class Weights { allocated, laid_out };  // laid_out: without memory, for a 
 class Gpt {
  public:
   // Allocates the parameters, zeroed; initialize() or a checkpoint fills them. dtype: what the model computes in.
-  explicit Gpt(const GptConfig& config, const Device& device = CpuContext{}, DType dtype = DType::f32, Weights weights = Weights::allocated);
+  explicit Gpt(const GptConfig& config, const Device& device = CpuContext{}, DType dtype = DType::f32,
+               Weights weights = Weights::allocated);
 
   // N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)), layer norms 1, biases 0; keyed by
   // seed and the parameter's name, so that a value does not depend on the other parameters.
@@ -29,7 +30,8 @@ class Gpt {
   Tensor hidden(Graph& g, Tensor tokens, AttentionKind attention);
   // The same for one sequence that continues at position *first, with one KV cache (2, context, NKV*HS) per layer. The
   // position stands in the host's memory and in the device's.
-  Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first, const int* first_on_device);
+  Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first,
+                       const int* first_on_device);
   // Logits (.., V) by the tied head.
   Tensor head(Graph& g, Tensor hidden);
 

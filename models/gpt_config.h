@@ -8,13 +8,13 @@
 namespace glint {
 
 struct GptConfig {
-  int vocab = 0;       // V
-  int context = 64;    // longest sequence, T
+  int vocab = 0;     // V
+  int context = 64;  // longest sequence, T
   int layers = 4;
-  int heads = 4;       // query heads, NH
-  int kv_heads = 4;    // key/value heads, NKV; divides heads
-  int embd = 128;      // channels, C; a multiple of heads
-  bool bias = false;   // biases in linear layers and layer norms
+  int heads = 4;      // query heads, NH
+  int kv_heads = 4;   // key/value heads, NKV; divides heads
+  int embd = 128;     // channels, C; a multiple of heads
+  bool bias = false;  // biases in linear layers and layer norms
   Gelu activation = Gelu::erf;
   float embd_dropout = 0.0f, attn_dropout = 0.0f, resid_dropout = 0.0f;
 

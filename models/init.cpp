@@ -24,8 +24,8 @@ double uniform(uint32_t word) { return ((word >> 8) + 0.5) / 16777216.0; }
 void fill_normal(float* values, size_t n, double deviation, uint64_t seed, uint64_t stream) {
   for (size_t i = 0; i < n; i += 4) {
     const uint64_t block = i / 4;
-    const PhiloxCounter r = philox4x32<10>({low_word(block) , high_word(block) ^ kInitDomain, low_word(stream), high_word(stream)},
-                                           philox_key(seed));
+    const PhiloxCounter r = philox4x32<10>(
+        {low_word(block), high_word(block) ^ kInitDomain, low_word(stream), high_word(stream)}, philox_key(seed));
     const double radius[] = {std::sqrt(-2 * std::log(uniform(r.x))), std::sqrt(-2 * std::log(uniform(r.z)))};
     const double angle[] = {2 * std::numbers::pi * uniform(r.y), 2 * std::numbers::pi * uniform(r.w)};
     const double z[] = {radius[0] * std::cos(angle[0]), radius[0] * std::sin(angle[0]), radius[1] * std::cos(angle[1]),
@@ -43,9 +43,9 @@ void Gpt::initialize(uint64_t seed) {
     const size_t n = parameter.shape.elements();
     const bool is_bias = parameter.name.ends_with(".bias");
     if (parameter.decayed())
-      fill_normal(values.of(parameter), n, parameter.name.ends_with("c_proj.weight") ? residual : 0.02, seed, hash_of(parameter.name));
-    else
-      std::fill_n(values.of(parameter), n, is_bias ? 0.0f : 1.0f);
+      fill_normal(values.of(parameter), n, parameter.name.ends_with("c_proj.weight") ? residual : 0.02, seed,
+                  hash_of(parameter.name));
+    else std::fill_n(values.of(parameter), n, is_bias ? 0.0f : 1.0f);
   }
   values.store();
   parameters_.refresh_rounded();

@@ -22,9 +22,9 @@ constexpr uint32_t kSampleDomain = 0x53414D50;  // "SAMP": apart from every othe
 
 // Uniform in [0, 1), 53 bits.
 double uniform(const SamplingOptions& options, uint64_t index) {
-  const PhiloxCounter r = philox4x32<10>({low_word(index), high_word(index) ^ kSampleDomain, low_word(options.stream),
-                                          high_word(options.stream)},
-                                         philox_key(options.seed));
+  const PhiloxCounter r = philox4x32<10>(
+      {low_word(index), high_word(index) ^ kSampleDomain, low_word(options.stream), high_word(options.stream)},
+      philox_key(options.seed));
   return static_cast<double>((static_cast<uint64_t>(r.x) << 32 | r.y) >> 11) * 0x1p-53;
 }
 
@@ -35,7 +35,9 @@ int32_t Sampler::draw(std::span<const float> logits, uint64_t index) {
   for (int32_t token = 0; token < static_cast<int32_t>(logits.size()); ++token)
     if (token != options_.never) candidates_.emplace_back(logits[static_cast<size_t>(token)], token);
   // Likeliest first; equal ones by token, so that the order is one and the same everywhere.
-  const auto likelier = [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; };
+  const auto likelier = [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  };
   if (options_.temperature == 0.0f) return std::min_element(candidates_.begin(), candidates_.end(), likelier)->second;
 
   const bool narrowed = options_.top_k > 0 && static_cast<size_t>(options_.top_k) < candidates_.size();

@@ -11,7 +11,8 @@ namespace glint {
 
 #ifndef GLINT_WITH_CUDA
 Device Device::cuda(int, bool) {
-  throw UserError("--device cuda: this build of glint has no CUDA; build it where a CUDA toolkit is found, or use --device cpu");
+  throw UserError(
+      "--device cuda: this build of glint has no CUDA; build it where a CUDA toolkit is found, or use --device cpu");
 }
 std::vector<GpuInfo> gpus_here(std::string& fault) {
   fault = "this build has no CUDA";
@@ -30,7 +31,9 @@ void* allocate(const CpuContext&, size_t bytes, std::string& fault) {
 }
 void release(const CpuContext&, void* data, size_t bytes) { munmap(data, bytes); }
 
-void copy_to_device(const CpuContext&, void* device, const void* host, size_t bytes) { std::memcpy(device, host, bytes); }
+void copy_to_device(const CpuContext&, void* device, const void* host, size_t bytes) {
+  std::memcpy(device, host, bytes);
+}
 void copy_to_host(const CpuContext&, void* host, const void* device, size_t bytes) { std::memcpy(host, device, bytes); }
 void synchronize(const CpuContext&) {}
 

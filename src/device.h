@@ -1,5 +1,5 @@
-// A device: the context that kernels take, and what the engine asks of its memory. As in kernels/, overloads on the context
-// type choose the backend: src/memory.cpp has the CPU's, src/cuda/ those of NVIDIA GPUs, in builds with CUDA.
+// A device: the context that kernels take, and what the engine asks of its memory. As in kernels/, overloads on the
+// context type choose the backend: src/memory.cpp has the CPU's, src/cuda/ those of NVIDIA GPUs, in builds with CUDA.
 #pragma once
 
 #include <cstddef>
@@ -68,8 +68,8 @@ void synchronize(const CpuContext& ctx);
 double seconds_of(const CpuContext& ctx, const std::function<void()>& give);
 // The same for each of several pieces of work, given one behind the other; a GPU is not waited for between them.
 std::vector<double> seconds_of_each(const CpuContext& ctx, const std::vector<std::function<void()>>& work);
-// What gives the same work to the context again, with what then stands in the device's memory; a CUDA graph on a GPU. The
-// work must not wait, nor touch the device's memory other than by kernels.
+// What gives the same work to the context again, with what then stands in the device's memory; a CUDA graph on a GPU.
+// The work must not wait, nor touch the device's memory other than by kernels.
 std::function<void()> capture(const CpuContext& ctx, const std::function<void()>& give);
 
 void* allocate(const CudaContext& ctx, size_t bytes, std::string& fault);

@@ -2,14 +2,17 @@
 
 namespace glint {
 
-GradientExchange::GradientExchange(Graph& graph, const Parameters& parameters, const Partition& partition, Communicator& comm)
+GradientExchange::GradientExchange(Graph& graph, const Parameters& parameters, const Partition& partition,
+                                   Communicator& comm)
     : parameters_(parameters),
       partition_(partition),
-      queue_(std::visit([&](const auto& ctx) { return make_collective_queue(ctx, comm); }, parameters.device().context())) {
+      queue_(std::visit([&](const auto& ctx) { return make_collective_queue(ctx, comm); },
+                        parameters.device().context())) {
   for (const Bucket& bucket : partition.buckets) {
     std::vector<const Parameter*> inside;
     for (const Parameter& parameter : parameters.all())
-      if (parameter.offset < bucket.end && parameter.offset + parameter.shape.elements() > bucket.begin) inside.push_back(&parameter);
+      if (parameter.offset < bucket.end && parameter.offset + parameter.shape.elements() > bucket.begin)
+        inside.push_back(&parameter);
     graph.when_filled(inside, [this, bucket] {
       if (!listening_) return;
       float* gradients = parameters_.gradients() + bucket.begin;
@@ -36,7 +39,8 @@ void GradientExchange::gather(const Parameters& p) {
   if (!partition_.sharded) return;
   for (const Bucket& bucket : partition_.buckets) {
     if (p.rounded()) queue_->all_gather(p.rounded() + bucket.begin, bucket.size());
-    if (!p.masters() || bucket.begin >= p.decayed_elements()) queue_->all_gather(p.value_at(bucket.begin), bucket.size());
+    if (!p.masters() || bucket.begin >= p.decayed_elements())
+      queue_->all_gather(p.value_at(bucket.begin), bucket.size());
   }
   queue_->join();
 }

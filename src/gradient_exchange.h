@@ -16,13 +16,13 @@ class GradientExchange {
 
   // From now on backward hands over what it has filled; off in all micro-batches but a step's last one.
   void listen(bool on) { listening_ = on; }
-  // Behind backward: all buckets, and `losses` (n), are summed when the device's further work begins. Sharded, the gradients of
-  // this rank's pieces only.
+  // Behind backward: all buckets, and `losses` (n), are summed when the device's further work begins. Sharded, the
+  // gradients of this rank's pieces only.
   void finish(double* losses, size_t n);
   // Sums (n) over the ranks; further work waits for it.
   void add_up(double* sums, size_t n);
-  // Behind the update of the pieces: further work finds all parameters, also those that others updated (decayed ones in bf16 as
-  // they are rounded).
+  // Behind the update of the pieces: further work finds all parameters, also those that others updated (decayed ones in
+  // bf16 as they are rounded).
   void gather(const Parameters& parameters);
 
   void check() { queue_->check(); }

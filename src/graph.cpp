@@ -123,7 +123,8 @@ void Graph::replay(size_t begin, size_t end) {
     const Step& step = schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward;
     work.push_back(!after_[i] ? step : [&step, &after = after_[i]] { step(), after(); });
   }
-  const auto seconds = std::visit([&](const auto& ctx) { return seconds_of_each(ctx, work); }, options_.device.context());
+  const auto seconds =
+      std::visit([&](const auto& ctx) { return seconds_of_each(ctx, work); }, options_.device.context());
   for (size_t i = begin; i < end; ++i) {
     Spent& spent = profile_[profiled_name(i)];
     spent.seconds += seconds[i - begin];

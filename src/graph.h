@@ -32,7 +32,7 @@ using Step = std::function<void()>;
 
 struct GraphOptions {
   Device device = CpuContext{};
-  DType dtype = DType::f32;  // of activations, their gradients, and the weights of matrix products and embeddings
+  DType dtype = DType::f32;       // of activations, their gradients, and the weights of matrix products and embeddings
   bool training = false;          // record backward, and drop
   const RngState* rng = nullptr;  // training with dropout
   int64_t global_batch = 1;       // sequences per optimizer step, over all micro-batches: numbers the dropout sites
@@ -157,7 +157,8 @@ class Graph {
   // Replays with a look at every value: the name of the first tensor that holds a NaN or an infinity.
   std::optional<std::string> find_not_finite();
 
-  // What one replay of forward and backward has to do, by node name: without seconds, and without running it. After plan().
+  // What one replay of forward and backward has to do, by node name: without seconds, and without running it. After
+  // plan().
   Profile work();
   // What was spent by node name ("linear", "linear backward"), gathered while on.
   void profile(bool on);
@@ -195,7 +196,7 @@ class Graph {
 
   std::vector<Scheduled> schedule_;
   size_t forward_steps_ = 0;
-  std::vector<Step> after_;  // of each scheduled step: empty, or what comes behind it
+  std::vector<Step> after_;                          // of each scheduled step: empty, or what comes behind it
   std::vector<std::pair<Buffer*, size_t>> planned_;  // offset of each arena buffer
   bool accumulate_ = false;
   bool profiling_ = false;

@@ -6,11 +6,13 @@
 
 namespace glint {
 
-DeviceMemory::DeviceMemory(size_t bytes, const std::string& what, const Device& device) : bytes_(bytes), device_(device) {
+DeviceMemory::DeviceMemory(size_t bytes, const std::string& what, const Device& device)
+    : bytes_(bytes), device_(device) {
   if (bytes == 0) return;
   std::string fault;
   data_ = std::visit([&](const auto& ctx) { return allocate(ctx, bytes, fault); }, device.context());
-  GLINT_REQUIRE(data_, "no memory for ", what, " on ", device.name(), ": ", human_bytes(static_cast<double>(bytes)), " are needed, ", fault,
+  GLINT_REQUIRE(data_, "no memory for ", what, " on ", device.name(), ": ", human_bytes(static_cast<double>(bytes)),
+                " are needed, ", fault,
                 "; lower --micro-batch, --context or the size of the model, or use --recompute true");
 }
 

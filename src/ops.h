@@ -1,5 +1,6 @@
-// The ops of a GPT. Each records one node: forward and backward side by side in src/ops/<name>.cpp, one kernel call each.
-// Shapes: B sequences, T tokens, C channels, V vocabulary, NH query heads, NKV key/value heads, HS channels per head.
+// The ops of a GPT. Each records one node: forward and backward side by side in src/ops/<name>.cpp, one kernel call
+// each. Shapes: B sequences, T tokens, C channels, V vocabulary, NH query heads, NKV key/value heads, HS channels per
+// head.
 #pragma once
 
 #include "kernels/attention.h"
@@ -37,8 +38,8 @@ Tensor feed_forward(Graph& g, Tensor x, Linear in, Linear out, Gelu kind);
 Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionKind kind);
 Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p);
 
-// One sequence's queries against all that came before: K and V of `qkv` (1, T, ..) go into cache (2, capacity, NKV * HS)
-// at positions *first .. *first + T - 1, read from the host's memory. Evaluation only.
+// One sequence's queries against all that came before: K and V of `qkv` (1, T, ..) go into cache (2, capacity, NKV *
+// HS) at positions *first .. *first + T - 1, read from the host's memory. Evaluation only.
 Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads, const int* first);
 
 // x + dropout(y). The gradient of x is that of the sum, in the same buffer: x may have earlier users, not later ones.

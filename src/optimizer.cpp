@@ -16,12 +16,13 @@ size_t squares_bytes(const Partition& partition) {
 }  // namespace
 
 size_t optimizer_scratch(const Parameters& p, const Partition& partition) {
-  const size_t rest = std::visit([&](const auto& ctx) { return reduce_scratch(ctx, p.elements()); }, p.device().context());
+  const size_t rest =
+      std::visit([&](const auto& ctx) { return reduce_scratch(ctx, p.elements()); }, p.device().context());
   return squares_bytes(partition) + rest;
 }
 
-void optimizer_step(Parameters& p, const Partition& partition, GradientExchange* exchange, const AdamW& settings, double grad_clip,
-                    StepState* state, void* scratch) {
+void optimizer_step(Parameters& p, const Partition& partition, GradientExchange* exchange, const AdamW& settings,
+                    double grad_clip, StepState* state, void* scratch) {
   auto* squares = static_cast<double*>(scratch);
   void* rest = static_cast<char*>(scratch) + squares_bytes(partition);
   std::visit(

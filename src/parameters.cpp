@@ -61,8 +61,10 @@ float* Parameters::value_at(size_t offset) const {
 
 void Parameters::keep_masters(const std::vector<float>& of_own_pieces) {
   GLINT_CHECK(rounded() && first_value_ == 0, "masters are kept apart once, in bf16");
-  masters_ = DeviceMemory(std::max<size_t>(1, of_own_pieces.size()) * sizeof(float), "the weights that this rank updates", device_);
-  DeviceMemory rest(std::max<size_t>(1, elements_ - decayed_) * sizeof(float), "the parameters that stay fp32", device_);
+  masters_ = DeviceMemory(std::max<size_t>(1, of_own_pieces.size()) * sizeof(float),
+                          "the weights that this rank updates", device_);
+  DeviceMemory rest(std::max<size_t>(1, elements_ - decayed_) * sizeof(float), "the parameters that stay fp32",
+                    device_);
   HostCopy values(*this, value_at(0));
   std::visit(
       [&](const auto& ctx) {
@@ -80,15 +82,18 @@ void Parameters::refresh_rounded() {
   std::visit([&](const auto& ctx) { convert(ctx, rounded(), values(), elements_); }, device_.context());
 }
 
-HostCopy::HostCopy(const Parameters& parameters, float* flat, size_t elements) : device_(parameters.device()), flat_(flat) {
+HostCopy::HostCopy(const Parameters& parameters, float* flat, size_t elements)
+    : device_(parameters.device()), flat_(flat) {
   if (device_.is_cpu()) return;
   copy_.resize(elements);
-  std::visit([&](const auto& ctx) { copy_to_host(ctx, copy_.data(), flat_, copy_.size() * sizeof(float)); }, device_.context());
+  std::visit([&](const auto& ctx) { copy_to_host(ctx, copy_.data(), flat_, copy_.size() * sizeof(float)); },
+             device_.context());
 }
 
 void HostCopy::store() {
   if (copy_.empty()) return;
-  std::visit([&](const auto& ctx) { copy_to_device(ctx, flat_, copy_.data(), copy_.size() * sizeof(float)); }, device_.context());
+  std::visit([&](const auto& ctx) { copy_to_device(ctx, flat_, copy_.data(), copy_.size() * sizeof(float)); },
+             device_.context());
 }
 
 }  // namespace glint

@@ -1,6 +1,6 @@
-// Parameters, their gradients and the optimizer's moments, each in one flat fp32 buffer with the same layout: tensors that
-// get weight decay (2-D and more) first, then the rest, so that AdamW is one call. Where the model computes in bf16, a
-// flat copy rounded to it besides, which the optimizer keeps up to date.
+// Parameters, their gradients and the optimizer's moments, each in one flat fp32 buffer with the same layout: tensors
+// that get weight decay (2-D and more) first, then the rest, so that AdamW is one call. Where the model computes in
+// bf16, a flat copy rounded to it besides, which the optimizer keeps up to date.
 #pragma once
 
 #include <cstddef>
@@ -40,10 +40,12 @@ class Parameters {
 
   const Device& device() const { return device_; }
   DType dtype() const { return dtype_; }
-  size_t elements() const { return elements_; }  // with the padding that aligns each tensor to 64 bytes; padding stays 0
+  size_t elements() const {
+    return elements_;
+  }  // with the padding that aligns each tensor to 64 bytes; padding stays 0
   size_t decayed_elements() const { return decayed_; }
   float* values() const { return value_at(0); }
-  float* value_at(size_t offset) const;          // of what this rank has; see keep_masters
+  float* value_at(size_t offset) const;                                  // of what this rank has; see keep_masters
   Bf16* rounded() const { return static_cast<Bf16*>(rounded_.data()); }  // null in fp32
   float* gradients() const { return gradients_.f32(); }
   float* first_moments() const { return m_.f32(); }
@@ -52,8 +54,8 @@ class Parameters {
     return values_.bytes() + rounded_.bytes() + gradients_.bytes() + m_.bytes() + v_.bytes() + masters_.bytes();
   }
 
-  // In bf16, where several ranks share the updates: keeps these fp32 weights, on the device as masters(), and frees all those of
-  // decayed elements, which the model reads rounded.
+  // In bf16, where several ranks share the updates: keeps these fp32 weights, on the device as masters(), and frees all
+  // those of decayed elements, which the model reads rounded.
   void keep_masters(const std::vector<float>& of_own_pieces);
   float* masters() const { return masters_.f32(); }  // null: values() has them all
 

@@ -8,8 +8,8 @@ namespace glint {
 
 namespace {
 
-// What is left to send when backward ends is at least the last bucket: so there are this many, unless they got too small to be
-// worth a message.
+// What is left to send when backward ends is at least the last bucket: so there are this many, unless they got too
+// small to be worth a message.
 constexpr size_t kFewBuckets = 12, kSmallBucket = size_t{1} << 18;  // elements
 
 void cut(std::vector<Bucket>& buckets, size_t begin, size_t end, size_t most) {

@@ -1,5 +1,5 @@
-// How the flat buffers of parameters are cut for several ranks: into buckets, in which gradients travel, and into the pieces
-// of them that one rank updates.
+// How the flat buffers of parameters are cut for several ranks: into buckets, in which gradients travel, and into the
+// pieces of them that one rank updates.
 #pragma once
 
 #include <cstddef>
@@ -15,21 +15,22 @@ struct Bucket {
 };
 
 struct Piece {
-  size_t begin, end;    // elements of the flat buffers
-  size_t moments = 0;   // where its moments begin, in elements of theirs
+  size_t begin, end;   // elements of the flat buffers
+  size_t moments = 0;  // where its moments begin, in elements of theirs
   size_t size() const { return end - begin; }
 };
 
 struct PartitionSettings {
   size_t bucket_bytes = size_t{25} << 20;  // of gradients, at most; smaller where that would leave few buckets
-  bool sharded = false;  // each rank keeps the moments of its shard of every bucket alone, and updates that (ZeRO stage 1: S.
-                         // Rajbhandari et al., 2020); otherwise of all, and every rank updates everything
+  bool sharded = false;  // each rank keeps the moments of its shard of every bucket alone, and updates that (ZeRO stage
+                         // 1: S. Rajbhandari et al., 2020); otherwise of all, and every rank updates everything
 };
 
 struct Partition {
-  std::vector<Bucket> buckets;  // all elements, in order; decayed ones and others apart, as they are filled at different times
-  std::vector<Piece> pieces;    // this rank's, none of them empty
-  size_t kept = 0;              // elements of all pieces: of the moments
+  std::vector<Bucket>
+      buckets;  // all elements, in order; decayed ones and others apart, as they are filled at different times
+  std::vector<Piece> pieces;  // this rank's, none of them empty
+  size_t kept = 0;            // elements of all pieces: of the moments
   bool sharded = false;
 };
 

@@ -53,9 +53,10 @@ size_t plan_arena(std::vector<PlannedBuffer>& buffers) {
       offset = std::max(offset, aligned(other->offset + other->bytes));
     }
     buffer.offset = offset;
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), &buffer,
-                                   [](const PlannedBuffer* a, const PlannedBuffer* b) { return a->offset < b->offset; }),
-                  &buffer);
+    placed.insert(
+        std::upper_bound(placed.begin(), placed.end(), &buffer,
+                         [](const PlannedBuffer* a, const PlannedBuffer* b) { return a->offset < b->offset; }),
+        &buffer);
     arena = std::max(arena, aligned(offset + buffer.bytes));
   }
   return arena;

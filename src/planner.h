@@ -8,7 +8,7 @@ namespace glint {
 
 // What one step of a schedule does to a buffer.
 enum class Touch {
-  write,   // all of it, whatever was there
+  write,  // all of it, whatever was there
   read,
   update,  // reads and writes: what was there matters
 };

@@ -1,4 +1,5 @@
-// The way of a step's input to the device: two slots in turn, so that the host fills one while the device reads the other.
+// The way of a step's input to the device: two slots in turn, so that the host fills one while the device reads the
+// other.
 #pragma once
 
 #include <cstddef>

@@ -85,7 +85,6 @@ class Tensor {
   }
 
  private:
-
   TensorRecord* record_ = nullptr;
 };
 

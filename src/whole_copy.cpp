@@ -17,7 +17,8 @@ size_t kept_before(const Partition& partition, size_t end) {
 
 }  // namespace
 
-WholeCopy::WholeCopy(const Parameters& parameters, const Partition& partition, Communicator& comm, float* kept, size_t end)
+WholeCopy::WholeCopy(const Parameters& parameters, const Partition& partition, Communicator& comm, float* kept,
+                     size_t end)
     : partition_(partition),
       comm_(comm),
       end_(end),
@@ -53,7 +54,8 @@ void WholeCopy::scatter() {
   for (const Bucket& bucket : partition_.buckets) {
     if (bucket.begin >= end_) break;
     all.resize(bucket.size());
-    if (!whole_.empty()) std::copy_n(whole_.begin() + static_cast<std::ptrdiff_t>(bucket.begin), bucket.size(), all.begin());
+    if (!whole_.empty())
+      std::copy_n(whole_.begin() + static_cast<std::ptrdiff_t>(bucket.begin), bucket.size(), all.begin());
     comm_.broadcast(std::as_writable_bytes(std::span(all)), 0);
     if (piece == partition_.pieces.end() || piece->begin >= bucket.end) continue;
     std::copy_n(all.data() + (piece->begin - bucket.begin), piece->size(), kept_.data() + piece->moments);
@@ -66,8 +68,7 @@ WholeValues::WholeValues(Parameters& parameters, const Partition& partition, Com
     : parameters_(parameters), partition_(partition), comm_(comm) {
   if (parameters.masters())
     masters_.emplace(parameters, partition, comm, parameters.masters(), parameters.decayed_elements());
-  else
-    all_.emplace(parameters, parameters.values());
+  else all_.emplace(parameters, parameters.values());
 }
 
 void WholeValues::gather() {
@@ -104,7 +105,8 @@ void keep_own_masters(Parameters& parameters, const Partition& partition) {
   HostCopy values(parameters, parameters.values());
   std::vector<float> kept;
   for (const Piece& piece : partition.pieces)
-    if (piece.begin < parameters.decayed_elements()) kept.insert(kept.end(), values.data() + piece.begin, values.data() + piece.end);
+    if (piece.begin < parameters.decayed_elements())
+      kept.insert(kept.end(), values.data() + piece.begin, values.data() + piece.end);
   parameters.keep_masters(kept);
 }
 

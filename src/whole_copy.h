@@ -1,4 +1,5 @@
-// What each rank keeps a part of, as a whole on the host of rank 0: to be written to a checkpoint, or as it was read from one.
+// What each rank keeps a part of, as a whole on the host of rank 0: to be written to a checkpoint, or as it was read
+// from one.
 #pragma once
 
 #include <optional>
@@ -19,7 +20,7 @@ class WholeCopy {
       : WholeCopy(parameters, partition, comm, kept, parameters.elements()) {}
 
   float* data() { return whole_.empty() ? kept_.data() : whole_.data(); }  // (elements) on rank 0; of no use on others
-  void gather();   // fills data() up to `end` from all ranks
+  void gather();                                                           // fills data() up to `end` from all ranks
   void scatter();  // gives what data() holds on rank 0 back to all ranks
 
  private:

@@ -29,10 +29,16 @@ const std::map<std::string, Names> kMayInclude = {
 
 // Foreign headers, by how their names start, and the only floors for them (tests may take any).
 const std::vector<std::pair<std::string, Names>> kForeign = {
-    {"Eigen/", {"kernels/"}},         {"unsupported/Eigen/", {"kernels/"}}, {"dnnl", {"kernels/"}},
-    {"oneapi/dnnl", {"kernels/"}},    {"CLI/", {"train/"}},                 {"nlohmann/", {"train/", "data/"}},
-    {"xxhash", {"train/", "data/"}},  {"doctest/", {}},
-    {"gloo/", {"src/comm/gloo"}},     {"hiredis/", {"src/comm/gloo_redis"}},
+    {"Eigen/", {"kernels/"}},
+    {"unsupported/Eigen/", {"kernels/"}},
+    {"dnnl", {"kernels/"}},
+    {"oneapi/dnnl", {"kernels/"}},
+    {"CLI/", {"train/"}},
+    {"nlohmann/", {"train/", "data/"}},
+    {"xxhash", {"train/", "data/"}},
+    {"doctest/", {}},
+    {"gloo/", {"src/comm/gloo"}},
+    {"hiredis/", {"src/comm/gloo_redis"}},
 };
 const Names kCudaHeaders = {"cuda", "cublas", "nccl", "mma.h"};
 

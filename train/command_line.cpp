@@ -38,7 +38,9 @@ void Command::require_command() { app_->require_subcommand(1); }
 
 void Command::run(std::function<void()> body) { app_->callback(std::move(body)); }
 
-void Command::add(const std::string& name, int& value, const std::string& help) { add_number(*app_, name, value, help); }
+void Command::add(const std::string& name, int& value, const std::string& help) {
+  add_number(*app_, name, value, help);
+}
 void Command::add(const std::string& name, int64_t& value, const std::string& help) {
   add_number(*app_, name, value, help);
 }

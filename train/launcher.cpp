@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "kernels/check.h"
-#include "train/options.h"
 #include "train/exit_code.h"
+#include "train/options.h"
 #include "train/run_folder.h"
 #include "train/signals.h"
 
@@ -37,13 +37,15 @@ std::vector<std::string> own_command_line() {
   const std::string all{std::istreambuf_iterator<char>(file), {}};
   std::vector<std::string> words;
   for (size_t at = 0; at < all.size(); at = all.find('\0', at) + 1) words.emplace_back(all.c_str() + at);
-  GLINT_REQUIRE(!words.empty(), "cannot read /proc/self/cmdline, which --ranks needs: start each rank by a launcher instead");
+  GLINT_REQUIRE(!words.empty(),
+                "cannot read /proc/self/cmdline, which --ranks needs: start each rank by a launcher instead");
   return words;
 }
 
 pid_t start(const std::vector<std::string>& words, int rank, int ranks, const std::string& launch) {
   std::vector<char*> argv;
-  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));  // NOLINT: execv changes nothing
+  for (const std::string& word : words)
+    argv.push_back(const_cast<char*>(word.c_str()));  // NOLINT: execv changes nothing
   argv.push_back(nullptr);
   const pid_t parent = getpid(), child = fork();
   GLINT_REQUIRE(child >= 0, "cannot start rank ", rank, ": ", std::strerror(errno));
@@ -100,7 +102,8 @@ void launch_ranks(int ranks, const Restarts& restarts) {
     std::error_code unreadable;
     const bool resumable = std::filesystem::exists(RunPaths{restarts.run}.config(), unreadable);
     if (tries == restarts.most || signals.received() || !resumable) throw ExitCode{code};
-    std::fprintf(stderr, "glint: starting all ranks again from the last checkpoint, %d of %d times\n", tries + 1, restarts.most);
+    std::fprintf(stderr, "glint: starting all ranks again from the last checkpoint, %d of %d times\n", tries + 1,
+                 restarts.most);
     if (std::find(words.begin(), words.end(), "--resume") == words.end())
       words = {words.front(), "train", "--resume", restarts.run.string()};
   }

@@ -10,10 +10,10 @@ struct Restarts {
   int most = 0;               // times
 };
 
-// Runs this program `ranks` times with its own command line, and RANK, WORLD_SIZE, LOCAL_RANK in the environment. SIGINT and
-// SIGTERM are passed on. When one rank fails the others have a moment to end by themselves, and are then killed. After that
-// all are started again, with --resume where the run folder can be resumed, as often as `restarts` allows. Returns when all
-// have ended well; else throws ExitCode, that of the rank which failed first.
+// Runs this program `ranks` times with its own command line, and RANK, WORLD_SIZE, LOCAL_RANK in the environment.
+// SIGINT and SIGTERM are passed on. When one rank fails the others have a moment to end by themselves, and are then
+// killed. After that all are started again, with --resume where the run folder can be resumed, as often as `restarts`
+// allows. Returns when all have ended well; else throws ExitCode, that of the rank which failed first.
 void launch_ranks(int ranks, const Restarts& restarts = {});
 
 }  // namespace glint

@@ -13,14 +13,17 @@ std::vector<TensorView> tensor_views(const Parameters& parameters, float* flat) 
 
 LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, const Device& device, DType dtype) {
   LoadedRun run{existing_run(root), {}, Tokenizer::of_bytes(), nullptr};
-  const bool best = which == WhichCheckpoint::best || (which == WhichCheckpoint::automatic && has_checkpoint(run.paths.best()));
+  const bool best =
+      which == WhichCheckpoint::best || (which == WhichCheckpoint::automatic && has_checkpoint(run.paths.best()));
   const auto folder = best ? run.paths.best() : run.paths.last();
-  GLINT_REQUIRE(has_checkpoint(folder), "no checkpoint in ", folder.string(), " yet; glint train writes one every --checkpoint-every steps");
+  GLINT_REQUIRE(has_checkpoint(folder), "no checkpoint in ", folder.string(),
+                " yet; glint train writes one every --checkpoint-every steps");
   run.tokenizer = Tokenizer::load(run.paths.tokenizer());
   run.state = read_checkpoint_state(folder);
   const GptConfig& config = run.state.options.model;
-  GLINT_REQUIRE(config.vocab == run.tokenizer.vocabulary(), folder.string(), " has a vocabulary of ", config.vocab, ", ",
-                run.paths.tokenizer().string(), " one of ", run.tokenizer.vocabulary(), ": they don't belong together");
+  GLINT_REQUIRE(config.vocab == run.tokenizer.vocabulary(), folder.string(), " has a vocabulary of ", config.vocab,
+                ", ", run.paths.tokenizer().string(), " one of ", run.tokenizer.vocabulary(),
+                ": they don't belong together");
   run.model = std::make_unique<Gpt>(config, device, dtype);
   Parameters& parameters = run.model->parameters();
   HostCopy values(parameters, parameters.values());

@@ -8,7 +8,8 @@ namespace glint {
 
 // Bytes of memory this process may use at most: the machine's, or its control group's if that is less.
 uint64_t machine_memory();
-// The most memory this process has held so far. (Not getrusage's figure: that one is inherited from whoever started us.)
+// The most memory this process has held so far. (Not getrusage's figure: that one is inherited from whoever started
+// us.)
 uint64_t peak_memory();
 // What it holds now.
 uint64_t used_memory();

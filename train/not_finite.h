@@ -8,7 +8,8 @@
 
 namespace glint {
 
-// The first tensor that was not finite in the last step, "h.3.mlp.out on rank 2" of several ranks: those look for it together.
+// The first tensor that was not finite in the last step, "h.3.mlp.out on rank 2" of several ranks: those look for it
+// together.
 inline std::string first_not_finite(TrainingStep& step, const FillBatch& fill, Team& team) {
   const std::string here = step.first_not_finite(fill);
   if (team.size() == 1) return here;

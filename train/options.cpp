@@ -71,14 +71,16 @@ void require_sizes(const TrainOptions& options) {
   require_positive("--ranks", options.ranks);
   GLINT_REQUIRE(options.zero == 0 || options.zero == 1, "--zero ", options.zero, ": give 0 or 1");
   GLINT_REQUIRE(options.bucket_mb > 0, "--bucket-mb ", options.bucket_mb, ": give a number above 0");
-  GLINT_REQUIRE(options.comm_timeout > 0 && options.comm_timeout < 1e6, "--comm-timeout ", options.comm_timeout, ": give a number above 0");
+  GLINT_REQUIRE(options.comm_timeout > 0 && options.comm_timeout < 1e6, "--comm-timeout ", options.comm_timeout,
+                ": give a number above 0");
   require_not_negative("--restarts", options.restarts);
   const int less = options.batch / options.ranks * options.ranks;
-  GLINT_REQUIRE(less == options.batch, "--batch ", options.batch, " does not divide over ", options.ranks, " ranks: give ",
-                less > 0 ? text(less, " or ") : "", less + options.ranks);
+  GLINT_REQUIRE(less == options.batch, "--batch ", options.batch, " does not divide over ", options.ranks,
+                " ranks: give ", less > 0 ? text(less, " or ") : "", less + options.ranks);
   const int share = options.batch / options.ranks;
-  GLINT_REQUIRE(share % options.micro_batch == 0, "--micro-batch ", options.micro_batch, " does not divide --batch ", options.batch,
-                options.ranks > 1 ? text(" / ", options.ranks, " ranks") : "", ": give ", nearest_divisors(share, options.micro_batch));
+  GLINT_REQUIRE(share % options.micro_batch == 0, "--micro-batch ", options.micro_batch, " does not divide --batch ",
+                options.batch, options.ranks > 1 ? text(" / ", options.ranks, " ranks") : "", ": give ",
+                nearest_divisors(share, options.micro_batch));
   require_not_negative("--steps", static_cast<double>(options.steps));
   require_positive("--eval-batches", options.eval_batches);
   require_positive("--threads", options.threads);
@@ -119,11 +121,13 @@ void TrainOptions::fit_to(int new_ranks) {
   ranks = new_ranks;
   threads = 0;
   const int share = batch / std::max(1, ranks);
-  while (micro_batch > 1 && share % micro_batch != 0) --micro_batch;  // the largest that divides; none above the saved one
+  while (micro_batch > 1 && share % micro_batch != 0)
+    --micro_batch;  // the largest that divides; none above the saved one
 }
 
 void TrainOptions::validate() const {
-  GLINT_REQUIRE(device == DeviceChoice::cpu || Device::kHasCuda, "--device cuda: this build of glint has no CUDA; use --device cpu");
+  GLINT_REQUIRE(device == DeviceChoice::cpu || Device::kHasCuda,
+                "--device cuda: this build of glint has no CUDA; use --device cpu");
   matmul_engine(matmul);  // throws if this build lacks it
   GLINT_REQUIRE(!out.empty(), "--out is empty: name the run folder to make");
   require_probability("--embd-dropout", model.embd_dropout);
@@ -171,16 +175,19 @@ void add_model_flags(Command command, GptConfig& model) {
 }
 
 void add_device_flags(Command command, DeviceFlags& flags) {
-  command.add_choice("--device", flags.device, "Where to compute", {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}});
+  command.add_choice("--device", flags.device, "Where to compute",
+                     {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}});
   command.add_choice("--dtype", flags.dtype, "Arithmetic", {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}});
   command.add("--threads", flags.threads, "CPU threads; 0: as many as the machine gives");
-  command.add_choice("--matmul", flags.matmul, "Matrix engine of the CPU",
-                     {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}});
+  command.add_choice(
+      "--matmul", flags.matmul, "Matrix engine of the CPU",
+      {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}});
   command.add_switch("--tf32", flags.tf32, "fp32 products on a GPU may round their inputs to 10 bits: faster");
 }
 
 Device open_device(const DeviceFlags& flags) {
-  return flags.device == DeviceChoice::cuda ? Device::cuda(flags.gpu, flags.tf32) : Device(cpu_context(flags.threads, flags.matmul));
+  return flags.device == DeviceChoice::cuda ? Device::cuda(flags.gpu, flags.tf32)
+                                            : Device(cpu_context(flags.threads, flags.matmul));
 }
 
 DType dtype_of(DtypeChoice choice) { return choice == DtypeChoice::bf16 ? DType::bf16 : DType::f32; }

@@ -57,7 +57,7 @@ struct TrainOptions {
   DeviceChoice device = DeviceChoice::cpu;
   DtypeChoice dtype = DtypeChoice::fp32;
   bool quiet = false;
-  int ranks = 0;             // processes that share each batch; 0: as many as a launcher has started, or one
+  int ranks = 0;              // processes that share each batch; 0: as many as a launcher has started, or one
   int zero = 0;               // 1: each rank keeps its part of AdamW's moments alone (ZeRO stage 1)
   double bucket_mb = 25;      // MiB of gradients that travel together, at most
   double comm_timeout = 120;  // seconds that a rank waits for another
@@ -69,7 +69,8 @@ struct TrainOptions {
 
   // Fills in what depends on other options; afterwards nothing is left to be guessed.
   void complete();
-  // For a run that goes on with another number of ranks than it was saved with: threads and micro-batch as they are then.
+  // For a run that goes on with another number of ranks than it was saved with: threads and micro-batch as they are
+  // then.
   void fit_to(int new_ranks);
   // Throws UserError naming the flag that is wrong, also if the run can't fit this machine's memory. Completed options
   // only.

@@ -70,8 +70,10 @@ const OptionField kTable[] = {
     {"zero", &T::zero, kFree, kRanks, "1: each rank keeps its part of AdamW's moments alone (ZeRO stage 1)"},
     {"bucket-mb", &T::bucket_mb, kFree, kRanks, "MiB of gradients that travel together, at most"},
     {"comm-timeout", &T::comm_timeout, kFree, kRanks, "seconds that a rank waits for another"},
-    {"restarts", &T::restarts, kFree, kRanks, "times to start all ranks again, from the last checkpoint, after one failed"},
-    {"rendezvous", &T::rendezvous, kFree, kRanks, "redis://host:port, where ranks without a common folder meet", "the run folder"},
+    {"restarts", &T::restarts, kFree, kRanks,
+     "times to start all ranks again, from the last checkpoint, after one failed"},
+    {"rendezvous", &T::rendezvous, kFree, kRanks, "redis://host:port, where ranks without a common folder meet",
+     "the run folder"},
     {"interface", &T::interface, kFree, kRanks, "network interface that ranks talk over", "as the route says"},
 };
 

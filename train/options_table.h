@@ -54,9 +54,9 @@ struct ChoiceName {
 };
 inline constexpr ChoiceName<Gelu> kGeluNames[] = {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}};
 inline constexpr ChoiceName<TokenizerKind> kTokenizerNames[] = {{"char", TokenizerKind::character},
-                                                                  {"byte", TokenizerKind::byte}};
+                                                                {"byte", TokenizerKind::byte}};
 inline constexpr ChoiceName<AttentionKind> kAttentionNames[] = {{"flash", AttentionKind::flash},
-                                                                  {"reference", AttentionKind::reference}};
+                                                                {"reference", AttentionKind::reference}};
 inline constexpr ChoiceName<MatmulChoice> kMatmulNames[] = {
     {"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}};
 inline constexpr ChoiceName<DeviceChoice> kDeviceNames[] = {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}};

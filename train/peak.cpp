@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <string>
 #include <limits>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -113,7 +113,9 @@ double measure_products(const Device& device, const Context& ctx) {
     char* base = static_cast<char*>(memory->data());
     const auto at = [&](size_t i) { return reinterpret_cast<Scalar*>(base + i * bytes); };
     const Scalar* none = nullptr;
-    const auto product = [&] { linear_forward(ctx, at(0), static_cast<const Scalar*>(at(1)), static_cast<const Scalar*>(at(2)), none, {n, n, n}); };
+    const auto product = [&] {
+      linear_forward(ctx, at(0), static_cast<const Scalar*>(at(1)), static_cast<const Scalar*>(at(2)), none, {n, n, n});
+    };
     product();
     double seconds = seconds_of(ctx, product);
     for (int repeat = 0; repeat < 4; ++repeat) seconds = std::min(seconds, seconds_of(ctx, product));

@@ -51,7 +51,8 @@ PlanWork work_of(const PlanRun& run) {
   work.parameters = static_cast<double>(model.parameters().elements());
   work.decayed = static_cast<double>(model.parameters().decayed_elements());
   for (const auto& [name, spent] : graph.work())
-    add(name.ends_with(" backward") || name.ends_with(" recompute") ? work.backward : work.forward, name, spent.flops, spent.bytes);
+    add(name.ends_with(" backward") || name.ends_with(" recompute") ? work.backward : work.forward, name, spent.flops,
+        spent.bytes);
   return work;
 }
 
@@ -64,13 +65,15 @@ Plan plan_of(const PlanRun& run, const PlanWork& work, const PlanDevice& device)
   plan.weights += bf16 ? 2 * n + 4 * work.decayed * part + 4 * (n - work.decayed) : 4 * n;
 
   const double micro_batches = static_cast<double>(run.batch) / N / run.micro_batch;
-  const double touched = (bf16 ? 34 : 32) * n * part;  // the gradient twice; weight and moments there and back; the rounded copy
+  const double touched =
+      (bf16 ? 34 : 32) * n * part;  // the gradient twice; weight and moments there and back; the rounded copy
   plan.backward = seconds(work.backward, device);
   plan.compute = micro_batches * (seconds(work.forward, device) + plan.backward) + touched / device.byte_rate;
 
   if (run.devices == 1) return plan;
   // Buckets as partition_of() cuts them, near enough: of equal size.
-  const double bucket = std::min(run.bucket_bytes, std::max(4.0 * (1 << 18), 4 * n / 12)), k = std::ceil(4 * n / bucket);
+  const double bucket = std::min(run.bucket_bytes, std::max(4.0 * (1 << 18), 4 * n / 12)),
+               k = std::ceil(4 * n / bucket);
   const double half = half_of_messages(4 * n, k, run, device), reduced = run.zero ? half : 2 * half;
   const double gathered = run.zero ? half_of_messages(bf16 ? 2 * n : 4 * n, k, run, device) : 0;
   plan.messages = reduced + gathered;
@@ -78,19 +81,28 @@ Plan plan_of(const PlanRun& run, const PlanWork& work, const PlanDevice& device)
   return plan;
 }
 
-// Peaks and links by NVIDIA's data sheets (H100 SXM5, H200 SXM, A100 SXM4 80 GB: dense bf16, HBM, NVLink each way), 50 GB/s
-// a GPU between nodes (one NDR InfiniBand port each) or 25 (HDR). What is reached of them is a guess to be replaced by figures of one's own: 60% in
-// products (nanoGPT reports 50% of an A100's peak for whole steps), 35% in attention, 80% of the bandwidths.
+// Peaks and links by NVIDIA's data sheets (H100 SXM5, H200 SXM, A100 SXM4 80 GB: dense bf16, HBM, NVLink each way), 50
+// GB/s a GPU between nodes (one NDR InfiniBand port each) or 25 (HDR). What is reached of them is a guess to be
+// replaced by figures of one's own: 60% in products (nanoGPT reports 50% of an A100's peak for whole steps), 35% in
+// attention, 80% of the bandwidths.
 PlanDevice device_preset(const std::string& name) {
   struct Sheet {
     const char* name;
     double memory_gb, tflops, memory_gbs, link_gbs, net_gbs;
   };
-  constexpr Sheet kSheets[] = {{"h100", 80, 989, 3350, 450, 50}, {"h200", 141, 989, 4800, 450, 50}, {"a100", 80, 312, 2039, 300, 25}};
+  constexpr Sheet kSheets[] = {
+      {"h100", 80, 989, 3350, 450, 50}, {"h200", 141, 989, 4800, 450, 50}, {"a100", 80, 312, 2039, 300, 25}};
   for (const Sheet& sheet : kSheets)
     if (name == sheet.name)
-      return {name, sheet.memory_gb * 1e9, 0.6e12 * sheet.tflops, 0.35e12 * sheet.tflops, 0.8e9 * sheet.memory_gbs, 8,
-              0.8e9 * sheet.link_gbs, 0.8e9 * sheet.net_gbs, 10e-6};
+      return {name,
+              sheet.memory_gb * 1e9,
+              0.6e12 * sheet.tflops,
+              0.35e12 * sheet.tflops,
+              0.8e9 * sheet.memory_gbs,
+              8,
+              0.8e9 * sheet.link_gbs,
+              0.8e9 * sheet.net_gbs,
+              10e-6};
   throw UserError("--device " + name + ": there are data sheets of h100, h200 and a100, and `here` is measured");
 }
 
@@ -103,7 +115,8 @@ PlanDevice measured_cpu(const PlanRun& run, int threads) {
   RngState rng{.seed = 1};
   TrainingStep step(model, {batch, batch, config.context, run.attention, run.recompute, {}, 1.0}, rng);
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t, int count) {
-    for (int i = 0; i < count * config.context; ++i) tokens[i] = i * 7 % config.vocab, targets[i] = i * 5 % config.vocab;
+    for (int i = 0; i < count * config.context; ++i)
+      tokens[i] = i * 7 % config.vocab, targets[i] = i * 5 % config.vocab;
   };
   step.run(fill, 1e-4);  // touches every page
   step.profile(true);
@@ -124,7 +137,8 @@ PlanDevice measured_cpu(const PlanRun& run, int threads) {
   device.attention_rate = work.attention / time.attention;
   device.byte_rate = work.bytes / time.bytes;
   device.per_node = 1 << 20;
-  // A message is copied twice, out of one process into the kernel and from there into the other, and added up: read, read, written.
+  // A message is copied twice, out of one process into the kernel and from there into the other, and added up: read,
+  // read, written.
   device.link = device.net = measure_bandwidth(threads) * 1e9 / 8;
   device.latency = 100e-6;
   device.memory = static_cast<double>(machine_memory());

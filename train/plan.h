@@ -2,21 +2,24 @@
 //
 // Memory of a rank, for n parameters (exact, but for the streams' and libraries' own):
 //   fp32   weights 4n, gradients 4n, moments 8n; with --zero 1 moments 8n/N
-//   bf16   weights 2n rounded and 4n masters, gradients 4n, moments 8n; with --zero 1 masters of 2-D tensors and moments 1/N
-//   and the arena that the planner lays out for one micro-batch.
+//   bf16   weights 2n rounded and 4n masters, gradients 4n, moments 8n; with --zero 1 masters of 2-D tensors and
+//   moments 1/N and the arena that the planner lays out for one micro-batch.
 // Time of a step, for m micro-batches a rank:
 //   compute  = m (P / Rp + A / Ra + B / Rb) + U / Rb
-//     P, A: FLOPs of matrix products and of attention in one micro-batch, forward and backward; B: bytes that all else touches;
-//     U: AdamW's bytes, of the part it updates. Rp, Ra, Rb: what the device reaches in each.
-//   messages = 2 (N-1)/N G / L + 2 k log2(N) t, for G = 4n bytes of gradients in k buckets, L bytes/s and t seconds a hop: the
-//     reduce-scatter and the all-gather of each bucket. L is a device's link inside its node, and between nodes the network of
-//     all devices of a node together if that is less, as each of them sends a part of what its node sends.
-//   exposed  = max(messages / k, messages - (1 - 1/k) backward) of an all-reduce: all buckets but the last one can hide behind the
-//     last micro-batch's backward. With --zero 1 that holds for the reduce-scatter, half of it; the all-gather of the weights
-//     (4n bytes in fp32, 2n in bf16) comes behind the update and hides behind nothing.
+//     P, A: FLOPs of matrix products and of attention in one micro-batch, forward and backward; B: bytes that all else
+//     touches; U: AdamW's bytes, of the part it updates. Rp, Ra, Rb: what the device reaches in each.
+//   messages = 2 (N-1)/N G / L + 2 k log2(N) t, for G = 4n bytes of gradients in k buckets, L bytes/s and t seconds a
+//   hop: the
+//     reduce-scatter and the all-gather of each bucket. L is a device's link inside its node, and between nodes the
+//     network of all devices of a node together if that is less, as each of them sends a part of what its node sends.
+//   exposed  = max(messages / k, messages - (1 - 1/k) backward) of an all-reduce: all buckets but the last one can hide
+//   behind the
+//     last micro-batch's backward. With --zero 1 that holds for the reduce-scatter, half of it; the all-gather of the
+//     weights (4n bytes in fp32, 2n in bf16) comes behind the update and hides behind nothing.
 //   step     = compute + exposed.
-// Sources: R. Thakur, R. Rabenseifner, W. Gropp, Optimization of Collective Communication Operations in MPICH, 2005 (the cost of
-// collectives); S. Jeaugey, Massively Scale Your Deep Learning Training with NCCL 2.4, NVIDIA, 2019 (log2(N) hops, by trees).
+// Sources: R. Thakur, R. Rabenseifner, W. Gropp, Optimization of Collective Communication Operations in MPICH, 2005
+// (the cost of collectives); S. Jeaugey, Massively Scale Your Deep Learning Training with NCCL 2.4, NVIDIA, 2019
+// (log2(N) hops, by trees).
 #pragma once
 
 #include <string>
@@ -48,9 +51,9 @@ struct PlanRun {
 };
 
 struct Plan {
-  double weights = 0, arena = 0;                // bytes: weights, gradients and moments; activations
-  double compute = 0, backward = 0;             // seconds of a step; of them the last micro-batch's backward
-  double messages = 0, exposed = 0;             // seconds
+  double weights = 0, arena = 0;     // bytes: weights, gradients and moments; activations
+  double compute = 0, backward = 0;  // seconds of a step; of them the last micro-batch's backward
+  double messages = 0, exposed = 0;  // seconds
   double memory() const { return weights + arena; }
   double step() const { return compute + exposed; }
   double hidden() const { return messages > 0 ? 1 - exposed / messages : 1; }

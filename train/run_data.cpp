@@ -21,10 +21,8 @@ constexpr uint64_t kCorpusSeed = 1;  // one corpus for every run, so that their 
 Dataset create_run_data(const RunPaths& run, const TrainOptions& options) {
   const bool prepared = !options.data.empty() && is_prepared(options.data);
   try {
-    if (options.data.empty())
-      prepare_corpus(kCorpusBytes, kCorpusSeed, options.tokenizer, run.data());
-    else if (!prepared)
-      prepare_text(options.data, options.tokenizer, run.data());
+    if (options.data.empty()) prepare_corpus(kCorpusBytes, kCorpusSeed, options.tokenizer, run.data());
+    else if (!prepared) prepare_text(options.data, options.tokenizer, run.data());
     Dataset dataset = Dataset::open(prepared ? fs::path(options.data) : run.data());
     dataset.require_context(options.model.context);
     dataset.tokenizer().save(run.tokenizer());
@@ -45,13 +43,15 @@ Dataset open_run_data(const RunPaths& run) {
   const nlohmann::json record = nlohmann::json::parse(in, nullptr, false);
   const bool whole = record.is_object() && record.contains("folder") && record["folder"].is_string() &&
                      record.contains("checksum") && record["checksum"].is_number_unsigned();
-  GLINT_REQUIRE(whole, run.data_record().string(), " is missing or damaged: it says where the tokens of this run are; start it anew");
+  GLINT_REQUIRE(whole, run.data_record().string(),
+                " is missing or damaged: it says where the tokens of this run are; start it anew");
   const fs::path folder = run.root / record["folder"].get<std::string>();  // an absolute path stays itself
   Dataset dataset = Dataset::open(folder);
-  GLINT_REQUIRE(dataset.info().checksum == record["checksum"].get<uint64_t>(), folder.string(),
-                " holds other tokens than this run was started with; prepare the former text again, or start a new run");
-  GLINT_REQUIRE(dataset.tokenizer() == Tokenizer::load(run.tokenizer()), folder.string(), " has another tokenizer than ",
-                run.tokenizer().string());
+  GLINT_REQUIRE(
+      dataset.info().checksum == record["checksum"].get<uint64_t>(), folder.string(),
+      " holds other tokens than this run was started with; prepare the former text again, or start a new run");
+  GLINT_REQUIRE(dataset.tokenizer() == Tokenizer::load(run.tokenizer()), folder.string(),
+                " has another tokenizer than ", run.tokenizer().string());
   return dataset;
 }
 

@@ -6,8 +6,8 @@
 
 namespace glint {
 
-// For a new run: tokenises options.data (empty: the built-in corpus) into the run folder, or opens it if it is a prepared
-// folder. Leaves tokenizer.json and data.json (where the tokens are, and their checksum) in the run folder.
+// For a new run: tokenises options.data (empty: the built-in corpus) into the run folder, or opens it if it is a
+// prepared folder. Leaves tokenizer.json and data.json (where the tokens are, and their checksum) in the run folder.
 Dataset create_run_data(const RunPaths& run, const TrainOptions& options);
 
 // For a run that exists. UserError if the tokens are gone or not those it was started with.

@@ -99,7 +99,8 @@ RunFolder::~RunFolder() {
 void RunFolder::discard() noexcept {
   if (!writes_) return;
   std::error_code ignored;
-  for (const fs::path& made : {paths_.config(), paths_.tokenizer(), paths_.data_record(), paths_.data()}) fs::remove_all(made, ignored);
+  for (const fs::path& made : {paths_.config(), paths_.tokenizer(), paths_.data_record(), paths_.data()})
+    fs::remove_all(made, ignored);
 }
 
 void RunFolder::take_lock() {

@@ -11,7 +11,8 @@ namespace glint {
 
 // step counts from 0.
 inline double learning_rate(const TrainOptions& options, int64_t step) {
-  if (step < options.warmup) return options.lr * static_cast<double>(step + 1) / static_cast<double>(options.warmup + 1);
+  if (step < options.warmup)
+    return options.lr * static_cast<double>(step + 1) / static_cast<double>(options.warmup + 1);
   if (step >= options.lr_decay_steps) return options.min_lr;
   const double span = static_cast<double>(options.lr_decay_steps - options.warmup);
   const double progress = static_cast<double>(step - options.warmup) / span;

@@ -1,8 +1,8 @@
 // SIGINT and SIGTERM ask for an orderly end: they are remembered, and the loop asks after each step. A second one ends
 // the program at once, as if nothing had been installed.
 //
-// A handler must not run on the threads that compute: some of oneDNN's kernels (before 3.11.2, and those of Debian) keep an address
-// of the heap in the stack pointer, and what a signal puts "on the stack" then overwrites the heap. See
+// A handler must not run on the threads that compute: some of oneDNN's kernels (before 3.11.2, and those of Debian)
+// keep an address of the heap in the stack pointer, and what a signal puts "on the stack" then overwrites the heap. See
 // https://github.com/uxlfoundation/oneDNN/issues/4845.
 #pragma once
 
@@ -13,8 +13,8 @@
 
 namespace glint {
 
-// While it lives, SIGINT and SIGTERM to this process reach a thread that does nothing else, and neither the thread that made it nor
-// those that are started meanwhile: it comes before all other threads.
+// While it lives, SIGINT and SIGTERM to this process reach a thread that does nothing else, and neither the thread that
+// made it nor those that are started meanwhile: it comes before all other threads.
 class SignalThread {
  public:
   SignalThread();

@@ -54,7 +54,8 @@ void Team::require_same(const Fields& fields) {
     const auto& [name, value] = fields[i];
     const bool known = i < leading.size() && leading[i].first == name;
     if (!known || leading[i].second != value)
-      fault = text("rank ", rank(), " has another ", name, " than rank 0: ", value, ", not ", known ? leading[i].second : "any");
+      fault = text("rank ", rank(), " has another ", name, " than rank 0: ", value, ", not ",
+                   known ? leading[i].second : "any");
   }
   fault = first_text(fault);
   GLINT_REQUIRE(fault.empty(), fault, "; start all ranks with the same program, flags and data");
@@ -85,13 +86,14 @@ std::string Team::first_text(const std::string& own) {
   if (speaks == size()) return "";
   const std::string found = text_of(speaks, own);
   try {
-    comm_->barrier();  // none goes on, and maybe ends, before all have it
+    comm_->barrier();           // none goes on, and maybe ends, before all have it
   } catch (const PeerError&) {  // one that has it did
   }
   return found;
 }
 
-void run_as_rank(const Ranks& place, const fs::path& root, const TrainOptions& options, const std::function<void(Team&)>& body) {
+void run_as_rank(const Ranks& place, const fs::path& root, const TrainOptions& options,
+                 const std::function<void(Team&)>& body) {
   Team team(place, root, options);
   try {
     body(team);

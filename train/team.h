@@ -28,12 +28,13 @@ class Team {
   int gpu() const;                                   // which one it takes of those that it sees
   bool leads() const { return comm_->rank() == 0; }  // prints and writes
 
-  // What must be the same on all ranks: (name, value). A UserError on every rank names the rank and the field that differs
-  // from rank 0's.
+  // What must be the same on all ranks: (name, value). A UserError on every rank names the rank and the field that
+  // differs from rank 0's.
   using Fields = std::vector<std::pair<std::string, std::string>>;
   void require_same(const Fields& fields);
-  // Runs `work` on the ranks whose `own` it is; returns when all are through, however long that takes: those that wait are shown
-  // that the others live. For what may take longer than --comm-timeout, such as a large text, or a checkpoint on a slow disk.
+  // Runs `work` on the ranks whose `own` it is; returns when all are through, however long that takes: those that wait
+  // are shown that the others live. For what may take longer than --comm-timeout, such as a large text, or a checkpoint
+  // on a slow disk.
   void finish_together(bool own, const std::function<void()>& work);
   // The largest of all ranks' values.
   int largest(int value);

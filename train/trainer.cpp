@@ -26,8 +26,10 @@ StepSettings step_settings(const TrainOptions& o, Team& team) {
   adamw.eps = static_cast<float>(o.eps);
   adamw.weight_decay = static_cast<float>(o.weight_decay);
   const PartitionSettings partition{static_cast<size_t>(o.bucket_mb * (1 << 20)), o.zero == 1};
-  return {o.batch,   o.micro_batch,    o.model.context, o.attention, o.recompute, adamw, o.grad_clip,
-          o.graph, team.size() > 1 ? &team.comm() : nullptr, partition};
+  return {o.batch,     o.micro_batch, o.model.context,
+          o.attention, o.recompute,   adamw,
+          o.grad_clip, o.graph,       team.size() > 1 ? &team.comm() : nullptr,
+          partition};
 }
 
 Device device_of(const TrainOptions& o, const Team& team) {
@@ -75,7 +77,9 @@ class Trainer {
   uint64_t step() const { return rng_.step; }
   bool at(int64_t interval) const { return interval > 0 && step() % static_cast<uint64_t>(interval) == 0; }
   bool done() const { return step() >= static_cast<uint64_t>(options_.steps); }
-  uint64_t tokens_per_step() const { return static_cast<uint64_t>(options_.batch) * static_cast<uint64_t>(options_.model.context); }
+  uint64_t tokens_per_step() const {
+    return static_cast<uint64_t>(options_.batch) * static_cast<uint64_t>(options_.model.context);
+  }
 
   std::string describe() const;
   void save(bool best);
@@ -109,21 +113,24 @@ std::string Trainer::describe() const {
   const GptConfig& m = model_.config();
   const Parameters& p = model_.parameters();
   const double held = static_cast<double>(p.bytes());
-  std::string line = text(m.layers, " layers, ", m.heads, " heads, ", m.embd, " channels, context ", m.context, ", vocabulary ",
-                          m.vocab, ": ", m.parameters(), " parameters\n", "memory: ", human_bytes(held),
-                          " parameters, gradients and moments; ", human_bytes(static_cast<double>(step_.arena_bytes())),
-                          " activations in one arena\ndata: ", data_.info().train_tokens, " training and ", data_.info().val_tokens,
-                          " validation tokens from ", data_.info().source);
+  std::string line =
+      text(m.layers, " layers, ", m.heads, " heads, ", m.embd, " channels, context ", m.context, ", vocabulary ",
+           m.vocab, ": ", m.parameters(), " parameters\n", "memory: ", human_bytes(held),
+           " parameters, gradients and moments; ", human_bytes(static_cast<double>(step_.arena_bytes())),
+           " activations in one arena\ndata: ", data_.info().train_tokens, " training and ", data_.info().val_tokens,
+           " validation tokens from ", data_.info().source);
   if (team_.size() > 1) {
     // Gradients and moments of 4 bytes each; the weights, which in bf16 are masters and a rounded copy.
     const double n = static_cast<double>(p.elements()), part = 1.0 / team_.size();
     const bool rounded = p.rounded() != nullptr;
     const double of_all = n * (rounded ? 18 : 16), of_part = n * (rounded ? 4 + 2 + part * 12 : 4 + 4 + part * 8);
-    line += text("\nranks: ", team_.size(), ", ", options_.batch / team_.size(), " sequences of each batch each, gradients in ",
-                 step_.partition().buckets.size(), " buckets; parameters, gradients and moments of a rank take ",
-                 human_bytes(of_part), " with --zero 1, ", human_bytes(of_all), " without");
+    line += text("\nranks: ", team_.size(), ", ", options_.batch / team_.size(),
+                 " sequences of each batch each, gradients in ", step_.partition().buckets.size(),
+                 " buckets; parameters, gradients and moments of a rank take ", human_bytes(of_part),
+                 " with --zero 1, ", human_bytes(of_all), " without");
   }
-  if (data_.entropy()) line += text("\nfloor: no model can have a loss below the corpus's entropy, ", *data_.entropy(), " nats per token");
+  if (data_.entropy())
+    line += text("\nfloor: no model can have a loss below the corpus's entropy, ", *data_.entropy(), " nats per token");
   return line;
 }
 
@@ -152,9 +159,10 @@ void Trainer::save(bool best) {
 
 void Trainer::evaluate(Progress& progress) {
   const auto loss_of = [&](const RandomWindows& windows) {
-    return evaluator_.mean_loss(
-        [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { windows.fill(tokens, targets, 0, first, count); },
-        (options_.eval_batches * options_.batch + evaluator_.batch() - 1) / evaluator_.batch(), &team_.comm());
+    return evaluator_.mean_loss([&](int32_t* tokens, int32_t* targets, uint64_t first,
+                                    int count) { windows.fill(tokens, targets, 0, first, count); },
+                                (options_.eval_batches * options_.batch + evaluator_.batch() - 1) / evaluator_.batch(),
+                                &team_.comm());
   };
   MetricsLine line;
   line.step = step();
@@ -175,14 +183,16 @@ StepResult Trainer::look() {
   if (result.finite() && result.step == step()) return result;
   const bool kept = has_checkpoint(folder_.paths().last());
   const std::string first = first_not_finite(step_, fill_, team_);
-  throw UserError(text("step ", step() + 1, ": the loss or its gradient is no longer finite; first in ", first, ". ",
-                       kept ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint had been written yet",
-                       "; try a lower --lr, a longer --warmup or a --grad-clip"));
+  throw UserError(text(
+      "step ", step() + 1, ": the loss or its gradient is no longer finite; first in ", first, ". ",
+      kept ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint had been written yet",
+      "; try a lower --lr, a longer --warmup or a --grad-clip"));
 }
 
 // Whether the host waits for the step just given: to report it, or before the parameters are used. On a CPU, always.
 bool Trainer::looks() const {
-  return device_.is_cpu() || done() || at(options_.log_every) || at(options_.eval_every) || at(options_.checkpoint_every);
+  return device_.is_cpu() || done() || at(options_.log_every) || at(options_.eval_every) ||
+         at(options_.checkpoint_every);
 }
 
 // Returns the signal that one of the ranks has received, or 0.
@@ -190,7 +200,8 @@ int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
   const auto start = Clock::now();
   const double lr = learning_rate(options_, static_cast<int64_t>(step()));
   step_.run(fill_, lr);
-  // Before this rank waits for its GPU, which may wait for the others' without an end: here a rank that stands still is found.
+  // Before this rank waits for its GPU, which may wait for the others' without an end: here a rank that stands still is
+  // found.
   const int stop = team_.largest(signals.received());
   StepResult result;
   if (looks()) result = look();
@@ -214,7 +225,8 @@ int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
   return stop;
 }
 
-// Where ranks differ before the first step, no later one can be right. (Their options are compared before anything is made.)
+// Where ranks differ before the first step, no later one can be right. (Their options are compared before anything is
+// made.)
 void Trainer::require_same_start() {
   if (team_.size() == 1) return;
   team_.require_same({{"checksum of the data", text(data_.info().checksum)},
@@ -238,7 +250,8 @@ int Trainer::run() {
 int Trainer::steps(const SignalWatch& signals) {
   int stop = 0;
   const bool quiet = options_.quiet || !team_.leads();
-  Progress progress({quiet, step(), static_cast<uint64_t>(options_.steps), model_.flops_per_token(options_.model.context),
+  Progress progress({quiet, step(), static_cast<uint64_t>(options_.steps),
+                     model_.flops_per_token(options_.model.context),
                      quiet ? 0 : team_.size() * peak_gflops(device_, model_.parameters().dtype())});
   progress.note(describe());
   if (step() > 0) progress.note(text("resumed at step ", step()));
@@ -253,12 +266,15 @@ int Trainer::steps(const SignalWatch& signals) {
     save(false);
   }
   if (const auto times = step_.exchanged(); times.busy > 0)
-    progress.note(text("ranks: gradients and parameters travelled for ", 1000 * times.busy / static_cast<double>(step_.timed_steps()),
-                       " ms a step, ", std::lround(100 * (1 - std::min(1.0, times.waited / times.busy))), "% of it hidden behind backward"));
+    progress.note(text("ranks: gradients and parameters travelled for ",
+                       1000 * times.busy / static_cast<double>(step_.timed_steps()), " ms a step, ",
+                       std::lround(100 * (1 - std::min(1.0, times.waited / times.busy))),
+                       "% of it hidden behind backward"));
   progress.finish();
   if (stop) {
     if (team_.leads())
-      progress.warning(text("stopped at step ", step(), "; go on with: glint train --resume ", folder_.paths().root.string()));
+      progress.warning(
+          text("stopped at step ", step(), "; go on with: glint train --resume ", folder_.paths().root.string()));
     return stop;
   }
   progress.note(text("done: ", folder_.paths().root.string(), " holds last/", best_ ? " and best/" : ""));

@@ -16,7 +16,8 @@ TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& r
     : model_(model),
       settings_(settings),
       rng_(rng),
-      partition_(partition_of(model.parameters(), settings.comm ? settings.comm->rank() : 0, ranks(), settings.partition)),
+      partition_(
+          partition_of(model.parameters(), settings.comm ? settings.comm->rank() : 0, ranks(), settings.partition)),
       graph_({.device = model.parameters().device(),
               .dtype = model.parameters().dtype(),
               .training = true,
@@ -24,17 +25,17 @@ TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& r
               .global_batch = settings.batch,
               .recompute = settings.recompute}),
       layout_{static_cast<size_t>(sequences()) * static_cast<size_t>(settings.context)} {
-  GLINT_CHECK(sequences() * ranks() == settings.batch && sequences() % settings.micro_batch == 0, "batch ", settings.batch, ", ",
-              ranks(), " ranks, micro-batch ", settings.micro_batch);
+  GLINT_CHECK(sequences() * ranks() == settings.batch && sequences() % settings.micro_batch == 0, "batch ",
+              settings.batch, ", ", ranks(), " ranks, micro-batch ", settings.micro_batch);
   const Device& device = model.parameters().device();
   model.parameters().allocate_training(partition_.kept);
   if (partition_.sharded && model.parameters().rounded()) keep_own_masters(model.parameters(), partition_);
 
   const int B = settings.micro_batch, T = settings.context;
   const size_t losses_bytes = static_cast<size_t>(micro_batches()) * sizeof(double), state_bytes = 256;
-  const size_t scratch_bytes = std::max(optimizer_scratch(model.parameters(), partition_), on_device([&](const auto& ctx) {
-    return reduce_scratch(ctx, static_cast<size_t>(B) * static_cast<size_t>(T));
-  }));
+  const size_t scratch_bytes = std::max(
+      optimizer_scratch(model.parameters(), partition_),
+      on_device([&](const auto& ctx) { return reduce_scratch(ctx, static_cast<size_t>(B) * static_cast<size_t>(T)); }));
   static_assert(sizeof(StepState) <= state_bytes);
   const size_t scratch_at = state_bytes + (losses_bytes + 255) / 256 * 256;
   state_memory_ = DeviceMemory(scratch_at + scratch_bytes, "the state of the step", device);
@@ -47,11 +48,13 @@ TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& r
   tokens_ = graph_.input("tokens", {B, T}, DType::i32);
   targets_ = graph_.input("targets", {B, T}, DType::i32);
   const Tensor logits = model.head(graph_, model.hidden(graph_, tokens_, settings.attention));
-  losses_ = cross_entropy(graph_, logits, targets_, 1.0f / (static_cast<float>(settings.batch) * static_cast<float>(T)));
+  losses_ =
+      cross_entropy(graph_, logits, targets_, 1.0f / (static_cast<float>(settings.batch) * static_cast<float>(T)));
   graph_.keep(losses_);
   arena_ = DeviceMemory(graph_.plan(), "activations and their gradients", device);
   graph_.bind(arena_.data());
-  if (settings.comm) exchange_ = std::make_unique<GradientExchange>(graph_, model.parameters(), partition_, *settings.comm);
+  if (settings.comm)
+    exchange_ = std::make_unique<GradientExchange>(graph_, model.parameters(), partition_, *settings.comm);
   staging_ = on_device([&](const auto& ctx) { return make_staging(ctx, layout_.words()); });
 }
 
@@ -64,7 +67,8 @@ void TrainingStep::stage(const FillBatch& fill, double learning_rate) {
   int32_t* words = staging_->host(slot);
   const float rate = static_cast<float>(learning_rate);
   std::memcpy(words, &rate, sizeof rate);
-  fill(words + StagedBatch::kTokensAt, words + layout_.targets_at(), static_cast<uint64_t>(first_sequence()), sequences());
+  fill(words + StagedBatch::kTokensAt, words + layout_.targets_at(), static_cast<uint64_t>(first_sequence()),
+       sequences());
   staging_->upload(slot);
 }
 
@@ -93,13 +97,15 @@ void TrainingStep::give() {
     exchange_->listen(false);
   }
   const auto update = [&] {
-    optimizer_step(model_.parameters(), partition_, exchange_.get(), settings_.adamw, settings_.grad_clip, state_, scratch_);
+    optimizer_step(model_.parameters(), partition_, exchange_.get(), settings_.adamw, settings_.grad_clip, state_,
+                   scratch_);
     on_device([&](const auto& ctx) { advance(ctx, state_, graph_.dropout_offsets_used()); });
   };
   if (profiling_) {
     optimizer_.seconds += on_device([&](const auto& ctx) { return seconds_of(ctx, update); });
     // Gradient (twice: its norm), weight and moments are read, all but the gradient written; then the rounded copy.
-    optimizer_.bytes += static_cast<double>(partition_.kept) * (8 * 4 + (model_.parameters().dtype() == DType::bf16 ? 2 : 0));
+    optimizer_.bytes +=
+        static_cast<double>(partition_.kept) * (8 * 4 + (model_.parameters().dtype() == DType::bf16 ? 2 : 0));
   } else {
     update();
   }
@@ -140,7 +146,8 @@ StepResult TrainingStep::result() {
     if (exchange_) exchange_->count_replay();
     timed_steps_ += 1;
   }
-  return {total / (static_cast<double>(settings_.batch) * settings_.context), std::sqrt(state.gradient_squares), state.rng.step};
+  return {total / (static_cast<double>(settings_.batch) * settings_.context), std::sqrt(state.gradient_squares),
+          state.rng.step};
 }
 
 std::string TrainingStep::first_not_finite(const FillBatch& fill) {
@@ -166,7 +173,9 @@ void TrainingStep::profile(bool on) {
 Profile TrainingStep::profiled() const {
   Profile profile = graph_.profiled();
   profile["adamw"] = optimizer_;
-  if (exchange_) profile["waiting for ranks"] = {exchanged().waited - profiled_from_.waited, 0, exchanged().bytes - profiled_from_.bytes};
+  if (exchange_)
+    profile["waiting for ranks"] = {exchanged().waited - profiled_from_.waited, 0,
+                                    exchanged().bytes - profiled_from_.bytes};
   return profile;
 }
 

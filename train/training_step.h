@@ -1,5 +1,5 @@
-// One optimizer step as data: tokens -> forward and backward per micro-batch -> gradient norm -> AdamW. All of it is given
-// to the device at once, on a GPU as one CUDA graph; the host waits only where it asks for the result.
+// One optimizer step as data: tokens -> forward and backward per micro-batch -> gradient norm -> AdamW. All of it is
+// given to the device at once, on a GPU as one CUDA graph; the host waits only where it asks for the result.
 #pragma once
 
 #include <cstdint>
@@ -27,9 +27,9 @@ struct StepSettings {
   AttentionKind attention = AttentionKind::flash;
   bool recompute = false;
   AdamW adamw;
-  double grad_clip = 1.0;  // 0: none
-  bool graph = true;       // on a GPU: capture the step as a CUDA graph
-  Communicator* comm = nullptr;  // the ranks that share the batch, an equal part each; null: this process alone
+  double grad_clip = 1.0;            // 0: none
+  bool graph = true;                 // on a GPU: capture the step as a CUDA graph
+  Communicator* comm = nullptr;      // the ranks that share the batch, an equal part each; null: this process alone
   PartitionSettings partition = {};  // how the gradients travel between them, and who keeps the moments
 };
 
@@ -45,15 +45,15 @@ struct StepResult {
 
 class TrainingStep {
  public:
-  // Records and plans, for the model's device; its parameters are set already. `rng` is where the random numbers stand before the
-  // next step; run() moves it on, and it may be set to go on from elsewhere.
+  // Records and plans, for the model's device; its parameters are set already. `rng` is where the random numbers stand
+  // before the next step; run() moves it on, and it may be set to go on from elsewhere.
   TrainingStep(Gpt& model, const StepSettings& settings, RngState& rng);
 
   size_t arena_bytes() const { return arena_.bytes(); }
   const Partition& partition() const { return partition_; }
   GradientExchange* exchange() { return exchange_.get(); }  // null: one rank
-  // How long the ranks' messages took, and how long this rank had nothing else to do, in all steps that were timed: those of a CUDA
-  // graph are where their result was asked for.
+  // How long the ranks' messages took, and how long this rank had nothing else to do, in all steps that were timed:
+  // those of a CUDA graph are where their result was asked for.
   CollectiveQueue::Times exchanged() const { return exchange_ ? exchange_->times() : CollectiveQueue::Times(); }
   int64_t timed_steps() const { return timed_steps_; }
 
@@ -62,8 +62,8 @@ class TrainingStep {
   // Of the last step given; waits for it.
   StepResult result();
 
-  // After a result that is not finite: which tensor was the first (forward, then backward, micro-batch by micro-batch). `rng`
-  // goes back to where that step began.
+  // After a result that is not finite: which tensor was the first (forward, then backward, micro-batch by micro-batch).
+  // `rng` goes back to where that step began.
   std::string first_not_finite(const FillBatch& fill);
 
   // Seconds spent by node, gathered while on; a step then runs without graph, node by node.
@@ -91,7 +91,7 @@ class TrainingStep {
   Graph graph_;
   Tensor tokens_, targets_, losses_;
   DeviceMemory arena_, state_memory_;
-  StepState* state_;  // on the device, as all that follows
+  StepState* state_;      // on the device, as all that follows
   double* micro_losses_;  // (micro-batches) sums
   char* scratch_;
   StagedBatch layout_;

@@ -9,7 +9,8 @@ namespace {
 template <typename To, typename From>
 void convert_ranges(const CpuContext& ctx, To* out, const From* x, size_t n) {
   parallel_ranges(ctx, n, 16, n / 4, [=](Range range) {
-    simd::map(out + range.begin, range.end - range.begin, [](simd::Floats value) { return value; }, x + range.begin);
+    simd::map(
+        out + range.begin, range.end - range.begin, [](simd::Floats value) { return value; }, x + range.begin);
   });
 }
 

@@ -59,13 +59,16 @@ double sum_of_exp(const Scalar* logits, size_t V, float largest, float* exponent
 
 void check_targets(const int32_t* targets, const CrossEntropyShape& shape) {
   for (int row = 0; row < shape.rows; ++row) {
-    GLINT_CHECK(targets[row] >= 0 && targets[row] < shape.V, "target ", targets[row], " of row ", row, ", V is ", shape.V);
+    GLINT_CHECK(targets[row] >= 0 && targets[row] < shape.V, "target ", targets[row], " of row ", row, ", V is ",
+                shape.V);
   }
 }
 
-// logits := exp(logits - largest) * factor, less gradient_scale at the target. fp32: the exponentials stand there already.
+// logits := exp(logits - largest) * factor, less gradient_scale at the target. fp32: the exponentials stand there
+// already.
 void write_gradient(float* z, size_t V, float, float factor, int32_t target, float gradient_scale) {
-  simd::map(z, V, [factor](Floats value) { return value * factor; }, static_cast<const float*>(z));
+  simd::map(
+      z, V, [factor](Floats value) { return value * factor; }, static_cast<const float*>(z));
   z[target] -= gradient_scale;
 }
 // bf16 would round them: they are computed again.
@@ -114,7 +117,9 @@ void cross_entropy_forward_backward(const CpuContext& ctx, float* losses, Scalar
 
 template void cross_entropy_forward(const CpuContext&, float*, const float*, const int32_t*, const CrossEntropyShape&);
 template void cross_entropy_forward(const CpuContext&, float*, const Bf16*, const int32_t*, const CrossEntropyShape&);
-template void cross_entropy_forward_backward(const CpuContext&, float*, float*, const int32_t*, float, const CrossEntropyShape&);
-template void cross_entropy_forward_backward(const CpuContext&, float*, Bf16*, const int32_t*, float, const CrossEntropyShape&);
+template void cross_entropy_forward_backward(const CpuContext&, float*, float*, const int32_t*, float,
+                                             const CrossEntropyShape&);
+template void cross_entropy_forward_backward(const CpuContext&, float*, Bf16*, const int32_t*, float,
+                                             const CrossEntropyShape&);
 
 }  // namespace glint

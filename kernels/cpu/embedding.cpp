@@ -12,7 +12,8 @@ using simd::Floats;
 
 template <typename Scalar>
 void add_into(float* to, size_t first, size_t last, const Scalar* from) {
-  simd::map_channels(to, first, last, [](size_t, Floats a, Floats b) { return a + b; }, static_cast<const float*>(to), from);
+  simd::map_channels(
+      to, first, last, [](size_t, Floats a, Floats b) { return a + b; }, static_cast<const float*>(to), from);
 }
 
 void clear_channels(float* matrix, size_t rows, size_t C, Range channels) {
@@ -27,7 +28,8 @@ template <typename Scalar>
 void embedding_forward(const CpuContext& ctx, Scalar* out, const int32_t* tokens, const Scalar* wte, const Scalar* wpe,
                        const EmbeddingShape& shape, const Dropout& dropout) {
   simd::RowMask::check(shape.C);
-  const size_t T = static_cast<size_t>(shape.T), C = static_cast<size_t>(shape.C), rows = static_cast<size_t>(shape.B) * T;
+  const size_t T = static_cast<size_t>(shape.T), C = static_cast<size_t>(shape.C),
+               rows = static_cast<size_t>(shape.B) * T;
   const size_t first_position = shape.first_position ? static_cast<size_t>(*shape.first_position) : 0;
   const simd::MaskDraw draw(dropout);
   parallel_ranges(ctx, rows, 1, rows * C, [&](Range range) {
@@ -39,9 +41,11 @@ void embedding_forward(const CpuContext& ctx, Scalar* out, const int32_t* tokens
       const Scalar* position = wpe + (first_position + t) * C;
       if (dropout.on()) {
         mask.move_to(b, t);
-        simd::map_channels(to, 0, C, [&](size_t c, Floats x, Floats y) { return mask.apply(c, x + y); }, token, position);
+        simd::map_channels(
+            to, 0, C, [&](size_t c, Floats x, Floats y) { return mask.apply(c, x + y); }, token, position);
       } else {
-        simd::map_channels(to, 0, C, [](size_t, Floats x, Floats y) { return x + y; }, token, position);
+        simd::map_channels(
+            to, 0, C, [](size_t, Floats x, Floats y) { return x + y; }, token, position);
       }
     }
   });
@@ -49,11 +53,12 @@ void embedding_forward(const CpuContext& ctx, Scalar* out, const int32_t* tokens
 
 size_t embedding_backward_scratch(const CpuContext&, const EmbeddingShape&) { return 0; }
 
-// Each thread has a range of channels of every row to itself and goes through the tokens in their order: repeated tokens
-// need neither sorting nor locks, and the sums do not depend on the thread count.
+// Each thread has a range of channels of every row to itself and goes through the tokens in their order: repeated
+// tokens need neither sorting nor locks, and the sums do not depend on the thread count.
 template <typename Scalar>
-void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const Scalar* dout, const int32_t* tokens, void*,
-                        const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte, Write write_dwpe) {
+void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const Scalar* dout, const int32_t* tokens,
+                        void*, const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte,
+                        Write write_dwpe) {
   GLINT_CHECK(shape.first_position == nullptr, "backward starts at position 0");
   simd::RowMask::check(shape.C);
   const size_t B = static_cast<size_t>(shape.B), T = static_cast<size_t>(shape.T), C = static_cast<size_t>(shape.C);
@@ -70,7 +75,8 @@ void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const S
       float* to_position = dwpe + row % T * C;
       if (dropout.on()) {
         mask.move_to(row / T, row % T);
-        simd::map_channels(dropped, channels.begin, channels.end, [&](size_t c, Floats d) { return mask.apply(c, d); }, gradient);
+        simd::map_channels(
+            dropped, channels.begin, channels.end, [&](size_t c, Floats d) { return mask.apply(c, d); }, gradient);
         add_into<float>(to_token, channels.begin, channels.end, dropped);
         add_into<float>(to_position, channels.begin, channels.end, dropped);
       } else {
@@ -81,13 +87,13 @@ void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const S
   });
 }
 
-template void embedding_forward(const CpuContext&, float*, const int32_t*, const float*, const float*, const EmbeddingShape&,
-                                const Dropout&);
-template void embedding_forward(const CpuContext&, Bf16*, const int32_t*, const Bf16*, const Bf16*, const EmbeddingShape&,
-                                const Dropout&);
-template void embedding_backward(const CpuContext&, float*, float*, const float*, const int32_t*, void*, const EmbeddingShape&,
-                                 const Dropout&, Write, Write);
-template void embedding_backward(const CpuContext&, float*, float*, const Bf16*, const int32_t*, void*, const EmbeddingShape&,
-                                 const Dropout&, Write, Write);
+template void embedding_forward(const CpuContext&, float*, const int32_t*, const float*, const float*,
+                                const EmbeddingShape&, const Dropout&);
+template void embedding_forward(const CpuContext&, Bf16*, const int32_t*, const Bf16*, const Bf16*,
+                                const EmbeddingShape&, const Dropout&);
+template void embedding_backward(const CpuContext&, float*, float*, const float*, const int32_t*, void*,
+                                 const EmbeddingShape&, const Dropout&, Write, Write);
+template void embedding_backward(const CpuContext&, float*, float*, const Bf16*, const int32_t*, void*,
+                                 const EmbeddingShape&, const Dropout&, Write, Write);
 
 }  // namespace glint

@@ -31,9 +31,11 @@ template <typename Scalar>
 void gelu_forward(const CpuContext& ctx, Scalar* out, const Scalar* x, size_t n, Gelu kind) {
   for_ranges(ctx, n, [=](size_t at, size_t count) {
     if (kind == Gelu::erf) {
-      simd::map(out + at, count, [](Floats value) { return Formula::erf_forward(value); }, x + at);
+      simd::map(
+          out + at, count, [](Floats value) { return Formula::erf_forward(value); }, x + at);
     } else {
-      simd::map(out + at, count, [](Floats value) { return Formula::tanh_forward(value); }, x + at);
+      simd::map(
+          out + at, count, [](Floats value) { return Formula::tanh_forward(value); }, x + at);
     }
   });
 }
@@ -42,9 +44,11 @@ template <typename Scalar>
 void gelu_backward(const CpuContext& ctx, Scalar* dx, const Scalar* dout, const Scalar* x, size_t n, Gelu kind) {
   for_ranges(ctx, n, [=](size_t at, size_t count) {
     if (kind == Gelu::erf) {
-      simd::map(dx + at, count, [](Floats d, Floats value) { return Formula::erf_backward(d, value); }, dout + at, x + at);
+      simd::map(
+          dx + at, count, [](Floats d, Floats value) { return Formula::erf_backward(d, value); }, dout + at, x + at);
     } else {
-      simd::map(dx + at, count, [](Floats d, Floats value) { return Formula::tanh_backward(d, value); }, dout + at, x + at);
+      simd::map(
+          dx + at, count, [](Floats d, Floats value) { return Formula::tanh_backward(d, value); }, dout + at, x + at);
     }
   });
 }

@@ -10,9 +10,10 @@ namespace {
 
 using simd::Floats;
 
-// Columns `columns` of out = x W + bias with W (in, out): four rows of W at a time are added up, so that out is read and
-// written once for four reads of memory.
-void by_rows(float* out, const float* x, const float* weight, const float* bias, size_t in, size_t out_width, Range columns) {
+// Columns `columns` of out = x W + bias with W (in, out): four rows of W at a time are added up, so that out is read
+// and written once for four reads of memory.
+void by_rows(float* out, const float* x, const float* weight, const float* bias, size_t in, size_t out_width,
+             Range columns) {
   constexpr size_t kTile = 1024;  // of out: stays in the first-level cache
   for (size_t first = columns.begin; first < columns.end; first += kTile) {
     const size_t n = std::min(kTile, columns.end - first);
@@ -33,7 +34,8 @@ void by_rows(float* out, const float* x, const float* weight, const float* bias,
       simd::map(to, n, add, sums, row, row + out_width, row + 2 * out_width, row + 3 * out_width);
     }
     for (; i < in; ++i, row += out_width) {
-      simd::map(to, n, [factor = x[i]](Floats sum, Floats a) { return sum + a * factor; }, sums, row);
+      simd::map(
+          to, n, [factor = x[i]](Floats sum, Floats a) { return sum + a * factor; }, sums, row);
     }
   }
 }
@@ -41,7 +43,8 @@ void by_rows(float* out, const float* x, const float* weight, const float* bias,
 // Elements `range` of out with W (out, in): one inner product each.
 void by_inner_products(float* out, const float* x, const float* weight, const float* bias, size_t in, Range range) {
   for (size_t o = range.begin; o < range.end; ++o) {
-    const float product = simd::sum_of(in, [](Floats a, Floats b) { return a * b; }, weight + o * in, x);
+    const float product = simd::sum_of(
+        in, [](Floats a, Floats b) { return a * b; }, weight + o * in, x);
     out[o] = bias ? product + bias[o] : product;
   }
 }

@@ -1,4 +1,5 @@
-// One row through a linear layer, the product of generation: bound by reading the weight, which every thread does a part of.
+// One row through a linear layer, the product of generation: bound by reading the weight, which every thread does a
+// part of.
 #pragma once
 
 #include "kernels/matmul.h"

@@ -9,7 +9,8 @@ namespace glint {
 template <typename Scalar>
 void kv_cache_append(const CpuContext&, Scalar* cache, int first, HeadView<const Scalar> k, HeadView<const Scalar> v,
                      const KvCacheShape& shape) {
-  GLINT_CHECK(first >= 0 && first + shape.T <= shape.capacity, "position ", first, " + ", shape.T, " of ", shape.capacity);
+  GLINT_CHECK(first >= 0 && first + shape.T <= shape.capacity, "position ", first, " + ", shape.T, " of ",
+              shape.capacity);
   const int64_t row = static_cast<int64_t>(shape.heads) * shape.HS;
   Scalar* keys = cache + first * row;
   Scalar* values = keys + shape.capacity * row;
@@ -20,7 +21,9 @@ void kv_cache_append(const CpuContext&, Scalar* cache, int first, HeadView<const
     }
 }
 
-template void kv_cache_append(const CpuContext&, float*, int, HeadView<const float>, HeadView<const float>, const KvCacheShape&);
-template void kv_cache_append(const CpuContext&, Bf16*, int, HeadView<const Bf16>, HeadView<const Bf16>, const KvCacheShape&);
+template void kv_cache_append(const CpuContext&, float*, int, HeadView<const float>, HeadView<const float>,
+                              const KvCacheShape&);
+template void kv_cache_append(const CpuContext&, Bf16*, int, HeadView<const Bf16>, HeadView<const Bf16>,
+                              const KvCacheShape&);
 
 }  // namespace glint

@@ -14,7 +14,9 @@ using simd::Floats;
 // the thread count, and rounding errors grow with the block, not with the batch.
 constexpr size_t kBlockRows = 64;
 
-size_t blocks_of(const LayerNormShape& shape) { return (static_cast<size_t>(shape.rows) + kBlockRows - 1) / kBlockRows; }
+size_t blocks_of(const LayerNormShape& shape) {
+  return (static_cast<size_t>(shape.rows) + kBlockRows - 1) / kBlockRows;
+}
 
 struct Moments {
   float mean, rstd;
@@ -22,9 +24,12 @@ struct Moments {
 
 template <typename Scalar>
 Moments moments_of(const Scalar* x, size_t C, float eps) {
-  const float mean = simd::sum_of(C, [](Floats value) { return value; }, x) / static_cast<float>(C);
+  const float mean = simd::sum_of(
+                         C, [](Floats value) { return value; }, x) /
+                     static_cast<float>(C);
   const size_t whole = C - C % simd::kWidth;
-  float squares = simd::sum_of(whole, [mean](Floats value) { return (value - mean) * (value - mean); }, x);
+  float squares = simd::sum_of(
+      whole, [mean](Floats value) { return (value - mean) * (value - mean); }, x);
   for (size_t c = whole; c < C; ++c) squares += (to_float(x[c]) - mean) * (to_float(x[c]) - mean);
   return {mean, 1.0f / std::sqrt(squares / static_cast<float>(C) + eps)};
 }
@@ -60,10 +65,11 @@ void backward_row(float* dweight, float* dbias, const BackwardRow<Scalar>& row, 
   }
   if (const size_t left = C - c) {  // dout is 0 past the end
     const auto first = [&](const auto* from) { return simd::load_first(from + c, left); };
-    accumulate(first(row.dout), first(row.x), first(row.weight), first(dweight), first(dbias), [&](Floats dw, Floats db) {
-      simd::store_first(dweight + c, dw, left);
-      simd::store_first(dbias + c, db, left);
-    });
+    accumulate(first(row.dout), first(row.x), first(row.weight), first(dweight), first(dbias),
+               [&](Floats dw, Floats db) {
+                 simd::store_first(dweight + c, dw, left);
+                 simd::store_first(dbias + c, db, left);
+               });
   }
   const float mean_w = simd::sum(sum_w) / static_cast<float>(C), mean_wn = simd::sum(sum_wn) / static_cast<float>(C);
   const auto gradient = [=](Floats dout, Floats x, Floats weight) {
@@ -83,16 +89,17 @@ void add_blocks(float* to, const float* partial, size_t blocks, size_t C, Range 
   if (write == Write::set) std::fill_n(to + range.begin, n, 0.0f);
   float* sums = to + range.begin;
   for (size_t block = 0; block < blocks; ++block) {
-    simd::map(sums, n, [](Floats a, Floats b) { return a + b; }, static_cast<const float*>(sums),
-              partial + block * 2 * C + range.begin);
+    simd::map(
+        sums, n, [](Floats a, Floats b) { return a + b; }, static_cast<const float*>(sums),
+        partial + block * 2 * C + range.begin);
   }
 }
 
 }  // namespace
 
 template <typename Scalar>
-void layernorm_forward(const CpuContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x, const float* weight,
-                       const float* bias, const LayerNormShape& shape) {
+void layernorm_forward(const CpuContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x,
+                       const float* weight, const float* bias, const LayerNormShape& shape) {
   const size_t rows = static_cast<size_t>(shape.rows), C = static_cast<size_t>(shape.C);
   parallel_ranges(ctx, rows, 1, rows * C / 2, [&](Range range) {
     for (size_t row = range.begin; row < range.end; ++row) {
@@ -115,8 +122,8 @@ size_t layernorm_backward_scratch(const CpuContext&, const LayerNormShape& shape
 }
 
 template <typename Scalar>
-void layernorm_backward(const CpuContext& ctx, Scalar* dx, float* dweight, float* dbias, const Scalar* dout, const Scalar* x,
-                        const float* mean, const float* rstd, const float* weight, float* scratch,
+void layernorm_backward(const CpuContext& ctx, Scalar* dx, float* dweight, float* dbias, const Scalar* dout,
+                        const Scalar* x, const float* mean, const float* rstd, const float* weight, float* scratch,
                         const LayerNormShape& shape, Write write_dx, Write write_parameters) {
   const size_t rows = static_cast<size_t>(shape.rows), C = static_cast<size_t>(shape.C), blocks = blocks_of(shape);
   const auto backward = write_dx == Write::set ? backward_row<Write::set, Scalar> : backward_row<Write::add, Scalar>;
@@ -140,9 +147,9 @@ template void layernorm_forward(const CpuContext&, float*, float*, float*, const
                                 const LayerNormShape&);
 template void layernorm_forward(const CpuContext&, Bf16*, float*, float*, const Bf16*, const float*, const float*,
                                 const LayerNormShape&);
-template void layernorm_backward(const CpuContext&, float*, float*, float*, const float*, const float*, const float*, const float*,
-                                 const float*, float*, const LayerNormShape&, Write, Write);
-template void layernorm_backward(const CpuContext&, Bf16*, float*, float*, const Bf16*, const Bf16*, const float*, const float*,
-                                 const float*, float*, const LayerNormShape&, Write, Write);
+template void layernorm_backward(const CpuContext&, float*, float*, float*, const float*, const float*, const float*,
+                                 const float*, const float*, float*, const LayerNormShape&, Write, Write);
+template void layernorm_backward(const CpuContext&, Bf16*, float*, float*, const Bf16*, const Bf16*, const float*,
+                                 const float*, const float*, float*, const LayerNormShape&, Write, Write);
 
 }  // namespace glint

@@ -29,7 +29,8 @@ void add_bias(const CpuContext& ctx, float* out, const float* bias, size_t rows,
   parallel_ranges(ctx, rows, 1, rows * n / 4, [=](Range range) {
     for (size_t row = range.begin; row < range.end; ++row) {
       float* to = out + row * n;
-      simd::map(to, n, [](Floats a, Floats b) { return a + b; }, static_cast<const float*>(to), bias);
+      simd::map(
+          to, n, [](Floats a, Floats b) { return a + b; }, static_cast<const float*>(to), bias);
     }
   });
 }
@@ -45,16 +46,16 @@ void linear_forward(const CpuContext& ctx, float* out, const float* x, const flo
   if (bias) add_bias(ctx, out, bias, static_cast<size_t>(shape.rows), static_cast<size_t>(shape.out));
 }
 
-void linear_backward_input(const CpuContext& ctx, float* dx, const float* dout, const float* weight, const LinearShape& shape,
-                           Write write) {
+void linear_backward_input(const CpuContext& ctx, float* dx, const float* dout, const float* weight,
+                           const LinearShape& shape, Write write) {
   const bool turned = shape.layout == WeightLayout::in_out;
   multiply(ctx, {shape.rows, shape.in, shape.out, {dout, false}, {weight, turned}, dx, write});
 }
 
 size_t linear_backward_weight_scratch(const CpuContext&, const LinearShape&) { return 0; }
 
-void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const float* x, const float* dout, float*,
-                            const LinearShape& shape, Write write) {
+void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const float* x, const float* dout,
+                            float*, const LinearShape& shape, Write write) {
   if (shape.layout == WeightLayout::in_out) {
     multiply(ctx, {shape.in, shape.out, shape.rows, {x, true}, {dout, false}, dweight, write});
   } else {

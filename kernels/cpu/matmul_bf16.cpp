@@ -1,5 +1,5 @@
-// Linear layers of bf16 arrays: products and sums in fp32, rounded where a bf16 array is written. By oneDNN where the CPU has
-// instructions for it; elsewhere the values are widened to fp32 first, which costs more than fp32 alone.
+// Linear layers of bf16 arrays: products and sums in fp32, rounded where a bf16 array is written. By oneDNN where the
+// CPU has instructions for it; elsewhere the values are widened to fp32 first, which costs more than fp32 alone.
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/widened.h"
 #include "kernels/matmul.h"
@@ -35,13 +35,18 @@ bool multiplied(const CpuContext& ctx, const ProductOf<Bf16, Result>& product) {
 
 }  // namespace
 
-void linear_forward(const CpuContext& ctx, Bf16* out, const Bf16* x, const Bf16* weight, const Bf16* bias, const LinearShape& shape) {
+void linear_forward(const CpuContext& ctx, Bf16* out, const Bf16* x, const Bf16* weight, const Bf16* bias,
+                    const LinearShape& shape) {
   const bool turned = shape.layout == WeightLayout::out_in;
-  if (!bias && multiplied(ctx, ProductOf<Bf16, Bf16>{shape.rows, shape.out, shape.in, {x, false}, {weight, turned}, out, Write::set})) return;
+  if (!bias && multiplied(ctx, ProductOf<Bf16, Bf16>{
+                                   shape.rows, shape.out, shape.in, {x, false}, {weight, turned}, out, Write::set}))
+    return;
   const Sizes n(shape);
   const Widened wide_bias(ctx, bias, n.bias);
   Widened result(n.out);
-  if (bias && multiplied(ctx, ProductOf<Bf16, float>{shape.rows, shape.out, shape.in, {x, false}, {weight, turned}, result.data(), Write::set})) {
+  if (bias &&
+      multiplied(ctx, ProductOf<Bf16, float>{
+                          shape.rows, shape.out, shape.in, {x, false}, {weight, turned}, result.data(), Write::set})) {
     add_bias(ctx, result.data(), wide_bias.data(), static_cast<size_t>(shape.rows), n.bias);
   } else {
     const Widened wide_x(ctx, x, n.x), wide_weight(ctx, weight, n.weight);
@@ -50,9 +55,12 @@ void linear_forward(const CpuContext& ctx, Bf16* out, const Bf16* x, const Bf16*
   result.store(ctx, out);
 }
 
-void linear_backward_input(const CpuContext& ctx, Bf16* dx, const Bf16* dout, const Bf16* weight, const LinearShape& shape, Write write) {
+void linear_backward_input(const CpuContext& ctx, Bf16* dx, const Bf16* dout, const Bf16* weight,
+                           const LinearShape& shape, Write write) {
   const bool turned = shape.layout == WeightLayout::in_out;
-  if (multiplied(ctx, ProductOf<Bf16, Bf16>{shape.rows, shape.in, shape.out, {dout, false}, {weight, turned}, dx, write})) return;
+  if (multiplied(ctx,
+                 ProductOf<Bf16, Bf16>{shape.rows, shape.in, shape.out, {dout, false}, {weight, turned}, dx, write}))
+    return;
   const Sizes n(shape);
   const Widened wide_dout(ctx, dout, n.out), wide_weight(ctx, weight, n.weight);
   Widened result = write == Write::add ? Widened(ctx, dx, n.x) : Widened(n.x);
@@ -60,8 +68,8 @@ void linear_backward_input(const CpuContext& ctx, Bf16* dx, const Bf16* dout, co
   result.store(ctx, dx);
 }
 
-void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const Bf16* x, const Bf16* dout, float* scratch,
-                            const LinearShape& shape, Write write) {
+void linear_backward_weight(const CpuContext& ctx, float* dweight, float* dbias, const Bf16* x, const Bf16* dout,
+                            float* scratch, const LinearShape& shape, Write write) {
   const bool in_out = shape.layout == WeightLayout::in_out;
   const FactorOf<Bf16> left{in_out ? x : dout, true}, right{in_out ? dout : x, false};
   const int rows = in_out ? shape.in : shape.out, columns = in_out ? shape.out : shape.in;

@@ -1,5 +1,5 @@
-// Products of bf16 by oneDNN's matmul primitive, which uses a CPU's instructions for them. oneDNN keeps the primitives that it
-// has made, so that one of a known shape is only looked up.
+// Products of bf16 by oneDNN's matmul primitive, which uses a CPU's instructions for them. oneDNN keeps the primitives
+// that it has made, so that one of a known shape is only looked up.
 #include <dnnl.hpp>
 
 #include "kernels/check.h"
@@ -20,7 +20,8 @@ constexpr Memory::data_type kType<Bf16> = Memory::data_type::bf16;
 template <typename Scalar>
 Memory matrix(const dnnl::engine& engine, const Scalar* data, int64_t rows, int64_t columns, bool transposed) {
   const Memory::dims strides = transposed ? Memory::dims{1, rows} : Memory::dims{columns, 1};
-  return Memory({{rows, columns}, kType<Scalar>, strides}, engine, const_cast<Scalar*>(data));  // oneDNN reads what it is told to read
+  return Memory({{rows, columns}, kType<Scalar>, strides}, engine,
+                const_cast<Scalar*>(data));  // oneDNN reads what it is told to read
 }
 
 }  // namespace
@@ -35,8 +36,8 @@ void multiply_primitive(const CpuContext& ctx, const ProductOf<Scalar, Result>& 
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   try {
     const ThreadCount threads(ctx.threads);
-    const Memory a = matrix(engine, p.a.data, p.M, p.K, p.a.transposed), b = matrix(engine, p.b.data, p.K, p.N, p.b.transposed),
-                 c = matrix(engine, p.c, p.M, p.N, false);
+    const Memory a = matrix(engine, p.a.data, p.M, p.K, p.a.transposed),
+                 b = matrix(engine, p.b.data, p.K, p.N, p.b.transposed), c = matrix(engine, p.c, p.M, p.N, false);
     dnnl::primitive_attr attributes;
     if (p.write == Write::add) {
       dnnl::post_ops sum;

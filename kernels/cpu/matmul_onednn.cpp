@@ -39,9 +39,9 @@ struct Extent {
 
 dnnl_status_t call_sgemm(const Extent& e, const Operand& a, const Operand& b, float* c, size_t stride) {
   const auto signed_size = [](size_t size) { return static_cast<dnnl_dim_t>(size); };
-  return dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', signed_size(e.M), signed_size(e.N), signed_size(e.K),
-                    1.0f, a.data, signed_size(a.stride), b.data, signed_size(b.stride), e.write == Write::add ? 1.0f : 0.0f, c,
-                    signed_size(stride));
+  return dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', signed_size(e.M), signed_size(e.N),
+                    signed_size(e.K), 1.0f, a.data, signed_size(a.stride), b.data, signed_size(b.stride),
+                    e.write == Write::add ? 1.0f : 0.0f, c, signed_size(stride));
 }
 
 // The least tile size that covers n in as few tiles as `most` does.
@@ -78,7 +78,8 @@ dnnl_status_t multiply_tiles(const Product& p, const Operand& a, const Operand& 
       const Operand part_b = copy_tile(tile_b, b, k, n, e.K, e.N);
       for (size_t m = rows.begin; m < rows.end; m += step_m) {
         e.M = std::min(step_m, rows.end - m);
-        const Operand part_a = a.transposed ? copy_tile(tile_a, a, k, m, e.K, e.M) : Operand{a.data + m * a.stride + k, false, a.stride};
+        const Operand part_a =
+            a.transposed ? copy_tile(tile_a, a, k, m, e.K, e.M) : Operand{a.data + m * a.stride + k, false, a.stride};
         status = std::max(status, call_sgemm(e, part_a, part_b, p.c + m * stride + n, stride));
       }
     }

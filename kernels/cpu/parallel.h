@@ -18,7 +18,9 @@ struct Range {
 // Part `part` of `parts` of [0, n), cut at multiples of `unit`.
 inline Range part_of(size_t n, size_t unit, int part, int parts) {
   const size_t units = (n + unit - 1) / unit;
-  const auto cut = [&](int at) { return std::min(n, units * static_cast<size_t>(at) / static_cast<size_t>(parts) * unit); };
+  const auto cut = [&](int at) {
+    return std::min(n, units * static_cast<size_t>(at) / static_cast<size_t>(parts) * unit);
+  };
   return {cut(part), cut(part + 1)};
 }
 

@@ -102,7 +102,9 @@ double sum_of_squares(const CpuContext& ctx, const float* x, size_t n) {
 
 size_t reduce_scratch(const CpuContext&, size_t) { return 0; }
 void sum(const CpuContext& ctx, double* result, const float* x, size_t n, void*) { *result = sum(ctx, x, n); }
-void sum_of_squares(const CpuContext& ctx, double* result, const float* x, size_t n, void*) { *result = sum_of_squares(ctx, x, n); }
+void sum_of_squares(const CpuContext& ctx, double* result, const float* x, size_t n, void*) {
+  *result = sum_of_squares(ctx, x, n);
+}
 
 void sum(const CpuContext&, double* result, const double* x, size_t n) {
   double total = 0.0;

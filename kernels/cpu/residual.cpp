@@ -12,7 +12,8 @@ using simd::Floats;
 template <typename MapRow>
 void for_masked_rows(const CpuContext& ctx, const ResidualShape& shape, const Dropout& dropout, const MapRow& map_row) {
   simd::RowMask::check(shape.C);
-  const size_t T = static_cast<size_t>(shape.T), C = static_cast<size_t>(shape.C), rows = static_cast<size_t>(shape.B) * T;
+  const size_t T = static_cast<size_t>(shape.T), C = static_cast<size_t>(shape.C),
+               rows = static_cast<size_t>(shape.B) * T;
   const simd::MaskDraw draw(dropout);
   parallel_ranges(ctx, rows, 1, rows * C, [&](Range range) {
     simd::RowMask mask(draw, shape.C);
@@ -33,12 +34,13 @@ void for_elements(const CpuContext& ctx, const ResidualShape& shape, const MapRa
 }  // namespace
 
 template <typename Scalar>
-void residual_dropout_forward(const CpuContext& ctx, Scalar* out, const Scalar* x, const Scalar* y, const ResidualShape& shape,
-                              const Dropout& dropout) {
+void residual_dropout_forward(const CpuContext& ctx, Scalar* out, const Scalar* x, const Scalar* y,
+                              const ResidualShape& shape, const Dropout& dropout) {
   if (!dropout.on()) {
     for_elements(ctx, shape, [=](Range range) {
-      simd::map(out + range.begin, range.end - range.begin, [](Floats a, Floats b) { return a + b; }, x + range.begin,
-                y + range.begin);
+      simd::map(
+          out + range.begin, range.end - range.begin, [](Floats a, Floats b) { return a + b; }, x + range.begin,
+          y + range.begin);
     });
     return;
   }
@@ -62,8 +64,10 @@ void residual_dropout_backward(const CpuContext& ctx, Scalar* dy, const Scalar* 
   });
 }
 
-template void residual_dropout_forward(const CpuContext&, float*, const float*, const float*, const ResidualShape&, const Dropout&);
-template void residual_dropout_forward(const CpuContext&, Bf16*, const Bf16*, const Bf16*, const ResidualShape&, const Dropout&);
+template void residual_dropout_forward(const CpuContext&, float*, const float*, const float*, const ResidualShape&,
+                                       const Dropout&);
+template void residual_dropout_forward(const CpuContext&, Bf16*, const Bf16*, const Bf16*, const ResidualShape&,
+                                       const Dropout&);
 template void residual_dropout_backward(const CpuContext&, float*, const float*, const ResidualShape&, const Dropout&);
 template void residual_dropout_backward(const CpuContext&, Bf16*, const Bf16*, const ResidualShape&, const Dropout&);
 

@@ -4,7 +4,8 @@
 
 namespace glint {
 
-void begin_micro_batch(const CpuContext&, StepState* state, int32_t* tokens, int32_t* targets, const MicroBatch& batch) {
+void begin_micro_batch(const CpuContext&, StepState* state, int32_t* tokens, int32_t* targets,
+                       const MicroBatch& batch) {
   const int32_t* slot = slot_of(*state, batch);
   begin(*state, batch, slot);
   std::memcpy(tokens, slot + StagedBatch::kTokensAt + batch.first, batch.n * sizeof(int32_t));

@@ -25,7 +25,8 @@ inline void map(Out* out, size_t n, const Op& op, const In*... in) {
   if (i < n) store_first(out + i, op(load_first(in + i, n - i)...), n - i);
 }
 
-// Sum over i < n of op(in[i]...), which must be 0 where all of in are: four running vectors hide the latency of the adds.
+// Sum over i < n of op(in[i]...), which must be 0 where all of in are: four running vectors hide the latency of the
+// adds.
 template <typename Op, typename... In>
 inline float sum_of(size_t n, const Op& op, const In*... in) {
   Floats total[4] = {};

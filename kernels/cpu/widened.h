@@ -1,5 +1,5 @@
-// bf16 arrays as fp32 ones, for kernels that compute in fp32 whatever they are given: the CPU's matrix products and attention.
-// Memory is allocated at each call; this is the oracle's way, not a fast one.
+// bf16 arrays as fp32 ones, for kernels that compute in fp32 whatever they are given: the CPU's matrix products and
+// attention. Memory is allocated at each call; this is the oracle's way, not a fast one.
 #pragma once
 
 #include <cstddef>
@@ -28,7 +28,11 @@ class Widened {
 class WidenedView {
  public:
   WidenedView(int B, int T, int heads, int HS)
-      : B_(B), T_(T), heads_(heads), HS_(HS), values_(static_cast<size_t>(B) * static_cast<size_t>(T) * static_cast<size_t>(heads * HS)) {}
+      : B_(B),
+        T_(T),
+        heads_(heads),
+        HS_(HS),
+        values_(static_cast<size_t>(B) * static_cast<size_t>(T) * static_cast<size_t>(heads * HS)) {}
   WidenedView(HeadView<const Bf16> from, int B, int T, int heads, int HS) : WidenedView(B, T, heads, HS) {
     for_each([&](int b, int t, int h) {
       const Bf16* source = from.at(b, t, h);

@@ -21,7 +21,8 @@ __global__ void __launch_bounds__(kFlatThreads)
   __syncthreads();
   const AdamWFactors f = factors;
   for_each_pack<kCount>(a.n, [&](size_t first, int valid) {
-    const auto gradients = load_pack<kCount>(a.gradients + first, valid), old_params = load_pack<kCount>(a.params + first, valid);
+    const auto gradients = load_pack<kCount>(a.gradients + first, valid),
+               old_params = load_pack<kCount>(a.params + first, valid);
     const auto old_m = load_pack<kCount>(a.m + first, valid), old_v = load_pack<kCount>(a.v + first, valid);
     float params[kCount], m[kCount], v[kCount];
 #pragma unroll
@@ -38,8 +39,8 @@ __global__ void __launch_bounds__(kFlatThreads)
 
 }  // namespace
 
-void adamw(const CudaContext& ctx, float* params, float* m, float* v, const float* gradients, size_t n, size_t n_decayed,
-           const AdamW& settings, const AdamWStep* step, Bf16* params_bf16) {
+void adamw(const CudaContext& ctx, float* params, float* m, float* v, const float* gradients, size_t n,
+           size_t n_decayed, const AdamW& settings, const AdamWStep* step, Bf16* params_bf16) {
   const auto what = [&] { return text("adamw of ", n, " parameters"); };
   Launch size = flat_launch(n, kCount);
   size.shared_bytes = sizeof(AdamWFactors);

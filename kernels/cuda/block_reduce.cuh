@@ -29,10 +29,11 @@ struct BlockScratch {
   T warps[2][32][kValues];
 };
 
-// Each of the values over groups of `warps` neighbouring warps; all threads of the block come here, with `turn` 0, 1, 0,
-// 1 ... from call to call. Every thread gets its group's results.
+// Each of the values over groups of `warps` neighbouring warps; all threads of the block come here, with `turn` 0, 1,
+// 0, 1 ... from call to call. Every thread gets its group's results.
 template <typename Op, typename T, int kValues>
-__device__ void reduce_group(T (&values)[kValues], const Op& op, BlockScratch<T, kValues>& scratch, int turn, int warps) {
+__device__ void reduce_group(T (&values)[kValues], const Op& op, BlockScratch<T, kValues>& scratch, int turn,
+                             int warps) {
 #pragma unroll
   for (int i = 0; i < kValues; ++i) values[i] = reduce_warp(values[i], op);
   if (warps == 1) return;

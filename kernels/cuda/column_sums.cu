@@ -69,8 +69,8 @@ void launch_column_sums(const CudaContext& ctx, float* to, const Scalar* x, cons
                         int blocks, Write write) {
   const auto what = [&] { return text("column_sums, rows ", matrix.rows, ", columns ", matrix.columns); };
   const int tiles = (matrix.columns + kTileColumns<Scalar> - 1) / kTileColumns<Scalar>;
-  launch(ctx, {dim3(tiles, blocks), dim3(32 * kWarps), sizeof(WarpSums<Scalar>)}, what, column_sums_kernel<Scalar>, to, x,
-         matrix, rows_of_block, write);
+  launch(ctx, {dim3(tiles, blocks), dim3(32 * kWarps), sizeof(WarpSums<Scalar>)}, what, column_sums_kernel<Scalar>, to,
+         x, matrix, rows_of_block, write);
 }
 
 }  // namespace
@@ -85,7 +85,8 @@ size_t column_sums_scratch(const CudaContext&, int rows, int columns) {
 }
 
 template <typename Scalar>
-void column_sums(const CudaContext& ctx, float* sums, const Scalar* x, int rows, int columns, float* scratch, Write write) {
+void column_sums(const CudaContext& ctx, float* sums, const Scalar* x, int rows, int columns, float* scratch,
+                 Write write) {
   const int blocks = blocks_of(rows);
   const Matrix matrix{rows, columns, static_cast<size_t>(columns)};
   if (blocks == 1) {

@@ -1,5 +1,5 @@
-// Softmax and cross-entropy, a block a row: read once and held in registers, or, where it is too long for them, read again
-// for the gradient.
+// Softmax and cross-entropy, a block a row: read once and held in registers, or, where it is too long for them, read
+// again for the gradient.
 #include "kernels/cross_entropy.h"
 
 #include <algorithm>
@@ -95,8 +95,8 @@ struct HeldRow {
   int V;
 };
 
-// The row in memory. Its maximum and its total come of one sweep (M. Milakov, N. Gimelshein, "Online normalizer calculation
-// for softmax", 2018).
+// The row in memory. Its maximum and its total come of one sweep (M. Milakov, N. Gimelshein, "Online normalizer
+// calculation for softmax", 2018).
 template <typename Scalar>
 struct LongRow {
   static constexpr int kCount = kPack<Scalar>;
@@ -186,7 +186,9 @@ void cross_entropy_forward_backward(const CudaContext& ctx, float* losses, Scala
 
 template void cross_entropy_forward(const CudaContext&, float*, const float*, const int32_t*, const CrossEntropyShape&);
 template void cross_entropy_forward(const CudaContext&, float*, const Bf16*, const int32_t*, const CrossEntropyShape&);
-template void cross_entropy_forward_backward(const CudaContext&, float*, float*, const int32_t*, float, const CrossEntropyShape&);
-template void cross_entropy_forward_backward(const CudaContext&, float*, Bf16*, const int32_t*, float, const CrossEntropyShape&);
+template void cross_entropy_forward_backward(const CudaContext&, float*, float*, const int32_t*, float,
+                                             const CrossEntropyShape&);
+template void cross_entropy_forward_backward(const CudaContext&, float*, Bf16*, const int32_t*, float,
+                                             const CrossEntropyShape&);
 
 }  // namespace glint

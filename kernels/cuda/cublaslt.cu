@@ -16,7 +16,8 @@ std::string description(const ColumnMajorProduct& p) {
   return text("a matrix product, ", p.inputs == CUDA_R_16BF ? "bf16" : "fp32", ", ", p.m, " x ", p.n, " x ", p.k);
 }
 void check_cublas(cublasStatus_t status, const ColumnMajorProduct& p, const char* call) {
-  if (status != CUBLAS_STATUS_SUCCESS) throw Error(text("cuBLASLt: ", call, " for ", description(p), ": ", cublasLtGetStatusString(status)));
+  if (status != CUBLAS_STATUS_SUCCESS)
+    throw Error(text("cuBLASLt: ", call, " for ", description(p), ": ", cublasLtGetStatusString(status)));
 }
 
 // The largest power of two up to 256 that divides the address.
@@ -27,12 +28,18 @@ unsigned alignment_of(const void* pointer) {
 
 cublasLtEpilogue_t name_of(Epilogue epilogue) {
   switch (epilogue) {
-    case Epilogue::bias: return CUBLASLT_EPILOGUE_BIAS;
-    case Epilogue::gelu: return CUBLASLT_EPILOGUE_GELU_AUX;
-    case Epilogue::gelu_bias: return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
-    case Epilogue::gelu_backward: return CUBLASLT_EPILOGUE_DGELU;
-    case Epilogue::bias_gradient: return CUBLASLT_EPILOGUE_BGRADA;
-    case Epilogue::none: break;
+    case Epilogue::bias:
+      return CUBLASLT_EPILOGUE_BIAS;
+    case Epilogue::gelu:
+      return CUBLASLT_EPILOGUE_GELU_AUX;
+    case Epilogue::gelu_bias:
+      return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+    case Epilogue::gelu_backward:
+      return CUBLASLT_EPILOGUE_DGELU;
+    case Epilogue::bias_gradient:
+      return CUBLASLT_EPILOGUE_BGRADA;
+    case Epilogue::none:
+      break;
   }
   return CUBLASLT_EPILOGUE_DEFAULT;
 }
@@ -69,16 +76,19 @@ class Description {
  private:
   template <typename Value>
   void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) {
-    check_cublas(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value), product_, "cublasLtMatmulDescSetAttribute");
+    check_cublas(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value), product_,
+                 "cublasLtMatmulDescSetAttribute");
   }
   void layout(cublasLtMatrixLayout_t& made, cudaDataType_t type, int rows, int columns) {
-    check_cublas(cublasLtMatrixLayoutCreate(&made, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), rows), product_,
-                 "cublasLtMatrixLayoutCreate");
+    check_cublas(
+        cublasLtMatrixLayoutCreate(&made, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), rows),
+        product_, "cublasLtMatrixLayoutCreate");
   }
   const ColumnMajorProduct& product_;
 };
 
-std::optional<cublasLtMatmulAlgo_t> choose(cublasLtHandle_t handle, const Description& description, const ColumnMajorProduct& p, size_t workspace) {
+std::optional<cublasLtMatmulAlgo_t> choose(cublasLtHandle_t handle, const Description& description,
+                                           const ColumnMajorProduct& p, size_t workspace) {
   cublasLtMatmulPreference_t preference = nullptr;
   check_cublas(cublasLtMatmulPreferenceCreate(&preference), p, "cublasLtMatmulPreferenceCreate");
   const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
@@ -96,8 +106,8 @@ std::optional<cublasLtMatmulAlgo_t> choose(cublasLtHandle_t handle, const Descri
     if (each != CUBLAS_STATUS_SUCCESS) status = each;
   }
   if (status == CUBLAS_STATUS_SUCCESS) {
-    status = cublasLtMatmulAlgoGetHeuristic(handle, description.operation, description.a, description.b, description.d, description.d,
-                                            preference, 1, &result, &found);
+    status = cublasLtMatmulAlgoGetHeuristic(handle, description.operation, description.a, description.b, description.d,
+                                            description.d, preference, 1, &result, &found);
   }
   cublasLtMatmulPreferenceDestroy(preference);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && found == 0)) return std::nullopt;
@@ -122,13 +132,14 @@ CudaMatmul::~CudaMatmul() {
 bool CudaMatmul::multiply(const CudaContext& ctx, const ColumnMajorProduct& p) {
   const Description description(p, ctx.tf32);
   const unsigned alignment = std::min({alignment_of(p.a), alignment_of(p.b), alignment_of(p.d)});
-  const Key key{p.m, p.n, p.k, p.transpose_a, p.transpose_b, p.inputs, p.output, p.add, p.epilogue, ctx.tf32, alignment};
+  const Key key{p.m,      p.n,   p.k,        p.transpose_a, p.transpose_b, p.inputs,
+                p.output, p.add, p.epilogue, ctx.tf32,      alignment};
   auto known = chosen_.find(key);
   if (known == chosen_.end()) known = chosen_.emplace(key, choose(handle_, description, p, kWorkspace)).first;
   if (!known->second) return false;
   const float one = 1.0f, beta = p.add ? 1.0f : 0.0f;
-  check_cublas(cublasLtMatmul(handle_, description.operation, &one, p.a, description.a, p.b, description.b, &beta, p.d, description.d,
-                              p.d, description.d, &*known->second, workspace_, kWorkspace, ctx.stream),
+  check_cublas(cublasLtMatmul(handle_, description.operation, &one, p.a, description.a, p.b, description.b, &beta, p.d,
+                              description.d, p.d, description.d, &*known->second, workspace_, kWorkspace, ctx.stream),
                p, "cublasLtMatmul");
   return true;
 }

@@ -63,29 +63,41 @@ inline bool multiply(const CudaContext& ctx, const ColumnMajorProduct& product) 
   return ctx.matmul->multiply(ctx, product);
 }
 
-// A row-major (rows, columns) array is cuBLASLt's (columns, rows) matrix, so that a linear layer is computed transposed:
-// out^T = W^T x^T.
+// A row-major (rows, columns) array is cuBLASLt's (columns, rows) matrix, so that a linear layer is computed
+// transposed: out^T = W^T x^T.
 template <typename Scalar>
 inline constexpr cudaDataType_t kCudaType = std::is_same_v<Scalar, Bf16> ? CUDA_R_16BF : CUDA_R_32F;
 
 template <typename Scalar>
-ColumnMajorProduct forward_product(Scalar* out, const Scalar* x, const Scalar* weight, const Scalar* bias, const LinearShape& shape) {
-  ColumnMajorProduct p{shape.out, shape.rows, shape.in, shape.layout == WeightLayout::out_in, false, weight, x, out,
-                       kCudaType<Scalar>, kCudaType<Scalar>};
+ColumnMajorProduct forward_product(Scalar* out, const Scalar* x, const Scalar* weight, const Scalar* bias,
+                                   const LinearShape& shape) {
+  ColumnMajorProduct p{
+      shape.out, shape.rows,        shape.in,         shape.layout == WeightLayout::out_in, false, weight, x,
+      out,       kCudaType<Scalar>, kCudaType<Scalar>};
   p.epilogue = bias ? Epilogue::bias : Epilogue::none;
   p.bias = bias;
   return p;
 }
 template <typename Scalar>
-ColumnMajorProduct backward_input_product(Scalar* dx, const Scalar* dout, const Scalar* weight, const LinearShape& shape) {
-  return {shape.in, shape.rows, shape.out, shape.layout == WeightLayout::in_out, false, weight, dout, dx,
-          kCudaType<Scalar>, kCudaType<Scalar>};
+ColumnMajorProduct backward_input_product(Scalar* dx, const Scalar* dout, const Scalar* weight,
+                                          const LinearShape& shape) {
+  return {shape.in, shape.rows,        shape.out,        shape.layout == WeightLayout::in_out, false, weight, dout,
+          dx,       kCudaType<Scalar>, kCudaType<Scalar>};
 }
 template <typename Scalar>
-ColumnMajorProduct backward_weight_product(float* dweight, const Scalar* x, const Scalar* dout, const LinearShape& shape) {
+ColumnMajorProduct backward_weight_product(float* dweight, const Scalar* x, const Scalar* dout,
+                                           const LinearShape& shape) {
   const bool in_out = shape.layout == WeightLayout::in_out;
-  return {in_out ? shape.out : shape.in, in_out ? shape.in : shape.out, shape.rows, false, true, in_out ? dout : x, in_out ? x : dout,
-          dweight, kCudaType<Scalar>, CUDA_R_32F};
+  return {in_out ? shape.out : shape.in,
+          in_out ? shape.in : shape.out,
+          shape.rows,
+          false,
+          true,
+          in_out ? dout : x,
+          in_out ? x : dout,
+          dweight,
+          kCudaType<Scalar>,
+          CUDA_R_32F};
 }
 
 }  // namespace glint

@@ -11,7 +11,7 @@
 namespace glint {
 namespace {
 
-constexpr int kChunk = 64;  // places that one warp sums up
+constexpr int kChunk = 64;             // places that one warp sums up
 constexpr int kWarps = 4, kAhead = 4;  // rows that a warp has in flight
 
 template <typename Scalar>
@@ -61,8 +61,7 @@ struct Gradient {
 template <typename Scalar>
 struct Channels {
   static constexpr int kCount = kPack<Scalar>;
-  __device__ explicit Channels(int C)
-      : first((blockIdx.y * 32 + threadIdx.x % 32) * kCount), valid(C - first) {}
+  __device__ explicit Channels(int C) : first((blockIdx.y * 32 + threadIdx.x % 32) * kCount), valid(C - first) {}
   int first, valid;
 };
 
@@ -76,8 +75,8 @@ __device__ void add_to(float* to, const float (&sums)[kCount], int valid) {
 }
 
 template <typename Scalar>
-__device__ void add_dropped(float (&sums)[kPack<Scalar>], const Pack<Scalar, kPack<Scalar>>& pack, const RowDropout& dropout,
-                            int row, int c) {
+__device__ void add_dropped(float (&sums)[kPack<Scalar>], const Pack<Scalar, kPack<Scalar>>& pack,
+                            const RowDropout& dropout, int row, int c) {
   constexpr int kCount = kPack<Scalar>;
   float values[kCount];
 #pragma unroll
@@ -108,7 +107,8 @@ __global__ void __launch_bounds__(32 * kWarps) sum_chunks_kernel(const __grid_co
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
       tokens[k] = a.tokens[rows[k]];
-      ahead[k] = load_pack<kCount>(a.dout + static_cast<size_t>(rows[k]) * a.C + min(c, a.C), i + k < end ? channels.valid : 0);
+      ahead[k] = load_pack<kCount>(a.dout + static_cast<size_t>(rows[k]) * a.C + min(c, a.C),
+                                   i + k < end ? channels.valid : 0);
     }
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(32 * kWarps) sum_long_tokens_kernel(const __gr
   if (begin >= a.rows || !a.goes_on(chunk)) return;
   const int token = a.token_at(begin + kChunk - 1);
   if (chunk > 0 && a.token_at(begin - 1) == token) return;  // it began earlier
-  int low = begin + kChunk, high = a.rows;  // low has the token, high has not
+  int low = begin + kChunk, high = a.rows;                  // low has the token, high has not
   while (high - low > 1) {
     const int middle = low + (high - low) / 2;
     (a.token_at(middle) == token ? low : high) = middle;
@@ -147,7 +147,8 @@ __global__ void __launch_bounds__(32 * kWarps) sum_long_tokens_kernel(const __gr
   const float* partial = a.partial + min(channels.first, a.C);
   const auto of_chunk = [&](int j, int which) {
     const bool there = j <= last;
-    return load_pack<kCount>(partial + (static_cast<size_t>(there ? j : chunk) * 2 + which) * a.C, there ? channels.valid : 0);
+    return load_pack<kCount>(partial + (static_cast<size_t>(there ? j : chunk) * 2 + which) * a.C,
+                             there ? channels.valid : 0);
   };
   float sums[kCount];
   const auto first = of_chunk(chunk, 1);
@@ -168,8 +169,8 @@ __global__ void __launch_bounds__(32 * kWarps) sum_long_tokens_kernel(const __gr
 
 // A warp a position and 32 packs of channels: the sum over the sequences, in their order.
 template <typename Scalar>
-__global__ void __launch_bounds__(32 * kWarps)
-    position_kernel(float* dwpe, const Scalar* dout, int B, int T, int C, const __grid_constant__ DropoutSite site, Write write) {
+__global__ void __launch_bounds__(32 * kWarps) position_kernel(float* dwpe, const Scalar* dout, int B, int T, int C,
+                                                               const __grid_constant__ DropoutSite site, Write write) {
   constexpr int kCount = kPack<Scalar>;
   const int t = blockIdx.x * kWarps + threadIdx.x / 32;
   const Channels<Scalar> channels(C);
@@ -215,10 +216,13 @@ size_t embedding_backward_scratch(const CudaContext&, const EmbeddingShape& shap
 }
 
 template <typename Scalar>
-void embedding_backward(const CudaContext& ctx, float* dwte, float* dwpe, const Scalar* dout, const int32_t* tokens, void* scratch,
-                        const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte, Write write_dwpe) {
+void embedding_backward(const CudaContext& ctx, float* dwte, float* dwpe, const Scalar* dout, const int32_t* tokens,
+                        void* scratch, const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte,
+                        Write write_dwpe) {
   GLINT_CHECK(shape.first_position == nullptr, "backward starts at position 0");
-  const auto what = [&] { return text("embedding_backward, B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", V ", shape.V); };
+  const auto what = [&] {
+    return text("embedding_backward, B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", V ", shape.V);
+  };
   const int rows = shape.B * shape.T, chunks = chunks_of(rows);
   const unsigned tiles = (shape.C + 32 * kPack<Scalar> - 1) / (32 * kPack<Scalar>);
   const auto grid = [&](int warps) { return Launch{dim3((warps + kWarps - 1) / kWarps, tiles), dim3(32 * kWarps)}; };
@@ -234,13 +238,13 @@ void embedding_backward(const CudaContext& ctx, float* dwte, float* dwpe, const 
   launch(ctx, grid(shape.T), what, position_kernel<Scalar>, dwpe, dout, shape.B, shape.T, shape.C, a.site, write_dwpe);
 }
 
-template void embedding_forward(const CudaContext&, float*, const int32_t*, const float*, const float*, const EmbeddingShape&,
-                                const Dropout&);
-template void embedding_forward(const CudaContext&, Bf16*, const int32_t*, const Bf16*, const Bf16*, const EmbeddingShape&,
-                                const Dropout&);
-template void embedding_backward(const CudaContext&, float*, float*, const float*, const int32_t*, void*, const EmbeddingShape&,
-                                 const Dropout&, Write, Write);
-template void embedding_backward(const CudaContext&, float*, float*, const Bf16*, const int32_t*, void*, const EmbeddingShape&,
-                                 const Dropout&, Write, Write);
+template void embedding_forward(const CudaContext&, float*, const int32_t*, const float*, const float*,
+                                const EmbeddingShape&, const Dropout&);
+template void embedding_forward(const CudaContext&, Bf16*, const int32_t*, const Bf16*, const Bf16*,
+                                const EmbeddingShape&, const Dropout&);
+template void embedding_backward(const CudaContext&, float*, float*, const float*, const int32_t*, void*,
+                                 const EmbeddingShape&, const Dropout&, Write, Write);
+template void embedding_backward(const CudaContext&, float*, float*, const Bf16*, const int32_t*, void*,
+                                 const EmbeddingShape&, const Dropout&, Write, Write);
 
 }  // namespace glint

@@ -32,7 +32,8 @@ __global__ void __launch_bounds__(kFlatThreads) forward_kernel(Scalar* out, cons
 }
 
 template <Gelu kKind, typename Scalar>
-__global__ void __launch_bounds__(kFlatThreads) backward_kernel(Scalar* dx, const Scalar* dout, const Scalar* x, size_t n) {
+__global__ void __launch_bounds__(kFlatThreads)
+    backward_kernel(Scalar* dx, const Scalar* dout, const Scalar* x, size_t n) {
   constexpr int kCount = kPack<Scalar>;
   for_each_pack<kCount>(n, [&](size_t first, int valid) {
     const auto in = load_pack<kCount>(x + first, valid), gradient = load_pack<kCount>(dout + first, valid);

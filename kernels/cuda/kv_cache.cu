@@ -30,17 +30,21 @@ __global__ void __launch_bounds__(32 * kRowsPerBlock) append_kernel(const __grid
 }  // namespace
 
 template <typename Scalar>
-void kv_cache_append(const CudaContext& ctx, Scalar* cache, int first, HeadView<const Scalar> k, HeadView<const Scalar> v,
-                     const KvCacheShape& shape) {
-  GLINT_CHECK(first >= 0 && first + shape.T <= shape.capacity, "position ", first, " + ", shape.T, " of ", shape.capacity);
+void kv_cache_append(const CudaContext& ctx, Scalar* cache, int first, HeadView<const Scalar> k,
+                     HeadView<const Scalar> v, const KvCacheShape& shape) {
+  GLINT_CHECK(first >= 0 && first + shape.T <= shape.capacity, "position ", first, " + ", shape.T, " of ",
+              shape.capacity);
   const auto what = [&] { return text("kv_cache_append, T ", shape.T, ", heads ", shape.heads, ", HS ", shape.HS); };
   const size_t row = static_cast<size_t>(shape.heads) * static_cast<size_t>(shape.HS);
   Scalar* keys = cache + static_cast<size_t>(first) * row;
   const Append<Scalar> a{k, v, keys, keys + static_cast<size_t>(shape.capacity) * row, shape};
-  launch(ctx, row_launch(static_cast<size_t>(shape.T) * static_cast<size_t>(shape.heads)), what, append_kernel<Scalar>, a);
+  launch(ctx, row_launch(static_cast<size_t>(shape.T) * static_cast<size_t>(shape.heads)), what, append_kernel<Scalar>,
+         a);
 }
 
-template void kv_cache_append(const CudaContext&, float*, int, HeadView<const float>, HeadView<const float>, const KvCacheShape&);
-template void kv_cache_append(const CudaContext&, Bf16*, int, HeadView<const Bf16>, HeadView<const Bf16>, const KvCacheShape&);
+template void kv_cache_append(const CudaContext&, float*, int, HeadView<const float>, HeadView<const float>,
+                              const KvCacheShape&);
+template void kv_cache_append(const CudaContext&, Bf16*, int, HeadView<const Bf16>, HeadView<const Bf16>,
+                              const KvCacheShape&);
 
 }  // namespace glint

@@ -45,16 +45,16 @@ struct PlainSink {
 }  // namespace
 
 template <typename Scalar>
-void layernorm_forward(const CudaContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x, const float* weight,
-                       const float* bias, const LayerNormShape& shape) {
+void layernorm_forward(const CudaContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x,
+                       const float* weight, const float* bias, const LayerNormShape& shape) {
   launch_forward(ctx, out, mean, rstd, PlainSource<Scalar>{x, shape.C}, weight, bias, shape);
 }
 
 size_t layernorm_backward_scratch(const CudaContext&, const LayerNormShape& shape) { return backward_scratch(shape); }
 
 template <typename Scalar>
-void layernorm_backward(const CudaContext& ctx, Scalar* dx, float* dweight, float* dbias, const Scalar* dout, const Scalar* x,
-                        const float* mean, const float* rstd, const float* weight, float* scratch,
+void layernorm_backward(const CudaContext& ctx, Scalar* dx, float* dweight, float* dbias, const Scalar* dout,
+                        const Scalar* x, const float* mean, const float* rstd, const float* weight, float* scratch,
                         const LayerNormShape& shape, Write write_dx, Write write_parameters) {
   launch_backward(ctx, dweight, dbias, Backward<Scalar>{dout, x, mean, rstd, weight, scratch},
                   PlainSink<Scalar>{dx, shape.C, write_dx}, shape, write_parameters);
@@ -64,9 +64,9 @@ template void layernorm_forward(const CudaContext&, float*, float*, float*, cons
                                 const LayerNormShape&);
 template void layernorm_forward(const CudaContext&, Bf16*, float*, float*, const Bf16*, const float*, const float*,
                                 const LayerNormShape&);
-template void layernorm_backward(const CudaContext&, float*, float*, float*, const float*, const float*, const float*, const float*,
-                                 const float*, float*, const LayerNormShape&, Write, Write);
-template void layernorm_backward(const CudaContext&, Bf16*, float*, float*, const Bf16*, const Bf16*, const float*, const float*,
-                                 const float*, float*, const LayerNormShape&, Write, Write);
+template void layernorm_backward(const CudaContext&, float*, float*, float*, const float*, const float*, const float*,
+                                 const float*, const float*, float*, const LayerNormShape&, Write, Write);
+template void layernorm_backward(const CudaContext&, Bf16*, float*, float*, const Bf16*, const Bf16*, const float*,
+                                 const float*, const float*, float*, const LayerNormShape&, Write, Write);
 
 }  // namespace glint

@@ -1,9 +1,10 @@
-// Layer norm of rows held in registers, forward and backward, for the layer norm alone and fused with the residual before
-// it. A row belongs to a team of warps, few enough that usually it is one; where it is more they meet at barriers.
+// Layer norm of rows held in registers, forward and backward, for the layer norm alone and fused with the residual
+// before it. A row belongs to a team of warps, few enough that usually it is one; where it is more they meet at
+// barriers.
 //
-// What differs between the two comes as a Source (where forward's rows come from) and a Sink (what becomes of backward's
-// dx). start() makes of either what a thread works with, which acts in two steps, so that all loads of a row are under way
-// before the first is waited for:
+// What differs between the two comes as a Source (where forward's rows come from) and a Sink (what becomes of
+// backward's dx). start() makes of either what a thread works with, which acts in two steps, so that all loads of a row
+// are under way before the first is waited for:
 //   Raw load(row, c, valid)               a pack of the row, as it lies in memory
 //   ... finish(raw, ..., row, c, valid)   what is made of it
 #pragma once
@@ -34,7 +35,8 @@ struct Teams {
 };
 
 inline Teams teams_of(int C, int channels) {
-  GLINT_CHECK(C > 0 && C <= kMostChannels, "layer norm of ", C, " channels: the CUDA kernels take up to ", kMostChannels);
+  GLINT_CHECK(C > 0 && C <= kMostChannels, "layer norm of ", C, " channels: the CUDA kernels take up to ",
+              kMostChannels);
   const int warps = (C + 32 * channels - 1) / (32 * channels);
   return {warps, std::max(kWarps / warps, 1)};
 }
@@ -103,7 +105,8 @@ __global__ void __launch_bounds__(kForwardThreads)
     for (int k = 0; k < kPerRow; ++k) {
       const int c = place.channel(k, kCount), valid = active ? C - c : 0;
       if (valid <= 0) continue;
-      const auto w = load_pack<kCount>(weight + c, valid), b = load_pack<kCount>((bias ? bias : weight) + c, bias ? valid : 0);
+      const auto w = load_pack<kCount>(weight + c, valid),
+                 b = load_pack<kCount>((bias ? bias : weight) + c, bias ? valid : 0);
       float values[kCount];
 #pragma unroll
       for (int i = 0; i < kCount; ++i) values[i] = (x[k][i] - row_mean) * row_rstd * w[i] + b[i];
@@ -122,8 +125,9 @@ struct Backward {
 
 // partial of the running block = sums over its teams of dweight, dbias, one team after the other.
 template <int kPerRow, int kCount>
-__device__ void store_partial(float* partial, const float (&dweight)[kPerRow][kCount], const float (&dbias)[kPerRow][kCount],
-                              float* shared, int C, const Teams& teams, const Place& place) {
+__device__ void store_partial(float* partial, const float (&dweight)[kPerRow][kCount],
+                              const float (&dbias)[kPerRow][kCount], float* shared, int C, const Teams& teams,
+                              const Place& place) {
   for (int team = 0; team < teams.count; ++team) {
     __syncthreads();
     if (team != place.team) continue;
@@ -142,12 +146,12 @@ __device__ void store_partial(float* partial, const float (&dweight)[kPerRow][kC
   for (int i = threadIdx.x; i < 2 * C; i += blockDim.x) partial[i] = shared[i];
 }
 
-// With w = dout * weight and n = (x - mean) * rstd: dx = rstd * (w - mean(w) - n * mean(w * n)); dweight = sum of dout * n,
-// dbias = sum of dout.
+// With w = dout * weight and n = (x - mean) * rstd: dx = rstd * (w - mean(w) - n * mean(w * n)); dweight = sum of dout
+// * n, dbias = sum of dout.
 template <typename Scalar, typename Sink>
 __global__ void __launch_bounds__(kBackwardBound<Scalar>)
-    backward_kernel(const __grid_constant__ Backward<Scalar> a, const __grid_constant__ Sink to, const LayerNormShape shape,
-                    const Teams teams) {
+    backward_kernel(const __grid_constant__ Backward<Scalar> a, const __grid_constant__ Sink to,
+                    const LayerNormShape shape, const Teams teams) {
   constexpr int kCount = kPack<Scalar>, kPerRow = kBackwardChannels / kCount;
   auto& scratch = dynamic_shared<BlockScratch<float, 2>>();
   float* shared_partial = reinterpret_cast<float*>(&scratch + 1);  // (2, C)
@@ -207,8 +211,8 @@ __global__ void __launch_bounds__(kBackwardBound<Scalar>)
 // ---- Host
 
 template <typename Scalar, typename Source>
-void launch_forward(const CudaContext& ctx, Scalar* out, float* mean, float* rstd, const Source& source, const float* weight,
-                    const float* bias, const LayerNormShape& shape) {
+void launch_forward(const CudaContext& ctx, Scalar* out, float* mean, float* rstd, const Source& source,
+                    const float* weight, const float* bias, const LayerNormShape& shape) {
   const auto what = [&] { return text("layernorm_forward, rows ", shape.rows, ", C ", shape.C); };
   const Teams teams = teams_of(shape.C, kForwardChannels);
   launch(ctx, launch_of(teams, shape.rows, 4 * kMostBlocks, sizeof(BlockScratch<float>)), what,

@@ -16,8 +16,8 @@ bool fusible(Gelu kind, int columns) {
 }  // namespace
 
 template <typename Scalar>
-void linear_gelu_forward(const CudaContext& ctx, Scalar* out, Scalar* pre, const Scalar* x, const Scalar* weight, const Scalar* bias,
-                         const LinearShape& shape, Gelu kind) {
+void linear_gelu_forward(const CudaContext& ctx, Scalar* out, Scalar* pre, const Scalar* x, const Scalar* weight,
+                         const Scalar* bias, const LinearShape& shape, Gelu kind) {
   if (fusible<Scalar>(kind, shape.out)) {
     ColumnMajorProduct product = forward_product(out, x, weight, bias, shape);
     product.epilogue = bias ? Epilogue::gelu_bias : Epilogue::gelu;
@@ -29,8 +29,8 @@ void linear_gelu_forward(const CudaContext& ctx, Scalar* out, Scalar* pre, const
 }
 
 template <typename Scalar>
-void linear_gelu_backward_input(const CudaContext& ctx, Scalar* dpre, const Scalar* dout, const Scalar* weight, const Scalar* pre,
-                                const LinearShape& shape, Gelu kind) {
+void linear_gelu_backward_input(const CudaContext& ctx, Scalar* dpre, const Scalar* dout, const Scalar* weight,
+                                const Scalar* pre, const LinearShape& shape, Gelu kind) {
   if (fusible<Scalar>(kind, shape.in)) {
     ColumnMajorProduct product = backward_input_product(dpre, dout, weight, shape);
     product.epilogue = Epilogue::gelu_backward;
@@ -41,9 +41,13 @@ void linear_gelu_backward_input(const CudaContext& ctx, Scalar* dpre, const Scal
   gelu_backward(ctx, dpre, dpre, pre, static_cast<size_t>(shape.rows) * static_cast<size_t>(shape.in), kind);
 }
 
-template void linear_gelu_forward(const CudaContext&, float*, float*, const float*, const float*, const float*, const LinearShape&, Gelu);
-template void linear_gelu_forward(const CudaContext&, Bf16*, Bf16*, const Bf16*, const Bf16*, const Bf16*, const LinearShape&, Gelu);
-template void linear_gelu_backward_input(const CudaContext&, float*, const float*, const float*, const float*, const LinearShape&, Gelu);
-template void linear_gelu_backward_input(const CudaContext&, Bf16*, const Bf16*, const Bf16*, const Bf16*, const LinearShape&, Gelu);
+template void linear_gelu_forward(const CudaContext&, float*, float*, const float*, const float*, const float*,
+                                  const LinearShape&, Gelu);
+template void linear_gelu_forward(const CudaContext&, Bf16*, Bf16*, const Bf16*, const Bf16*, const Bf16*,
+                                  const LinearShape&, Gelu);
+template void linear_gelu_backward_input(const CudaContext&, float*, const float*, const float*, const float*,
+                                         const LinearShape&, Gelu);
+template void linear_gelu_backward_input(const CudaContext&, Bf16*, const Bf16*, const Bf16*, const Bf16*,
+                                         const LinearShape&, Gelu);
 
 }  // namespace glint

@@ -21,8 +21,8 @@ void linear_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, const 
 }
 
 template <typename Scalar>
-void linear_backward_input(const CudaContext& ctx, Scalar* dx, const Scalar* dout, const Scalar* weight, const LinearShape& shape,
-                           Write write) {
+void linear_backward_input(const CudaContext& ctx, Scalar* dx, const Scalar* dout, const Scalar* weight,
+                           const LinearShape& shape, Write write) {
   ColumnMajorProduct product = backward_input_product(dx, dout, weight, shape);
   product.add = write == Write::add;
   must_multiply(ctx, product);
@@ -52,7 +52,9 @@ template void linear_forward(const CudaContext&, float*, const float*, const flo
 template void linear_forward(const CudaContext&, Bf16*, const Bf16*, const Bf16*, const Bf16*, const LinearShape&);
 template void linear_backward_input(const CudaContext&, float*, const float*, const float*, const LinearShape&, Write);
 template void linear_backward_input(const CudaContext&, Bf16*, const Bf16*, const Bf16*, const LinearShape&, Write);
-template void linear_backward_weight(const CudaContext&, float*, float*, const float*, const float*, float*, const LinearShape&, Write);
-template void linear_backward_weight(const CudaContext&, float*, float*, const Bf16*, const Bf16*, float*, const LinearShape&, Write);
+template void linear_backward_weight(const CudaContext&, float*, float*, const float*, const float*, float*,
+                                     const LinearShape&, Write);
+template void linear_backward_weight(const CudaContext&, float*, float*, const Bf16*, const Bf16*, float*,
+                                     const LinearShape&, Write);
 
 }  // namespace glint

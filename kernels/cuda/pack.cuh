@@ -1,6 +1,6 @@
-// Arrays of float or Bf16 by packs: neighbouring elements that one thread moves at once, by accesses of 16 bytes where the
-// address is a multiple of 16 and the pack is whole, else one by one. Every access looks for itself: any size and any
-// alignment is right, and the usual ones are fast.
+// Arrays of float or Bf16 by packs: neighbouring elements that one thread moves at once, by accesses of 16 bytes where
+// the address is a multiple of 16 and the pack is whole, else one by one. Every access looks for itself: any size and
+// any alignment is right, and the usual ones are fast.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// PTX instructions as functions, and nothing else: all inline PTX of the project. Under a host compiler each is emulated
-// (tests/simt/ptx.h). Names and fragment layouts are those of NVIDIA's "PTX ISA".
+// PTX instructions as functions, and nothing else: all inline PTX of the project. Under a host compiler each is
+// emulated (tests/simt/ptx.h). Names and fragment layouts are those of NVIDIA's "PTX ISA".
 #pragma once
 
 #include "kernels/cuda/device.cuh"
@@ -98,7 +98,8 @@ __device__ inline float exp2(float x) {
 #endif
 }
 
-// Byte i of the result: byte (selector >> 4*i) & 7 of a, or its sign spread over the byte where the nibble has bit 3 set.
+// Byte i of the result: byte (selector >> 4*i) & 7 of a, or its sign spread over the byte where the nibble has bit 3
+// set.
 __device__ inline uint32_t byte_permute(uint32_t a, uint32_t selector) {
 #ifdef __CUDACC__
   uint32_t r;
@@ -109,8 +110,8 @@ __device__ inline uint32_t byte_permute(uint32_t a, uint32_t selector) {
 #endif
 }
 
-// No instruction: the value stays what it is, but the compiler no longer knows it to be the same, and so works out again
-// what it would else keep in registers.
+// No instruction: the value stays what it is, but the compiler no longer knows it to be the same, and so works out
+// again what it would else keep in registers.
 __device__ inline void forget(uint32_t& value) {
 #ifdef __CUDACC__
   asm volatile("" : "+r"(value));

@@ -58,7 +58,8 @@ __global__ void set_kernel(unsigned long long* result, unsigned long long value)
 
 // The exponent's bits are all ones in NaN and infinity only. The least of the indices found is the same in any order.
 template <typename Scalar>
-__global__ void __launch_bounds__(kThreads) first_not_finite_kernel(unsigned long long* result, const Scalar* x, size_t n) {
+__global__ void __launch_bounds__(kThreads)
+    first_not_finite_kernel(unsigned long long* result, const Scalar* x, size_t n) {
   constexpr int kCount = kPack<Scalar>;
   for_each_pack<kCount>(n, [&](size_t first, int valid) {
     const auto values = load_pack<kCount>(x + first, valid);

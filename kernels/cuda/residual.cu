@@ -41,8 +41,8 @@ void launch_residual(const CudaContext& ctx, Scalar* to, const Scalar* x, const 
 }  // namespace
 
 template <typename Scalar>
-void residual_dropout_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, const Scalar* y, const ResidualShape& shape,
-                              const Dropout& dropout) {
+void residual_dropout_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, const Scalar* y,
+                              const ResidualShape& shape, const Dropout& dropout) {
   launch_residual(ctx, out, x, y, shape, dropout);
 }
 
@@ -52,8 +52,10 @@ void residual_dropout_backward(const CudaContext& ctx, Scalar* dy, const Scalar*
   if (dropout.on() || dy != dout) launch_residual(ctx, dy, static_cast<const Scalar*>(nullptr), dout, shape, dropout);
 }
 
-template void residual_dropout_forward(const CudaContext&, float*, const float*, const float*, const ResidualShape&, const Dropout&);
-template void residual_dropout_forward(const CudaContext&, Bf16*, const Bf16*, const Bf16*, const ResidualShape&, const Dropout&);
+template void residual_dropout_forward(const CudaContext&, float*, const float*, const float*, const ResidualShape&,
+                                       const Dropout&);
+template void residual_dropout_forward(const CudaContext&, Bf16*, const Bf16*, const Bf16*, const ResidualShape&,
+                                       const Dropout&);
 template void residual_dropout_backward(const CudaContext&, float*, const float*, const ResidualShape&, const Dropout&);
 template void residual_dropout_backward(const CudaContext&, Bf16*, const Bf16*, const ResidualShape&, const Dropout&);
 

@@ -8,7 +8,8 @@ namespace {
 
 using namespace layernorm;
 
-// Rows of x + dropout(y), which forward leaves in sum. Normalised is what lies there, rounded, since backward knows no other.
+// Rows of x + dropout(y), which forward leaves in sum. Normalised is what lies there, rounded, since backward knows no
+// other.
 template <typename Scalar>
 struct ResidualSource {
   static constexpr int kCount = kPack<Scalar>;
@@ -52,9 +53,11 @@ struct ResidualSink {
 
   struct Started {
     __device__ auto load(int row, int c, int valid) const {
-      return load_pack<kCount>(static_cast<const Scalar*>(to.dsum) + (valid > 0 ? static_cast<size_t>(row) * to.C + c : 0), valid);
+      return load_pack<kCount>(
+          static_cast<const Scalar*>(to.dsum) + (valid > 0 ? static_cast<size_t>(row) * to.C + c : 0), valid);
     }
-    __device__ void finish(const Pack<Scalar, kCount>& before, float (&values)[kCount], int row, int c, int valid) const {
+    __device__ void finish(const Pack<Scalar, kCount>& before, float (&values)[kCount], int row, int c,
+                           int valid) const {
       const size_t at = static_cast<size_t>(row) * to.C + c;
 #pragma unroll
       for (int i = 0; i < kCount; ++i) values[i] += before[i];
@@ -76,9 +79,9 @@ LayerNormShape rows_of(const ResidualLayerNormShape& shape) { return {shape.B * 
 }  // namespace
 
 template <typename Scalar>
-void residual_layernorm_forward(const CudaContext& ctx, Scalar* out, Scalar* sum, float* mean, float* rstd, const Scalar* x,
-                                const Scalar* y, const float* weight, const float* bias, const ResidualLayerNormShape& shape,
-                                const Dropout& dropout) {
+void residual_layernorm_forward(const CudaContext& ctx, Scalar* out, Scalar* sum, float* mean, float* rstd,
+                                const Scalar* x, const Scalar* y, const float* weight, const float* bias,
+                                const ResidualLayerNormShape& shape, const Dropout& dropout) {
   const ResidualSource<Scalar> source{sum, x, y, shape.T, shape.C, site_of(dropout)};
   launch_forward(ctx, out, mean, rstd, source, weight, bias, rows_of(shape));
 }
@@ -88,9 +91,10 @@ size_t residual_layernorm_backward_scratch(const CudaContext&, const ResidualLay
 }
 
 template <typename Scalar>
-void residual_layernorm_backward(const CudaContext& ctx, Scalar* dsum, Scalar* dy, float* dweight, float* dbias, const Scalar* dout,
-                                 const Scalar* sum, const float* mean, const float* rstd, const float* weight, float* scratch,
-                                 const ResidualLayerNormShape& shape, const Dropout& dropout, Write write_parameters) {
+void residual_layernorm_backward(const CudaContext& ctx, Scalar* dsum, Scalar* dy, float* dweight, float* dbias,
+                                 const Scalar* dout, const Scalar* sum, const float* mean, const float* rstd,
+                                 const float* weight, float* scratch, const ResidualLayerNormShape& shape,
+                                 const Dropout& dropout, Write write_parameters) {
   const ResidualSink<Scalar> sink{dsum, dy, shape.T, shape.C, site_of(dropout)};
   launch_backward(ctx, dweight, dbias, Backward<Scalar>{dout, sum, mean, rstd, weight, scratch}, sink, rows_of(shape),
                   write_parameters);
@@ -98,13 +102,13 @@ void residual_layernorm_backward(const CudaContext& ctx, Scalar* dsum, Scalar* d
 
 template void residual_layernorm_forward(const CudaContext&, float*, float*, float*, float*, const float*, const float*,
                                          const float*, const float*, const ResidualLayerNormShape&, const Dropout&);
-template void residual_layernorm_forward(const CudaContext&, Bf16*, Bf16*, float*, float*, const Bf16*, const Bf16*, const float*,
-                                         const float*, const ResidualLayerNormShape&, const Dropout&);
-template void residual_layernorm_backward(const CudaContext&, float*, float*, float*, float*, const float*, const float*,
-                                          const float*, const float*, const float*, float*, const ResidualLayerNormShape&,
-                                          const Dropout&, Write);
-template void residual_layernorm_backward(const CudaContext&, Bf16*, Bf16*, float*, float*, const Bf16*, const Bf16*, const float*,
-                                          const float*, const float*, float*, const ResidualLayerNormShape&, const Dropout&,
-                                          Write);
+template void residual_layernorm_forward(const CudaContext&, Bf16*, Bf16*, float*, float*, const Bf16*, const Bf16*,
+                                         const float*, const float*, const ResidualLayerNormShape&, const Dropout&);
+template void residual_layernorm_backward(const CudaContext&, float*, float*, float*, float*, const float*,
+                                          const float*, const float*, const float*, const float*, float*,
+                                          const ResidualLayerNormShape&, const Dropout&, Write);
+template void residual_layernorm_backward(const CudaContext&, Bf16*, Bf16*, float*, float*, const Bf16*, const Bf16*,
+                                          const float*, const float*, const float*, float*,
+                                          const ResidualLayerNormShape&, const Dropout&, Write);
 
 }  // namespace glint

@@ -1,4 +1,5 @@
-// Dropout of rows of channels (the row layout of kernels/dropout.h), for the kernels that fuse it, and the walk over rows.
+// Dropout of rows of channels (the row layout of kernels/dropout.h), for the kernels that fuse it, and the walk over
+// rows.
 #pragma once
 
 #include <algorithm>
@@ -33,13 +34,15 @@ class RowDropout {
     first_sequence_ = site.rng->first_sequence;
   }
 
-  // values = dropout(values), the channels c .. c + kCount - 1 of the row; c is a multiple of kCount. One draw serves 16.
+  // values = dropout(values), the channels c .. c + kCount - 1 of the row; c is a multiple of kCount. One draw
+  // serves 16.
   template <int kCount>
   __device__ void apply(float (&values)[kCount], int row, int c) const {
     static_assert(kCount == 4 || kCount == 8 || kCount == 16);
     if (!site_.rng) return;
     const int b = row / T_;
-    const PhiloxCounter draw = draw_row(seed_, offset_, first_sequence_ + b, static_cast<uint32_t>(row - b * T_), c / 16);
+    const PhiloxCounter draw =
+        draw_row(seed_, offset_, first_sequence_ + b, static_cast<uint32_t>(row - b * T_), c / 16);
 #pragma unroll
     for (int first = 0; first < kCount; first += 4) {
       const int index = c % 16 / 4 + first / 4;

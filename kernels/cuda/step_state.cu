@@ -22,18 +22,21 @@ __global__ void advance_kernel(StepState* state, uint64_t offsets) { advance(*st
 
 }  // namespace
 
-void begin_micro_batch(const CudaContext& ctx, StepState* state, int32_t* tokens, int32_t* targets, const MicroBatch& batch) {
+void begin_micro_batch(const CudaContext& ctx, StepState* state, int32_t* tokens, int32_t* targets,
+                       const MicroBatch& batch) {
   const auto what = [&] { return text("begin_micro_batch, ", batch.n, " tokens"); };
   const dim3 grid(static_cast<unsigned>((batch.n + kThreads - 1) / kThreads));
   launch(ctx, {grid, dim3(kThreads)}, what, begin_micro_batch_kernel, state, tokens, targets, batch);
 }
 
 void clip_gradients(const CudaContext& ctx, StepState* state, float limit) {
-  launch(ctx, {dim3(1), dim3(1)}, [] { return "clip_gradients"; }, clip_kernel, state, limit);
+  launch(
+      ctx, {dim3(1), dim3(1)}, [] { return "clip_gradients"; }, clip_kernel, state, limit);
 }
 
 void advance(const CudaContext& ctx, StepState* state, uint64_t offsets) {
-  launch(ctx, {dim3(1), dim3(1)}, [] { return "advance"; }, advance_kernel, state, offsets);
+  launch(
+      ctx, {dim3(1), dim3(1)}, [] { return "advance"; }, advance_kernel, state, offsets);
 }
 
 }  // namespace glint

@@ -1,5 +1,5 @@
-// A radix sort, byte by byte from the lowest, each pass stable: count, scan, scatter. No atomics: who goes where does not
-// depend on who is first.
+// A radix sort, byte by byte from the lowest, each pass stable: count, scan, scatter. No atomics: who goes where does
+// not depend on who is first.
 #include "kernels/cuda/token_order.cuh"
 
 #include <algorithm>
@@ -29,8 +29,8 @@ struct Counters {
   int warps[kWarps][kDigits];
 };
 
-// f(whether there is one, place, its digit, lanes of the warp with the same digit) for every place of the running warp, in
-// order; all lanes come to every call.
+// f(whether there is one, place, its digit, lanes of the warp with the same digit) for every place of the running warp,
+// in order; all lanes come to every call.
 template <typename F>
 __device__ void for_each_round(const Pass& pass, const F& f) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -92,7 +92,8 @@ __global__ void __launch_bounds__(kScanThreads) scan_kernel(int* counts, int n) 
 }
 
 // to (n): the places by the digit at hand; starts (kDigits, tiles): where those of each tile begin.
-__global__ void __launch_bounds__(32 * kWarps) scatter_kernel(int* to, const int* starts, const __grid_constant__ Pass pass) {
+__global__ void __launch_bounds__(32 * kWarps)
+    scatter_kernel(int* to, const int* starts, const __grid_constant__ Pass pass) {
   auto& counters = dynamic_shared<Counters>();
   count_digits(counters, pass);
   int start = starts[threadIdx.x * gridDim.x + blockIdx.x];
@@ -124,7 +125,8 @@ const int* sort_by_token(const CudaContext& ctx, const int32_t* tokens, int n, i
   Pass pass{tokens, nullptr, n, 0};
   for (; pass.shift == 0 || (V - 1) >> pass.shift > 0; pass.shift += 8) {
     launch(ctx, {dim3(tiles), dim3(32 * kWarps), sizeof(Counters)}, what, count_kernel, counts, pass);
-    launch(ctx, {dim3(1), dim3(kScanThreads), kScanThreads / 32 * sizeof(int)}, what, scan_kernel, counts, kDigits * tiles);
+    launch(ctx, {dim3(1), dim3(kScanThreads), kScanThreads / 32 * sizeof(int)}, what, scan_kernel, counts,
+           kDigits * tiles);
     launch(ctx, {dim3(tiles), dim3(32 * kWarps), sizeof(Counters)}, what, scatter_kernel, next,
            static_cast<const int*>(counts), pass);
     std::swap(order, next);

@@ -1,5 +1,5 @@
-// The places of a batch in the order of their tokens, equal tokens in the order of their places: what the gradient of an
-// embedding table is summed by.
+// The places of a batch in the order of their tokens, equal tokens in the order of their places: what the gradient of
+// an embedding table is summed by.
 #pragma once
 
 #include <cstddef>

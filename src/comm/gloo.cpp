@@ -1,6 +1,7 @@
-// Collectives over Gloo's point-to-point messages, all ranks at once and direct: every rank gets its shard from every other
-// one, adds in the order of ranks, and sends the sum to every other one. Bytes on the wire are those of a ring, 2 (N-1)/N of the
-// buffer each way; a ring would add each shard in another order, and make a rank wait for a neighbour that waits for another.
+// Collectives over Gloo's point-to-point messages, all ranks at once and direct: every rank gets its shard from every
+// other one, adds in the order of ranks, and sends the sum to every other one. Bytes on the wire are those of a ring, 2
+// (N-1)/N of the buffer each way; a ring would add each shard in another order, and make a rank wait for a neighbour
+// that waits for another.
 #include <algorithm>
 #include <vector>
 
@@ -18,7 +19,8 @@ constexpr size_t kBroadcastPiece = size_t{1} << 24;
 
 class GlooCommunicator final : public Communicator {
  public:
-  GlooCommunicator(const Ranks& ranks, const GlooOptions& options) : ranks_(ranks), options_(options), link_(ranks, options) {}
+  GlooCommunicator(const Ranks& ranks, const GlooOptions& options)
+      : ranks_(ranks), options_(options), link_(ranks, options) {}
 
   int rank() const override { return link_.rank(); }
   int size() const override { return link_.size(); }

@@ -21,7 +21,9 @@ Addresses look_up(const std::string& host, int kind) {
   addrinfo wanted = {}, *first = nullptr;
   wanted.ai_socktype = kind;
   if (getaddrinfo(host.c_str(), nullptr, &wanted, &first) != 0) first = nullptr;
-  return {first, [](addrinfo* list) { if (list) freeaddrinfo(list); }};
+  return {first, [](addrinfo* list) {
+            if (list) freeaddrinfo(list);
+          }};
 }
 
 // "" where it is of no such kind.
@@ -56,13 +58,15 @@ std::string address_of_interface(const std::string& interface) {
   ifaddrs* first = nullptr;
   GLINT_REQUIRE(getifaddrs(&first) == 0, "the network interfaces can't be listed");
   const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> all(first, freeifaddrs);
-  for (const auto& [family, size] : {std::pair(AF_INET, sizeof(sockaddr_in)), std::pair(AF_INET6, sizeof(sockaddr_in6))})
+  for (const auto& [family, size] :
+       {std::pair(AF_INET, sizeof(sockaddr_in)), std::pair(AF_INET6, sizeof(sockaddr_in6))})
     for (const ifaddrs* entry = first; entry; entry = entry->ifa_next) {
       if (!entry->ifa_addr || entry->ifa_addr->sa_family != family || interface != entry->ifa_name) continue;
       const std::string address = as_numbers(entry->ifa_addr, static_cast<socklen_t>(size));
       if (!address.empty()) return address;
     }
-  throw UserError("ranks can't talk over the network interface '" + interface + "': `ip address` lists those there are");
+  throw UserError("ranks can't talk over the network interface '" + interface +
+                  "': `ip address` lists those there are");
 }
 
 std::string address_towards(const std::string& host) {

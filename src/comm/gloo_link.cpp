@@ -197,7 +197,8 @@ void GlooLink::fail(int peer) {
     verdict_ = Verdict{still, text("rank ", still, " stands still: nothing came from it for ", seconds, " s")};
   } else if (!verdict_) {
     const bool ended = peers_[static_cast<size_t>(peer)].ended;
-    verdict_ = Verdict{peer, ended ? text("rank ", peer, " ended while rank ", rank_, " still waited for it") : gone(peer)};
+    verdict_ =
+        Verdict{peer, ended ? text("rank ", peer, " ended while rank ", rank_, " still waited for it") : gone(peer)};
   }
   const Verdict verdict = *verdict_;
   lock.unlock();

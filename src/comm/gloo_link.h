@@ -1,13 +1,15 @@
-// What gloo.cpp builds its collectives on: a full mesh of connections by Gloo, messages between pairs of ranks, and one verdict
-// on who is at fault.
+// What gloo.cpp builds its collectives on: a full mesh of connections by Gloo, messages between pairs of ranks, and one
+// verdict on who is at fault.
 //
-// Of Gloo it uses connecting and the unbound buffers' send and recv. Gloo's own collectives can't be interrupted, add in an
-// order that depends on an element's place, and on a timeout close every connection, so that nobody can be told why.
+// Of Gloo it uses connecting and the unbound buffers' send and recv. Gloo's own collectives can't be interrupted, add
+// in an order that depends on an element's place, and on a timeout close every connection, so that nobody can be told
+// why.
 //
-// Who is at fault: a thread for each other rank sleeps until that one's connection closes or brings its last words. The first
-// to know decides, interrupts this rank's wait, and passes its verdict on as its own last words, before its connections close in
-// turn: so the one that died is named, not those that ended because of it. A rank that waits in vain for a timeout complains to
-// all others of the one it waits for, listens for theirs, and follows them: at fault is who is complained of and does not complain.
+// Who is at fault: a thread for each other rank sleeps until that one's connection closes or brings its last words. The
+// first to know decides, interrupts this rank's wait, and passes its verdict on as its own last words, before its
+// connections close in turn: so the one that died is named, not those that ended because of it. A rank that waits in
+// vain for a timeout complains to all others of the one it waits for, listens for theirs, and follows them: at fault is
+// who is complained of and does not complain.
 #pragma once
 
 #include <gloo/rendezvous/context.h>
@@ -41,8 +43,8 @@ class GlooLink {
   void check();
   void give_up(const std::string& why) noexcept;
 
-  // One round of messages: at most one to and one from each other rank, whose memory must stay until the round is over. It throws
-  // PeerError when for a whole timeout nothing that it waits for has come to its end.
+  // One round of messages: at most one to and one from each other rank, whose memory must stay until the round is over.
+  // It throws PeerError when for a whole timeout nothing that it waits for has come to its end.
   class Round {
    public:
     explicit Round(GlooLink& link);
@@ -105,8 +107,8 @@ class GlooLink {
   void interrupt();                                    // mutex_ is held
   static void interrupt(const Round::Message& message);
   void complain(int peer);
-  int end_of_chain(int peer) const;  // mutex_ is held
-  [[noreturn]] void fail(int peer);  // a wait for this rank has ended in vain
+  int end_of_chain(int peer) const;                                          // mutex_ is held
+  [[noreturn]] void fail(int peer);                                          // a wait for this rank has ended in vain
   void say_last(Kind kind, int at_fault, const std::string& line) noexcept;  // once
   void send(Letters& letters, int but) noexcept;                             // to all other ranks but one
 

@@ -65,9 +65,9 @@ std::string this_machine() {
   return text(host, "/", boot, "/", network);
 }
 
-// A meeting of this launch's ranks alone. What a try that failed has left in the place has another name, and is never taken for
-// its ranks' words: rank 0 names the meeting anew, and lists who signed in under that name; the others sign in under each name
-// that they find, until they find themselves on its list.
+// A meeting of this launch's ranks alone. What a try that failed has left in the place has another name, and is never
+// taken for its ranks' words: rank 0 names the meeting anew, and lists who signed in under that name; the others sign
+// in under each name that they find, until they find themselves on its list.
 class Meeting {
  public:
   Meeting(MeetingPlace& place, const Ranks& ranks, const GlooOptions& options, Clock::time_point deadline,
@@ -126,8 +126,8 @@ class Meeting {
     for (std::string line; std::getline(lines, line);) cards.push_back(line);
     const auto own = static_cast<size_t>(ranks_.rank);
     if (own >= cards.size() || cards[own] != own_) return false;
-    GLINT_REQUIRE(cards.size() == static_cast<size_t>(ranks_.size), "rank 0 was told of ", cards.size(), " ranks, rank ",
-                  ranks_.rank, " of ", ranks_.size, ": tell all the same number");
+    GLINT_REQUIRE(cards.size() == static_cast<size_t>(ranks_.size), "rank 0 was told of ", cards.size(),
+                  " ranks, rank ", ranks_.rank, " of ", ranks_.size, ": tell all the same number");
     cards_ = cards;
     return true;
   }
@@ -160,8 +160,8 @@ class Meeting {
     for (int rank : missing) list += text(list.empty() ? "" : ", ", rank);
     const bool one = missing.size() == 1;
     const double seconds = static_cast<double>(options_.timeout.count()) / 1000;
-    throw UserError(text(one ? "rank " : "ranks ", list, " of ", ranks_.size, " did not come to ", place_.name(), " within ", seconds,
-                         " s: see what stopped ", one ? "it" : "them"));
+    throw UserError(text(one ? "rank " : "ranks ", list, " of ", ranks_.size, " did not come to ", place_.name(),
+                         " within ", seconds, " s: see what stopped ", one ? "it" : "them"));
   }
 
   // A machine that looks up its own name often finds loopback.
@@ -172,8 +172,9 @@ class Meeting {
       if (!is_loopback(cards[rank].address)) continue;
       const auto elsewhere = [&](const Card& card) { return card.machine != cards[rank].machine; };
       const auto far = std::find_if(cards.begin(), cards.end(), elsewhere);
-      GLINT_REQUIRE(far == cards.end(), "rank ", rank, " would talk over ", cards[rank].address, ", where rank ", far - cards.begin(),
-                    " on another machine can't reach it: tell rank ", rank, " its network, such as --interface eth0");
+      GLINT_REQUIRE(far == cards.end(), "rank ", rank, " would talk over ", cards[rank].address, ", where rank ",
+                    far - cards.begin(), " on another machine can't reach it: tell rank ", rank,
+                    " its network, such as --interface eth0");
     }
   }
 
@@ -227,7 +228,8 @@ std::string own_address(const GlooOptions& options, const std::string& routed) {
 }
 
 std::shared_ptr<gloo::transport::Device> open_device(const std::string& address) {
-  gloo::transport::tcp::attr attributes(address.c_str());  // as numbers: where it finds no host, it walks a list that it never set
+  gloo::transport::tcp::attr attributes(
+      address.c_str());  // as numbers: where it finds no host, it walks a list that it never set
   try {
     return gloo::transport::tcp::CreateDevice(attributes);
   } catch (const std::exception& fault) {
@@ -239,16 +241,20 @@ std::shared_ptr<gloo::transport::Device> open_device(const std::string& address)
 
 std::shared_ptr<gloo::rendezvous::Context> meet(const Ranks& ranks, const GlooOptions& options) {
   GLINT_CHECK(0 <= ranks.rank && ranks.rank < ranks.size, "rank is ", ranks.rank, " of ", ranks.size);
-  GLINT_CHECK(!options.launch.empty() && options.launch.find('/') == std::string::npos, "launch is '", options.launch, "'");
+  GLINT_CHECK(!options.launch.empty() && options.launch.find('/') == std::string::npos, "launch is '", options.launch,
+              "'");
   const NoSigpipe no_sigpipe;  // also for Gloo's own thread, which starts here
   const auto deadline = Clock::now() + options.timeout;
   const bool in_folder = options.rendezvous.empty();
-  const std::unique_ptr<MeetingPlace> place = in_folder ? make_folder_place(options) : make_redis_place(options, deadline);
-  const std::string address = own_address(options, in_folder ? address_towards(ranks.master_address) : place->own_address());
+  const std::unique_ptr<MeetingPlace> place =
+      in_folder ? make_folder_place(options) : make_redis_place(options, deadline);
+  const std::string address =
+      own_address(options, in_folder ? address_towards(ranks.master_address) : place->own_address());
   auto device = open_device(address);
   auto context = std::make_shared<gloo::rendezvous::Context>(ranks.rank, ranks.size);
   const Meeting meeting(*place, ranks, options, deadline, address);
-  // All were there a moment ago: who keeps the others waiting now died since. Gloo waits five of its timeouts to connect.
+  // All were there a moment ago: who keeps the others waiting now died since. Gloo waits five of its timeouts to
+  // connect.
   const milliseconds patience = std::max<milliseconds>(std::chrono::seconds(1), options.timeout / 5);
   context->setTimeout(patience);
   try {

@@ -48,7 +48,8 @@ std::optional<std::string> decoded(std::string_view word) {
 
 RedisUrl redis_url(const std::string& text) {
   const auto require = [&](bool readable) {
-    GLINT_REQUIRE(readable, "--rendezvous ", shown(text), ": give redis://HOST:PORT, or leave it out to meet in the run folder");
+    GLINT_REQUIRE(readable, "--rendezvous ", shown(text),
+                  ": give redis://HOST:PORT, or leave it out to meet in the run folder");
   };
   require(text.starts_with(kScheme));
   std::string rest = text.substr(kScheme.size());
@@ -118,7 +119,8 @@ class Redis final : public MeetingPlace {
     std::vector<std::optional<std::string>> values;
     for (size_t i = 0; i < keys.size(); ++i) {
       const redisReply& value = *reply->element[i];
-      values.push_back(value.type == REDIS_REPLY_STRING ? std::optional(std::string(value.str, value.len)) : std::nullopt);
+      values.push_back(value.type == REDIS_REPLY_STRING ? std::optional(std::string(value.str, value.len))
+                                                        : std::nullopt);
     }
     return values;
   }
@@ -187,7 +189,8 @@ class Redis final : public MeetingPlace {
     return reply;
   }
   std::string fault_of_connection() const {
-    const bool silent = connection_->err == REDIS_ERR_IO && std::strcmp(connection_->errstr, std::strerror(EAGAIN)) == 0;
+    const bool silent =
+        connection_->err == REDIS_ERR_IO && std::strcmp(connection_->errstr, std::strerror(EAGAIN)) == 0;
     return silent ? "it does not answer" : connection_->errstr;
   }
 

@@ -25,11 +25,13 @@ class MeetingPlace {
 
 std::unique_ptr<MeetingPlace> make_folder_place(const GlooOptions& options);
 
-// options.rendezvous: see RedisUrl. Waits for it, until the deadline at most, which holds for all that follows too. What is left
-// in it goes by itself, an hour after the last word or, if that is longer, a minute after a timeout.
-std::unique_ptr<MeetingPlace> make_redis_place(const GlooOptions& options, std::chrono::steady_clock::time_point deadline);
+// options.rendezvous: see RedisUrl. Waits for it, until the deadline at most, which holds for all that follows too.
+// What is left in it goes by itself, an hour after the last word or, if that is longer, a minute after a timeout.
+std::unique_ptr<MeetingPlace> make_redis_place(const GlooOptions& options,
+                                               std::chrono::steady_clock::time_point deadline);
 
-// redis://[[USER]:PASSWORD@]HOST[:PORT], HOST an address in [] if it is IPv6's; %XX stands for a byte of user or password.
+// redis://[[USER]:PASSWORD@]HOST[:PORT], HOST an address in [] if it is IPv6's; %XX stands for a byte of user or
+// password.
 struct RedisUrl {
   std::string host, user, password;
   int port = 6379;

@@ -1,5 +1,6 @@
-// Gloo writes to its sockets with writev(), which at a closed connection ends the process by SIGPIPE before there is an error
-// to report. Ignoring it in the whole process would take it from `glint ... | head`: it is kept from the threads that write.
+// Gloo writes to its sockets with writev(), which at a closed connection ends the process by SIGPIPE before there is an
+// error to report. Ignoring it in the whole process would take it from `glint ... | head`: it is kept from the threads
+// that write.
 #pragma once
 
 #include <pthread.h>
@@ -9,7 +10,8 @@
 
 namespace glint {
 
-// While it lives, and in threads that are started meanwhile, SIGPIPE is blocked; one that came is taken away at the end.
+// While it lives, and in threads that are started meanwhile, SIGPIPE is blocked; one that came is taken away at the
+// end.
 class NoSigpipe {
  public:
   NoSigpipe() {

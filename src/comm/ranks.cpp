@@ -27,7 +27,8 @@ class Reader {
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
     const bool whole = error == std::errc() && end == word.data() + word.size();
     GLINT_REQUIRE(whole, name, "='", word, "' in the environment is not a whole number");
-    GLINT_REQUIRE(least <= number && number <= most, name, "=", number, " in the environment is not in ", least, " to ", most);
+    GLINT_REQUIRE(least <= number && number <= most, name, "=", number, " in the environment is not in ", least, " to ",
+                  most);
     return number;
   }
 
@@ -39,22 +40,27 @@ constexpr int kMostRanks = 1 << 16;
 
 // Rank, size and number on the machine, from three variables of one launcher.
 void read_place(const Reader& read, Ranks& ranks, const char* rank, const char* size, const char* local) {
-  GLINT_REQUIRE(read.has(size), rank, " is set in the environment and ", size, " is not: set both, or neither for one process");
-  GLINT_REQUIRE(read.has(rank), size, " is set in the environment and ", rank, " is not: set both, or neither for one process");
+  GLINT_REQUIRE(read.has(size), rank, " is set in the environment and ", size,
+                " is not: set both, or neither for one process");
+  GLINT_REQUIRE(read.has(rank), size, " is set in the environment and ", rank,
+                " is not: set both, or neither for one process");
   ranks.size = read.number(size, 1, kMostRanks);
   ranks.rank = read.number(rank, 0, kMostRanks);
-  GLINT_REQUIRE(ranks.rank < ranks.size, rank, "=", ranks.rank, " in the environment is not below ", size, "=", ranks.size);
+  GLINT_REQUIRE(ranks.rank < ranks.size, rank, "=", ranks.rank, " in the environment is not below ", size, "=",
+                ranks.size);
   ranks.local_rank = ranks.rank;
   if (!read.has(local)) return;
   ranks.local_rank = read.number(local, 0, kMostRanks);
-  GLINT_REQUIRE(ranks.local_rank < ranks.size, local, "=", ranks.local_rank, " in the environment is not below ", size, "=",
-                ranks.size);
+  GLINT_REQUIRE(ranks.local_rank < ranks.size, local, "=", ranks.local_rank, " in the environment is not below ", size,
+                "=", ranks.size);
 }
 
 void read_master(const Reader& read, Ranks& ranks) {
   if (!read.has("MASTER_ADDR") && !read.has("MASTER_PORT")) return;
-  GLINT_REQUIRE(read.has("MASTER_ADDR"), "MASTER_PORT is set in the environment and MASTER_ADDR is not: set both, or neither");
-  GLINT_REQUIRE(read.has("MASTER_PORT"), "MASTER_ADDR is set in the environment and MASTER_PORT is not: set both, or neither");
+  GLINT_REQUIRE(read.has("MASTER_ADDR"),
+                "MASTER_PORT is set in the environment and MASTER_ADDR is not: set both, or neither");
+  GLINT_REQUIRE(read.has("MASTER_PORT"),
+                "MASTER_ADDR is set in the environment and MASTER_PORT is not: set both, or neither");
   ranks.master_address = read.value("MASTER_ADDR");
   ranks.master_port = read.number("MASTER_PORT", 1, 65535);
 }
@@ -64,7 +70,8 @@ std::string launch_of(const Reader& read, std::initializer_list<const char*> nam
   std::string launch = "launch";
   for (const char* name : names)
     if (read.has(name)) launch += "-" + read.value(name);
-  std::replace_if(launch.begin(), launch.end(), [](unsigned char c) { return !std::isalnum(c) && !std::strchr("-_.", c); }, '_');
+  std::replace_if(
+      launch.begin(), launch.end(), [](unsigned char c) { return !std::isalnum(c) && !std::strchr("-_.", c); }, '_');
   return launch.substr(0, 200);
 }
 

@@ -15,7 +15,8 @@ namespace glint {
 
 namespace {
 
-constexpr int kOldest = 80;  // compute capability: sm_80 has the bf16 tensor cores and asynchronous copies that the kernels use
+constexpr int kOldest =
+    80;  // compute capability: sm_80 has the bf16 tensor cores and asynchronous copies that the kernels use
 
 // What the handle of a device keeps alive.
 struct Gpu {
@@ -33,7 +34,8 @@ std::vector<GpuInfo> gpus_here(std::string& fault) {
   for (int i = 0; found == cudaSuccess && i < count; ++i) {
     cudaDeviceProp properties;
     check_cuda(cudaGetDeviceProperties(&properties, i), "cudaGetDeviceProperties");
-    gpus.push_back({properties.name, 10 * properties.major + properties.minor, properties.multiProcessorCount, properties.totalGlobalMem});
+    gpus.push_back({properties.name, 10 * properties.major + properties.minor, properties.multiProcessorCount,
+                    properties.totalGlobalMem});
   }
   return gpus;
 }
@@ -41,12 +43,13 @@ std::vector<GpuInfo> gpus_here(std::string& fault) {
 Device Device::cuda(int index, bool tf32) {
   std::string fault;
   const std::vector<GpuInfo> gpus = gpus_here(fault);
-  GLINT_REQUIRE(!gpus.empty(), "--device cuda: ", fault, "; is NVIDIA's driver installed (nvidia-smi says)? Or use --device cpu");
+  GLINT_REQUIRE(!gpus.empty(), "--device cuda: ", fault,
+                "; is NVIDIA's driver installed (nvidia-smi says)? Or use --device cpu");
   const int count = static_cast<int>(gpus.size());
   GLINT_REQUIRE(index >= 0 && index < count, "--device cuda: there is no GPU ", index, "; this machine has ", count);
   const GpuInfo& info = gpus[static_cast<size_t>(index)];
-  GLINT_REQUIRE(info.capability >= kOldest, "--device cuda: ", info.name, " has compute capability ", info.capability / 10, ".",
-                info.capability % 10, "; 8.0 (Ampere) or later is needed. Use --device cpu");
+  GLINT_REQUIRE(info.capability >= kOldest, "--device cuda: ", info.name, " has compute capability ",
+                info.capability / 10, ".", info.capability % 10, "; 8.0 (Ampere) or later is needed. Use --device cpu");
   check_cuda(cudaSetDevice(index), "cudaSetDevice");
   const auto gpu = std::make_shared<const Gpu>();
   return Device(CudaContext{gpu->stream.handle, gpu->matmul.get(), tf32}, info.name, gpu);
@@ -82,11 +85,15 @@ void copy_to_host(const CudaContext& ctx, void* host, const void* device, size_t
 }
 void synchronize(const CudaContext& ctx) { check_cuda(cudaStreamSynchronize(ctx.stream), "the work on the GPU"); }
 
-double seconds_of(const CudaContext& ctx, const std::function<void()>& give) { return seconds_of_each(ctx, {give}).front(); }
+double seconds_of(const CudaContext& ctx, const std::function<void()>& give) {
+  return seconds_of_each(ctx, {give}).front();
+}
 
 std::vector<double> seconds_of_each(const CudaContext& ctx, const std::vector<std::function<void()>>& work) {
   std::deque<CudaEvent> events;
-  const auto record = [&] { check_cuda(cudaEventRecord(events.emplace_back(cudaEventDefault).handle, ctx.stream), "cudaEventRecord"); };
+  const auto record = [&] {
+    check_cuda(cudaEventRecord(events.emplace_back(cudaEventDefault).handle, ctx.stream), "cudaEventRecord");
+  };
   record();
   for (const auto& give : work) {
     give();

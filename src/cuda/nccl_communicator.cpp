@@ -17,7 +17,8 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kConnecting = std::chrono::seconds(120), kEnding = std::chrono::seconds(10);
 constexpr auto kLookEvery = std::chrono::milliseconds(100), kBeatEvery = std::chrono::milliseconds(500);
 constexpr auto kPoll = std::chrono::microseconds(50);
-// Others may notice before the ranks' first communicator does that a rank is gone; it alone knows what that one gave as its reason.
+// Others may notice before the ranks' first communicator does that a rank is gone; it alone knows what that one gave as
+// its reason.
 constexpr auto kNaming = std::chrono::milliseconds(1000);
 
 std::string reason(const char* what, ncclResult_t result) {
@@ -67,7 +68,8 @@ void NcclCommunicator::connect() {
     std::this_thread::sleep_for(kPoll);
     comm_.check();
     GLINT_REQUIRE(Clock::now() < deadline, "NCCL could not connect the GPUs of ", comm_.size(), " ranks within ",
-                  std::chrono::seconds(kConnecting).count(), " s; NCCL_DEBUG=INFO in the environment says what it tried");
+                  std::chrono::seconds(kConnecting).count(),
+                  " s; NCCL_DEBUG=INFO in the environment says what it tried");
     const ncclResult_t asked = ncclCommGetAsyncError(handle_, &result);
     if (asked != ncclSuccess) result = asked;
   }
@@ -99,7 +101,8 @@ NcclCommunicator::~NcclCommunicator() {
   watcher_.join();
   if (handle_) ncclCommDestroy(handle_);
   if (!beats_) return;
-  if (const auto fault = named(std::chrono::milliseconds(0))) beats_->give_up(fault->line);  // else it would wait for others
+  if (const auto fault = named(std::chrono::milliseconds(0)))
+    beats_->give_up(fault->line);  // else it would wait for others
   beater_.join();
 }
 
@@ -111,7 +114,8 @@ void NcclCommunicator::call(const char* what, const std::function<ncclResult_t(n
   settle(what, result);
 }
 
-// A communicator that does not block puts work on its stream in the background: nothing may be given to the stream before.
+// A communicator that does not block puts work on its stream in the background: nothing may be given to the stream
+// before.
 void NcclCommunicator::settle(const char* what, ncclResult_t result) {
   while (result == ncclInProgress) {
     std::unique_lock lock(mutex_);

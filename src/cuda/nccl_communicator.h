@@ -1,14 +1,15 @@
 // NCCL's communicator between the GPUs of all ranks, by RAII, and two threads that watch it.
 //
-// A host that waits for its GPU can look at nothing else, and a collective whose peer is dead never ends. So a thread looks every
-// 100 ms at the ranks' own Communicator, which knows who died, and at NCCL's asynchronous error; at a fault it aborts NCCL's
-// communicator: kernels that wait in vain end, and with them the host's wait. What they leave in memory means nothing then, and
-// every further call here throws. Another thread exchanges a few bytes with its like in the other ranks twice a second, by a
-// Communicator of their own: a process that stands still is found by its timeout, though nobody calls the ranks' first one. (Of one
-// whose other threads go on, whoever waits for it by that one hears: the trainer, each step, before it waits for its GPU.)
+// A host that waits for its GPU can look at nothing else, and a collective whose peer is dead never ends. So a thread
+// looks every 100 ms at the ranks' own Communicator, which knows who died, and at NCCL's asynchronous error; at a fault
+// it aborts NCCL's communicator: kernels that wait in vain end, and with them the host's wait. What they leave in
+// memory means nothing then, and every further call here throws. Another thread exchanges a few bytes with its like in
+// the other ranks twice a second, by a Communicator of their own: a process that stands still is found by its timeout,
+// though nobody calls the ranks' first one. (Of one whose other threads go on, whoever waits for it by that one hears:
+// the trainer, each step, before it waits for its GPU.)
 //
-// NCCL's communicators last as long as the CUDA graphs that its calls were captured in: those must be destroyed first, or the
-// end of this one, also by a fault, waits for theirs.
+// NCCL's communicators last as long as the CUDA graphs that its calls were captured in: those must be destroyed first,
+// or the end of this one, also by a fault, waits for theirs.
 //
 // Source: NVIDIA, "NCCL", Communicator Creation and Management Functions; Fault Tolerance; Group Calls: nonblocking.
 #pragma once
@@ -30,8 +31,8 @@ namespace glint {
 
 class NcclCommunicator {
  public:
-  // Connects the current devices of all ranks of `comm`, one each; check() and give_up() of it are called by the thread too.
-  // UserError where that takes too long, PeerError where a rank is gone, Error where NCCL fails.
+  // Connects the current devices of all ranks of `comm`, one each; check() and give_up() of it are called by the thread
+  // too. UserError where that takes too long, PeerError where a rank is gone, Error where NCCL fails.
   explicit NcclCommunicator(Communicator& comm);
   // Waits for the end of what was given to it, unless there was a fault.
   ~NcclCommunicator();
@@ -57,8 +58,8 @@ class NcclCommunicator {
   void settle(const char* what, ncclResult_t result);
   Fault fault_behind(const char* what, ncclResult_t result);
   std::optional<Fault> named(std::chrono::milliseconds patience);  // what is known, or becomes so meanwhile
-  void blame(const Fault& fault);  // the first one stands
-  void throw_fault() const;        // mutex_ is held
+  void blame(const Fault& fault);                                  // the first one stands
+  void throw_fault() const;                                        // mutex_ is held
 
   Communicator& comm_;
   int gpu_ = 0;

@@ -1,6 +1,6 @@
-// Collectives between GPUs by NCCL, on a stream of their own: each waits by an event for what the computing stream has been given,
-// and join() makes that one wait in turn. Where the computing stream is being captured into a CUDA graph, the first call takes
-// this stream into the capture, and join() brings it back, as a capture asks for.
+// Collectives between GPUs by NCCL, on a stream of their own: each waits by an event for what the computing stream has
+// been given, and join() makes that one wait in turn. Where the computing stream is being captured into a CUDA graph,
+// the first call takes this stream into the capture, and join() brings it back, as a capture asks for.
 #include <cuda_runtime.h>
 
 #include <exception>
@@ -32,7 +32,11 @@ ncclResult_t grouped(const Calls& calls) {
 class NcclQueue final : public CollectiveQueue {
  public:
   NcclQueue(const CudaContext& ctx, Communicator& comm)
-      : compute_(ctx.stream), rank_(comm.rank()), size_(comm.size()), unwinding_(std::uncaught_exceptions()), nccl_(comm) {
+      : compute_(ctx.stream),
+        rank_(comm.rank()),
+        size_(comm.size()),
+        unwinding_(std::uncaught_exceptions()),
+        nccl_(comm) {
     try_out();
   }
   ~NcclQueue() override {
@@ -47,7 +51,8 @@ class NcclQueue final : public CollectiveQueue {
     give("ncclReduceScatter", data, n, [=, this](ncclComm_t comm) {
       const size_t each = shard_of(n, 0, size_).size();
       if (each * static_cast<size_t>(size_) == n)
-        return ncclReduceScatter(data, data + static_cast<size_t>(rank_) * each, each, ncclFloat32, ncclSum, comm, stream_.handle);
+        return ncclReduceScatter(data, data + static_cast<size_t>(rank_) * each, each, ncclFloat32, ncclSum, comm,
+                                 stream_.handle);
       return shard_by_shard(n, [=, this](const Shard& shard, int owner) {
         float* part = data + shard.begin;
         return ncclReduce(part, part, shard.size(), ncclFloat32, ncclSum, owner, comm, stream_.handle);
@@ -77,8 +82,8 @@ class NcclQueue final : public CollectiveQueue {
   Times times() const override { return {busy_.seconds(), waited_.seconds(), bytes_}; }
 
  private:
-  // Where the GPUs can't reach each other this shows here, with nothing to undo. Each algorithm of NCCL's makes its connections when it
-  // is first used: what will be captured must have run plainly before, as a run's first step does.
+  // Where the GPUs can't reach each other this shows here, with nothing to undo. Each algorithm of NCCL's makes its
+  // connections when it is first used: what will be captured must have run plainly before, as a run's first step does.
   void try_out() {
     void* memory = nullptr;
     check_cuda(cudaMalloc(&memory, sizeof(float)), "cudaMalloc");

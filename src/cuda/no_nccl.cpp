@@ -1,4 +1,5 @@
-// A build with CUDA and without NCCL. GLINT_WITH_NCCL is for src/cuda/ alone: what else is compiled asks nccl_version().
+// A build with CUDA and without NCCL. GLINT_WITH_NCCL is for src/cuda/ alone: what else is compiled asks
+// nccl_version().
 #ifndef GLINT_WITH_NCCL
 
 #include "src/comm/collective_queue.h"
@@ -6,7 +7,8 @@
 namespace glint {
 
 std::unique_ptr<CollectiveQueue> make_collective_queue(const CudaContext&, Communicator& comm) {
-  throw UserError(text(comm.size(), " ranks on GPUs: this build of glint has no NCCL; build it where libnccl-dev is installed, ",
+  throw UserError(text(comm.size(),
+                       " ranks on GPUs: this build of glint has no NCCL; build it where libnccl-dev is installed, ",
                        "or train with one process"));
 }
 

@@ -35,8 +35,8 @@ class CudaStaging final : public Staging {
   void upload(int slot) override {
     const size_t first = static_cast<size_t>(slot) * words_;
     check_cuda(cudaStreamWaitEvent(copies_.handle, read_[slot].handle, 0), "cudaStreamWaitEvent");
-    check_cuda(cudaMemcpyAsync(device_.get() + first, static_cast<int32_t*>(host_.data) + first, words_ * sizeof(int32_t),
-                               cudaMemcpyHostToDevice, copies_.handle),
+    check_cuda(cudaMemcpyAsync(device_.get() + first, static_cast<int32_t*>(host_.data) + first,
+                               words_ * sizeof(int32_t), cudaMemcpyHostToDevice, copies_.handle),
                "the upload of tokens");
     check_cuda(cudaEventRecord(uploaded_[slot].handle, copies_.handle), "cudaEventRecord");
     check_cuda(cudaStreamWaitEvent(compute_, uploaded_[slot].handle, 0), "cudaStreamWaitEvent");
@@ -59,6 +59,8 @@ class CudaStaging final : public Staging {
 
 }  // namespace
 
-std::unique_ptr<Staging> make_staging(const CudaContext& ctx, size_t words) { return std::make_unique<CudaStaging>(ctx, words); }
+std::unique_ptr<Staging> make_staging(const CudaContext& ctx, size_t words) {
+  return std::make_unique<CudaStaging>(ctx, words);
+}
 
 }  // namespace glint

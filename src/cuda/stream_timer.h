@@ -23,7 +23,9 @@ class StreamTimer {
     spare_.pop_back();
     record(pieces.back()->begin, stream, captured);
   }
-  void stop(cudaStream_t stream, bool captured) { record((captured ? replayed_ : pieces_).back()->end, stream, captured); }
+  void stop(cudaStream_t stream, bool captured) {
+    record((captured ? replayed_ : pieces_).back()->end, stream, captured);
+  }
 
   // A replay has ended: adds its pieces up.
   void count_replay() {
@@ -44,14 +46,17 @@ class StreamTimer {
   struct Piece {
     CudaEvent begin{cudaEventDefault}, end{cudaEventDefault};
   };
-  // An external event is a node of the graph, which records it in each replay; another one only tells what comes behind what.
+  // An external event is a node of the graph, which records it in each replay; another one only tells what comes behind
+  // what.
   static void record(const CudaEvent& event, cudaStream_t stream, bool captured) {
-    if (captured) check_cuda(cudaEventRecordWithFlags(event.handle, stream, cudaEventRecordExternal), "cudaEventRecordWithFlags");
+    if (captured)
+      check_cuda(cudaEventRecordWithFlags(event.handle, stream, cudaEventRecordExternal), "cudaEventRecordWithFlags");
     else check_cuda(cudaEventRecord(event.handle, stream), "cudaEventRecord");
   }
   void take_ended() {
     for (float milliseconds = 0; !pieces_.empty(); pieces_.pop_front()) {
-      const cudaError_t status = cudaEventElapsedTime(&milliseconds, pieces_.front()->begin.handle, pieces_.front()->end.handle);
+      const cudaError_t status =
+          cudaEventElapsedTime(&milliseconds, pieces_.front()->begin.handle, pieces_.front()->end.handle);
       if (status != cudaSuccess) cudaGetLastError();  // else the next check of a launch would find it
       if (status == cudaErrorNotReady) return;
       if (status == cudaSuccess) seconds_ += 1e-3 * milliseconds;

@@ -23,16 +23,16 @@ Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionK
             .backward_scratch = scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
               const Scalar* x = constant<Scalar>(qkv);
-              attention_forward(ctx, unpacked(out.data<Scalar>(), shape), lse.f32(), packed.q(x), packed.k(x), packed.v(x), shape,
-                                dropout);
+              attention_forward(ctx, unpacked(out.data<Scalar>(), shape), lse.f32(), packed.q(x), packed.k(x),
+                                packed.v(x), shape, dropout);
             }),
             .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
               const Scalar *x = constant<Scalar>(qkv), *dout = out.gradient<Scalar>();
               Scalar* dx = dqkv.data<Scalar>();
               GLINT_CHECK(dqkv.write() == Write::set, "the packed heads have one user");
               attention_backward(ctx, packed.q(dx), packed.k(dx), packed.v(dx), unpacked(dout, shape),
-                                 unpacked(constant<Scalar>(out), shape), lse.f32(), packed.q(x), packed.k(x), packed.v(x),
-                                 scratch.f32(), shape, dropout);
+                                 unpacked(constant<Scalar>(out), shape), lse.f32(), packed.q(x), packed.k(x),
+                                 packed.v(x), scratch.f32(), shape, dropout);
             }),
             .flops = flops_of(shape),
             .backward_flops = 2.5 * flops_of(shape)});
@@ -52,10 +52,12 @@ Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads
             .outputs = {out},
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
               const Scalar* x = constant<Scalar>(qkv);
-              kv_cache_append(ctx, cache.data<Scalar>(), *first, packed.k(x), packed.v(x), {shape.T, shape.NKV, shape.HS, capacity});
+              kv_cache_append(ctx, cache.data<Scalar>(), *first, packed.k(x), packed.v(x),
+                              {shape.T, shape.NKV, shape.HS, capacity});
               AttentionShape now = shape;
               now.S = *first + shape.T;
-              const HeadView<const Scalar> k{constant<Scalar>(cache), 0, row, shape.HS}, v{k.data + capacity * row, 0, row, shape.HS};
+              const HeadView<const Scalar> k{constant<Scalar>(cache), 0, row, shape.HS},
+                  v{k.data + capacity * row, 0, row, shape.HS};
               attention_forward(ctx, unpacked(out.data<Scalar>(), shape), nullptr, packed.q(x), k, v, now, Dropout{});
             })});
   return out;

@@ -23,7 +23,8 @@ Tensor cross_entropy(Graph& g, Tensor logits, Tensor targets, float gradient_sca
             .outputs = {losses},
             .updated = {logits},
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              cross_entropy_forward_backward(ctx, losses.f32(), logits.data<Scalar>(), targets.i32(), gradient_scale, shape);
+              cross_entropy_forward_backward(ctx, losses.f32(), logits.data<Scalar>(), targets.i32(), gradient_scale,
+                                             shape);
             })});
   return losses;
 }

@@ -6,7 +6,8 @@ namespace glint {
 
 Tensor embedding(Graph& g, Tensor tokens, Tensor wte, Tensor wpe, float p, const int* first_position) {
   const int B = tokens.shape()[0], T = tokens.shape()[1], V = wte.shape()[0], C = wte.shape()[1];
-  GLINT_CHECK(T <= wpe.shape()[0] && C == wpe.shape()[1], "T ", T, ", wpe (", wpe.shape()[0], ", ", wpe.shape()[1], ")");
+  GLINT_CHECK(T <= wpe.shape()[0] && C == wpe.shape()[1], "T ", T, ", wpe (", wpe.shape()[0], ", ", wpe.shape()[1],
+              ")");
   GLINT_CHECK(!g.training() || !first_position, "training starts at position 0");
   const EmbeddingShape shape{B, T, C, V, first_position};
   const Dropout dropout = g.dropout_site(p, 1);
@@ -21,11 +22,12 @@ Tensor embedding(Graph& g, Tensor tokens, Tensor wte, Tensor wpe, float p, const
             .sinks = {dwte, dwpe},
             .backward_scratch = scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              embedding_forward(ctx, out.data<Scalar>(), tokens.i32(), wte.data<Scalar>(), wpe.data<Scalar>(), shape, dropout);
+              embedding_forward(ctx, out.data<Scalar>(), tokens.i32(), wte.data<Scalar>(), wpe.data<Scalar>(), shape,
+                                dropout);
             }),
             .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              embedding_backward(ctx, dwte.data(), dwpe.data(), out.gradient<Scalar>(), tokens.i32(), scratch.f32(), shape, dropout,
-                                 dwte.write(), dwpe.write());
+              embedding_backward(ctx, dwte.data(), dwpe.data(), out.gradient<Scalar>(), tokens.i32(), scratch.f32(),
+                                 shape, dropout, dwte.write(), dwpe.write());
             }),
             // A row of wte and one of out for each token: of the table no more is read.
             .forward_bytes = 2.0 * B * T * C * static_cast<double>(bytes_of(out.record()->dtype))});

@@ -6,7 +6,8 @@ namespace glint {
 
 Tensor layernorm(Graph& g, Tensor x, Tensor weight, Tensor bias) {
   const LayerNormShape shape{x.shape().rows(), x.shape().last()};
-  GLINT_CHECK(weight.shape()[0] == shape.C, weight.name(), " has ", weight.shape()[0], " channels, ", x.name(), " ", shape.C);
+  GLINT_CHECK(weight.shape()[0] == shape.C, weight.name(), " has ", weight.shape()[0], " channels, ", x.name(), " ",
+              shape.C);
   const Tensor out = g.tensor("layernorm", x.shape());
   const Tensor mean = g.tensor("mean", {shape.rows}, DType::f32), rstd = g.tensor("rstd", {shape.rows}, DType::f32);
   const auto scratch_size = [&](const auto& ctx) { return layernorm_backward_scratch(ctx, shape); };
@@ -19,11 +20,13 @@ Tensor layernorm(Graph& g, Tensor x, Tensor weight, Tensor bias) {
             .sinks = {dx, dweight, dbias},
             .backward_scratch = scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              layernorm_forward(ctx, out.data<Scalar>(), mean.f32(), rstd.f32(), x.data<Scalar>(), weight.f32(), bias.f32(), shape);
+              layernorm_forward(ctx, out.data<Scalar>(), mean.f32(), rstd.f32(), x.data<Scalar>(), weight.f32(),
+                                bias.f32(), shape);
             }),
             .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              layernorm_backward(ctx, dx.data<Scalar>(), dweight.data(), dbias.data(), out.gradient<Scalar>(), x.data<Scalar>(),
-                                 mean.f32(), rstd.f32(), weight.f32(), scratch.f32(), shape, dx.write(), dweight.write());
+              layernorm_backward(ctx, dx.data<Scalar>(), dweight.data(), dbias.data(), out.gradient<Scalar>(),
+                                 x.data<Scalar>(), mean.f32(), rstd.f32(), weight.f32(), scratch.f32(), shape,
+                                 dx.write(), dweight.write());
             })});
   return out;
 }

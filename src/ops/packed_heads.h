@@ -18,11 +18,17 @@ struct PackedHeads {
     return {base + static_cast<int64_t>(first_head) * HS, T * width(), width(), HS};
   }
   template <typename Scalar>
-  HeadView<Scalar> q(Scalar* base) const { return part(base, 0); }
+  HeadView<Scalar> q(Scalar* base) const {
+    return part(base, 0);
+  }
   template <typename Scalar>
-  HeadView<Scalar> k(Scalar* base) const { return part(base, NH); }
+  HeadView<Scalar> k(Scalar* base) const {
+    return part(base, NH);
+  }
   template <typename Scalar>
-  HeadView<Scalar> v(Scalar* base) const { return part(base, NH + NKV); }
+  HeadView<Scalar> v(Scalar* base) const {
+    return part(base, NH + NKV);
+  }
 };
 
 inline AttentionShape shape_of(Tensor qkv, AttentionHeads heads) {

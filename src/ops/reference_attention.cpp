@@ -27,8 +27,8 @@ Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p) 
             .forward =
                 [=, &ctx] {
                   const float* x = constant<float>(qkv);
-                  reference_attention_forward(ctx, unpacked(out.f32(), shape), lse.f32(), packed.q(x), packed.k(x), packed.v(x),
-                                              scratch.f32(), shape, dropout);
+                  reference_attention_forward(ctx, unpacked(out.f32(), shape), lse.f32(), packed.q(x), packed.k(x),
+                                              packed.v(x), scratch.f32(), shape, dropout);
                 },
             .backward =
                 [=, &ctx] {
@@ -36,8 +36,8 @@ Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p) 
                   float* dx = dqkv.data();
                   GLINT_CHECK(dqkv.write() == Write::set, "the packed heads have one user");
                   reference_attention_backward(ctx, packed.q(dx), packed.k(dx), packed.v(dx), unpacked(dout, shape),
-                                               unpacked(constant<float>(out), shape), lse.f32(), packed.q(x), packed.k(x),
-                                               packed.v(x), backward_scratch.f32(), shape, dropout);
+                                               unpacked(constant<float>(out), shape), lse.f32(), packed.q(x),
+                                               packed.k(x), packed.v(x), backward_scratch.f32(), shape, dropout);
                 }});
   return out;
 }

@@ -7,7 +7,8 @@ namespace glint {
 NormedSum residual_layernorm(Graph& g, Tensor x, Tensor y, float p, Tensor weight, Tensor bias) {
   GLINT_CHECK(x.shape() == y.shape(), x.name(), " and ", y.name(), " differ in shape");
   const ResidualLayerNormShape shape{x.shape()[0], x.shape()[1], x.shape()[2]};
-  GLINT_CHECK(weight.shape()[0] == shape.C, weight.name(), " has ", weight.shape()[0], " channels, ", x.name(), " ", shape.C);
+  GLINT_CHECK(weight.shape()[0] == shape.C, weight.name(), " has ", weight.shape()[0], " channels, ", x.name(), " ",
+              shape.C);
   const int rows = x.shape().rows();
   const Dropout dropout = g.dropout_site(p, 1);
   const Tensor sum = g.tensor("residual", x.shape()), out = g.tensor("layernorm", x.shape());
@@ -15,7 +16,8 @@ NormedSum residual_layernorm(Graph& g, Tensor x, Tensor y, float p, Tensor weigh
   const auto scratch_size = [&](const auto& ctx) { return residual_layernorm_backward_scratch(ctx, shape); };
   const Tensor scratch = g.training() ? g.scratch_for("scratch", scratch_size) : Tensor();
   g.share_gradient(sum, x);
-  const GradientSink dsum = g.gradient_into(sum), dy = g.gradient_into(y), dweight = g.gradient_into(weight), dbias = g.gradient_into(bias);
+  const GradientSink dsum = g.gradient_into(sum), dy = g.gradient_into(y), dweight = g.gradient_into(weight),
+                     dbias = g.gradient_into(bias);
   g.record({.name = "residual_layernorm",
             .inputs = {x, y, weight, bias},
             .outputs = {sum, out, mean, rstd},
@@ -23,14 +25,14 @@ NormedSum residual_layernorm(Graph& g, Tensor x, Tensor y, float p, Tensor weigh
             .sinks = {dsum, dy, dweight, dbias},
             .backward_scratch = scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              residual_layernorm_forward(ctx, out.data<Scalar>(), sum.data<Scalar>(), mean.f32(), rstd.f32(), x.data<Scalar>(),
-                                         y.data<Scalar>(), weight.f32(), bias.f32(), shape, dropout);
+              residual_layernorm_forward(ctx, out.data<Scalar>(), sum.data<Scalar>(), mean.f32(), rstd.f32(),
+                                         x.data<Scalar>(), y.data<Scalar>(), weight.f32(), bias.f32(), shape, dropout);
             }),
             .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
               GLINT_CHECK(dsum.write() == Write::add, "nobody uses the sum but its layer norm: record them apart");
               residual_layernorm_backward(ctx, dsum.data<Scalar>(), dy.data<Scalar>(), dweight.data(), dbias.data(),
-                                          out.gradient<Scalar>(), sum.data<Scalar>(), mean.f32(), rstd.f32(), weight.f32(), scratch.f32(),
-                                          shape, dropout, dweight.write());
+                                          out.gradient<Scalar>(), sum.data<Scalar>(), mean.f32(), rstd.f32(),
+                                          weight.f32(), scratch.f32(), shape, dropout, dweight.write());
             })});
   return {sum, out};
 }

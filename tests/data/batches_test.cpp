@@ -64,11 +64,10 @@ TEST_CASE("seed, step, sequence and purpose all matter") {
     return RandomWindows(span, 64, seed, sampling).offset(step, sequence);
   };
   const uint64_t far = uint64_t{1} << 32;
-  std::vector<uint64_t> offsets{
-      offset(1, Sampling::training, 0, 0),       offset(2, Sampling::training, 0, 0),
-      offset(1 + far, Sampling::training, 0, 0), offset(1, Sampling::evaluation, 0, 0),
-      offset(1, Sampling::training, 1, 0),       offset(1, Sampling::training, far, 0),
-      offset(1, Sampling::training, 0, 1),       offset(1, Sampling::training, 1, 1)};
+  std::vector<uint64_t> offsets{offset(1, Sampling::training, 0, 0),       offset(2, Sampling::training, 0, 0),
+                                offset(1 + far, Sampling::training, 0, 0), offset(1, Sampling::evaluation, 0, 0),
+                                offset(1, Sampling::training, 1, 0),       offset(1, Sampling::training, far, 0),
+                                offset(1, Sampling::training, 0, 1),       offset(1, Sampling::training, 1, 1)};
   std::sort(offsets.begin(), offsets.end());
   CHECK(std::adjacent_find(offsets.begin(), offsets.end()) == offsets.end());
   CHECK_THROWS_AS(offset(1, Sampling::training, 0, far), Error);

@@ -85,7 +85,11 @@ TEST_CASE("another text is encoded by a tokenizer at hand") {
   CHECK(dataset.info().unknown_tokens == 3);
   CHECK(dataset.info().train_tokens == 9);
   const Dataset moved = std::move(dataset);
-  CHECK(decoded(moved, Split::all) == "ab\xEF\xBF\xBD" "ab\xEF\xBF\xBD" "ab\xEF\xBF\xBD" "a");
+  CHECK(decoded(moved, Split::all) ==
+        "ab\xEF\xBF\xBD"
+        "ab\xEF\xBF\xBD"
+        "ab\xEF\xBF\xBD"
+        "a");
   CHECK(decoded(moved, Split::val) == "a");
   std::u32string many;  // a vocabulary that wants 32 bits
   for (char32_t c = 0x10000; c < 0x10000 + 65'600; ++c) many.push_back(c);

@@ -25,7 +25,9 @@ TEST_CASE("unknown characters are counted, listed once and decoded as U+FFFD") {
   const auto encoded = tokenizer.encode("axb\xF0\x9F\x98\x80xz");
   CHECK(encoded.ids == std::vector<int32_t>{0, 2, 1, 2, 2, 2});
   CHECK(encoded.unknown == U"x\U0001F600z");
-  CHECK(tokenizer.decode(encoded.ids) == "a\xEF\xBF\xBD" "b\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
+  CHECK(tokenizer.decode(encoded.ids) ==
+        "a\xEF\xBF\xBD"
+        "b\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
   CHECK(describe_characters(encoded.unknown) == "U+0078 'x', U+1F600 '\xF0\x9F\x98\x80', U+007A 'z'");
   CHECK(describe_characters(U"\n\u00E9z", 2) == "U+000A, U+00E9 '\xC3\xA9' and 1 more");
   std::vector<uint16_t> ids(16);

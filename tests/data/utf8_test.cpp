@@ -48,9 +48,21 @@ TEST_CASE("known encodings (RFC 3629, section 7)") {
 }
 
 TEST_CASE("the first error is found at its byte") {
-  const char* const bad[] = {"\x80",         "\xBF",         "\xC0\xAF",         "\xC1\x81",         "\xE0\x80\xAF",
-                             "\xED\xA0\x80", "\xF0\x80\x80\x80", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFE",
-                             "\xFF",         "\xC3(",        "\xE2\x82(",        "\xF0\x9F\x98(",    "\xC3\xC3\xA9"};
+  const char* const bad[] = {"\x80",
+                             "\xBF",
+                             "\xC0\xAF",
+                             "\xC1\x81",
+                             "\xE0\x80\xAF",
+                             "\xED\xA0\x80",
+                             "\xF0\x80\x80\x80",
+                             "\xF4\x90\x80\x80",
+                             "\xF5\x80\x80\x80",
+                             "\xFE",
+                             "\xFF",
+                             "\xC3(",
+                             "\xE2\x82(",
+                             "\xF0\x9F\x98(",
+                             "\xC3\xC3\xA9"};
   for (const char* bytes : bad) {
     for (const size_t before : {0, 1, 7, 8, 9, 31}) {
       const std::string text = std::string(before, 'a') + bytes + "bbbbbbbbbbbbbbbb";
@@ -77,7 +89,9 @@ TEST_CASE("code points are counted and found") {
 
 TEST_CASE("a character set is the sorted different characters of all pieces") {
   CharacterSet set;
-  set.add("b\xC3\xA9" "ab");
+  set.add(
+      "b\xC3\xA9"
+      "ab");
   set.add("\n\xF0\x9F\x98\x80\xC3\xA9");
   CHECK(set.sorted() == U"\nab\u00E9\U0001F600");
 }
@@ -104,7 +118,9 @@ TEST_CASE("a stream replaces what can't become a character") {
   CHECK(stream.push("(b") == "\xEF\xBF\xBD(b");
   CHECK(stream.push("\xFF") == "\xEF\xBF\xBD");
   CHECK(stream.push("\xF0\x9F\x98") == "");
-  CHECK(stream.push("c") == "\xEF\xBF\xBD" "c");  // one for the three bytes that belonged together
+  CHECK(stream.push("c") ==
+        "\xEF\xBF\xBD"
+        "c");  // one for the three bytes that belonged together
   CHECK(stream.push("\xE2\x82") == "");
   CHECK(stream.finish() == "\xEF\xBF\xBD");
   CHECK(stream.finish() == "");

@@ -1,8 +1,8 @@
 // Runs the CUDA attention kernels, forward and backward, on arrays in files, for other programs to compare.
 //   attention_case FOLDER
-// reads case.txt ("dtype bf16|fp32", then B T NH NKV HS causal scale p seed offset, a name and a value each) and the arrays
-// q, dout (B, T, NH, HS), k, v (B, T, NKV, HS) of the dtype; writes out, dq, dk, dv in the same shapes, and lse (B, NH, T)
-// in fp32. Built for GPUs and, by the emulator, without.
+// reads case.txt ("dtype bf16|fp32", then B T NH NKV HS causal scale p seed offset, a name and a value each) and the
+// arrays q, dout (B, T, NH, HS), k, v (B, T, NKV, HS) of the dtype; writes out, dq, dk, dv in the same shapes, and lse
+// (B, NH, T) in fp32. Built for GPUs and, by the emulator, without.
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -48,7 +48,8 @@ Case read_case(const Folder& folder) {
 
 template <typename Scalar>
 struct View {
-  View(const AttentionShape& s, int heads_of, const std::vector<Scalar>& values) : shape(s), heads(heads_of), buffer(values) {
+  View(const AttentionShape& s, int heads_of, const std::vector<Scalar>& values)
+      : shape(s), heads(heads_of), buffer(values) {
     const size_t wanted = static_cast<size_t>(s.B) * s.T * heads * s.HS;
     GLINT_REQUIRE(values.size() == wanted, "an array has ", values.size(), " elements instead of ", wanted);
   }
@@ -66,7 +67,9 @@ struct View {
 template <typename Scalar>
 void run(const Case& c, const Folder& folder) {
   const AttentionShape& s = c.shape;
-  const auto input = [&](const char* name, int heads) { return View<Scalar>(s, heads, read_array<Scalar>(folder / name)); };
+  const auto input = [&](const char* name, int heads) {
+    return View<Scalar>(s, heads, read_array<Scalar>(folder / name));
+  };
   const auto output = [&](int heads) {
     std::vector<Scalar> poison(static_cast<size_t>(s.B) * s.T * heads * s.HS);
     std::memset(poison.data(), 0xff, poison.size() * sizeof(Scalar));  // NaN: what is not written shows
@@ -81,8 +84,8 @@ void run(const Case& c, const Folder& folder) {
   const Dropout dropout{c.p, c.p > 0.0f ? rng.data() : nullptr, 0};
   const auto read = [](const View<Scalar>& view) { return view.template get<const Scalar>(); };
   attention_forward(CudaContext{}, out.get(), lse.data(), read(q), read(k), read(v), s, dropout);
-  attention_backward(CudaContext{}, dq.get(), dk.get(), dv.get(), read(dout), read(out), lse.data(), read(q), read(k), read(v),
-                     scratch.data(), s, dropout);
+  attention_backward(CudaContext{}, dq.get(), dk.get(), dv.get(), read(dout), read(out), lse.data(), read(q), read(k),
+                     read(v), scratch.data(), s, dropout);
   write_array(folder / "out", out.buffer.to_host());
   write_array(folder / "dq", dq.buffer.to_host());
   write_array(folder / "dk", dk.buffer.to_host());

@@ -38,7 +38,8 @@ void answer_cp_async(uint32_t* out, const uint32_t* in) {
   }
 }
 
-// ---- ldmatrix: lane l gets of matrix m the elements (l/4, 2*(l%4) + 0..1); row r of it is the one that lane 8m+r names.
+// ---- ldmatrix: lane l gets of matrix m the elements (l/4, 2*(l%4) + 0..1); row r of it is the one that lane 8m+r
+// names.
 template <bool kTransposed>
 void answer_ldmatrix(uint32_t* out, const uint32_t* in) {
   const auto element = [&](int m, int r, int c) {
@@ -48,8 +49,8 @@ void answer_ldmatrix(uint32_t* out, const uint32_t* in) {
   for (int lane = 0; lane < kLanes; ++lane) {
     for (int m = 0; m < 4; ++m) {
       const int i = lane / 4, j = 2 * (lane % 4);
-      out[4 * lane + m] = kTransposed ? element(m, j, i) | element(m, j + 1, i) << 16
-                                      : element(m, i, j) | element(m, i, j + 1) << 16;
+      out[4 * lane + m] =
+          kTransposed ? element(m, j, i) | element(m, j + 1, i) << 16 : element(m, i, j) | element(m, i, j + 1) << 16;
     }
   }
 }
@@ -110,11 +111,12 @@ void answer_mma(uint32_t* out, const uint32_t* in) {
   }
 }
 // 17 terms, in any order, each addition rounded or cut off at the last place of the largest term (tensor cores do the
-// latter: M. Fasi and others, "Numerical behavior of NVIDIA tensor cores", 2021): 2^-23 of the sum of magnitudes, each, on
-// either side.
+// latter: M. Fasi and others, "Numerical behavior of NVIDIA tensor cores", 2021): 2^-23 of the sum of magnitudes, each,
+// on either side.
 bool agree_mma(const uint32_t* in, int index, uint32_t a, uint32_t b) {
-  const double size = Fragments(in).sum(Fragments::row_of(index / 4, index % 4), Fragments::column_of(index / 4, index % 4),
-                                        [](double x) { return std::abs(x); });
+  const double size =
+      Fragments(in).sum(Fragments::row_of(index / 4, index % 4), Fragments::column_of(index / 4, index % 4),
+                        [](double x) { return std::abs(x); });
   return std::abs(static_cast<double>(float_of(a)) - float_of(b)) <= 2 * 17 * 0x1p-23 * size;
 }
 
@@ -129,7 +131,8 @@ void answer_pack_bf16(uint32_t* out, const uint32_t* in) {
 // ---- ex2.approx.ftz: special values first, then the range of finite results and a bit more.
 void fill_exp2(uint32_t* in, RandomInputs& inputs) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
-  const float special[] = {0.0f, -0.0f, kInfinity, -kInfinity, kNaN, 1e-40f, -1e-40f, 128.0f, -126.0f, -1e30f, 1.0f, -1.0f};
+  const float special[] = {0.0f,    -0.0f,  kInfinity, -kInfinity, kNaN, 1e-40f,
+                           -1e-40f, 128.0f, -126.0f,   -1e30f,     1.0f, -1.0f};
   std::uniform_real_distribution<float> wide(-160.0f, 140.0f), narrow(-1.0f, 1.0f);
   for (int lane = 0; lane < kLanes; ++lane) {
     const size_t n = static_cast<size_t>(lane);
@@ -138,10 +141,11 @@ void fill_exp2(uint32_t* in, RandomInputs& inputs) {
   }
 }
 void answer_exp2(uint32_t* out, const uint32_t* in) {
-  for (int lane = 0; lane < kLanes; ++lane) out[lane] = bits_of(static_cast<float>(std::exp2(static_cast<double>(float_of(in[lane])))));
+  for (int lane = 0; lane < kLanes; ++lane)
+    out[lane] = bits_of(static_cast<float>(std::exp2(static_cast<double>(float_of(in[lane])))));
 }
-// The CUDA C++ Programming Guide gives exp2f, which is this instruction, 2 ulp. Results below the smallest normal number may
-// be flushed to zero.
+// The CUDA C++ Programming Guide gives exp2f, which is this instruction, 2 ulp. Results below the smallest normal
+// number may be flushed to zero.
 bool agree_exp2(const uint32_t*, int, uint32_t a, uint32_t b) {
   const float x = float_of(a), y = float_of(b);
   if (std::isnan(x) || std::isnan(y)) return std::isnan(x) && std::isnan(y);
@@ -203,13 +207,15 @@ std::vector<uint32_t> plain_answer(const PtxCase& c, const std::vector<uint32_t>
 
 std::vector<uint32_t> run_case(const PtxCase& c, const std::vector<uint32_t>& in) {
   const DeviceBuffer<uint32_t> device_in(in), out(std::vector<uint32_t>(answer_size(c, in), 0xdeadbeef));
-  run_wrapper(CudaContext{}, c.wrapper, out.data(), device_in.data(), static_cast<int>(in.size()) / (kLanes * words_of(c.wrapper).in));
+  run_wrapper(CudaContext{}, c.wrapper, out.data(), device_in.data(),
+              static_cast<int>(in.size()) / (kLanes * words_of(c.wrapper).in));
   return out.to_host();
 }
 
 std::vector<size_t> disagreements(const PtxCase& c, const std::vector<uint32_t>& in, const std::vector<uint32_t>& a,
                                   const std::vector<uint32_t>& b) {
-  GLINT_CHECK(a.size() == answer_size(c, in) && b.size() == a.size(), c.name, ": ", a.size(), " and ", b.size(), " words");
+  GLINT_CHECK(a.size() == answer_size(c, in) && b.size() == a.size(), c.name, ": ", a.size(), " and ", b.size(),
+              " words");
   const size_t per_warp = static_cast<size_t>(kLanes * words_of(c.wrapper).out);
   std::vector<size_t> wrong;
   for_each_warp(c, in.size(), [&](size_t first, size_t first_out) {

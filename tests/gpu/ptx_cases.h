@@ -1,5 +1,5 @@
-// Inputs for the wrappers of kernels/cuda/ptx.cuh, their answers by plain formulas (NVIDIA's "PTX ISA"), and how far two
-// answers may lie apart.
+// Inputs for the wrappers of kernels/cuda/ptx.cuh, their answers by plain formulas (NVIDIA's "PTX ISA"), and how far
+// two answers may lie apart.
 #pragma once
 
 #include <cstdint>

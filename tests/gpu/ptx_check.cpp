@@ -37,8 +37,9 @@ int compare(const std::filesystem::path& folder) {
       ++passed;
     } else {
       const size_t i = wrong[0], words = static_cast<size_t>(words_of(c.wrapper).out);
-      std::printf("FAILED %s: %zu of %zu words differ; the first, word %zu of lane %zu of warp %zu: %08x, emulated %08x\n", c.name,
-                  wrong.size(), here.size(), i % words, i / words % 32, i / words / 32, here[i], emulated[i]);
+      std::printf(
+          "FAILED %s: %zu of %zu words differ; the first, word %zu of lane %zu of warp %zu: %08x, emulated %08x\n",
+          c.name, wrong.size(), here.size(), i % words, i / words % 32, i / words / 32, here[i], emulated[i]);
       ++failed;
     }
   }

@@ -1,5 +1,5 @@
-// Whether the cases of ptx_cases.h are enough: every wrapper has one, and bugs that the emulator plants into its instructions
-// show.
+// Whether the cases of ptx_cases.h are enough: every wrapper has one, and bugs that the emulator plants into its
+// instructions show.
 #include <doctest/doctest.h>
 
 #include <fstream>
@@ -49,7 +49,8 @@ TEST_CASE("ptx wrappers: planted bugs show") {
     for (const simt::Fault fault : {simt::Fault::short_copy, simt::Fault::late_wait, simt::Fault::swap_fragments}) {
       INFO("fault ", static_cast<int>(fault));
       simt::options.fault = fault;
-      const bool concerns = c.wrapper == (fault == simt::Fault::swap_fragments ? test::Wrapper::mma : test::Wrapper::cp_async);
+      const bool concerns =
+          c.wrapper == (fault == simt::Fault::swap_fragments ? test::Wrapper::mma : test::Wrapper::cp_async);
       bool shows = false;
       try {
         shows = !test::disagreements(c, in, test::run_case(c, in), good).empty();

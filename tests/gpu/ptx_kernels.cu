@@ -83,21 +83,29 @@ __global__ void wrapper_kernel(uint32_t* out, const uint32_t* in) {
 
 template <Wrapper kWrapper>
 void launch_wrapper(const CudaContext& ctx, uint32_t* out, const uint32_t* in, int warps) {
-  launch(ctx, {dim3(static_cast<unsigned>(warps)), dim3(32), sizeof(Shared)}, [] { return "a wrapper of ptx.cuh"; },
-         wrapper_kernel<kWrapper>, out, in);
+  launch(
+      ctx, {dim3(static_cast<unsigned>(warps)), dim3(32), sizeof(Shared)}, [] { return "a wrapper of ptx.cuh"; },
+      wrapper_kernel<kWrapper>, out, in);
 }
 
 }  // namespace
 
 void run_wrapper(const CudaContext& ctx, Wrapper wrapper, uint32_t* out, const uint32_t* in, int warps) {
   switch (wrapper) {
-    case Wrapper::cp_async: return launch_wrapper<Wrapper::cp_async>(ctx, out, in, warps);
-    case Wrapper::ldmatrix: return launch_wrapper<Wrapper::ldmatrix>(ctx, out, in, warps);
-    case Wrapper::ldmatrix_transposed: return launch_wrapper<Wrapper::ldmatrix_transposed>(ctx, out, in, warps);
-    case Wrapper::mma: return launch_wrapper<Wrapper::mma>(ctx, out, in, warps);
-    case Wrapper::pack_bf16: return launch_wrapper<Wrapper::pack_bf16>(ctx, out, in, warps);
-    case Wrapper::exp2: return launch_wrapper<Wrapper::exp2>(ctx, out, in, warps);
-    case Wrapper::byte_permute: return launch_wrapper<Wrapper::byte_permute>(ctx, out, in, warps);
+    case Wrapper::cp_async:
+      return launch_wrapper<Wrapper::cp_async>(ctx, out, in, warps);
+    case Wrapper::ldmatrix:
+      return launch_wrapper<Wrapper::ldmatrix>(ctx, out, in, warps);
+    case Wrapper::ldmatrix_transposed:
+      return launch_wrapper<Wrapper::ldmatrix_transposed>(ctx, out, in, warps);
+    case Wrapper::mma:
+      return launch_wrapper<Wrapper::mma>(ctx, out, in, warps);
+    case Wrapper::pack_bf16:
+      return launch_wrapper<Wrapper::pack_bf16>(ctx, out, in, warps);
+    case Wrapper::exp2:
+      return launch_wrapper<Wrapper::exp2>(ctx, out, in, warps);
+    case Wrapper::byte_permute:
+      return launch_wrapper<Wrapper::byte_permute>(ctx, out, in, warps);
   }
 }
 

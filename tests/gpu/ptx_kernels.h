@@ -16,13 +16,19 @@ struct LaneWords {
 };
 GLINT_HOST_DEVICE constexpr LaneWords words_of(Wrapper wrapper) {
   switch (wrapper) {
-    case Wrapper::cp_async: return {12, 8};  // two copies of 4 words, whether each is valid, 2 unused; both
+    case Wrapper::cp_async:
+      return {12, 8};  // two copies of 4 words, whether each is valid, 2 unused; both
     case Wrapper::ldmatrix:
-    case Wrapper::ldmatrix_transposed: return {8, 4};  // a row of 8 elements, the number of the row to name, 3 unused
-    case Wrapper::mma: return {10, 4};                 // a, b, d; d
-    case Wrapper::pack_bf16: return {2, 1};
-    case Wrapper::exp2: return {1, 1};
-    case Wrapper::byte_permute: return {2, 1};  // bytes, selector
+    case Wrapper::ldmatrix_transposed:
+      return {8, 4};  // a row of 8 elements, the number of the row to name, 3 unused
+    case Wrapper::mma:
+      return {10, 4};  // a, b, d; d
+    case Wrapper::pack_bf16:
+      return {2, 1};
+    case Wrapper::exp2:
+      return {1, 1};
+    case Wrapper::byte_permute:
+      return {2, 1};  // bytes, selector
   }
   return {};
 }

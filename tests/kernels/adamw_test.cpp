@@ -42,7 +42,8 @@ TEST_CASE("AdamW agrees with double over several steps") {
         for (uint64_t t = 1; t <= 4; ++t) {
           const std::vector<float> gradients = same.normal(n, 0.01f);
           const AdamWStep step{1e-2f, 0.5f, t};
-          adamw({.threads = threads}, params.data(), m.data(), v.data(), gradients.data(), n, n_decayed, settings, &step);
+          adamw({.threads = threads}, params.data(), m.data(), v.data(), gradients.data(), n, n_decayed, settings,
+                &step);
           plain.step(gradients, n_decayed, settings, step);
           exact.step(convert<double>(gradients), n_decayed, settings, step);
         }

@@ -114,13 +114,9 @@ void check_lengths(std::initializer_list<int> lengths, uint64_t seed) {
   }
 }
 
-TEST_CASE("attention agrees with the double oracle") {
-  check_lengths({1, 3, 17, 64, 65}, 20260803);
-}
+TEST_CASE("attention agrees with the double oracle") { check_lengths({1, 3, 17, 64, 65}, 20260803); }
 
-TEST_CASE("attention agrees with the double oracle on long sequences") {
-  check_lengths({127, 200, 513}, 20260812);
-}
+TEST_CASE("attention agrees with the double oracle on long sequences") { check_lengths({127, 200, 513}, 20260812); }
 
 TEST_CASE("attention takes every head size") {
   RandomInputs inputs(20260804);

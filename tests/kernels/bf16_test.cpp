@@ -52,7 +52,8 @@ TEST_CASE("bf16 vectors round as to_bf16 does, every value and every tie") {
     for (const uint32_t lower : {0x0000u, 0x0001u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu}) {
       float values[simd::kWidth];
       Bf16 stored[simd::kWidth], partly[simd::kWidth] = {};
-      for (uint32_t lane = 0; lane < simd::kWidth; ++lane) values[lane] = std::bit_cast<float>((upper + lane) << 16 | lower);
+      for (uint32_t lane = 0; lane < simd::kWidth; ++lane)
+        values[lane] = std::bit_cast<float>((upper + lane) << 16 | lower);
       simd::store(stored, simd::load(values));
       simd::store_first(partly, simd::load(values), simd::kWidth - 1);
       const simd::Floats back = simd::load(static_cast<const Bf16*>(stored));
@@ -60,7 +61,8 @@ TEST_CASE("bf16 vectors round as to_bf16 does, every value and every tie") {
       bool same = partly[simd::kWidth - 1].bits == 0 && part[simd::kWidth - 1] == 0.0f;
       for (int lane = 0; lane < simd::kWidth; ++lane) {
         const uint32_t widened = uint32_t{stored[lane].bits} << 16;
-        same = same && stored[lane].bits == to_bf16(values[lane]).bits && std::bit_cast<uint32_t>(float(back[lane])) == widened;
+        same = same && stored[lane].bits == to_bf16(values[lane]).bits &&
+               std::bit_cast<uint32_t>(float(back[lane])) == widened;
         if (lane < simd::kWidth - 1) same = same && partly[lane].bits == stored[lane].bits;
         same = same && std::isnan(to_float(stored[lane])) == std::isnan(values[lane]);
       }
@@ -93,19 +95,20 @@ TEST_CASE("bf16 gelu, residual and layer norm are the fp32 kernels, rounded once
     }
     const ResidualLayerNormShape shape{3, 10, C};
     std::vector<float> scratch(residual_layernorm_backward_scratch(kThreads, shape));
-    residual_layernorm_forward(kThreads, hout.data(), hsum.data(), hmean.data(), hrstd.data(), hx.data(), hy.data(), weight.data(),
-                               bias.data(), shape, dropout);
-    residual_layernorm_forward(kThreads, out.data(), sum.data(), mean.data(), rstd.data(), x.data(), y.data(), weight.data(),
-                               bias.data(), shape, dropout);
+    residual_layernorm_forward(kThreads, hout.data(), hsum.data(), hmean.data(), hrstd.data(), hx.data(), hy.data(),
+                               weight.data(), bias.data(), shape, dropout);
+    residual_layernorm_forward(kThreads, out.data(), sum.data(), mean.data(), rstd.data(), x.data(), y.data(),
+                               weight.data(), bias.data(), shape, dropout);
     check_rounding("sum", hsum, sum);
     sum = widen(hsum);  // what the layer norm has seen
     layernorm_forward(kThreads, out.data(), mean.data(), rstd.data(), sum.data(), weight.data(), bias.data(), {30, C});
     check_rounding("layer norm", hout, out);
     CHECK(worst_error(hmean, convert<double>(mean)) <= 1e-5);
-    residual_layernorm_backward(kThreads, hdx.data(), hdy.data(), hdweight.data(), hdbias.data(), hdout.data(), hsum.data(),
+    residual_layernorm_backward(kThreads, hdx.data(), hdy.data(), hdweight.data(), hdbias.data(), hdout.data(),
+                                hsum.data(), hmean.data(), hrstd.data(), weight.data(), scratch.data(), shape, dropout,
+                                Write::set);
+    residual_layernorm_backward(kThreads, dx.data(), dy.data(), dweight.data(), dbias.data(), dout.data(), sum.data(),
                                 hmean.data(), hrstd.data(), weight.data(), scratch.data(), shape, dropout, Write::set);
-    residual_layernorm_backward(kThreads, dx.data(), dy.data(), dweight.data(), dbias.data(), dout.data(), sum.data(), hmean.data(),
-                                hrstd.data(), weight.data(), scratch.data(), shape, dropout, Write::set);
     if (C > 1) check_rounding("dsum", hdx, dx);
     const auto stored = widen(hdx);
     residual_dropout_backward(kThreads, dy.data(), stored.data(), {3, 10, C}, dropout);
@@ -132,7 +135,8 @@ TEST_CASE("bf16 cross entropy and embedding are the fp32 kernels, rounded once")
   const RngState rng{5, 0, 0, 0};
   const Dropout dropout{0.3f, &rng, 0};
   const EmbeddingShape shape{3, 7, 40, 11};
-  const auto wte = rounded(inputs.normal(11 * 40)), wpe = rounded(inputs.normal(7 * 40)), dout = rounded(inputs.normal(21 * 40));
+  const auto wte = rounded(inputs.normal(11 * 40)), wpe = rounded(inputs.normal(7 * 40)),
+             dout = rounded(inputs.normal(21 * 40));
   std::vector<int32_t> tokens;
   for (int i = 0; i < 21; ++i) tokens.push_back(inputs.below(11));
   std::vector<float> out(21 * 40), dwte(11 * 40), dwpe(7 * 40), hdwte(11 * 40), hdwpe(7 * 40);
@@ -140,9 +144,10 @@ TEST_CASE("bf16 cross entropy and embedding are the fp32 kernels, rounded once")
   embedding_forward(kThreads, out.data(), tokens.data(), wte.data(), wpe.data(), shape, dropout);
   embedding_forward(kThreads, hout.data(), tokens.data(), narrow(wte).data(), narrow(wpe).data(), shape, dropout);
   CHECK(widen(hout) == rounded(out));
-  embedding_backward(kThreads, dwte.data(), dwpe.data(), dout.data(), tokens.data(), nullptr, shape, dropout, Write::set, Write::set);
-  embedding_backward(kThreads, hdwte.data(), hdwpe.data(), narrow(dout).data(), tokens.data(), nullptr, shape, dropout, Write::set,
-                     Write::set);
+  embedding_backward(kThreads, dwte.data(), dwpe.data(), dout.data(), tokens.data(), nullptr, shape, dropout,
+                     Write::set, Write::set);
+  embedding_backward(kThreads, hdwte.data(), hdwpe.data(), narrow(dout).data(), tokens.data(), nullptr, shape, dropout,
+                     Write::set, Write::set);
   CHECK(same_bits(dwte, hdwte));
   CHECK(same_bits(dwpe, hdwpe));
 }

@@ -36,8 +36,8 @@ double worst_error(const std::vector<Real>& got, const std::vector<double>& exac
   return worst;
 }
 
-// got: of the kernel; plain: of the plain formula in float; exact: of the same in double. terms: the size of what was added
-// up (root of the sum of squares), where it may cancel to something smaller whose rounding is no yardstick.
+// got: of the kernel; plain: of the plain formula in float; exact: of the same in double. terms: the size of what was
+// added up (root of the sum of squares), where it may cancel to something smaller whose rounding is no yardstick.
 inline void check_as_good(const std::string& what, const std::vector<float>& got, const std::vector<float>& plain,
                           const std::vector<double>& exact, double terms = 0.0) {
   INFO(what);
@@ -61,7 +61,8 @@ std::vector<double> finite_differences(std::vector<double> x, const Loss& loss) 
 }
 
 // The oracle's own derivative, against finite differences of the oracle.
-inline void check_gradient(const std::string& what, const std::vector<double>& gradient, const std::vector<double>& differences) {
+inline void check_gradient(const std::string& what, const std::vector<double>& gradient,
+                           const std::vector<double>& differences) {
   INFO(what);
   CHECK(worst_error(gradient, differences) <= 1e-8 * (1.0 + largest(differences)));
 }

@@ -13,7 +13,8 @@ struct Plain {
 };
 
 template <typename Real>
-Plain<Real> plain_cross_entropy(const std::vector<Real>& logits, const std::vector<int32_t>& targets, Real scale, size_t V) {
+Plain<Real> plain_cross_entropy(const std::vector<Real>& logits, const std::vector<int32_t>& targets, Real scale,
+                                size_t V) {
   Plain<Real> r{{}, logits};
   for (size_t row = 0; row < targets.size(); ++row) {
     const Real* z = logits.data() + row * V;
@@ -69,14 +70,16 @@ TEST_CASE("the cross entropy oracle's gradient is the derivative of its loss") {
     for (double value : plain_cross_entropy<double>(z, targets, 1.0, 7).losses) total += 0.5 * value;
     return total;
   };
-  check_gradient("dlogits", plain_cross_entropy<double>(logits, targets, 0.5, 7).dlogits, finite_differences(logits, loss));
+  check_gradient("dlogits", plain_cross_entropy<double>(logits, targets, 0.5, 7).dlogits,
+                 finite_differences(logits, loss));
 }
 
 TEST_CASE("cross entropy of large, far apart and broken logits") {
   const float infinity = std::numeric_limits<float>::infinity();
   const auto loss_of = [](std::vector<float> logits, int32_t target) {
     float loss = -1.0f;
-    cross_entropy_forward_backward(CpuContext{}, &loss, logits.data(), &target, 1.0f, {1, static_cast<int>(logits.size())});
+    cross_entropy_forward_backward(CpuContext{}, &loss, logits.data(), &target, 1.0f,
+                                   {1, static_cast<int>(logits.size())});
     return loss;
   };
   CHECK(loss_of({1000.0f, 1000.0f, -1000.0f}, 0) == doctest::Approx(std::log(2.0)));
@@ -93,7 +96,8 @@ TEST_CASE("cross entropy of large, far apart and broken logits") {
 
 TEST_CASE("cross entropy refuses a target that is no token") {
   float loss = 0.0f, logits[3] = {};
-  for (const int32_t target : {-1, 3}) CHECK_THROWS_AS(cross_entropy_forward(CpuContext{}, &loss, logits, &target, {1, 3}), Error);
+  for (const int32_t target : {-1, 3})
+    CHECK_THROWS_AS(cross_entropy_forward(CpuContext{}, &loss, logits, &target, {1, 3}), Error);
 }
 
 }  // namespace glint::test

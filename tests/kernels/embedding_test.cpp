@@ -8,9 +8,9 @@ namespace {
 
 struct Case {
   EmbeddingShape shape;
-  std::vector<int32_t> tokens;            // (B, T)
-  std::vector<float> wte, wpe, dout;      // (V, C), (T, C), (B, T, C)
-  std::vector<float> factors;             // (B, T, C), what dropout multiplies with
+  std::vector<int32_t> tokens;        // (B, T)
+  std::vector<float> wte, wpe, dout;  // (V, C), (T, C), (B, T, C)
+  std::vector<float> factors;         // (B, T, C), what dropout multiplies with
 
   Case(RandomInputs& inputs, const EmbeddingShape& s, const Dropout& dropout) : shape(s) {
     const size_t rows = static_cast<size_t>(s.B * s.T), C = static_cast<size_t>(s.C);
@@ -20,15 +20,15 @@ struct Case {
     dout = inputs.normal(rows * C);
     const KeepRule rule = keep_rule(dropout.p);
     for (size_t i = 0; i < rows * C; ++i) {
-      const bool keep = !dropout.on() ||
-                        keep_row(dropout.rng->seed, dropout.rng->offset + dropout.site,
-                                 dropout.rng->first_sequence + i / C / static_cast<size_t>(s.T),
-                                 static_cast<uint32_t>(i / C % static_cast<size_t>(s.T)), static_cast<uint32_t>(i % C), rule.threshold);
+      const bool keep = !dropout.on() || keep_row(dropout.rng->seed, dropout.rng->offset + dropout.site,
+                                                  dropout.rng->first_sequence + i / C / static_cast<size_t>(s.T),
+                                                  static_cast<uint32_t>(i / C % static_cast<size_t>(s.T)),
+                                                  static_cast<uint32_t>(i % C), rule.threshold);
       factors.push_back(keep ? rule.scale : 0.0f);
     }
   }
   size_t C() const { return static_cast<size_t>(shape.C); }
-  size_t token(size_t i) const { return static_cast<size_t>(tokens[i / C()]) * C() + i % C(); }      // of element i, in wte
+  size_t token(size_t i) const { return static_cast<size_t>(tokens[i / C()]) * C() + i % C(); }  // of element i, in wte
   size_t position(size_t i) const { return i / C() % static_cast<size_t>(shape.T) * C() + i % C(); }  // and in wpe
 
   template <typename Real>
@@ -54,8 +54,8 @@ Gradients run_backward(const Case& c, const Dropout& dropout, int threads, Write
   const CpuContext ctx{.threads = threads};
   Gradients g{std::vector<float>(c.wte.size(), before), std::vector<float>(c.wpe.size(), before)};
   std::vector<uint32_t> scratch(embedding_backward_scratch(ctx, c.shape));
-  embedding_backward(ctx, g.dwte.data(), g.dwpe.data(), c.dout.data(), c.tokens.data(), scratch.data(), c.shape, dropout, write,
-                     write);
+  embedding_backward(ctx, g.dwte.data(), g.dwpe.data(), c.dout.data(), c.tokens.data(), scratch.data(), c.shape,
+                     dropout, write, write);
   return g;
 }
 
@@ -68,10 +68,12 @@ TEST_CASE("embedding agrees with double; its dropout with keep_row") {
   for (const EmbeddingShape& shape : {EmbeddingShape{1, 1, 8, 3}, {3, 7, 40, 5}, {2, 33, 131, 97}, {4, 16, 16, 1000}}) {
     for (const Dropout& dropout : {Dropout{}, Dropout{0.1f, &rng, 96}, Dropout{0.5f, &rng, 0}}) {
       for (const int threads : {1, 2, 3}) {
-        INFO("B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", V ", shape.V, ", p ", dropout.p, ", threads ", threads);
+        INFO("B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", V ", shape.V, ", p ", dropout.p, ", threads ",
+             threads);
         const Case c(inputs, shape, dropout);
         std::vector<float> out(c.dout.size());
-        embedding_forward({.threads = threads}, out.data(), c.tokens.data(), c.wte.data(), c.wpe.data(), shape, dropout);
+        embedding_forward({.threads = threads}, out.data(), c.tokens.data(), c.wte.data(), c.wpe.data(), shape,
+                          dropout);
         CHECK(out == c.forward<float>(c.wte, c.wpe));
         for (const Write write : {Write::set, Write::add}) {
           const float before = write == Write::set ? std::nanf("") : 0.25f, base = write == Write::set ? 0.0f : 0.25f;
@@ -109,7 +111,8 @@ TEST_CASE("embedding starts at a position given by pointer") {
   const std::vector<int32_t> tokens = {4, 0};
   for (position = 0; position <= 10; position += 5) {
     std::vector<float> out(2 * 8);
-    embedding_forward(CpuContext{}, out.data(), tokens.data(), wte.data(), wpe.data(), {1, 2, 8, 5, &position}, Dropout{});
+    embedding_forward(CpuContext{}, out.data(), tokens.data(), wte.data(), wpe.data(), {1, 2, 8, 5, &position},
+                      Dropout{});
     for (size_t i = 0; i < 16; ++i) {
       CHECK(out[i] == wte[static_cast<size_t>(tokens[i / 8]) * 8 + i % 8] + wpe[static_cast<size_t>(position) * 8 + i]);
     }

@@ -34,8 +34,9 @@ struct PlainGradients {
 };
 
 template <typename Real>
-PlainGradients<Real> plain_backward(const std::vector<Real>& dout, const std::vector<Real>& x, const std::vector<Real>& weight,
-                                    const Plain<Real>& forward, const LayerNormShape& shape) {
+PlainGradients<Real> plain_backward(const std::vector<Real>& dout, const std::vector<Real>& x,
+                                    const std::vector<Real>& weight, const Plain<Real>& forward,
+                                    const LayerNormShape& shape) {
   const size_t rows = static_cast<size_t>(shape.rows), C = static_cast<size_t>(shape.C);
   PlainGradients<Real> g{std::vector<Real>(rows * C), std::vector<Real>(C), std::vector<Real>(C)};
   for (size_t row = 0; row < rows; ++row) {
@@ -85,13 +86,13 @@ struct KernelRun {
 KernelRun run(const Case& c, int threads, Write write, float before, bool with_bias = true) {
   const CpuContext ctx{.threads = threads};
   const size_t rows = static_cast<size_t>(c.shape.rows), C = static_cast<size_t>(c.shape.C);
-  KernelRun r{std::vector<float>(rows * C), std::vector<float>(rows),        std::vector<float>(rows),
+  KernelRun r{std::vector<float>(rows * C),         std::vector<float>(rows),      std::vector<float>(rows),
               std::vector<float>(rows * C, before), std::vector<float>(C, before), std::vector<float>(C, before)};
   std::vector<float> scratch(layernorm_backward_scratch(ctx, c.shape), std::nanf(""));
   layernorm_forward(ctx, r.out.data(), r.mean.data(), r.rstd.data(), c.x.data(), c.weight.data(),
                     with_bias ? c.bias.data() : nullptr, c.shape);
-  layernorm_backward(ctx, r.dx.data(), r.dweight.data(), with_bias ? r.dbias.data() : nullptr, c.dout.data(), c.x.data(),
-                     r.mean.data(), r.rstd.data(), c.weight.data(), scratch.data(), c.shape, write, write);
+  layernorm_backward(ctx, r.dx.data(), r.dweight.data(), with_bias ? r.dbias.data() : nullptr, c.dout.data(),
+                     c.x.data(), r.mean.data(), r.rstd.data(), c.weight.data(), scratch.data(), c.shape, write, write);
   return r;
 }
 
@@ -131,9 +132,12 @@ TEST_CASE("the layer norm oracle's backward is the derivative of its forward") {
   const auto x = convert<double>(c.x), weight = convert<double>(c.weight), bias = convert<double>(c.bias);
   const auto dout = convert<double>(c.dout);
   const auto gradients = c.backward<double>();
-  const auto loss = [&](const auto& a, const auto& w, const auto& b) { return dot(plain_forward(a, w, b, c.shape).out, dout); };
+  const auto loss = [&](const auto& a, const auto& w, const auto& b) {
+    return dot(plain_forward(a, w, b, c.shape).out, dout);
+  };
   check_gradient("dx", gradients.dx, finite_differences(x, [&](const auto& v) { return loss(v, weight, bias); }));
-  check_gradient("dweight", gradients.dweight, finite_differences(weight, [&](const auto& v) { return loss(x, v, bias); }));
+  check_gradient("dweight", gradients.dweight,
+                 finite_differences(weight, [&](const auto& v) { return loss(x, v, bias); }));
   check_gradient("dbias", gradients.dbias, finite_differences(bias, [&](const auto& v) { return loss(x, weight, v); }));
 }
 
@@ -152,7 +156,8 @@ TEST_CASE("layer norm adds to its gradients where told, and takes no bias") {
   const KernelRun no_bias = run(c, 2, Write::set, 5.0f, false);
   CHECK(same_bits(no_bias.dx, set.dx));
   CHECK(same_bits(no_bias.dbias, std::vector<float>(24, 5.0f)));  // not touched
-  for (size_t i = 0; i < set.out.size(); ++i) CHECK(no_bias.out[i] + c.bias[i % 24] == doctest::Approx(set.out[i]).epsilon(1e-5));
+  for (size_t i = 0; i < set.out.size(); ++i)
+    CHECK(no_bias.out[i] + c.bias[i % 24] == doctest::Approx(set.out[i]).epsilon(1e-5));
 }
 
 }  // namespace glint::test

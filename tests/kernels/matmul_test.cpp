@@ -41,7 +41,8 @@ struct Case {
 };
 
 template <typename Real>
-std::vector<Real> plain_forward(const Case& c, const std::vector<Real>& x, const std::vector<Real>& w, const std::vector<Real>& b) {
+std::vector<Real> plain_forward(const Case& c, const std::vector<Real>& x, const std::vector<Real>& w,
+                                const std::vector<Real>& b) {
   std::vector<Real> out;
   const size_t step = c.at(1, 0);
   for (size_t r = 0; r < c.rows(); ++r)
@@ -112,7 +113,8 @@ void check_forward(const Case& c, const std::vector<CpuContext>& contexts, bool 
 void check_backward(const Case& c, const std::vector<CpuContext>& contexts, Write write) {
   const float before = write == Write::set ? 0.0f : 0.5f;
   const Gradients<float> plain = plain_backward<float>(c, before);
-  const Gradients<double> exact = plain_backward<double>(c, before), terms = plain_backward<double>(c.squared(), before * before);
+  const Gradients<double> exact = plain_backward<double>(c, before),
+                          terms = plain_backward<double>(c.squared(), before * before);
   for (const CpuContext& ctx : contexts) {
     INFO("engine ", static_cast<int>(ctx.matmul), ", threads ", ctx.threads);
     const Gradients<float> got = run_backward(ctx, c, write), again = run_backward(ctx, c, write);
@@ -141,8 +143,9 @@ void check_sizes(RandomInputs& inputs, int rows, int in, int out) {
 TEST_CASE("linear layers agree with double, by every engine, layout and thread count") {
   RandomInputs inputs(801);
   INFO("seed ", inputs.seed);
-  const int sizes[][3] = {{1, 1, 1},  {1, 64, 48},  {1, 33, 1030}, {2, 5, 3},      {3, 17, 65},     {17, 64, 1},
-                          {64, 1, 31}, {65, 40, 24}, {130, 65, 33}, {200, 128, 130}, {120, 200, 530}};  // the last: many tiles
+  const int sizes[][3] = {
+      {1, 1, 1},   {1, 64, 48},  {1, 33, 1030}, {2, 5, 3},       {3, 17, 65},    {17, 64, 1},
+      {64, 1, 31}, {65, 40, 24}, {130, 65, 33}, {200, 128, 130}, {120, 200, 530}};  // the last: many tiles
   for (const auto& size : sizes) check_sizes(inputs, size[0], size[1], size[2]);
 }
 
@@ -154,10 +157,12 @@ TEST_CASE("the linear oracle's backward is the derivative of its forward") {
     const auto x = convert<double>(c.x), weight = convert<double>(c.weight), bias = convert<double>(c.bias);
     const auto dout = convert<double>(c.dout);
     const Gradients<double> g = plain_backward<double>(c, 0.0);
-    check_gradient("dx", g.dx, finite_differences(x, [&](const auto& v) { return dot(plain_forward(c, v, weight, bias), dout); }));
+    check_gradient("dx", g.dx,
+                   finite_differences(x, [&](const auto& v) { return dot(plain_forward(c, v, weight, bias), dout); }));
     check_gradient("dweight", g.dweight,
                    finite_differences(weight, [&](const auto& v) { return dot(plain_forward(c, x, v, bias), dout); }));
-    check_gradient("dbias", g.dbias, finite_differences(bias, [&](const auto& v) { return dot(plain_forward(c, x, weight, v), dout); }));
+    check_gradient("dbias", g.dbias,
+                   finite_differences(bias, [&](const auto& v) { return dot(plain_forward(c, x, weight, v), dout); }));
   }
 }
 

@@ -18,7 +18,8 @@ TEST_CASE("products by oneDNN's primitive are Eigen's, in every layout, set and 
   RandomInputs inputs(803);
   INFO("seed ", inputs.seed);
   for (const auto& [M, N, K] : kSizes) {
-    const std::vector<float> a = inputs.normal(static_cast<size_t>(M * K)), b = inputs.normal(static_cast<size_t>(K * N));
+    const std::vector<float> a = inputs.normal(static_cast<size_t>(M * K)),
+                             b = inputs.normal(static_cast<size_t>(K * N));
     for (int turned = 0; turned < 4; ++turned) {
       for (const Write write : {Write::set, Write::add}) {
         std::vector<float> c(static_cast<size_t>(M * N), write == Write::set ? std::nanf("") : 0.5f), expected = c;
@@ -47,21 +48,26 @@ TEST_CASE("bf16 linear layers are the same by oneDNN and by fp32, but for the la
     const int rows = size[0], in = size[1], out = size[2];
     for (const WeightLayout layout : {WeightLayout::in_out, WeightLayout::out_in}) {
       const LinearShape shape{rows, in, out, layout};
-      const size_t nx = static_cast<size_t>(rows * in), nw = static_cast<size_t>(in * out), no = static_cast<size_t>(rows * out);
-      const auto x = bf16(nx), weight = bf16(nw), dout = bf16(no), bias = bf16(static_cast<size_t>(out)), before = bf16(nx);
+      const size_t nx = static_cast<size_t>(rows * in), nw = static_cast<size_t>(in * out),
+                   no = static_cast<size_t>(rows * out);
+      const auto x = bf16(nx), weight = bf16(nw), dout = bf16(no), bias = bf16(static_cast<size_t>(out)),
+                 before = bf16(nx);
       struct Results {
         std::vector<Bf16> out, biased, dx;
         std::vector<float> dweight, dbias;
       };
       const auto results_of = [&](const CpuContext& ctx) {
-        Results r{std::vector<Bf16>(no), std::vector<Bf16>(no), before, std::vector<float>(nw, 0.25f), std::vector<float>(bias.size(), 1.0f)};
+        Results r{std::vector<Bf16>(no), std::vector<Bf16>(no), before, std::vector<float>(nw, 0.25f),
+                  std::vector<float>(bias.size(), 1.0f)};
         linear_forward(ctx, r.out.data(), x.data(), weight.data(), nullptr, shape);
         linear_forward(ctx, r.biased.data(), x.data(), weight.data(), bias.data(), shape);
         linear_backward_input(ctx, r.dx.data(), dout.data(), weight.data(), shape, Write::add);
-        linear_backward_weight(ctx, r.dweight.data(), r.dbias.data(), x.data(), dout.data(), nullptr, shape, Write::add);
+        linear_backward_weight(ctx, r.dweight.data(), r.dbias.data(), x.data(), dout.data(), nullptr, shape,
+                               Write::add);
         return r;
       };
-      const Results got = results_of({.threads = 2, .matmul = MatmulEngine::onednn}), expected = results_of({.matmul = MatmulEngine::eigen});
+      const Results got = results_of({.threads = 2, .matmul = MatmulEngine::onednn}),
+                    expected = results_of({.matmul = MatmulEngine::eigen});
       const auto check = [&](const char* what, const auto& ours, const auto& theirs, int terms) {
         INFO(what, ", rows ", rows, ", in ", in, ", out ", out);
         const auto value = [](auto v) {

@@ -32,7 +32,8 @@ TEST_CASE("a sum of squares beyond the range of float is still a number") {
 
 TEST_CASE("the first NaN or infinity is found") {
   const size_t n = 6 * kReduceBlock + 5;
-  for (const float broken : {std::nanf(""), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+  for (const float broken :
+       {std::nanf(""), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
     for (const size_t place : {size_t{0}, size_t{3}, kReduceBlock, 4 * kReduceBlock + 17, n - 1}) {
       for (const int threads : {1, 2, 3}) {
         std::vector<float> x(n, std::numeric_limits<float>::max());

@@ -27,7 +27,8 @@ std::vector<float> factors_of(const ResidualShape& shape, const Dropout& dropout
 TEST_CASE("residual dropout keeps and drops what keep_row says, forward and backward") {
   RandomInputs inputs(601);
   INFO("seed ", inputs.seed);
-  const RngState states[] = {{1, 0, 0, 0}, {0x123456789ABCDEF0u, 0xFFFFFFF0u, 3, 5}};  // the second carries into the high word
+  const RngState states[] = {{1, 0, 0, 0},
+                             {0x123456789ABCDEF0u, 0xFFFFFFF0u, 3, 5}};  // the second carries into the high word
   for (const RngState& rng : states) {
     for (const int C : {1, 8, 16, 40, 128, 131, 384}) {
       for (const float p : {0.1f, 0.5f, 0.9f}) {
@@ -77,7 +78,8 @@ TEST_CASE("residual without dropout is a sum, and needs no random state; in plac
 TEST_CASE("rows too wide for the mask are refused") {
   const RngState rng;
   std::vector<float> x(20000);
-  CHECK_THROWS_AS(residual_dropout_backward(CpuContext{}, x.data(), x.data(), {1, 1, 20000}, Dropout{0.5f, &rng, 0}), Error);
+  CHECK_THROWS_AS(residual_dropout_backward(CpuContext{}, x.data(), x.data(), {1, 1, 20000}, Dropout{0.5f, &rng, 0}),
+                  Error);
 }
 
 }  // namespace glint::test

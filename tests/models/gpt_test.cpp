@@ -26,7 +26,8 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
 
 TEST_CASE("parameters have the names and shapes of Hugging Face's GPT-2") {
   GptConfig config;
-  config.vocab = 50257, config.context = 1024, config.layers = 12, config.heads = config.kv_heads = 12, config.embd = 768;
+  config.vocab = 50257, config.context = 1024, config.layers = 12, config.heads = config.kv_heads = 12,
+  config.embd = 768;
   config.bias = true;
   CHECK(config.parameters() == 124439808);  // GPT-2 "124M", as its model card counts it
   config.layers = 1, config.vocab = 10, config.context = 20;
@@ -69,7 +70,8 @@ TEST_CASE("initialisation: GPT-2's deviations, keyed by the name alone") {
       continue;
     }
     double mean = 0, square = 0;
-    for (size_t i = 0; i < n; ++i) mean += parameter.data()[i], square += std::pow(static_cast<double>(parameter.data()[i]), 2);
+    for (size_t i = 0; i < n; ++i)
+      mean += parameter.data()[i], square += std::pow(static_cast<double>(parameter.data()[i]), 2);
     const double expected = parameter.name.ends_with("c_proj.weight") ? 0.02 / std::sqrt(4.0) : 0.02;
     const double spread = 1 / std::sqrt(static_cast<double>(n));
     CHECK(std::abs(mean / static_cast<double>(n)) < 5 * expected * spread);
@@ -103,7 +105,8 @@ TEST_CASE("[threads] gradients agree with finite differences along random direct
     const std::vector<float> noise = inputs.normal(parameters.elements(), 0.1f);
     for (size_t i = 0; i < parameters.elements(); ++i) parameters.values()[i] += noise[i];
     run.run();
-    const std::vector<float> gradient = run.gradients(), start(parameters.values(), parameters.values() + parameters.elements());
+    const std::vector<float> gradient = run.gradients(),
+                             start(parameters.values(), parameters.values() + parameters.elements());
     for (int direction = 0; direction < 4; ++direction) {
       const std::vector<float> d = inputs.normal(parameters.elements());
       double slope = 0;
@@ -208,7 +211,8 @@ TEST_CASE("impossible shapes are refused by the flag's name") {
     }
     return "";
   };
-  CHECK(message([](GptConfig& c) { c.heads = 5; }).find("--embd 32 is not a multiple of --heads 5") != std::string::npos);
+  CHECK(message([](GptConfig& c) { c.heads = 5; }).find("--embd 32 is not a multiple of --heads 5") !=
+        std::string::npos);
   CHECK(message([](GptConfig& c) { c.kv_heads = 3; }).find("--kv-heads 3") != std::string::npos);
   CHECK(message([](GptConfig& c) { c.embd = 16; }).find("channels per head") != std::string::npos);
   CHECK(message([](GptConfig& c) { c.attn_dropout = 1.0f; }).find("--attn-dropout 1 ") != std::string::npos);

@@ -39,8 +39,13 @@ struct TinyRun {
   DeviceMemory arena;
   std::vector<int32_t> all_tokens, all_targets;
 
-  TinyRun(const GptConfig& c, int whole, int micro, bool recompute = false, AttentionKind kind = AttentionKind::flash, int threads = 2)
-      : config(c), batch(whole), micro_batch(micro), cpu{threads, default_matmul_engine()}, model(c),
+  TinyRun(const GptConfig& c, int whole, int micro, bool recompute = false, AttentionKind kind = AttentionKind::flash,
+          int threads = 2)
+      : config(c),
+        batch(whole),
+        micro_batch(micro),
+        cpu{threads, default_matmul_engine()},
+        model(c),
         graph({.device = cpu, .training = true, .rng = &rng, .global_batch = whole, .recompute = recompute}) {
     model.initialize(5);
     model.parameters().allocate_training();

@@ -2,9 +2,9 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
-#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <thread>
@@ -15,7 +15,7 @@ namespace simt {
 namespace {
 
 #ifdef SIMT_ASAN
-constexpr size_t kGuardBytes = 0; // AddressSanitizer guards by itself
+constexpr size_t kGuardBytes = 0;  // AddressSanitizer guards by itself
 #else
 constexpr size_t kGuardBytes = 64;
 #endif
@@ -44,7 +44,7 @@ void fail(const std::string& message) {
 }
 
 Block::Shared::Shared(const void* of_key, size_t of_bytes) : key(of_key), bytes(of_bytes) {
-  memory.reset(static_cast<char*>(::operator new(bytes + kGuardBytes, std::align_val_t{1024})));
+  memory.reset(static_cast<char*>(::operator new (bytes + kGuardBytes, std::align_val_t{1024})));
   std::memset(memory.get(), options.poison, bytes);
   std::memset(memory.get() + bytes, kGuard, kGuardBytes);
 }

@@ -89,7 +89,7 @@ class Block {
 
  private:
   struct Free {
-    void operator()(char* p) const { ::operator delete(p, std::align_val_t{1024}); }
+    void operator()(char* p) const { ::operator delete (p, std::align_val_t{1024}); }
   };
   struct Shared {  // exactly as large as asked for, so that AddressSanitizer sees its end; else a guard lies behind it
     Shared(const void* of_key, size_t of_bytes);

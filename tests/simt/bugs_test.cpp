@@ -106,25 +106,29 @@ TEST_CASE("bug: a static object out of bounds" * doctest::skip()) {
 TEST_CASE("bug: barriers in both branches" * doctest::skip()) {
   simt::run_grid(1, kThreads, 0, [] {
     if (threadIdx.x < 32) __syncthreads();
-    else
-      __syncthreads();
+    else __syncthreads();
   });
 }
 TEST_CASE("bug: lanes of a warp in two shuffles" * doctest::skip()) {
   simt::run_grid(1, 32, 0, [] {
     if (threadIdx.x % 2) (void)__shfl_xor_sync(~0u, 1, 1);
-    else
-      (void)__shfl_down_sync(~0u, 1, 1);
+    else (void)__shfl_down_sync(~0u, 1, 1);
   });
 }
 TEST_CASE("bug: a barrier that half of the threads reach" * doctest::skip()) {
-  simt::run_grid(1, kThreads, 0, [] { if (threadIdx.x < 32) __syncthreads(); });
+  simt::run_grid(1, kThreads, 0, [] {
+    if (threadIdx.x < 32) __syncthreads();
+  });
 }
 TEST_CASE("bug: a lane returned before a full shuffle" * doctest::skip()) {
-  simt::run_grid(1, 32, 0, [] { if (threadIdx.x != 5) (void)__shfl_xor_sync(~0u, 1, 1); });
+  simt::run_grid(1, 32, 0, [] {
+    if (threadIdx.x != 5) (void)__shfl_xor_sync(~0u, 1, 1);
+  });
 }
 TEST_CASE("bug: a shuffle from outside its mask" * doctest::skip()) {
-  simt::run_grid(1, 32, 0, [] { if (threadIdx.x < 16) (void)__shfl_xor_sync(0xffffu, 1, 16); });
+  simt::run_grid(1, 32, 0, [] {
+    if (threadIdx.x < 16) (void)__shfl_xor_sync(0xffffu, 1, 16);
+  });
 }
 TEST_CASE("bug: a misaligned copy" * doctest::skip()) {
   alignas(16) static const char source[32] = {};

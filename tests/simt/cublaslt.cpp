@@ -54,19 +54,23 @@ struct Call {
   float alpha, beta;
 
   void run() const {
-    const int64_t m = d_layout.rows, n = d_layout.columns, k = operation.a == CUBLAS_OP_N ? a_layout.columns : a_layout.rows;
+    const int64_t m = d_layout.rows, n = d_layout.columns,
+                  k = operation.a == CUBLAS_OP_N ? a_layout.columns : a_layout.rows;
     const auto element = [&](const void* data, const EmulatedLayout& layout, bool turned, int64_t i, int64_t j) {
       return load(data, layout.type, turned ? j + i * layout.leading : i + j * layout.leading);
     };
     std::vector<float> left(static_cast<size_t>(m * k));  // rows of op(a), read once
     for (int64_t i = 0; i < m; ++i)
-      for (int64_t l = 0; l < k; ++l) left[static_cast<size_t>(i * k + l)] = element(a, a_layout, operation.a == CUBLAS_OP_T, i, l);
+      for (int64_t l = 0; l < k; ++l)
+        left[static_cast<size_t>(i * k + l)] = element(a, a_layout, operation.a == CUBLAS_OP_T, i, l);
     std::vector<float> right(static_cast<size_t>(k));
     for (int64_t j = 0; j < n; ++j) {
-      for (int64_t l = 0; l < k; ++l) right[static_cast<size_t>(l)] = element(b, b_layout, operation.b == CUBLAS_OP_T, l, j);
+      for (int64_t l = 0; l < k; ++l)
+        right[static_cast<size_t>(l)] = element(b, b_layout, operation.b == CUBLAS_OP_T, l, j);
       for (int64_t i = 0; i < m; ++i) {
         float sum = 0.0f;
-        for (int64_t l = 0; l < k; ++l) sum = std::fma(left[static_cast<size_t>(i * k + l)], right[static_cast<size_t>(l)], sum);
+        for (int64_t l = 0; l < k; ++l)
+          sum = std::fma(left[static_cast<size_t>(i * k + l)], right[static_cast<size_t>(l)], sum);
         const int64_t place = i + j * d_layout.leading;
         float value = alpha * sum + (beta == 0.0f ? 0.0f : beta * load(c, d_layout.type, place));
         if (operation.epilogue == CUBLASLT_EPILOGUE_BIAS || operation.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
@@ -100,8 +104,8 @@ cublasStatus_t take(Value& to, const void* value, size_t bytes) {
 bool fit(const EmulatedProduct& operation, const EmulatedLayout& a, const EmulatedLayout& b, const EmulatedLayout& d) {
   const bool turn_a = operation.a == CUBLAS_OP_T, turn_b = operation.b == CUBLAS_OP_T;
   const int64_t m = turn_a ? a.columns : a.rows, k = turn_a ? a.rows : a.columns, n = turn_b ? b.rows : b.columns;
-  return m == d.rows && n == d.columns && k == (turn_b ? b.columns : b.rows) && a.type == b.type && a.leading >= a.rows &&
-         b.leading >= b.rows && d.leading >= d.rows;
+  return m == d.rows && n == d.columns && k == (turn_b ? b.columns : b.rows) && a.type == b.type &&
+         a.leading >= a.rows && b.leading >= b.rows && d.leading >= d.rows;
 }
 
 constexpr uint64_t kChosen = 0x676c696e74;  // an algorithm that the heuristics gave
@@ -109,7 +113,7 @@ constexpr uint64_t kChosen = 0x676c696e74;  // an algorithm that the heuristics 
 }  // namespace
 
 const char* cublasLtGetStatusString(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_SUCCESS ? "CUBLAS_STATUS_SUCCESS"
+  return status == CUBLAS_STATUS_SUCCESS         ? "CUBLAS_STATUS_SUCCESS"
          : status == CUBLAS_STATUS_INVALID_VALUE ? "CUBLAS_STATUS_INVALID_VALUE"
                                                  : "CUBLAS_STATUS_NOT_SUPPORTED";
 }
@@ -129,20 +133,26 @@ cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t description) {
   delete description;
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t attribute, const void* value,
-                                              size_t bytes) {
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t attribute,
+                                              const void* value, size_t bytes) {
   switch (attribute) {
-    case CUBLASLT_MATMUL_DESC_TRANSA: return take(d->a, value, bytes);
-    case CUBLASLT_MATMUL_DESC_TRANSB: return take(d->b, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE: return take(d->epilogue, value, bytes);
-    case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return take(d->bias, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER: return take(d->aux, value, bytes);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD: return take(d->aux_leading, value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSA:
+      return take(d->a, value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSB:
+      return take(d->b, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE:
+      return take(d->epilogue, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
+      return take(d->bias, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER:
+      return take(d->aux, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD:
+      return take(d->aux_leading, value, bytes);
   }
   return CUBLAS_STATUS_NOT_SUPPORTED;
 }
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* made, cudaDataType_t type, uint64_t rows, uint64_t columns,
-                                          int64_t leading) {
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* made, cudaDataType_t type, uint64_t rows,
+                                          uint64_t columns, int64_t leading) {
   *made = new EmulatedLayout{type, static_cast<int64_t>(rows), static_cast<int64_t>(columns), leading};
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -158,30 +168,46 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t prefer
   delete preference;
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t attribute,
-                                                    const void*, size_t bytes) {
-  return bytes == (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? 8u : 4u) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute, const void*,
+                                                    size_t bytes) {
+  return bytes == (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? 8u : 4u) ? CUBLAS_STATUS_SUCCESS
+                                                                                    : CUBLAS_STATUS_INVALID_VALUE;
 }
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t operation, cublasLtMatrixLayout_t a,
-                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
-                                              cublasLtMatmulPreference_t, int wanted, cublasLtMatmulHeuristicResult_t* results, int* found) {
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t operation,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t, int wanted,
+                                              cublasLtMatmulHeuristicResult_t* results, int* found) {
   if (wanted < 1 || !fit(*operation, *a, *b, *d)) return CUBLAS_STATUS_INVALID_VALUE;
   *found = 0;
-  if (simt::device.plain_products && operation->epilogue != CUBLASLT_EPILOGUE_DEFAULT && operation->epilogue != CUBLASLT_EPILOGUE_BIAS)
+  if (simt::device.plain_products && operation->epilogue != CUBLASLT_EPILOGUE_DEFAULT &&
+      operation->epilogue != CUBLASLT_EPILOGUE_BIAS)
     return CUBLAS_STATUS_NOT_SUPPORTED;
   results[0].algo.data[0] = kChosen;
   *found = 1;
   return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, const void* alpha, const void* a,
-                              cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout, const void* beta,
-                              const void* c, cublasLtMatrixLayout_t c_layout, void* d, cublasLtMatrixLayout_t d_layout,
-                              const cublasLtMatmulAlgo_t* algo, void* workspace, size_t, cudaStream_t stream) {
-  if (!algo || algo->data[0] != kChosen || c != d || c_layout->type != d_layout->type) return CUBLAS_STATUS_NOT_SUPPORTED;
+                              cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout,
+                              const void* beta, const void* c, cublasLtMatrixLayout_t c_layout, void* d,
+                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algo, void* workspace,
+                              size_t, cudaStream_t stream) {
+  if (!algo || algo->data[0] != kChosen || c != d || c_layout->type != d_layout->type)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
   if (!fit(*operation, *a_layout, *b_layout, *d_layout)) return CUBLAS_STATUS_INVALID_VALUE;
   for (const void* pointer : {a, b, const_cast<const void*>(d), const_cast<const void*>(workspace)})
     if (!simt::is_device(pointer)) throw simt::Error("cublasLtMatmul is given memory that is not the device's");
-  const Call call{*operation, *a_layout, *b_layout, *d_layout, a, b, c, d, *static_cast<const float*>(alpha), *static_cast<const float*>(beta)};
+  const Call call{*operation,
+                  *a_layout,
+                  *b_layout,
+                  *d_layout,
+                  a,
+                  b,
+                  c,
+                  d,
+                  *static_cast<const float*>(alpha),
+                  *static_cast<const float*>(beta)};
   simt::enqueue(stream, [call] { call.run(); });
   return CUBLAS_STATUS_SUCCESS;
 }

@@ -18,7 +18,7 @@ namespace simt {
 namespace {
 
 constexpr size_t kPage = 4096, kGuardedBytes = size_t{1} << 36;  // addresses, not memory
-constexpr size_t kPoisoned = size_t{4} << 20;                     // of an allocation; the rest of a workspace is not worth the time
+constexpr size_t kPoisoned = size_t{4} << 20;  // of an allocation; the rest of a workspace is not worth the time
 
 struct Allocation {
   size_t bytes;
@@ -139,7 +139,8 @@ void check_argument(const void* argument, size_t bytes, const std::function<std:
     if (is_device(pointer) || is_pinned(pointer)) continue;
     void* page = reinterpret_cast<void*>(word / kPage * kPage);
     if (msync(page, kPage, MS_ASYNC) != 0 && errno == ENOMEM) continue;  // nothing lies there
-    throw Error(what() + ": the kernel is given an address of host memory (byte " + std::to_string(at) + " of an argument)");
+    throw Error(what() + ": the kernel is given an address of host memory (byte " + std::to_string(at) +
+                " of an argument)");
   }
 }
 

@@ -139,7 +139,8 @@ TEST_CASE("emulator: ldmatrix and mma.m16n8k16 multiply matrices") {
   INFO("seed ", inputs.seed);
   __nv_bfloat16 A[16][16], B[8][16], BT[16][8];  // B by its columns, and as it is
   float expected[16][8] = {}, D[16][8];
-  for (auto& row : A) for (auto& x : row) x = __float2bfloat16(static_cast<float>(inputs.below(17) - 8));
+  for (auto& row : A)
+    for (auto& x : row) x = __float2bfloat16(static_cast<float>(inputs.below(17) - 8));
   for (int n = 0; n < 8; ++n) {
     for (int k = 0; k < 16; ++k) B[n][k] = BT[k][n] = __float2bfloat16(static_cast<float>(inputs.below(17) - 8));
   }
@@ -212,7 +213,11 @@ TEST_CASE("emulator: cp.async lands at the wait for its group, and not before") 
 
 TEST_CASE("emulator: an exception of a kernel reaches the caller, and the next launch works") {
   for (int turn = 0; turn < 3; ++turn) {
-    CHECK_THROWS_AS(simt::run_grid(2, 64, 0, [] { if (threadIdx.x == 40) throw std::string("stop"); __syncthreads(); }),
+    CHECK_THROWS_AS(simt::run_grid(2, 64, 0,
+                                   [] {
+                                     if (threadIdx.x == 40) throw std::string("stop");
+                                     __syncthreads();
+                                   }),
                     std::string);
     int sum = 0;
     simt::run_grid(1, 64, 0, [&] { atomicAdd(&sum, static_cast<int>(threadIdx.x)); });

@@ -1,8 +1,9 @@
-// NCCL on the emulated device: collectives are work on a stream, moved by Gloo between processes when the stream gets there, and
-// sums add up in the order of ranks. Stricter than NCCL:
+// NCCL on the emulated device: collectives are work on a stream, moved by Gloo between processes when the stream gets
+// there, and sums add up in the order of ranks. Stricter than NCCL:
 //
 //   - work reaches its stream only when the thread that gave it has asked ncclCommGetAsyncError until it said so;
-//   - a communicator that ends while a graph lives that captured its work ends the process, where NCCL would wait for ever.
+//   - a communicator that ends while a graph lives that captured its work ends the process, where NCCL would wait for
+//   ever.
 //
 // A peer that dies shows as ncclRemoteError, and the work that waits for it goes on waiting until somebody aborts.
 #include "tests/simt/stand_in/nccl.h"
@@ -51,8 +52,10 @@ struct EmulatedNccl {
 
 namespace {
 
-ncclResult_t give(ncclComm_t comm, cudaStream_t stream, const void* send, const void* receive, const NcclLink::Collective& work) {
-  if (!simt::is_device(send) || !simt::is_device(receive)) throw simt::Error("NCCL is given memory that is not the device's");
+ncclResult_t give(ncclComm_t comm, cudaStream_t stream, const void* send, const void* receive,
+                  const NcclLink::Collective& work) {
+  if (!simt::is_device(send) || !simt::is_device(receive))
+    throw simt::Error("NCCL is given memory that is not the device's");
   if (groups == 0) return comm->link->give({{stream, work}});
   grouped.push_back({comm->link.get(), {stream, work}});
   return ncclSuccess;
@@ -66,14 +69,22 @@ ncclResult_t ncclGetVersion(int* version) {
 }
 const char* ncclGetErrorString(ncclResult_t result) {
   switch (result) {
-    case ncclSuccess: return "no error";
-    case ncclUnhandledCudaError: return "unhandled cuda error";
-    case ncclSystemError: return "unhandled system error";
-    case ncclInternalError: return "internal error";
-    case ncclInvalidArgument: return "invalid argument";
-    case ncclInvalidUsage: return "invalid usage";
-    case ncclRemoteError: return "remote process exited or there was a network error";
-    case ncclInProgress: return "NCCL operation in progress";
+    case ncclSuccess:
+      return "no error";
+    case ncclUnhandledCudaError:
+      return "unhandled cuda error";
+    case ncclSystemError:
+      return "unhandled system error";
+    case ncclInternalError:
+      return "internal error";
+    case ncclInvalidArgument:
+      return "invalid argument";
+    case ncclInvalidUsage:
+      return "invalid usage";
+    case ncclRemoteError:
+      return "remote process exited or there was a network error";
+    case ncclInProgress:
+      return "NCCL operation in progress";
   }
   return "unknown result code";
 }
@@ -126,8 +137,8 @@ ncclResult_t ncclGroupEnd() {
   return link->give(std::move(given));
 }
 
-ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t, ncclComm_t comm,
-                           cudaStream_t stream) {
+ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t,
+                           ncclComm_t comm, cudaStream_t stream) {
   if (type == ncclBfloat16) return ncclInvalidArgument;  // glint adds up in fp32 and fp64
   return give(comm, stream, send, receive, [=](Communicator& gloo) {
     std::vector<std::byte> data = bytes_at(send, count * size_of(type));
@@ -135,8 +146,8 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDa
     std::copy(data.begin(), data.end(), static_cast<std::byte*>(receive));
   });
 }
-ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t, int root, ncclComm_t comm,
-                        cudaStream_t stream) {
+ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t, int root,
+                        ncclComm_t comm, cudaStream_t stream) {
   if (type == ncclBfloat16 || root < 0 || root >= comm->link->size) return ncclInvalidArgument;
   return give(comm, stream, send, receive, [=](Communicator& gloo) {
     std::vector<std::byte> data = bytes_at(send, count * size_of(type));
@@ -144,8 +155,8 @@ ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataT
     if (gloo.rank() == root) std::copy(data.begin(), data.end(), static_cast<std::byte*>(receive));
   });
 }
-ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t, ncclComm_t comm,
-                               cudaStream_t stream) {
+ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t,
+                               ncclComm_t comm, cudaStream_t stream) {
   if (type == ncclBfloat16) return ncclInvalidArgument;
   return give(comm, stream, send, receive, [=](Communicator& gloo) {
     const size_t part = count * size_of(type);
@@ -154,8 +165,8 @@ ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, nc
     std::copy_n(data.data() + part * static_cast<size_t>(gloo.rank()), part, static_cast<std::byte*>(receive));
   });
 }
-ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type, int root, ncclComm_t comm,
-                           cudaStream_t stream) {
+ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type, int root,
+                           ncclComm_t comm, cudaStream_t stream) {
   if (root < 0 || root >= comm->link->size) return ncclInvalidArgument;
   return give(comm, stream, send, receive, [=](Communicator& gloo) {
     if (gloo.rank() == root && send != receive) std::memcpy(receive, send, count * size_of(type));
@@ -169,6 +180,7 @@ ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDa
     auto* all = static_cast<std::byte*>(receive);
     const size_t own = part * static_cast<size_t>(gloo.rank());
     if (all + own != send) std::memcpy(all + own, send, part);
-    for (int root = 0; root < gloo.size(); ++root) gloo.broadcast(std::span(all + part * static_cast<size_t>(root), part), root);
+    for (int root = 0; root < gloo.size(); ++root)
+      gloo.broadcast(std::span(all + part * static_cast<size_t>(root), part), root);
   });
 }

@@ -37,7 +37,8 @@ NcclLink::~NcclLink() {
   if (rank == 0) fs::remove_all(folder_, gone);
 }
 
-// Rank by rank, a file each, so that a rank that does not come can be waited for without an end, and an abort ends that.
+// Rank by rank, a file each, so that a rank that does not come can be waited for without an end, and an abort ends
+// that.
 bool NcclLink::all_are_here() const {
   for (int other = 0; other < size; ++other)
     if (!fs::exists(fs::path(folder_) / std::to_string(other))) return false;
@@ -96,7 +97,8 @@ ncclResult_t NcclLink::state() {
   return ncclSuccess;
 }
 
-// Not by simt::enqueue: where the device is not late that would run the work, in a call from which NCCL returns at once.
+// Not by simt::enqueue: where the device is not late that would run the work, in a call from which NCCL returns at
+// once.
 void NcclLink::send(const Given& given) {
   const auto work = [self = shared_from_this(), collective = given.work] { self->run(collective); };
   if (given.stream->graph) return enqueue(given.stream, [work, held = captured_] { work(); });

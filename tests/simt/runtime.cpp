@@ -31,16 +31,26 @@ cudaError_t driver_fault() {
 
 const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {
-    case cudaSuccess: return "no error";
-    case cudaErrorInvalidValue: return "invalid argument";
-    case cudaErrorMemoryAllocation: return "out of memory";
-    case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
-    case cudaErrorNoDevice: return "no CUDA-capable device is detected";
-    case cudaErrorInvalidDevice: return "invalid device ordinal";
-    case cudaErrorNotReady: return "device not ready";
-    case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
-    case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";
-    case cudaErrorStreamCaptureUnjoined: return "capturing stream has unjoined work";
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorInvalidValue:
+      return "invalid argument";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorInsufficientDriver:
+      return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorNoDevice:
+      return "no CUDA-capable device is detected";
+    case cudaErrorInvalidDevice:
+      return "invalid device ordinal";
+    case cudaErrorNotReady:
+      return "device not ready";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture";
+    case cudaErrorStreamCaptureUnjoined:
+      return "capturing stream has unjoined work";
   }
   return "unrecognized error code";
 }
@@ -114,7 +124,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
     return cudaSuccess;
   }
   const auto* first = static_cast<const char*>(from);  // pageable: read now
-  simt::enqueue(stream, [to, now = std::vector<char>(first, first + bytes)] { std::memcpy(to, now.data(), now.size()); });
+  simt::enqueue(stream,
+                [to, now = std::vector<char>(first, first + bytes)] { std::memcpy(to, now.data(), now.size()); });
   return cudaSuccess;
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
@@ -146,7 +157,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   if (event->graph) {  // the stream joins the capture
     stream->graph = event->graph;
     for (const size_t node : event->after)
-      if (std::find(stream->after.begin(), stream->after.end(), node) == stream->after.end()) stream->after.push_back(node);
+      if (std::find(stream->after.begin(), stream->after.end(), node) == stream->after.end())
+        stream->after.push_back(node);
     return cudaSuccess;
   }
   if (stream->graph) return cudaErrorStreamCaptureUnsupported;

@@ -28,7 +28,8 @@ struct DeviceOptions {
   bool driver = true;
   bool plain_products = false;  // cuBLASLt knows no epilogue but the bias
 };
-// As the environment says: SIMT_DEVICE="late guarded seed=7 memory=1000000 devices=0 capability=75 no-driver plain-products".
+// As the environment says: SIMT_DEVICE="late guarded seed=7 memory=1000000 devices=0 capability=75 no-driver
+// plain-products".
 DeviceOptions device_options(const char* text);
 inline DeviceOptions device = device_options(std::getenv("SIMT_DEVICE"));
 

@@ -38,7 +38,7 @@ int seen_in_time(bool with_event) {
     simt::device.late = true;
     simt::device.seed = seed;
     int value = 0, found = -1;
-    const Streams s; // after them: its end runs what is still queued
+    const Streams s;  // after them: its end runs what is still queued
     simt::enqueue(s.copy, [&] { value = 7; });
     cudaEventRecord(s.copied, s.copy);
     if (with_event) cudaStreamWaitEvent(s.work, s.copied);
@@ -102,8 +102,9 @@ TEST_CASE("emulator: what no capture allows ends it") {
   Streams s;
   void* memory = nullptr;
   float milliseconds = 0;
-  const std::function<cudaError_t()> calls[] = {[&] { return cudaMalloc(&memory, 16); }, [&] { return cudaStreamSynchronize(s.work); },
-                                                [&] { return cudaEventElapsedTime(&milliseconds, s.copied, s.copied); }};
+  const std::function<cudaError_t()> calls[] = {
+      [&] { return cudaMalloc(&memory, 16); }, [&] { return cudaStreamSynchronize(s.work); },
+      [&] { return cudaEventElapsedTime(&milliseconds, s.copied, s.copied); }};
   for (const auto& call : calls) {
     cudaGraph_t graph = nullptr;
     REQUIRE(cudaStreamBeginCapture(s.work, cudaStreamCaptureModeGlobal) == cudaSuccess);

@@ -62,7 +62,8 @@ void run_until_empty(CUstream_st& stream) {
 }
 
 void run_all() {
-  run_until(nullptr, [] { return std::all_of(streams.begin(), streams.end(), [](const auto& s) { return s->queue.empty(); }); });
+  run_until(nullptr,
+            [] { return std::all_of(streams.begin(), streams.end(), [](const auto& s) { return s->queue.empty(); }); });
 }
 
 void push(CUstream_st& stream, CUstream_st::Item item) {

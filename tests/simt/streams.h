@@ -38,7 +38,9 @@ struct CUstream_st {
     CUevent_st* wait = nullptr;  // until this event has been reached `ticket` times
     uint64_t ticket = 0;
   };
-  bool ready() const { return !queue.empty() && (!queue.front().wait || queue.front().wait->done >= queue.front().ticket); }
+  bool ready() const {
+    return !queue.empty() && (!queue.front().wait || queue.front().wait->done >= queue.front().ticket);
+  }
 
   std::deque<Item> queue;
   CUgraph_st* graph = nullptr;  // being captured

@@ -21,7 +21,9 @@ struct Small {
   Tensor tokens, targets, losses;
   DeviceMemory arena;
 
-  Small() : weight(parameters.add("weight", {9, 8})), graph({.device = CpuContext{1, default_matmul_engine()}, .training = true, .rng = &rng}) {
+  Small()
+      : weight(parameters.add("weight", {9, 8})),
+        graph({.device = CpuContext{1, default_matmul_engine()}, .training = true, .rng = &rng}) {
     Parameter* position = parameters.add("position", {4, 8});
     parameters.allocate();
     parameters.allocate_training();
@@ -29,13 +31,16 @@ struct Small {
     tokens = graph.input("tokens", {2, 4}, DType::i32);
     targets = graph.input("targets", {2, 4}, DType::i32);
     const Tensor x = embedding(graph, tokens, graph.parameter(weight), graph.parameter(position), 0.0f);
-    losses = cross_entropy(graph, linear(graph, x, graph.parameter(weight), Tensor(), WeightLayout::out_in), targets, 0.125f);
+    losses = cross_entropy(graph, linear(graph, x, graph.parameter(weight), Tensor(), WeightLayout::out_in), targets,
+                           0.125f);
     graph.keep(losses);
     arena = DeviceMemory(graph.plan(), "test");
     graph.bind(arena.data());
     for (int i = 0; i < 8; ++i) tokens.i32()[i] = i, targets.i32()[i] = (3 * i) % 9;
   }
-  std::vector<float> gradients() const { return {parameters.gradients(), parameters.gradients() + parameters.elements()}; }
+  std::vector<float> gradients() const {
+    return {parameters.gradients(), parameters.gradients() + parameters.elements()};
+  }
 };
 
 }  // namespace
@@ -81,7 +86,8 @@ TEST_CASE("a tied weight gathers the gradients of both its uses") {
 TEST_CASE("dropout sites follow one another; p = 0 and evaluation consume nothing") {
   RngState rng;
   Graph training({.training = true, .rng = &rng, .global_batch = 5});
-  const Dropout a = training.dropout_site(0.1f, 4), off = training.dropout_site(0.0f, 4), b = training.dropout_site(0.2f, 1);
+  const Dropout a = training.dropout_site(0.1f, 4), off = training.dropout_site(0.0f, 4),
+                b = training.dropout_site(0.2f, 1);
   CHECK(a.on());
   CHECK(a.site == 0);
   CHECK_FALSE(off.on());

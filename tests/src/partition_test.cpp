@@ -25,7 +25,8 @@ struct Layout {
 
 }  // namespace
 
-TEST_CASE("partition: buckets cover all, decayed elements apart, none above the size asked for, few where they may be large") {
+TEST_CASE(
+    "partition: buckets cover all, decayed elements apart, none above the size asked for, few where they may be large") {
   const Layout layout;
   const size_t n = layout.parameters.elements(), decayed = layout.parameters.decayed_elements();
   for (int ranks : {2, 3, 4, 7, 64})
@@ -83,7 +84,8 @@ TEST_CASE("graph: a parameter is reported filled when backward adds no more to i
   const Tensor tokens = graph.input("tokens", {2, 4}, DType::i32), targets = graph.input("targets", {2, 4}, DType::i32);
   Tensor x = embedding(graph, tokens, graph.parameter(table), graph.parameter(position), 0.0f);
   x = linear(graph, x, graph.parameter(weight), Tensor(), WeightLayout::in_out);
-  const Tensor losses = cross_entropy(graph, linear(graph, x, graph.parameter(table), Tensor(), WeightLayout::out_in), targets, 0.125f);
+  const Tensor losses =
+      cross_entropy(graph, linear(graph, x, graph.parameter(table), Tensor(), WeightLayout::out_in), targets, 0.125f);
   graph.keep(losses);
   DeviceMemory arena(graph.plan(), "test");
   graph.bind(arena.data());

@@ -22,7 +22,9 @@ void* allocate(size_t bytes, size_t alignment) {
 
 }  // namespace
 
-[[gnu::noinline]] void* operator new(size_t bytes) { return allocate(bytes == 0 ? 1 : bytes, alignof(std::max_align_t)); }
+[[gnu::noinline]] void* operator new(size_t bytes) {
+  return allocate(bytes == 0 ? 1 : bytes, alignof(std::max_align_t));
+}
 [[gnu::noinline]] void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
   ++allocations;
   return std::malloc(bytes == 0 ? 1 : bytes);
@@ -44,7 +46,7 @@ TEST_CASE("a step allocates nothing, with micro-batches, dropout and recompute e
     for (int i = 0; i < count * 70; ++i) tokens[i] = targets[i] = (i + static_cast<int>(first)) % 13;
   };
 #pragma omp parallel num_threads(2)
-  { }  // OpenMP's start, which is once, is not the step's
+  {}  // OpenMP's start, which is once, is not the step's
   for (const AttentionKind kind : {AttentionKind::flash, AttentionKind::reference}) {
     for (const bool recompute : {false, true}) {
       const long at_start = allocations;

@@ -16,8 +16,8 @@
 #include "train/checkpoint/durable.h"
 
 using namespace glint;
-using test::RandomInputs;
 using test::error_of;
+using test::RandomInputs;
 using test::ScratchFolder;
 namespace fs = std::filesystem;
 
@@ -201,7 +201,8 @@ TEST_CASE("a process that saves without pause, killed at random moments, always 
   };
   const auto start = std::chrono::steady_clock::now();
   save(1);
-  const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start).count();
+  const auto microseconds =
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start).count();
   const uint64_t longest = 12'000 + 4 * static_cast<uint64_t>(microseconds);  // some children get through a save or two
   uint64_t step = 1, saved = 0;
   for (int kills = 0; kills < 25; ++kills) {

@@ -24,9 +24,20 @@ TEST_CASE("--version and --help, of the program and of every command, on standar
   const auto version = run_program({"--version"});
   CHECK(version.code == 0);
   CHECK(version.out.starts_with("glint 0."));
-  const std::vector<Arguments> commands = {
-      {}, {"train"}, {"sample"}, {"eval"}, {"data"}, {"data", "prepare"}, {"data", "info"}, {"data", "corpus"},
-      {"mask"}, {"bench"}, {"bench", "attention"}, {"bench", "matmul"}, {"bench", "step"}, {"info"}};
+  const std::vector<Arguments> commands = {{},
+                                           {"train"},
+                                           {"sample"},
+                                           {"eval"},
+                                           {"data"},
+                                           {"data", "prepare"},
+                                           {"data", "info"},
+                                           {"data", "corpus"},
+                                           {"mask"},
+                                           {"bench"},
+                                           {"bench", "attention"},
+                                           {"bench", "matmul"},
+                                           {"bench", "step"},
+                                           {"info"}};
   for (const Arguments& command : commands) {
     Arguments arguments = command;
     arguments.push_back("--help");
@@ -46,8 +57,8 @@ TEST_CASE("--version and --help, of the program and of every command, on standar
 }
 
 TEST_CASE("wrong usage: one line on standard error, exit 2") {
-  const std::vector<Arguments> cases = {{}, {"dance"}, {"mask", "--nonsense"}, {"data"}, {"data", "prepare"},
-                                        {"info", "extra"}, {"bench"}};
+  const std::vector<Arguments> cases = {
+      {}, {"dance"}, {"mask", "--nonsense"}, {"data"}, {"data", "prepare"}, {"info", "extra"}, {"bench"}};
   for (const Arguments& bad : cases) {
     const auto ran = run_program(bad);
     INFO((bad.empty() ? "" : bad.back()), ": ", ran.err);
@@ -62,8 +73,8 @@ TEST_CASE("wrong usage: one line on standard error, exit 2") {
 TEST_CASE("info says what this build and this machine are") {
   const auto ran = run_program({"info", "--threads", "1"});
   CHECK(ran.code == 0);
-  for (const char* word : {"glint ", "compiler ", "CPU ", "vectors ", "threads    1\n", "memory ", "matmul ",
-                           "GFLOP/s", "GB/s"}) {
+  for (const char* word :
+       {"glint ", "compiler ", "CPU ", "vectors ", "threads    1\n", "memory ", "matmul ", "GFLOP/s", "GB/s"}) {
     INFO(word);
     CHECK(ran.out.find(word) != std::string::npos);
   }
@@ -100,7 +111,8 @@ TEST_CASE("data prepare and info: a folder described, a damaged one refused") {
   }
   const std::string tokens = test::read_file(folder / "tokens/tokens.bin");
   test::write_file_for_test(folder / "tokens/tokens.bin", tokens.substr(0, tokens.size() / 2));
-  for (const Arguments& bad : {Arguments{"data", "info", folder / "tokens"}, {"data", "info", folder / "nothing"},
+  for (const Arguments& bad : {Arguments{"data", "info", folder / "tokens"},
+                               {"data", "info", folder / "nothing"},
                                {"data", "prepare", folder / "nothing.txt", "--out", folder / "more"}}) {
     const auto ran = run_program(bad);
     INFO(ran.err);

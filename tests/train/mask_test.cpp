@@ -73,9 +73,16 @@ TEST_CASE("mask: in the terminal, a character for each element that fits") {
 }
 
 TEST_CASE("mask: bad flags are refused in one line") {
-  const std::vector<Arguments> cases = {
-      {"--p", "1"}, {"--p", "-0.1"}, {"--p", "nan"}, {"--heads", "0"}, {"--head", "1"}, {"--head", "-1"},
-      {"--rows", "0"}, {"--cols", "-5"}, {"--rows", "10000000", "--cols", "10000000"}, {"--out", "/nowhere/mask.pbm"}};
+  const std::vector<Arguments> cases = {{"--p", "1"},
+                                        {"--p", "-0.1"},
+                                        {"--p", "nan"},
+                                        {"--heads", "0"},
+                                        {"--head", "1"},
+                                        {"--head", "-1"},
+                                        {"--rows", "0"},
+                                        {"--cols", "-5"},
+                                        {"--rows", "10000000", "--cols", "10000000"},
+                                        {"--out", "/nowhere/mask.pbm"}};
   for (const Arguments& bad : cases) {
     const auto ran = run_program(with({"mask"}, bad));
     INFO(bad[0], " ", ran.err);

@@ -12,7 +12,8 @@
 namespace glint::test {
 
 // Losses of every report in a run's folder, of training and validation or of one alone.
-inline std::vector<double> losses_of(const std::string& folder, const std::vector<std::string>& keys = {"loss", "val_loss"}) {
+inline std::vector<double> losses_of(const std::string& folder,
+                                     const std::vector<std::string>& keys = {"loss", "val_loss"}) {
   std::vector<double> losses;
   std::istringstream lines(read_file(folder + "/metrics.jsonl"));
   for (std::string line; std::getline(lines, line) && !lines.eof();) {  // a line without its end is being written

@@ -109,9 +109,9 @@ TEST_CASE("options: switches take true|false, and alone are on; seeds may be hex
 }
 
 TEST_CASE("options: what can't be read is wrong usage") {
-  const Pairs bad = {{"--layers", "two"}, {"--layers", "2.5"}, {"--layers", "99999999999"},
-                     {"--lr", "fast"}, {"--lr", "nan"}, {"--bias", "maybe"},
-                     {"--tokenizer", "bpe"}, {"--seed", "-1"}, {"--dropout", "x"}};
+  const Pairs bad = {{"--layers", "two"},    {"--layers", "2.5"}, {"--layers", "99999999999"},
+                     {"--lr", "fast"},       {"--lr", "nan"},     {"--bias", "maybe"},
+                     {"--tokenizer", "bpe"}, {"--seed", "-1"},    {"--dropout", "x"}};
   for (const auto& bound : bad) {
     const std::string &flag = bound.first, &value = bound.second;  // clang 14 captures no structured binding
     INFO(flag, " ", value);
@@ -122,15 +122,42 @@ TEST_CASE("options: what can't be read is wrong usage") {
 }
 
 TEST_CASE("options: values that make no sense are named") {
-  const Pairs bad = {
-      {"--layers", "0"}, {"--layers", "-3"}, {"--heads", "0"}, {"--kv-heads", "3"}, {"--kv-heads", "-1"},
-      {"--embd", "-128"}, {"--context", "0"}, {"--batch", "0"}, {"--micro-batch", "5"}, {"--micro-batch", "-1"},
-      {"--steps", "-1"}, {"--lr", "0"}, {"--lr", "-1"}, {"--min-lr", "1"}, {"--min-lr", "-1"}, {"--warmup", "-1"},
-      {"--lr-decay-steps", "-1"}, {"--beta1", "1"}, {"--beta2", "-0.1"}, {"--eps", "0"}, {"--weight-decay", "-1"},
-      {"--grad-clip", "-1"}, {"--eval-every", "-1"}, {"--eval-batches", "0"}, {"--log-every", "-1"},
-      {"--checkpoint-every", "-1"}, {"--threads", "-1"}, {"--threads", "1000000"}, {"--dropout", "1"},
-      {"--dropout", "-0.1"}, {"--attn-dropout", "1.5"}, {"--resid-dropout", "1"}, {"--embd-dropout", "-1"},
-      {"--heads", "5"}, {"--embd", "100"}, {"--out", ""}};
+  const Pairs bad = {{"--layers", "0"},
+                     {"--layers", "-3"},
+                     {"--heads", "0"},
+                     {"--kv-heads", "3"},
+                     {"--kv-heads", "-1"},
+                     {"--embd", "-128"},
+                     {"--context", "0"},
+                     {"--batch", "0"},
+                     {"--micro-batch", "5"},
+                     {"--micro-batch", "-1"},
+                     {"--steps", "-1"},
+                     {"--lr", "0"},
+                     {"--lr", "-1"},
+                     {"--min-lr", "1"},
+                     {"--min-lr", "-1"},
+                     {"--warmup", "-1"},
+                     {"--lr-decay-steps", "-1"},
+                     {"--beta1", "1"},
+                     {"--beta2", "-0.1"},
+                     {"--eps", "0"},
+                     {"--weight-decay", "-1"},
+                     {"--grad-clip", "-1"},
+                     {"--eval-every", "-1"},
+                     {"--eval-batches", "0"},
+                     {"--log-every", "-1"},
+                     {"--checkpoint-every", "-1"},
+                     {"--threads", "-1"},
+                     {"--threads", "1000000"},
+                     {"--dropout", "1"},
+                     {"--dropout", "-0.1"},
+                     {"--attn-dropout", "1.5"},
+                     {"--resid-dropout", "1"},
+                     {"--embd-dropout", "-1"},
+                     {"--heads", "5"},
+                     {"--embd", "100"},
+                     {"--out", ""}};
   for (const auto& bound : bad) {
     const std::string &flag = bound.first, &value = bound.second;  // clang 14 captures no structured binding
     const std::string error = options_error({flag, value});
@@ -190,11 +217,16 @@ attn-dropout = 0.1
 
 TEST_CASE("options: a config file with an error is refused, naming the key") {
   ScratchFolder folder;
-  const Pairs cases = {{"layers = 2\nheadz = 3\n", "headz"}, {"[train]\nlayers = 2\n", "[train]"},
-                       {"layers = two\n", "layers"}, {"layers = 2\nlr = 1e-3\nlayers = 3\n", "layers"},
-                       {"layers = 2\nlayers = 3\n", "layers"}, {"layers = [2, 3]\n", "layers"},
-                       {"heads = -1\n", "--heads"}, {"config = \"x\"\n", "config"},
-                       {"dropout = 2\n", "dropout"}, {"vocab = 3\n", "vocab"}};
+  const Pairs cases = {{"layers = 2\nheadz = 3\n", "headz"},
+                       {"[train]\nlayers = 2\n", "[train]"},
+                       {"layers = two\n", "layers"},
+                       {"layers = 2\nlr = 1e-3\nlayers = 3\n", "layers"},
+                       {"layers = 2\nlayers = 3\n", "layers"},
+                       {"layers = [2, 3]\n", "layers"},
+                       {"heads = -1\n", "--heads"},
+                       {"config = \"x\"\n", "config"},
+                       {"dropout = 2\n", "dropout"},
+                       {"vocab = 3\n", "vocab"}};
   for (const auto& bound : cases) {
     const std::string &toml = bound.first, &says = bound.second;  // clang 14 captures no structured binding
     const std::string error = options_error({"--config", config(folder, toml)});
@@ -224,8 +256,13 @@ TEST_CASE("options: a resumed run keeps its own; steps and what leaves the mathe
   CHECK(raised.threads == 1);
   CHECK(raised.lr_decay_steps == 40);  // as it was, or the steps done would no longer be those of this run
   CHECK(resumed({"--kv-heads", "2", "--dropout", "0.1"}).model.kv_heads == 2);  // said again: no harm
-  const Pairs cases = {{"--lr", "0.5"}, {"--batch", "6"}, {"--seed", "1"}, {"--dropout", "0.2"}, {"--data", "x.txt"},
-                       {"--out", "elsewhere"}, {"--attention", "reference"}};
+  const Pairs cases = {{"--lr", "0.5"},
+                       {"--batch", "6"},
+                       {"--seed", "1"},
+                       {"--dropout", "0.2"},
+                       {"--data", "x.txt"},
+                       {"--out", "elsewhere"},
+                       {"--attention", "reference"}};
   for (const auto& bound : cases) {
     const std::string &flag = bound.first, &value = bound.second;  // clang 14 captures no structured binding
     std::string error;

@@ -13,7 +13,8 @@ namespace {
 
 PlanRun run_of(DType dtype, bool recompute) {
   PlanRun run;
-  run.model.vocab = 65, run.model.context = 48, run.model.layers = 3, run.model.heads = 4, run.model.kv_heads = 2, run.model.embd = 64;
+  run.model.vocab = 65, run.model.context = 48, run.model.layers = 3, run.model.heads = 4, run.model.kv_heads = 2,
+  run.model.embd = 64;
   run.model.bias = true;
   run.dtype = dtype, run.recompute = recompute;
   run.batch = run.micro_batch = 4;
@@ -44,7 +45,8 @@ TEST_CASE("plan: memory of one rank is that of a training step, to the byte") {
       const PlanRun run = run_of(dtype, recompute);
       Gpt model(run.model, CpuContext{1, default_matmul_engine()}, dtype);
       RngState rng;
-      const TrainingStep step(model, {run.batch, run.micro_batch, run.model.context, AttentionKind::flash, recompute, {}, 1.0}, rng);
+      const TrainingStep step(
+          model, {run.batch, run.micro_batch, run.model.context, AttentionKind::flash, recompute, {}, 1.0}, rng);
       const Plan plan = plan_of(run, work_of(run), round_device());
       CHECK(plan.arena == static_cast<double>(step.arena_bytes()));
       CHECK(plan.weights == static_cast<double>(model.parameters().bytes()));
@@ -56,8 +58,10 @@ TEST_CASE("plan: memory of two ranks with --zero 1 is that of a run" * doctest::
   for (const char* dtype : {"fp32", "bf16"}) {
     PlanRun run = run_of(dtype == std::string("bf16") ? DType::bf16 : DType::f32, false);
     run.devices = 2, run.zero = true, run.batch = 8;
-    const auto ran = test::run_program({"bench", "step", "--ranks", "2", "--zero", "1", "--layers", "3", "--heads", "4", "--kv-heads", "2", "--embd", "64",
-                                        "--context", "48", "--bias", "true", "--batch", "8", "--steps", "1", "--threads", "1", "--dtype", dtype, "--json"});
+    const auto ran = test::run_program({"bench",   "step", "--ranks",    "2", "--zero",  "1",  "--layers",  "3",
+                                        "--heads", "4",    "--kv-heads", "2", "--embd",  "64", "--context", "48",
+                                        "--bias",  "true", "--batch",    "8", "--steps", "1",  "--threads", "1",
+                                        "--dtype", dtype,  "--json"});
     INFO(ran.err);
     REQUIRE(ran.code == 0);
     const double measured = nlohmann::json::parse(ran.out)["device_bytes"];
@@ -99,7 +103,8 @@ TEST_CASE("plan: the formula, by hand") {
   CHECK(plan.exposed == doctest::Approx(plan.messages - 15.0 / 16 * plan.backward));
 }
 
-TEST_CASE("plan: the command prints a row for each number of devices, says what does not fit, and refuses what makes no sense") {
+TEST_CASE(
+    "plan: the command prints a row for each number of devices, says what does not fit, and refuses what makes no sense") {
   const auto ran = test::run_program({"plan", "--devices", "1,8-64", "--json"});
   REQUIRE(ran.code == 0);
   const auto plans = nlohmann::json::parse(ran.out)["plans"];
@@ -110,7 +115,8 @@ TEST_CASE("plan: the command prints a row for each number of devices, says what 
     CHECK(row["zero_1"]["memory_bytes"] <= row["zero_0"]["memory_bytes"]);
     CHECK(row["zero_0"]["fits"] == true);
   }
-  const auto large = test::run_program({"plan", "--layers", "48", "--heads", "25", "--embd", "1600", "--memory-gb", "40", "--devices", "8"});
+  const auto large = test::run_program(
+      {"plan", "--layers", "48", "--heads", "25", "--embd", "1600", "--memory-gb", "40", "--devices", "8"});
   CHECK(large.code == 0);
   CHECK(large.out.find("does not fit with --zero 1: a device has 40 GB; --micro-batch ") != std::string::npos);
   const std::pair<std::vector<std::string>, const char*> wrong[] = {

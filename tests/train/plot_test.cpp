@@ -13,7 +13,9 @@ size_t occurrences(const std::string& text, const std::string& part) {
   return count;
 }
 
-test::Ran plot(const std::vector<std::string>& runs) { return test::Running(runs, GLINT_SOURCE_DIR "/train/plot.sh").wait(); }
+test::Ran plot(const std::vector<std::string>& runs) {
+  return test::Running(runs, GLINT_SOURCE_DIR "/train/plot.sh").wait();
+}
 
 }  // namespace
 
@@ -33,7 +35,8 @@ TEST_CASE("plot: one curve of training and one of validation for each run, NaN l
   CHECK(ran.out.starts_with("<svg "));
   CHECK(ran.out.ends_with("</svg>\n"));
   CHECK(occurrences(ran.out, "<polyline") == 4);
-  CHECK(occurrences(ran.out, "points=\"60.0,100.0 660.0,340.0 \"") == 2);  // 4 at step 0, 2 at step 20; axis from 2 to 4.5
+  CHECK(occurrences(ran.out, "points=\"60.0,100.0 660.0,340.0 \"") ==
+        2);  // 4 at step 0, 2 at step 20; axis from 2 to 4.5
   CHECK(plot({folder / "nothing"}).code == 1);
   CHECK(plot({}).code == 2);
 }

@@ -27,20 +27,48 @@ using Clock = std::chrono::steady_clock;
 
 // Without end, with checkpoints.
 Arguments endless_run(const ScratchFolder& folder, const Arguments& more = {}) {
-  Arguments all = {"train",  "--out",       folder / "run", "--layers",       "1",  "--heads",        "2",  "--embd",  "32", "--context", "16",
-                   "--batch", "12",         "--steps",      "1000000",        "--lr-decay-steps",     "100", "--warmup", "5",  "--eval-every",
-                   "0",       "--log-every", "1",           "--checkpoint-every", "20", "--threads",  "1",  "--dropout", "0.1"};
+  Arguments all = {"train",
+                   "--out",
+                   folder / "run",
+                   "--layers",
+                   "1",
+                   "--heads",
+                   "2",
+                   "--embd",
+                   "32",
+                   "--context",
+                   "16",
+                   "--batch",
+                   "12",
+                   "--steps",
+                   "1000000",
+                   "--lr-decay-steps",
+                   "100",
+                   "--warmup",
+                   "5",
+                   "--eval-every",
+                   "0",
+                   "--log-every",
+                   "1",
+                   "--checkpoint-every",
+                   "20",
+                   "--threads",
+                   "1",
+                   "--dropout",
+                   "0.1"};
   all.insert(all.end(), more.begin(), more.end());
   return all;
 }
 
 // Rank by rank, as any launcher starts them.
-std::vector<std::unique_ptr<Running>> start_ranks(int size, const Arguments& arguments, const std::map<int, Arguments>& of_rank = {}) {
+std::vector<std::unique_ptr<Running>> start_ranks(int size, const Arguments& arguments,
+                                                  const std::map<int, Arguments>& of_rank = {}) {
   std::vector<std::unique_ptr<Running>> ranks;
   for (int rank = 0; rank < size; ++rank) {
     Arguments words = {text("RANK=", rank), text("WORLD_SIZE=", size), text("LOCAL_RANK=", rank), GLINT_PROGRAM};
     words.insert(words.end(), arguments.begin(), arguments.end());
-    if (const auto more = of_rank.find(rank); more != of_rank.end()) words.insert(words.end(), more->second.begin(), more->second.end());
+    if (const auto more = of_rank.find(rank); more != of_rank.end())
+      words.insert(words.end(), more->second.begin(), more->second.end());
     ranks.push_back(std::make_unique<Running>(words, "/usr/bin/env"));
   }
   return ranks;
@@ -63,7 +91,8 @@ std::vector<pid_t> children_of(pid_t parent) {
     if (std::atoi(entry.path().filename().c_str()) == 0) continue;  // no process
     const std::string stat = read_file(entry.path().string() + "/stat");
     const size_t end = stat.rfind(')');
-    if (end != std::string::npos && std::atoi(stat.c_str() + end + 4) == parent) children.push_back(std::atoi(stat.c_str()));
+    if (end != std::string::npos && std::atoi(stat.c_str() + end + 4) == parent)
+      children.push_back(std::atoi(stat.c_str()));
   }
   std::sort(children.begin(), children.end());
   return children;
@@ -124,7 +153,9 @@ TEST_CASE("ranks: one that never comes, and ones that differ, are named") {
   auto ranks = start_ranks(2, endless_run(folder), {{1, {"--seed", "7"}}});
   const Ran differs = ranks[0]->wait();
   CHECK(differs.code == 1);
-  CHECK(differs.err == "glint: rank 1 has another --seed than rank 0: 7, not 1337; start all ranks with the same program, flags and data\n");
+  CHECK(
+      differs.err ==
+      "glint: rank 1 has another --seed than rank 0: 7, not 1337; start all ranks with the same program, flags and data\n");
   CHECK(ranks[1]->wait().code == 1);
 }
 
@@ -182,7 +213,8 @@ TEST_CASE("ranks: one of a broken step" * doctest::skip()) {  // started by the 
     std::fill_n(tokens, count * 8, 3);
     std::fill_n(targets, count * 8, 4);
   };
-  if (team.rank() == 1) model.parameters().values()[model.parameters().all()[2].offset] = std::numeric_limits<float>::quiet_NaN();
+  if (team.rank() == 1)
+    model.parameters().values()[model.parameters().all()[2].offset] = std::numeric_limits<float>::quiet_NaN();
   step.run(fill, 1e-3);
   CHECK(!step.result().finite());
   const std::string expected = "parameter " + model.parameters().all()[2].name + " on rank 1";

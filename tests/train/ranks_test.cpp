@@ -19,14 +19,16 @@ namespace {
 using Arguments = std::vector<std::string>;
 
 // Of a run with dropout and GQA; one thread a rank.
-Arguments shared_run(const ScratchFolder& folder, const std::string& name, const std::string& ranks, const Arguments& more = {}) {
+Arguments shared_run(const ScratchFolder& folder, const std::string& name, const std::string& ranks,
+                     const Arguments& more = {}) {
   const std::string text = folder / "text.txt";
   if (!std::filesystem::exists(text)) test::write_file_for_test(text, corpus_text(20000, 3));
   std::map<std::string, std::string> flags = {
-      {"--out", folder / name}, {"--data", text},          {"--layers", "2"},       {"--heads", "4"},     {"--kv-heads", "2"},
-      {"--embd", "32"},         {"--context", "16"},       {"--batch", "12"},       {"--dropout", "0.2"}, {"--steps", "50"},
-      {"--eval-every", "25"},   {"--eval-batches", "2"},   {"--log-every", "1"},    {"--threads", "1"},   {"--ranks", ranks},
-      {"--comm-timeout", "60"}, {"--lr-decay-steps", "50"}};
+      {"--out", folder / name},  {"--data", text},   {"--layers", "2"},      {"--heads", "4"},
+      {"--kv-heads", "2"},       {"--embd", "32"},   {"--context", "16"},    {"--batch", "12"},
+      {"--dropout", "0.2"},      {"--steps", "50"},  {"--eval-every", "25"}, {"--eval-batches", "2"},
+      {"--log-every", "1"},      {"--threads", "1"}, {"--ranks", ranks},     {"--comm-timeout", "60"},
+      {"--lr-decay-steps", "50"}};
   for (size_t i = 0; i + 1 < more.size(); i += 2) flags[more[i]] = more[i + 1];
   Arguments all = {"train"};
   for (const auto& [flag, value] : flags) all.insert(all.end(), {flag, value});
@@ -51,7 +53,8 @@ bool same_checkpoint(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-TEST_CASE("ranks: the curve of one process, by 2, 3 and 4, with micro-batches and with --zero 1" * doctest::skip(!kHasGloo)) {
+TEST_CASE("ranks: the curve of one process, by 2, 3 and 4, with micro-batches and with --zero 1" *
+          doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
   train(shared_run(folder, "one", "1"));
   const auto expected = losses_of(folder / "one");
@@ -79,8 +82,8 @@ TEST_CASE("ranks: the curve of one process, by 2, 3 and 4, with micro-batches an
   CHECK(same_checkpoint(folder / "zero-again", folder / "zero3"));
 }
 
-// A pass of 4 sequences is the same whoever makes it, and losses are added up in the order of sequences: a bit of a mask that
-// differed would show.
+// A pass of 4 sequences is the same whoever makes it, and losses are added up in the order of sequences: a bit of a
+// mask that differed would show.
 TEST_CASE("ranks: masks are those of one process, exactly" * doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
   const Arguments one_step = {"--steps", "1", "--micro-batch", "4", "--dropout", "0.5", "--eval-every", "0"};
@@ -88,14 +91,16 @@ TEST_CASE("ranks: masks are those of one process, exactly" * doctest::skip(!kHas
   CHECK(losses_of(folder / "1") == losses_of(folder / "3"));
 }
 
-TEST_CASE("ranks: a checkpoint knows no number of ranks, and the same number goes on bit for bit" * doctest::skip(!kHasGloo)) {
+TEST_CASE("ranks: a checkpoint knows no number of ranks, and the same number goes on bit for bit" *
+          doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
   train(shared_run(folder, "one", "1"));
   train(shared_run(folder, "mixed", "4", {"--steps", "10", "--zero", "1", "--micro-batch", "1"}));
   struct Leg {
     const char *ranks, *zero, *steps;
   };
-  for (const auto& [ranks, zero, steps] : {Leg{"3", "0", "20"}, Leg{"2", "1", "30"}, Leg{"1", "0", "40"}, Leg{"2", "0", "50"}})
+  for (const auto& [ranks, zero, steps] :
+       {Leg{"3", "0", "20"}, Leg{"2", "1", "30"}, Leg{"1", "0", "40"}, Leg{"2", "0", "50"}})
     train({"train", "--resume", folder / "mixed", "--ranks", ranks, "--zero", zero, "--steps", steps});
   const auto mixed = losses_of(folder / "mixed"), one = losses_of(folder / "one");
   CHECK(mixed.front() == doctest::Approx(one.front()).epsilon(1e-4));  // evaluations fall on other steps
@@ -149,8 +154,9 @@ TEST_CASE("ranks: bench comm and bench step measure what they say to each other"
     CHECK(algorithm == doctest::Approx(1e-3 * bytes / us));
     CHECK(bus == doctest::Approx(algorithm * (row["collective"] == "all_reduce" ? 4.0 : 2.0) / 3.0));
   }
-  const auto step = run_program({"bench", "step", "--ranks", "2", "--layers", "1", "--heads", "2", "--embd", "32", "--context", "16",
-                                 "--batch", "4", "--steps", "3", "--threads", "1", "--zero", "1", "--json", "--profile"});
+  const auto step = run_program({"bench",     "step", "--ranks",   "2",  "--layers", "1",        "--heads", "2",
+                                 "--embd",    "32",   "--context", "16", "--batch",  "4",        "--steps", "3",
+                                 "--threads", "1",    "--zero",    "1",  "--json",   "--profile"});
   INFO(step.err);
   REQUIRE(step.code == 0);
   const auto result = nlohmann::json::parse(step.out);

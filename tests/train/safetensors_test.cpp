@@ -91,8 +91,8 @@ TEST_CASE("safetensors: a header of odd length, and other types beside F32, are 
   std::string header =
       R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[2,6]},"m":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}})";
   header.resize(header.size() / 8 * 8 + 9, ' ');
-  CHECK(reading_error(folder,
-                 file_of(header, std::string("\1\0", 2) + std::string(reinterpret_cast<const char*>(&one), 4))) == "");
+  CHECK(reading_error(folder, file_of(header, std::string("\1\0", 2) +
+                                                  std::string(reinterpret_cast<const char*>(&one), 4))) == "");
   const SafetensorsFile file(folder / "file.safetensors");
   REQUIRE(file.tensors().size() == 2);
   CHECK(file.tensors()[0].name == "m");

@@ -50,7 +50,8 @@ TEST_CASE("team: ranks wait for one that works for longer than the timeout" * do
 TEST_CASE("team: work that fails is the error of the rank that did it") {
   const TrainOptions options;
   Team alone({}, "", options);
-  CHECK(test::error_of([&] { alone.finish_together(true, [] { throw UserError("the disk is full"); }); }) == "the disk is full");
+  CHECK(test::error_of([&] { alone.finish_together(true, [] { throw UserError("the disk is full"); }); }) ==
+        "the disk is full");
   if (!kHasGloo) return;
   CHECK(errors_of_two([&](Team& team) {
           if (!team.leads()) return;

@@ -27,11 +27,41 @@ Arguments join(Arguments first, const Arguments& more) {
 }
 
 // A run of a few seconds at most, with dropout, micro-batches and GQA.
-Arguments tiny_run(const ScratchFolder& folder, const std::string& name, const std::string& steps, Arguments more = {}) {
-  Arguments all = {"train", "--out", folder / name, "--data", folder / "text.txt", "--layers", "2", "--heads", "4", "--kv-heads", "2",
-                   "--embd", "32", "--context", "16", "--batch", "4", "--micro-batch", "2", "--dropout", "0.2", "--steps", steps,
-                   "--lr-decay-steps", "60", "--eval-every", "20", "--eval-batches", "2", "--log-every", "5"};
-  if (std::find(more.begin(), more.end(), "--checkpoint-every") == more.end()) more = join(more, {"--checkpoint-every", "10"});
+Arguments tiny_run(const ScratchFolder& folder, const std::string& name, const std::string& steps,
+                   Arguments more = {}) {
+  Arguments all = {"train",
+                   "--out",
+                   folder / name,
+                   "--data",
+                   folder / "text.txt",
+                   "--layers",
+                   "2",
+                   "--heads",
+                   "4",
+                   "--kv-heads",
+                   "2",
+                   "--embd",
+                   "32",
+                   "--context",
+                   "16",
+                   "--batch",
+                   "4",
+                   "--micro-batch",
+                   "2",
+                   "--dropout",
+                   "0.2",
+                   "--steps",
+                   steps,
+                   "--lr-decay-steps",
+                   "60",
+                   "--eval-every",
+                   "20",
+                   "--eval-batches",
+                   "2",
+                   "--log-every",
+                   "5"};
+  if (std::find(more.begin(), more.end(), "--checkpoint-every") == more.end())
+    more = join(more, {"--checkpoint-every", "10"});
   return join(all, more);
 }
 
@@ -57,7 +87,8 @@ TEST_CASE("a run straight through, and one killed and resumed, end in the same b
   const std::string model = test::read_file(folder / "straight/last/model.safetensors");
   CHECK(model.size() > 10000);
   CHECK(model == test::read_file(folder / "killed/last/model.safetensors"));
-  CHECK(test::read_file(folder / "straight/last/optimizer.safetensors") == test::read_file(folder / "killed/last/optimizer.safetensors"));
+  CHECK(test::read_file(folder / "straight/last/optimizer.safetensors") ==
+        test::read_file(folder / "killed/last/optimizer.safetensors"));
 
   // Every step's metrics are there once, whatever was logged before the kill.
   int steps_seen = 0;
@@ -79,7 +110,8 @@ TEST_CASE("--steps may be raised on resume; nothing that changes the mathematics
   CHECK(refused.err.find("--lr") != std::string::npos);
   CHECK(count_lines(refused.err) == 1);
   REQUIRE(run_program({"train", "--resume", folder / "raised", "--steps", "40"}).code == 0);
-  CHECK(test::read_file(folder / "straight/last/model.safetensors") == test::read_file(folder / "raised/last/model.safetensors"));
+  CHECK(test::read_file(folder / "straight/last/model.safetensors") ==
+        test::read_file(folder / "raised/last/model.safetensors"));
 }
 
 TEST_CASE("SIGINT and SIGTERM finish the step, save, and exit 130 and 143") {
@@ -103,7 +135,8 @@ TEST_CASE("recompute, reference attention and Eigen train alike") {
   write_text(folder);
   REQUIRE(run_program(tiny_run(folder, "plain", "20")).code == 0);
   REQUIRE(run_program(tiny_run(folder, "recompute", "20", {"--recompute", "true"})).code == 0);
-  CHECK(test::read_file(folder / "plain/last/model.safetensors") == test::read_file(folder / "recompute/last/model.safetensors"));
+  CHECK(test::read_file(folder / "plain/last/model.safetensors") ==
+        test::read_file(folder / "recompute/last/model.safetensors"));
   const auto loss = [&](const std::string& name) {
     const auto ran = run_program({"eval", folder / name, "--checkpoint", "last", "--json"});
     REQUIRE(ran.code == 0);
@@ -120,7 +153,8 @@ TEST_CASE("recompute, reference attention and Eigen train alike") {
 TEST_CASE("a loss that stops being finite ends the run with the step, the tensor, and the checkpoint kept") {
   ScratchFolder folder;
   write_text(folder);
-  const auto ran = run_program(tiny_run(folder, "run", "60", {"--lr", "1e30", "--min-lr", "1e30", "--checkpoint-every", "1"}));
+  const auto ran =
+      run_program(tiny_run(folder, "run", "60", {"--lr", "1e30", "--min-lr", "1e30", "--checkpoint-every", "1"}));
   CHECK(ran.code == 1);
   const std::string last = ran.err.substr(ran.err.rfind("glint: "));
   CHECK(count_lines(last) == 1);
@@ -133,15 +167,16 @@ TEST_CASE("sample: only text on standard output, the same for the same seed; bad
   ScratchFolder folder;
   write_text(folder);
   REQUIRE(run_program(tiny_run(folder, "run", "20")).code == 0);
-  const Arguments draw = {"sample", folder / "run", "--prompt", "the ", "--tokens", "100", "--seed", "3", "--count", "2"};
+  const Arguments draw = {"sample", folder / "run", "--prompt", "the ",    "--tokens",
+                          "100",    "--seed",       "3",        "--count", "2"};
   const auto first = run_program(draw);
   REQUIRE(first.code == 0);
   CHECK(first.err.empty());
   CHECK(first.out.starts_with("the "));
   CHECK(first.out.size() == 2 * 104 + 5 + 1);  // two samples, the line between them, the end
   CHECK(run_program(draw).out == first.out);
-  for (const Arguments& bad : {Arguments{"--prompt", "caf\xC3\xA9"}, Arguments{"--temperature", "-1"}, Arguments{"--top-p", "2"},
-                               Arguments{"--prompt", ""}}) {
+  for (const Arguments& bad : {Arguments{"--prompt", "caf\xC3\xA9"}, Arguments{"--temperature", "-1"},
+                               Arguments{"--top-p", "2"}, Arguments{"--prompt", ""}}) {
     const auto ran = run_program(join({"sample", folder / "run"}, bad));
     CHECK(ran.code == 1);
     CHECK(ran.out.empty());
@@ -159,10 +194,13 @@ TEST_CASE("eval: every token of the split but the first, on the run's data or an
   const auto json = nlohmann::json::parse(val.out);
   CHECK(json["tokens"] == 1999);
   CHECK(json["perplexity"].get<double>() == doctest::Approx(std::exp(json["loss"].get<double>())));
-  CHECK(json["bits_per_byte"].get<double>() == doctest::Approx(json["loss"].get<double>() / std::log(2.0) * 1999 / 2000));
-  CHECK(nlohmann::json::parse(run_program({"eval", folder / "run", "--split", "all", "--json"}).out)["tokens"] == 19999);
+  CHECK(json["bits_per_byte"].get<double>() ==
+        doctest::Approx(json["loss"].get<double>() / std::log(2.0) * 1999 / 2000));
+  CHECK(nlohmann::json::parse(run_program({"eval", folder / "run", "--split", "all", "--json"}).out)["tokens"] ==
+        19999);
   const auto other = run_program({"eval", folder / "run", "--data", folder / "text.txt", "--json", "--batch", "3"});
-  CHECK(nlohmann::json::parse(other.out)["loss"].get<double>() == doctest::Approx(json["loss"].get<double>()).epsilon(1e-5));
+  CHECK(nlohmann::json::parse(other.out)["loss"].get<double>() ==
+        doctest::Approx(json["loss"].get<double>()).epsilon(1e-5));
 }
 
 TEST_CASE("bad input: one clear line on standard error, exit 1, the folder untouched") {
@@ -180,19 +218,19 @@ TEST_CASE("bad input: one clear line on standard error, exit 1, the folder untou
     std::string says;
   };
   std::vector<Bad> cases = {{{"--data", folder / "missing.txt"}, "missing.txt"},
-               {{"--data", folder / "empty.txt"}, "empty"},
-               {{"--data", folder / "short.txt"}, "short.txt"},
-               {{"--data", folder / "latin1.txt"}, "UTF-8"},
-               {{"--data", text, "--heads", "5"}, "--embd 128 is not a multiple of --heads 5"},
-               {{"--data", text, "--dropout", "1"}, "dropout"},
-               {{"--data", text, "--dropout", "-0.1"}, "dropout"},
-               {{"--data", text, "--layers", "-1"}, "--layers"},
-               {{"--data", text, "--embd", "1048576", "--layers", "1000"}, "B"},
-               {{"--data", text, "--batch", "5", "--micro-batch", "2"}, "--micro-batch"},
-               {{"--data", text, "--config", folder / "unknown.toml"}, "headz"},
-               {{"--data", text, "--config", folder / "none.toml"}, "none.toml"},
-               {{"--data", text, "--out", folder / "occupied"}, "occupied"},
-               {{"--data", text, "--out", "/proc/nowhere"}, "/proc/nowhere"}};
+                            {{"--data", folder / "empty.txt"}, "empty"},
+                            {{"--data", folder / "short.txt"}, "short.txt"},
+                            {{"--data", folder / "latin1.txt"}, "UTF-8"},
+                            {{"--data", text, "--heads", "5"}, "--embd 128 is not a multiple of --heads 5"},
+                            {{"--data", text, "--dropout", "1"}, "dropout"},
+                            {{"--data", text, "--dropout", "-0.1"}, "dropout"},
+                            {{"--data", text, "--layers", "-1"}, "--layers"},
+                            {{"--data", text, "--embd", "1048576", "--layers", "1000"}, "B"},
+                            {{"--data", text, "--batch", "5", "--micro-batch", "2"}, "--micro-batch"},
+                            {{"--data", text, "--config", folder / "unknown.toml"}, "headz"},
+                            {{"--data", text, "--config", folder / "none.toml"}, "none.toml"},
+                            {{"--data", text, "--out", folder / "occupied"}, "occupied"},
+                            {{"--data", text, "--out", "/proc/nowhere"}, "/proc/nowhere"}};
   std::string fault;
   if (gpus_here(fault).empty()) cases.push_back({{"--data", text, "--device", "cuda"}, "cuda"});
   for (const auto& bad : cases) {
@@ -209,7 +247,9 @@ TEST_CASE("bad input: one clear line on standard error, exit 1, the folder untou
     CHECK(ran.err.starts_with("glint: "));
     CHECK(ran.err.find(bad.says) != std::string::npos);
     // What was wrong can be mended and the same folder asked for again.
-    CHECK(run_program({"train", "--data", text, "--out", folder / "new", "--steps", "0", "--layers", "1", "--embd", "32"}).code == 0);
+    CHECK(
+        run_program({"train", "--data", text, "--out", folder / "new", "--steps", "0", "--layers", "1", "--embd", "32"})
+            .code == 0);
     std::filesystem::remove_all(folder / "new");
   }
   CHECK(test::read_file(folder / "occupied/precious") == "keep me");

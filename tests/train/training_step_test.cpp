@@ -118,7 +118,8 @@ TEST_CASE("a loss that is not finite is found, and its first tensor named") {
   }
   wpe->data()[0] = std::numeric_limits<float>::infinity();
   const float before = wte->data()[0];
-  for (int i = 0; i < 3; ++i) step.run(fixed_batch, 1e-3);  // the host need not look at once: nothing is changed any more
+  for (int i = 0; i < 3; ++i)
+    step.run(fixed_batch, 1e-3);  // the host need not look at once: nothing is changed any more
   const StepResult result = step.result();
   CHECK_FALSE(result.finite());
   CHECK(result.step == 1);

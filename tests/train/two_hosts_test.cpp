@@ -1,5 +1,5 @@
-// Two hosts without a common file system, as two network namespaces with a cable between them and a Redis on one: a run, and the
-// cable pulled. Needs root, iproute2 and a Redis server; skipped without.
+// Two hosts without a common file system, as two network namespaces with a cable between them and a Redis on one: a
+// run, and the cable pulled. Needs root, iproute2 and a Redis server; skipped without.
 #include <chrono>
 #include <thread>
 
@@ -33,11 +33,14 @@ TEST_CASE("ranks: two hosts without a common folder train as one, and a pulled c
   const std::string text = folder / "text.txt";
   write_file_for_test(text, corpus_text(20000, 3));
   const RedisServer redis(hosts.address(0), hosts.before(0));
-  const Words model = {"--data", text, "--layers", "1", "--heads", "2", "--embd", "32", "--context", "16", "--batch", "8", "--dropout", "0.2",
-                       "--threads", "1", "--eval-every", "5", "--eval-batches", "1", "--log-every", "1", "--lr-decay-steps", "10", "--warmup", "2"};
+  const Words model = {"--data",       text, "--layers",       "1", "--heads",     "2",   "--embd",           "32",
+                       "--context",    "16", "--batch",        "8", "--dropout",   "0.2", "--threads",        "1",
+                       "--eval-every", "5",  "--eval-batches", "1", "--log-every", "1",   "--lr-decay-steps", "10",
+                       "--warmup",     "2"};
   const auto start = [&](int rank, Words arguments) {
     Words words = hosts.before(rank);
-    words.insert(words.end(), {"/usr/bin/env", glint::text("RANK=", rank), "WORLD_SIZE=2", "LOCAL_RANK=0", GLINT_PROGRAM, "train"});
+    words.insert(words.end(),
+                 {"/usr/bin/env", glint::text("RANK=", rank), "WORLD_SIZE=2", "LOCAL_RANK=0", GLINT_PROGRAM, "train"});
     words.insert(words.end(), arguments.begin(), arguments.end());
     words.insert(words.end(), {"--rendezvous", redis.url()});
     const std::string program = words.front();
@@ -50,7 +53,8 @@ TEST_CASE("ranks: two hosts without a common folder train as one, and a pulled c
   };
   const std::string there = folder / "there", elsewhere = folder / "elsewhere", alone = folder / "alone";
   REQUIRE(run_program(with({"train", "--out", alone, "--steps", "10"}, model)).code == 0);
-  const auto first = start(0, with({"--out", there, "--steps", "6"}, model)), second = start(1, with({"--out", elsewhere, "--steps", "6"}, model));
+  const auto first = start(0, with({"--out", there, "--steps", "6"}, model)),
+             second = start(1, with({"--out", elsewhere, "--steps", "6"}, model));
   const Ran first_ran = first->wait(), second_ran = second->wait();
   INFO(first_ran.err, second_ran.err);
   REQUIRE(first_ran.code == 0);
@@ -67,9 +71,11 @@ TEST_CASE("ranks: two hosts without a common folder train as one, and a pulled c
   CHECK(losses_of(there).back() == doctest::Approx(losses_of(alone).back()).epsilon(1e-4));
 
   const Words endless = {"--steps", "1000000", "--checkpoint-every", "20", "--comm-timeout", "3", "--quiet"};
-  const auto fifth = start(0, with({"--resume", there}, endless)), sixth = start(1, with({"--resume", elsewhere}, endless));
+  const auto fifth = start(0, with({"--resume", there}, endless)),
+             sixth = start(1, with({"--resume", elsewhere}, endless));
   uint64_t saved = 0;
-  for (int i = 0; i < 3000 && saved < 40; ++i, usleep(10000)) error_of([&] { saved = read_checkpoint_state(there + "/last").step; });
+  for (int i = 0; i < 3000 && saved < 40; ++i, usleep(10000))
+    error_of([&] { saved = read_checkpoint_state(there + "/last").step; });
   REQUIRE(saved >= 40);
   const auto pulled = std::chrono::steady_clock::now();
   hosts.pull_cable();
@@ -92,8 +98,8 @@ TEST_CASE("ranks: those of one machine that were given different folders are tol
   const RedisServer redis;
   const auto start = [&](const std::string& rank) {
     return std::make_unique<Running>(
-        Words{"RANK=" + rank, "WORLD_SIZE=2", "LOCAL_RANK=" + rank, GLINT_PROGRAM, "train", "--out", folder / rank, "--batch", "2",
-              "--threads", "1", "--comm-timeout", "20", "--rendezvous", redis.url()},
+        Words{"RANK=" + rank, "WORLD_SIZE=2", "LOCAL_RANK=" + rank, GLINT_PROGRAM, "train", "--out", folder / rank,
+              "--batch", "2", "--threads", "1", "--comm-timeout", "20", "--rendezvous", redis.url()},
         "/usr/bin/env");
   };
   const auto first = start("0"), second = start("1");

@@ -8,22 +8,26 @@ namespace glint {
 
 namespace fs = std::filesystem;
 
-void save_checkpoint_together(const fs::path& folder, Saved what, Parameters& p, TrainingStep& step, Team& team, const CheckpointState& state) {
+void save_checkpoint_together(const fs::path& folder, Saved what, Parameters& p, TrainingStep& step, Team& team,
+                              const CheckpointState& state) {
   const Partition& partition = step.partition();
   WholeValues values(p, partition, team.comm());
   values.gather();
   if (what == Saved::weights) {
-    return team.finish_together(team.leads(), [&] { save_checkpoint(folder, tensor_views(p, values.data()), {}, {}, state); });
+    return team.finish_together(team.leads(),
+                                [&] { save_checkpoint(folder, tensor_views(p, values.data()), {}, {}, state); });
   }
   WholeCopy m(p, partition, team.comm(), p.first_moments()), v(p, partition, team.comm(), p.second_moments());
   m.gather();
   v.gather();
   team.finish_together(team.leads(), [&] {
-    save_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()), state);
+    save_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()),
+                    state);
   });
 }
 
-std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, Parameters& p, TrainingStep& step, Team& team) {
+std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, Parameters& p, TrainingStep& step,
+                                                        Team& team) {
   bool there = team.leads() && has_checkpoint(folder);
   team.share(there);
   if (!there) return std::nullopt;
@@ -32,7 +36,8 @@ std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, 
   WholeCopy m(p, partition, team.comm(), p.first_moments()), v(p, partition, team.comm(), p.second_moments());
   CheckpointState state;
   team.finish_together(team.leads(), [&] {
-    state = load_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()));
+    state =
+        load_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()));
   });
   for (uint64_t* number : {&state.step, &state.rng_seed, &state.rng_offset}) team.share(*number);
   bool has_best = state.best_val_loss.has_value();
@@ -52,7 +57,8 @@ uint64_t checksum_of(const Parameters& p) {
   const uint64_t sum = XXH3_64bits(values.data(), n * sizeof(float));
   if (!p.rounded()) return sum;
   std::vector<Bf16> rounded(p.elements());
-  std::visit([&](const auto& ctx) { copy_to_host(ctx, rounded.data(), p.rounded(), rounded.size() * sizeof(Bf16)); }, p.device().context());
+  std::visit([&](const auto& ctx) { copy_to_host(ctx, rounded.data(), p.rounded(), rounded.size() * sizeof(Bf16)); },
+             p.device().context());
   return XXH3_64bits_withSeed(rounded.data(), rounded.size() * sizeof(Bf16), sum);
 }
 

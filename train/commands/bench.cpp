@@ -27,10 +27,11 @@ void run_in_team(TrainOptions options, const std::function<void(Team&)>& body) {
   const Ranks place = ranks_from_environment();
   if (options.ranks == 0) options.ranks = place.size;
   GLINT_REQUIRE(options.ranks >= 1, "--ranks ", options.ranks, ": give a number of 1 or more");
-  GLINT_REQUIRE(options.comm_timeout > 0 && options.comm_timeout < 1e6, "--comm-timeout ", options.comm_timeout, ": give a number above 0");
+  GLINT_REQUIRE(options.comm_timeout > 0 && options.comm_timeout < 1e6, "--comm-timeout ", options.comm_timeout,
+                ": give a number above 0");
   if (place.source.empty() && options.ranks > 1) return launch_ranks(options.ranks);
-  GLINT_REQUIRE(options.ranks == place.size, "--ranks ", options.ranks, ", but ", place.source, " has started ", place.size,
-                ": leave --ranks out");
+  GLINT_REQUIRE(options.ranks == place.size, "--ranks ", options.ranks, ", but ", place.source, " has started ",
+                place.size, ": leave --ranks out");
   run_as_rank(place, std::filesystem::temp_directory_path() / "glint-bench", options, body);
 }
 
@@ -53,7 +54,8 @@ void print_results(const std::vector<BenchResult>& results, bool as_json) {
 }
 
 void register_bench(Command program) {
-  Command command = program.add_command("bench", "Time attention, matrix products, a whole training step, or what ranks say to each other");
+  Command command = program.add_command(
+      "bench", "Time attention, matrix products, a whole training step, or what ranks say to each other");
   command.require_command();
   register_bench_attention(command);
   register_bench_matmul(command);

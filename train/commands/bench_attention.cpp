@@ -40,10 +40,12 @@ struct AttentionArrays {
   RngState* rng;
 
   AttentionArrays(const Device& device, const Context& ctx, const AttentionShape& s, AttentionKind kind) : shape(s) {
-    const size_t queries = static_cast<size_t>(s.B) * s.T * s.NH * s.HS, keys = static_cast<size_t>(s.B) * s.T * s.NKV * s.HS;
+    const size_t queries = static_cast<size_t>(s.B) * s.T * s.NH * s.HS,
+                 keys = static_cast<size_t>(s.B) * s.T * s.NKV * s.HS;
     const size_t rows = static_cast<size_t>(s.B) * s.NH * s.T, wanted = scratch_of(ctx, s, kind);
     constexpr size_t kGap = 256;  // each array begins at a multiple of it
-    memory = DeviceMemory(4 * (queries + keys) * sizeof(Scalar) + (rows + wanted) * sizeof(float) + 12 * kGap, "the benchmark", device);
+    memory = DeviceMemory(4 * (queries + keys) * sizeof(Scalar) + (rows + wanted) * sizeof(float) + 12 * kGap,
+                          "the benchmark", device);
     char* next = static_cast<char*>(memory.data());
     const auto take = [&]<typename T>(T*& array, size_t n) {
       array = reinterpret_cast<T*>(next);
@@ -72,14 +74,15 @@ struct AttentionArrays {
 };
 
 template <typename Context, typename Scalar>
-inline constexpr bool kHasReference = std::is_same_v<Context, CpuContext> && std::is_same_v<Scalar, float>;
+inline constexpr bool kHasReference = std::is_same_v<Context, CpuContext>&& std::is_same_v<Scalar, float>;
 
 struct AttentionTimes {
   double forward_ms, backward_ms, total_ms;
 };
 
 template <typename Scalar, typename Context>
-AttentionTimes time_attention(const Device& device, const Context& ctx, const AttentionShape& shape, const AttentionFlags& flags) {
+AttentionTimes time_attention(const Device& device, const Context& ctx, const AttentionShape& shape,
+                              const AttentionFlags& flags) {
   const AttentionArrays<Context, Scalar> a(device, ctx, shape, flags.kind);
   const int NH = shape.NH, NKV = shape.NKV;
   const Dropout dropout{flags.dropout, flags.dropout > 0 ? a.rng : nullptr, 0};
@@ -96,11 +99,12 @@ AttentionTimes time_attention(const Device& device, const Context& ctx, const At
   const auto backward = [&] {
     inputs([&](auto q, auto k, auto v) {
       const auto call = [&](auto kernel) {
-        kernel(ctx, a.view(a.dq, NH), a.view(a.dk, NKV), a.view(a.dv, NKV), a.read(a.dout, NH), a.read(a.out, NH), a.lse, q, k, v,
-               a.scratch, shape, dropout);
+        kernel(ctx, a.view(a.dq, NH), a.view(a.dk, NKV), a.view(a.dv, NKV), a.read(a.dout, NH), a.read(a.out, NH),
+               a.lse, q, k, v, a.scratch, shape, dropout);
       };
       if constexpr (kHasReference<Context, Scalar>) {
-        if (flags.kind == AttentionKind::reference) return call([](auto&&... all) { reference_attention_backward(all...); });
+        if (flags.kind == AttentionKind::reference)
+          return call([](auto&&... all) { reference_attention_backward(all...); });
       }
       call([](auto&&... all) { attention_backward(all...); });
     });
@@ -110,22 +114,28 @@ AttentionTimes time_attention(const Device& device, const Context& ctx, const At
   const double once = seconds_of(ctx, forward);
   const int calls = device.is_cpu() ? 1 : static_cast<int>(std::clamp(3e-3 / once, 1.0, 100.0));
   const auto time = [&](auto call) {
-    return median_ms(ctx, flags.repeats, [&] {
-             for (int i = 0; i < calls; ++i) call();
-           }) / calls;
+    return median_ms(ctx, flags.repeats,
+                     [&] {
+                       for (int i = 0; i < calls; ++i) call();
+                     }) /
+           calls;
   };
   return {time(forward), time(backward), time([&] { forward(), backward(); })};
 }
 
-void print_times(const AttentionFlags& flags, const AttentionShape& shape, const Device& device, const AttentionTimes& t) {
-  std::vector<BenchResult> results = {{"forward_ms", t.forward_ms}, {"backward_ms", t.backward_ms}, {"total_ms", t.total_ms}};
+void print_times(const AttentionFlags& flags, const AttentionShape& shape, const Device& device,
+                 const AttentionTimes& t) {
+  std::vector<BenchResult> results = {
+      {"forward_ms", t.forward_ms}, {"backward_ms", t.backward_ms}, {"total_ms", t.total_ms}};
   const double gflop = 1e-9 * flops_of(shape);
   if (device.is_cpu()) {
     const int threads = std::get<CpuContext>(device.context()).threads;
     const double gflops = 3.5 * gflop / t.total_ms * 1000, peak = measure_peak_gflops(threads);
-    results.insert(results.end(), {{"gflops", gflops}, {"peak_gflops", peak}, {"share_of_peak", gflops / peak}, {"threads", threads}});
+    results.insert(results.end(),
+                   {{"gflops", gflops}, {"peak_gflops", peak}, {"share_of_peak", gflops / peak}, {"threads", threads}});
   } else {
-    results.insert(results.end(), {{"forward_tflops", gflop / t.forward_ms}, {"backward_tflops", 2.5 * gflop / t.backward_ms}});
+    results.insert(results.end(),
+                   {{"forward_tflops", gflop / t.forward_ms}, {"backward_tflops", 2.5 * gflop / t.backward_ms}});
   }
   results.push_back({"device", device.name()});
   print_results(results, flags.json);
@@ -138,14 +148,18 @@ void bench_attention(AttentionFlags flags) {
   config.vocab = 1, config.layers = 1, config.context = flags.context, config.heads = flags.heads;
   config.kv_heads = flags.kv_heads, config.embd = flags.heads * flags.head_size, config.attn_dropout = flags.dropout;
   config.validate();
-  const AttentionShape shape{flags.batch, flags.context, flags.context, flags.heads, flags.kv_heads, flags.head_size, flags.causal,
-                             1.0f / std::sqrt(static_cast<float>(flags.head_size))};
+  const AttentionShape shape{
+      flags.batch,    flags.context,   flags.context, flags.heads,
+      flags.kv_heads, flags.head_size, flags.causal,  1.0f / std::sqrt(static_cast<float>(flags.head_size))};
   const bool bf16 = flags.dtype == DtypeChoice::bf16;
   GLINT_REQUIRE(flags.kind == AttentionKind::flash || (flags.device == DeviceChoice::cpu && !bf16),
                 "--attention reference runs on the CPU in fp32 only");
   const Device device = open_device(flags);
   const AttentionTimes times = std::visit(
-      [&](const auto& ctx) { return bf16 ? time_attention<Bf16>(device, ctx, shape, flags) : time_attention<float>(device, ctx, shape, flags); },
+      [&](const auto& ctx) {
+        return bf16 ? time_attention<Bf16>(device, ctx, shape, flags)
+                    : time_attention<float>(device, ctx, shape, flags);
+      },
       device.context());
   print_times(flags, shape, device, times);
 }

@@ -1,4 +1,5 @@
-// glint bench comm: how fast ranks reduce, scatter and gather, in the terms of NVIDIA's nccl-tests (doc/PERFORMANCE.md there).
+// glint bench comm: how fast ranks reduce, scatter and gather, in the terms of NVIDIA's nccl-tests (doc/PERFORMANCE.md
+// there).
 #include <cstdio>
 
 #include <nlohmann/json.hpp>
@@ -25,43 +26,58 @@ struct Collective {
 };
 
 template <typename Context>
-double seconds_of_call(const Context& ctx, CollectiveQueue& queue, Team& team, const Collective& what, float* data, size_t n, int repeats) {
+double seconds_of_call(const Context& ctx, CollectiveQueue& queue, Team& team, const Collective& what, float* data,
+                       size_t n, int repeats) {
   const std::string name = what.name;
   team.comm().barrier();  // all at once, so that nobody's lateness is measured
   return 1e-3 * median_ms(ctx, repeats, [&] {
-    if (name == "all_reduce") queue.all_reduce(data, n);
-    if (name == "reduce_scatter") queue.reduce_scatter(data, n);
-    if (name == "all_gather") queue.all_gather(data, n);
-    queue.join();
-  });
+           if (name == "all_reduce") queue.all_reduce(data, n);
+           if (name == "reduce_scatter") queue.reduce_scatter(data, n);
+           if (name == "all_gather") queue.all_gather(data, n);
+           queue.join();
+         });
 }
 
 void bench_comm(CommFlags flags, Team& team) {
   GLINT_REQUIRE(team.size() > 1, "--ranks 1 has nobody to talk to: give 2 or more");
-  GLINT_REQUIRE(flags.from_kb > 0 && flags.to_mb >= flags.from_kb / 1024, "--from-kb ", flags.from_kb, " and --to-mb ", flags.to_mb, " span nothing");
+  GLINT_REQUIRE(flags.from_kb > 0 && flags.to_mb >= flags.from_kb / 1024, "--from-kb ", flags.from_kb, " and --to-mb ",
+                flags.to_mb, " span nothing");
   flags.gpu = team.gpu();
   const Device device = open_device(flags);
   const double n = team.size(), most = flags.to_mb * (1 << 20);
-  const Collective collectives[] = {{"all_reduce", 2 * (n - 1) / n}, {"reduce_scatter", (n - 1) / n}, {"all_gather", (n - 1) / n}};
+  const Collective collectives[] = {
+      {"all_reduce", 2 * (n - 1) / n}, {"reduce_scatter", (n - 1) / n}, {"all_gather", (n - 1) / n}};
   const DeviceMemory memory(static_cast<size_t>(most), "the benchmark", device);
-  const auto queue = std::visit([&](const auto& ctx) { return make_collective_queue(ctx, team.comm()); }, device.context());
+  const auto queue =
+      std::visit([&](const auto& ctx) { return make_collective_queue(ctx, team.comm()); }, device.context());
   auto json = nlohmann::ordered_json::array();
   if (team.leads() && !flags.json)
-    std::printf("%-16s %12s %12s %10s %10s   %d ranks, %s\n", "collective", "bytes", "us", "alg GB/s", "bus GB/s", team.size(), device.name().c_str());
+    std::printf("%-16s %12s %12s %10s %10s   %d ranks, %s\n", "collective", "bytes", "us", "alg GB/s", "bus GB/s",
+                team.size(), device.name().c_str());
   for (const Collective& what : collectives) {
     for (double bytes = flags.from_kb * 1024; bytes <= most; bytes *= 4) {
       const size_t count = static_cast<size_t>(bytes) / sizeof(float);
       const double seconds = std::visit(
-          [&](const auto& ctx) { return seconds_of_call(ctx, *queue, team, what, memory.f32(), count, flags.repeats); }, device.context());
-      const double algorithm = 1e-9 * static_cast<double>(count * sizeof(float)) / seconds, bus = algorithm * what.times;
+          [&](const auto& ctx) { return seconds_of_call(ctx, *queue, team, what, memory.f32(), count, flags.repeats); },
+          device.context());
+      const double algorithm = 1e-9 * static_cast<double>(count * sizeof(float)) / seconds,
+                   bus = algorithm * what.times;
       if (!team.leads()) continue;
       if (flags.json)
-        json.push_back({{"collective", what.name}, {"bytes", count * sizeof(float)}, {"us", 1e6 * seconds}, {"algbw_gbytes", algorithm}, {"busbw_gbytes", bus}});
+        json.push_back({{"collective", what.name},
+                        {"bytes", count * sizeof(float)},
+                        {"us", 1e6 * seconds},
+                        {"algbw_gbytes", algorithm},
+                        {"busbw_gbytes", bus}});
       else
-        std::printf("%-16s %12zu %12.1f %10.3f %10.3f\n", what.name, count * sizeof(float), 1e6 * seconds, algorithm, bus);
+        std::printf("%-16s %12zu %12.1f %10.3f %10.3f\n", what.name, count * sizeof(float), 1e6 * seconds, algorithm,
+                    bus);
     }
   }
-  if (team.leads() && flags.json) std::printf("%s\n", nlohmann::ordered_json{{"ranks", team.size()}, {"device", device.name()}, {"results", json}}.dump().c_str());
+  if (team.leads() && flags.json)
+    std::printf(
+        "%s\n",
+        nlohmann::ordered_json{{"ranks", team.size()}, {"device", device.name()}, {"results", json}}.dump().c_str());
 }
 
 }  // namespace
@@ -74,7 +90,8 @@ void register_bench_comm(Command bench) {
   add_rank_flags(command, flags->team);
   add_bench_flags(command, *flags);
   command.run([flags] {
-    if (flags->team.ranks == 0 && ranks_from_environment().source.empty()) flags->team.ranks = 2;  // the least that say anything
+    if (flags->team.ranks == 0 && ranks_from_environment().source.empty())
+      flags->team.ranks = 2;  // the least that say anything
     run_in_team(flags->team, [&](Team& team) { bench_comm(*flags, team); });
   });
 }

@@ -22,7 +22,8 @@ struct Rates {  // GFLOP/s
 template <typename Scalar, typename Context>
 Rates measure(const Device& device, const Context& ctx, const MatmulFlags& flags) {
   const LinearShape shape{flags.rows, flags.in, flags.out, flags.tied ? WeightLayout::out_in : WeightLayout::in_out};
-  const size_t rows = static_cast<size_t>(flags.rows), in = static_cast<size_t>(flags.in), out = static_cast<size_t>(flags.out);
+  const size_t rows = static_cast<size_t>(flags.rows), in = static_cast<size_t>(flags.in),
+               out = static_cast<size_t>(flags.out);
   const size_t scalars = 2 * (rows * in + rows * out) + in * out;
   const DeviceMemory memory(scalars * sizeof(Scalar) + in * out * sizeof(float) + 16, "the benchmark", device);
   auto* x = static_cast<Scalar*>(memory.data());
@@ -54,7 +55,8 @@ void bench_matmul(const MatmulFlags& flags) {
   const Device device = open_device(flags);
   const Rates rates = std::visit(
       [&](const auto& ctx) {
-        return flags.dtype == DtypeChoice::bf16 ? measure<Bf16>(device, ctx, flags) : measure<float>(device, ctx, flags);
+        return flags.dtype == DtypeChoice::bf16 ? measure<Bf16>(device, ctx, flags)
+                                                : measure<float>(device, ctx, flags);
       },
       device.context());
   const double peak = peak_gflops(device, dtype_of(flags.dtype));

@@ -33,8 +33,9 @@ void print_profile(const Profile& profile, double steps, double peak_gflops, dou
   std::fprintf(stderr, "%11s %7s %10s %8s %8s\n", "ms", "share", "GFLOP/s", "GB/s", "of peak");
   for (const auto& [spent, name] : rows) {
     const double gflops = 1e-9 * spent.flops / spent.seconds, gbytes = 1e-9 * spent.bytes / spent.seconds;
-    std::fprintf(stderr, "%11.3f %6.1f%% %10.0f %8.1f %7.0f%%  %s\n", 1000 * spent.seconds / steps, 100 * spent.seconds / total, gflops,
-                 gbytes, 100 * std::max(gflops / peak_gflops, gbytes / bandwidth), name.c_str());
+    std::fprintf(stderr, "%11.3f %6.1f%% %10.0f %8.1f %7.0f%%  %s\n", 1000 * spent.seconds / steps,
+                 100 * spent.seconds / total, gflops, gbytes, 100 * std::max(gflops / peak_gflops, gbytes / bandwidth),
+                 name.c_str());
   }
 }
 
@@ -58,22 +59,34 @@ MemoryInUse memory_in_use(const Device& device) {
 
 void bench_step(StepFlags flags, Team& team) {
   if (flags.model.kv_heads == 0) flags.model.kv_heads = flags.model.heads;
-  GLINT_REQUIRE(flags.batch >= 1 && flags.batch % team.size() == 0, "--batch ", flags.batch, " does not divide over ", team.size(), " ranks");
+  GLINT_REQUIRE(flags.batch >= 1 && flags.batch % team.size() == 0, "--batch ", flags.batch, " does not divide over ",
+                team.size(), " ranks");
   const int share = flags.batch / team.size();
   if (flags.micro_batch == 0) flags.micro_batch = share;
   flags.model.embd_dropout = flags.model.attn_dropout = flags.model.resid_dropout = flags.dropout;
-  GLINT_REQUIRE(flags.micro_batch >= 1 && share % flags.micro_batch == 0, "--micro-batch ", flags.micro_batch, " does not divide --batch ",
-                flags.batch, team.size() > 1 ? text(" / ", team.size(), " ranks") : "");
+  GLINT_REQUIRE(flags.micro_batch >= 1 && share % flags.micro_batch == 0, "--micro-batch ", flags.micro_batch,
+                " does not divide --batch ", flags.batch, team.size() > 1 ? text(" / ", team.size(), " ranks") : "");
   flags.gpu = team.gpu();
   const Device device = open_device(flags);
   Gpt model(flags.model, device, dtype_of(flags.dtype));
   model.initialize(1);
   RngState rng{.seed = 1};
-  TrainingStep step(model, {flags.batch, flags.micro_batch, flags.model.context, flags.attention, flags.recompute, {}, 1.0, flags.graph,
-                            team.size() > 1 ? &team.comm() : nullptr, {static_cast<size_t>(flags.team.bucket_mb * (1 << 20)), flags.team.zero == 1}}, rng);
+  TrainingStep step(model,
+                    {flags.batch,
+                     flags.micro_batch,
+                     flags.model.context,
+                     flags.attention,
+                     flags.recompute,
+                     {},
+                     1.0,
+                     flags.graph,
+                     team.size() > 1 ? &team.comm() : nullptr,
+                     {static_cast<size_t>(flags.team.bucket_mb * (1 << 20)), flags.team.zero == 1}},
+                    rng);
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
     for (int i = 0; i < count * flags.model.context; ++i) {
-      const uint32_t place = static_cast<uint32_t>(i) + static_cast<uint32_t>(first) * 7919u + static_cast<uint32_t>(rng.step) * 104729u;
+      const uint32_t place =
+          static_cast<uint32_t>(i) + static_cast<uint32_t>(first) * 7919u + static_cast<uint32_t>(rng.step) * 104729u;
       tokens[i] = static_cast<int32_t>(place * 2654435761u % static_cast<uint32_t>(flags.model.vocab));
       targets[i] = static_cast<int32_t>((place + 1) * 2654435761u % static_cast<uint32_t>(flags.model.vocab));
     }
@@ -85,8 +98,10 @@ void bench_step(StepFlags flags, Team& team) {
   const MemoryInUse before = memory_in_use(device);
   const CollectiveQueue::Times exchanged_before = step.exchanged();
   const int64_t timed_before = step.timed_steps();
-  const double ms = std::visit([&](const auto& ctx) { return median_ms(ctx, flags.steps, one_step); }, device.context());
-  for (int i = 0; i < 3 && step.timed_steps() == timed_before + i; ++i) {  // a CUDA graph's steps are timed where they are looked at
+  const double ms =
+      std::visit([&](const auto& ctx) { return median_ms(ctx, flags.steps, one_step); }, device.context());
+  for (int i = 0; i < 3 && step.timed_steps() == timed_before + i;
+       ++i) {  // a CUDA graph's steps are timed where they are looked at
     one_step();
     step.result();
   }
@@ -96,8 +111,9 @@ void bench_step(StepFlags flags, Team& team) {
   const double peak = team.size() * peak_gflops(device, model.parameters().dtype());
   const double tokens = static_cast<double>(flags.batch) * flags.model.context;
   const double gflops = model.flops_per_token(flags.model.context) * tokens / ms * 1e-6;
-  std::vector<BenchResult> results = {{"median_ms", ms}, {"tokens_per_s", 1000 * tokens / ms}, {"gflops", gflops},
-                                      {"peak_gflops", peak}, {"share_of_peak", gflops / peak}, {"device", device.name()}};
+  std::vector<BenchResult> results = {
+      {"median_ms", ms},     {"tokens_per_s", 1000 * tokens / ms}, {"gflops", gflops},
+      {"peak_gflops", peak}, {"share_of_peak", gflops / peak},     {"device", device.name()}};
   if (team.size() > 1) {
     const double busy = exchanged.busy - exchanged_before.busy, waited = exchanged.waited - exchanged_before.waited;
     const auto steps = static_cast<double>(step.timed_steps() - timed_before);
@@ -114,7 +130,8 @@ void bench_step(StepFlags flags, Team& team) {
     results.push_back({"bandwidth_gbytes", bandwidth});
     for (const auto& [name, spent] : flags.json ? step.profiled() : Profile{})
       results.insert(results.end(), {{"ms: " + name, 1000 * spent.seconds / (flags.steps + 1)},
-                                     {"of peak: " + name, 1e-9 * std::max(spent.flops / peak, spent.bytes / bandwidth) / spent.seconds}});
+                                     {"of peak: " + name,
+                                      1e-9 * std::max(spent.flops / peak, spent.bytes / bandwidth) / spent.seconds}});
   }
   results.insert(results.end(), {{"parameters", flags.model.parameters()},
                                  {"arena_bytes", step.arena_bytes()},
@@ -138,7 +155,7 @@ void register_bench_step(Command bench) {
   command.add("--micro-batch", flags->micro_batch, "Sequences per pass; 0: as --batch");
   command.add_count("--steps", flags->steps, "Timed steps; the median is printed");
   command.add_choice("--attention", flags->attention, "Kernel",
-             {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
+                     {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
   command.add_switch("--recompute", flags->recompute, "Compute a layer again in backward instead of keeping it");
   command.add_switch("--graph", flags->graph, "On a GPU: give a step to it as one CUDA graph");
   command.add_flag("--profile", flags->profile, "Say on standard error where the time goes");

@@ -4,7 +4,6 @@
 #include <memory>
 #include <vector>
 
-
 #include "data/corpus.h"
 #include "data/dataset.h"
 #include "data/file_writer.h"
@@ -27,7 +26,7 @@ void register_prepare(Command data) {
   command.add_required("in", flags->in, "UTF-8 text file");
   command.add_required("--out", flags->out, "Folder for the tokens");
   command.add_choice("--tokenizer", flags->tokenizer, "What a token is",
-             {{"char", TokenizerKind::character}, {"byte", TokenizerKind::byte}});
+                     {{"char", TokenizerKind::character}, {"byte", TokenizerKind::byte}});
   command.run([flags] {
     prepare_text(flags->in, flags->tokenizer, flags->out);
     std::fputs(Dataset::open(flags->out).describe().c_str(), stderr);

@@ -58,15 +58,17 @@ void evaluate(const EvalFlags& flags) {
   const double bits_per_byte = loss * tokens / std::numbers::ln2 / static_cast<double>(data.text_bytes(flags.split));
   const double floor = flags.data.empty() ? data.entropy().value_or(0) : 0;
   if (flags.json) {
-    nlohmann::ordered_json line = {{"split", name_of(flags.split)}, {"step", run.state.step},
+    nlohmann::ordered_json line = {{"split", name_of(flags.split)},   {"step", run.state.step},
                                    {"tokens", windows.predictions()}, {"loss", loss},
-                                   {"perplexity", std::exp(loss)}, {"bits_per_byte", bits_per_byte}};
+                                   {"perplexity", std::exp(loss)},    {"bits_per_byte", bits_per_byte}};
     if (floor > 0) line["floor"] = floor;
     std::printf("%s\n", line.dump().c_str());
     return;
   }
-  std::printf("%s split, %.0f tokens, step %llu\nloss           %.4f nats per token\nperplexity     %.4f\nbits per byte  %.4f\n",
-              name_of(flags.split), tokens, static_cast<unsigned long long>(run.state.step), loss, std::exp(loss), bits_per_byte);
+  std::printf(
+      "%s split, %.0f tokens, step %llu\nloss           %.4f nats per token\nperplexity     %.4f\nbits per byte  %.4f\n",
+      name_of(flags.split), tokens, static_cast<unsigned long long>(run.state.step), loss, std::exp(loss),
+      bits_per_byte);
   if (floor > 0) std::printf("floor          %.4f nats per token, the entropy of the corpus\n", floor);
 }
 
@@ -78,12 +80,13 @@ void register_eval(Command program) {
   command.add_required("run", flags->run, "Run folder");
   command.add("--data", flags->data, "Another text, or prepared folder (default: the run's own)");
   command.add_choice("--split", flags->split, "Part of the data",
-             {{"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
+                     {{"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
   command.add("--batch", flags->batch, "Sequences at a time");
-  command.add_choice("--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
-             {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
+  command.add_choice(
+      "--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
+      {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
   command.add_choice("--attention", flags->attention, "Attention kernel",
-             {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
+                     {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
   add_device_flags(command, *flags);
   command.add_flag("--json", flags->json, "One JSON object on standard output");
   command.run([flags] { evaluate(*flags); });

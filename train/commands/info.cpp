@@ -36,7 +36,8 @@ std::string between_ranks() {
   if (!kHasGloo) return "one process alone (this build has no Gloo)";
   if constexpr (Device::kHasCuda) {
     const std::string nccl = nccl_version();
-    return nccl.empty() ? "between CPUs alone (this build has no NCCL), by Gloo" : "Gloo between CPUs, NCCL " + nccl + " between GPUs";
+    return nccl.empty() ? "between CPUs alone (this build has no NCCL), by Gloo"
+                        : "Gloo between CPUs, NCCL " + nccl + " between GPUs";
   }
   return "Gloo between CPUs";
 }
@@ -55,8 +56,8 @@ void print_info(int threads_asked) {
   const std::vector<GpuInfo> gpus = gpus_here(fault);
   line("devices", gpus.empty() ? "cpu (no GPU: " + fault + ")" : "cpu, cuda");
   for (const GpuInfo& gpu : gpus) {
-    line("GPU", text(gpu.name, ", compute capability ", gpu.capability / 10, ".", gpu.capability % 10, ", ", gpu.multiprocessors,
-                     " multiprocessors, ", human_bytes(static_cast<double>(gpu.memory))));
+    line("GPU", text(gpu.name, ", compute capability ", gpu.capability / 10, ".", gpu.capability % 10, ", ",
+                     gpu.multiprocessors, " multiprocessors, ", human_bytes(static_cast<double>(gpu.memory))));
   }
   if (!gpus.empty()) {
     const Device device = Device::cuda();

@@ -46,8 +46,8 @@ class Mask {
     const uint8_t threshold = keep_rule(flags.p).threshold;
     for (int64_t i = 0; i < rows_; ++i) {
       for (int64_t j = 0; j < cols_; ++j) {
-        if (keep_attention(flags.seed, flags.offset, flags.sequence_head(), static_cast<uint32_t>(i), static_cast<uint32_t>(j),
-                           threshold))
+        if (keep_attention(flags.seed, flags.offset, flags.sequence_head(), static_cast<uint32_t>(i),
+                           static_cast<uint32_t>(j), threshold))
           keep(i, j);
       }
     }
@@ -154,8 +154,7 @@ void register_mask(Command program) {
                      {{"none", MaskSource::definition}, {"cpu", MaskSource::cpu}, {"cuda", MaskSource::cuda}});
   command.add_choice("--dtype", flags->dtype, "The kernel's arithmetic, with --device",
                      {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}});
-  command.add("--out", flags->out, "Write a picture to this PBM file instead of the terminal; black: dropped",
-              "FILE");
+  command.add("--out", flags->out, "Write a picture to this PBM file instead of the terminal; black: dropped", "FILE");
   command.run([flags] { show_mask(*flags); });
 }
 

@@ -14,7 +14,8 @@ namespace {
 constexpr int kColumns = 128;  // channels of the head, the columns of the mask that one run shows
 
 template <typename Scalar, typename Context>
-void draw(const Device& device, const Context& ctx, const MaskFlags& flags, const std::function<void(int64_t, int64_t)>& kept) {
+void draw(const Device& device, const Context& ctx, const MaskFlags& flags,
+          const std::function<void(int64_t, int64_t)>& kept) {
   const int T = static_cast<int>(std::max(flags.rows, flags.cols));
   const size_t elements = static_cast<size_t>(T) * kColumns, bytes = elements * sizeof(Scalar);
   constexpr size_t kRow = kColumns * sizeof(float), kState = 256;
@@ -53,9 +54,10 @@ void draw(const Device& device, const Context& ctx, const MaskFlags& flags, cons
 
 void draw_by_kernel(const MaskFlags& flags, const std::function<void(int64_t, int64_t)>& kept) {
   constexpr int64_t kMost = 65536;
-  GLINT_REQUIRE(flags.rows <= kMost && flags.cols <= kMost, "--rows ", flags.rows, " --cols ", flags.cols, ": with --device up to ", kMost,
-                " each");
-  const Device device = flags.source == MaskSource::cuda ? Device::cuda() : Device(cpu_context(0, MatmulChoice::automatic));
+  GLINT_REQUIRE(flags.rows <= kMost && flags.cols <= kMost, "--rows ", flags.rows, " --cols ", flags.cols,
+                ": with --device up to ", kMost, " each");
+  const Device device =
+      flags.source == MaskSource::cuda ? Device::cuda() : Device(cpu_context(0, MatmulChoice::automatic));
   std::visit(
       [&](const auto& ctx) {
         flags.dtype == DtypeChoice::bf16 ? draw<Bf16>(device, ctx, flags, kept) : draw<float>(device, ctx, flags, kept);

@@ -21,7 +21,8 @@ struct PlanFlags {
   DtypeChoice dtype = DtypeChoice::bf16;
   std::string device = "h100", devices = "8-1024";
   int batch = 0, each = 16, threads = 1;
-  double memory_gb = 0, product_tflops = 0, attention_tflops = 0, memory_gbs = 0, link_gbs = 0, net_gbs = 0, latency_us = -1;
+  double memory_gb = 0, product_tflops = 0, attention_tflops = 0, memory_gbs = 0, link_gbs = 0, net_gbs = 0,
+         latency_us = -1;
   int per_node = 0;
   bool json = false;
 };
@@ -68,7 +69,8 @@ PlanDevice device_of(const PlanFlags& flags) {
 // The largest that fits, for what does not.
 int fitting_micro_batch(PlanRun run, const PlanDevice& device) {
   for (const int share = run.batch / run.devices; run.micro_batch >= 1; --run.micro_batch)
-    if (share % run.micro_batch == 0 && plan_of(run, work_of(run), device).memory() <= device.memory) return run.micro_batch;
+    if (share % run.micro_batch == 0 && plan_of(run, work_of(run), device).memory() <= device.memory)
+      return run.micro_batch;
   return 0;
 }
 
@@ -92,8 +94,8 @@ std::vector<Row> rows_of(const PlanFlags& flags, const PlanDevice& device) {
     run.devices = devices;
     run.batch = flags.batch > 0 ? flags.batch : flags.each * devices;
     GLINT_REQUIRE(run.batch % devices == 0, "--batch ", run.batch, " does not divide over ", devices, " devices");
-    GLINT_REQUIRE(run.batch / devices % run.micro_batch == 0, "--micro-batch ", run.micro_batch, " does not divide the ",
-                  run.batch / devices, " sequences of one of ", devices, " devices");
+    GLINT_REQUIRE(run.batch / devices % run.micro_batch == 0, "--micro-batch ", run.micro_batch,
+                  " does not divide the ", run.batch / devices, " sequences of one of ", devices, " devices");
     for (const bool zero : {false, true}) {
       run.zero = zero;
       row.plans[zero] = plan_of(run, work, device);
@@ -135,15 +137,16 @@ void print_row(const Row& row) {
 }
 
 void print_table(const std::vector<Row>& rows, const PlanDevice& device, int64_t parameters) {
-  std::printf("%s parameters in %s. A device (%s) reaches %.3g TFLOP/s in products, %.3g in attention, %.4g GB/s of its memory,\n"
-              "%.3g GB/s to its neighbours, %.3g between nodes of %d. Two columns each: without and with --zero 1.\n"
-              "step = m (products + attention + bytes, each / its rate) + AdamW + 2 (N-1)/N gradients / link, less what backward hides:\n"
-              "train/plan.h has the formula.\n\n",
-              std::to_string(parameters).c_str(), rows[0].run.dtype == DType::bf16 ? "bf16" : "fp32", device.name.c_str(),
-              1e-12 * device.product_rate, 1e-12 * device.attention_rate, 1e-9 * device.byte_rate, 1e-9 * device.link,
-              1e-9 * device.net, device.per_node);
-  std::printf("%7s %7s %17s %19s %19s %15s %13s\n", "devices", "batch", "memory of a rank", "ms a step", "tokens/s", "scaling",
-              "hidden");
+  std::printf(
+      "%s parameters in %s. A device (%s) reaches %.3g TFLOP/s in products, %.3g in attention, %.4g GB/s of its memory,\n"
+      "%.3g GB/s to its neighbours, %.3g between nodes of %d. Two columns each: without and with --zero 1.\n"
+      "step = m (products + attention + bytes, each / its rate) + AdamW + 2 (N-1)/N gradients / link, less what backward hides:\n"
+      "train/plan.h has the formula.\n\n",
+      std::to_string(parameters).c_str(), rows[0].run.dtype == DType::bf16 ? "bf16" : "fp32", device.name.c_str(),
+      1e-12 * device.product_rate, 1e-12 * device.attention_rate, 1e-9 * device.byte_rate, 1e-9 * device.link,
+      1e-9 * device.net, device.per_node);
+  std::printf("%7s %7s %17s %19s %19s %15s %13s\n", "devices", "batch", "memory of a rank", "ms a step", "tokens/s",
+              "scaling", "hidden");
   for (const Row& row : rows) {
     print_row(row);
     for (const bool zero : {false, true}) {
@@ -151,7 +154,8 @@ void print_table(const std::vector<Row>& rows, const PlanDevice& device, int64_t
       PlanRun run = row.run;
       run.zero = zero;
       const int fits = fitting_micro_batch(run, device);
-      std::printf("        does not fit%s: a device has %s; %s\n", zero ? " with --zero 1" : "", human_bytes(device.memory).c_str(),
+      std::printf("        does not fit%s: a device has %s; %s\n", zero ? " with --zero 1" : "",
+                  human_bytes(device.memory).c_str(),
                   fits > 0 ? text("--micro-batch ", fits, " does").c_str()
                            : "nor does --micro-batch 1: try --recompute, or fewer layers or channels");
     }

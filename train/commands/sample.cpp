@@ -1,7 +1,6 @@
 // glint sample: text from a trained model, as it is drawn.
 #include <cstdio>
 
-
 #include "data/utf8.h"
 #include "models/generate.h"
 #include "train/commands/commands.h"
@@ -27,11 +26,13 @@ void write_out(const std::string& piece) {
 void sample(SampleFlags flags) {
   GLINT_REQUIRE(flags.tokens >= 0, "--tokens ", flags.tokens, " is negative");
   GLINT_REQUIRE(flags.count >= 1, "--count ", flags.count, " is less than 1");
-  GLINT_REQUIRE(!flags.prompt.empty(), "--prompt is empty; the model needs something to continue, for example a line break");
+  GLINT_REQUIRE(!flags.prompt.empty(),
+                "--prompt is empty; the model needs something to continue, for example a line break");
   flags.sampling.validate();
   LoadedRun run = load_run(flags.run, flags.checkpoint, open_device(flags), dtype_of(flags.dtype));
   const auto prompt = run.tokenizer.encode(flags.prompt);
-  GLINT_REQUIRE(prompt.unknown.empty(), "--prompt has characters that the training text had not: ", describe_characters(prompt.unknown),
+  GLINT_REQUIRE(prompt.unknown.empty(),
+                "--prompt has characters that the training text had not: ", describe_characters(prompt.unknown),
                 "; leave them out");
   flags.sampling.never = run.tokenizer.unknown();
   Generator generator(*run.model);
@@ -64,8 +65,9 @@ void register_sample(Command program) {
   command.add("--top-p", flags->sampling.top_p, "Draw from the likeliest tokens that hold this much probability");
   command.add("--seed", flags->sampling.seed, "The same seed gives the same text");
   command.add("--count", flags->count, "Samples to print");
-  command.add_choice("--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
-             {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
+  command.add_choice(
+      "--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
+      {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
   add_device_flags(command, *flags);
   command.run([flags] { sample(*flags); });
 }

@@ -66,8 +66,8 @@ void register_train(Command program) {
                                               : flags->meeting();
     start.root = start.fresh ? fs::path(options.out) : flags->resume();
     if (place.source.empty() && options.ranks > 1) return launch_ranks(options.ranks, {start.root, options.restarts});
-    GLINT_REQUIRE(options.ranks == place.size, "--ranks ", options.ranks, ", but ", place.source, " has started ", place.size,
-                  ": leave --ranks out");
+    GLINT_REQUIRE(options.ranks == place.size, "--ranks ", options.ranks, ", but ", place.source, " has started ",
+                  place.size, ": leave --ranks out");
     run_as_rank(place, start.root, options, [&](Team& team) { train_in_team(options, start, team); });
   });
 }

@@ -1,7 +1,7 @@
 // dK and dV: a block owns kTile keys of one head, a warp kRows of them, and goes through the queries that see them, of
-// every query head of the group. Everything is transposed, S^T = K Q^T and so on, so that P^T and dS^T are left operands
-// of the next product as they stand. The mask is not drawn so: its lanes are those of the tile as it is, (queries x
-// keys). The block draws it in that order, each warp 16 queries, and passes it on through shared memory.
+// every query head of the group. Everything is transposed, S^T = K Q^T and so on, so that P^T and dS^T are left
+// operands of the next product as they stand. The mask is not drawn so: its lanes are those of the tile as it is,
+// (queries x keys). The block draws it in that order, each warp 16 queries, and passes it on through shared memory.
 #pragma once
 
 #include "kernels/cuda/attention/backward.cuh"
@@ -10,8 +10,9 @@ namespace glint::attention {
 
 // What the block knows of one tile of queries besides Q and dO.
 struct QueryRows {
-  float lse2[kTile], delta[kTile];       // lse * log2(e)
-  uint32_t drop[kTile / 16][kTile / 32][32];  // (16 queries, 32 keys, lane): byte r, bit k: element r of piece k is dropped
+  float lse2[kTile], delta[kTile];  // lse * log2(e)
+  uint32_t drop[kTile / 16][kTile / 32]
+               [32];  // (16 queries, 32 keys, lane): byte r, bit k: element r of piece k is dropped
 };
 
 template <int kHS>
@@ -43,8 +44,8 @@ __device__ inline void fill_rows(QueryRows& rows, const BackwardArguments<Bf16>&
   }
 }
 
-// The mask of a warp's (keys x queries), the queries from `first` of the tile on. The element of key 8*half + g and query
-// 8*piece + 2*t + c lies with lane 4*(2*t + c) + g/2 of the mask.
+// The mask of a warp's (keys x queries), the queries from `first` of the tile on. The element of key 8*half + g and
+// query 8*piece + 2*t + c lies with lane 4*(2*t + c) + g/2 of the mask.
 template <int kQueries, bool kDropout>
 struct TransposedMask {
   __device__ TransposedMask(const QueryRows& rows, int first) {
@@ -113,7 +114,7 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_co
           const int query = part + Accumulator<kRows, kQueries>::column(piece, r);
           const bool kept = dropout.keeps(piece, r);
           const float p = ptx::exp2(fmaf(s.x[0][piece][r], scale2, -rows.lse2[query]));
-          s.x[0][piece][r] = kept ? p : 0.0f;                                                     // M * P
+          s.x[0][piece][r] = kept ? p : 0.0f;                                               // M * P
           dp.x[0][piece][r] = p * ((kept ? dp.x[0][piece][r] : 0.0f) - rows.delta[query]);  // dS
         }
       }

@@ -62,8 +62,9 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_co
 void launch_backward_keys_fp32(const CudaContext& ctx, const BackwardArguments<float>& a) {
   const AttentionShape& s = a.shape;
   const dim3 grid((s.S + fp32::kTile - 1) / fp32::kTile, s.NKV, s.B);
-  launch(ctx, {grid, dim3(fp32::kThreads), sizeof(fp32::BackwardKeysTiles)},
-         [&] { return fp32::what_of("attention_backward, dK and dV", s); }, fp32::backward_keys_kernel, a);
+  launch(
+      ctx, {grid, dim3(fp32::kThreads), sizeof(fp32::BackwardKeysTiles)},
+      [&] { return fp32::what_of("attention_backward, dK and dV", s); }, fp32::backward_keys_kernel, a);
 }
 
 }  // namespace glint::attention

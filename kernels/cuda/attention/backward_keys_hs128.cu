@@ -4,4 +4,4 @@
 namespace glint::attention {
 static_assert(sizeof(BackwardKeysTiles<128>) <= 101376);  // dynamic shared memory
 template void launch_backward_keys<128>(const CudaContext&, const BackwardArguments<Bf16>&);
-}
+}  // namespace glint::attention

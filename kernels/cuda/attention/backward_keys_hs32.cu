@@ -4,4 +4,4 @@
 namespace glint::attention {
 static_assert(sizeof(BackwardKeysTiles<32>) <= 27648);  // dynamic shared memory
 template void launch_backward_keys<32>(const CudaContext&, const BackwardArguments<Bf16>&);
-}
+}  // namespace glint::attention

@@ -11,8 +11,7 @@ struct BackwardQueriesTiles {
 };
 
 template <int kHS, bool kDropout>
-__global__ void __launch_bounds__(kThreads)
-    backward_queries_kernel(const __grid_constant__ BackwardArguments<Bf16> a) {
+__global__ void __launch_bounds__(kThreads) backward_queries_kernel(const __grid_constant__ BackwardArguments<Bf16> a) {
   using Tiles = BackwardQueriesTiles<kHS>;
   const AttentionShape& shape = a.shape;
   const int h = blockIdx.y, b = blockIdx.z, kv = h / (shape.NH / shape.NKV);

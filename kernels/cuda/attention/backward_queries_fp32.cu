@@ -49,8 +49,9 @@ __global__ void __launch_bounds__(kThreads)
 void launch_backward_queries_fp32(const CudaContext& ctx, const BackwardArguments<float>& a) {
   const AttentionShape& s = a.shape;
   const dim3 grid((s.T + fp32::kTile - 1) / fp32::kTile, s.NH, s.B);
-  launch(ctx, {grid, dim3(fp32::kThreads), sizeof(fp32::BackwardQueriesTiles)},
-         [&] { return fp32::what_of("attention_backward, dQ", s); }, fp32::backward_queries_kernel, a);
+  launch(
+      ctx, {grid, dim3(fp32::kThreads), sizeof(fp32::BackwardQueriesTiles)},
+      [&] { return fp32::what_of("attention_backward, dQ", s); }, fp32::backward_queries_kernel, a);
 }
 
 }  // namespace glint::attention

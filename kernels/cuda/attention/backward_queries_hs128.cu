@@ -4,4 +4,4 @@
 namespace glint::attention {
 static_assert(sizeof(BackwardQueriesTiles<128>) <= 98304);  // dynamic shared memory
 template void launch_backward_queries<128>(const CudaContext&, const BackwardArguments<Bf16>&);
-}
+}  // namespace glint::attention

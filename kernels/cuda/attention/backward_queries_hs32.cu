@@ -4,4 +4,4 @@
 namespace glint::attention {
 static_assert(sizeof(BackwardQueriesTiles<32>) <= 24576);  // dynamic shared memory
 template void launch_backward_queries<32>(const CudaContext&, const BackwardArguments<Bf16>&);
-}
+}  // namespace glint::attention

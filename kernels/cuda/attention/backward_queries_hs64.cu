@@ -4,4 +4,4 @@
 namespace glint::attention {
 static_assert(sizeof(BackwardQueriesTiles<64>) <= 49152);  // dynamic shared memory
 template void launch_backward_queries<64>(const CudaContext&, const BackwardArguments<Bf16>&);
-}
+}  // namespace glint::attention

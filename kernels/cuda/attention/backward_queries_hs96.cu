@@ -4,4 +4,4 @@
 namespace glint::attention {
 static_assert(sizeof(BackwardQueriesTiles<96>) <= 73728);  // dynamic shared memory
 template void launch_backward_queries<96>(const CudaContext&, const BackwardArguments<Bf16>&);
-}
+}  // namespace glint::attention

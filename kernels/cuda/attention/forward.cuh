@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
     if (j >= warp_key_end) continue;
     Accumulator<kRows, kKeys> s;
     multiply_transposed(s, shared.q, warp() * kRows, shared.k[stage]);  // S = Q K^T
-    dropout.draw(i, j);  // while the tensor cores are busy
+    dropout.draw(i, j);                                                 // while the tensor cores are busy
     mask.apply(s, i, j);
     softmax.update(s, o);
     Fragment<kRows, kKeys> p;

@@ -62,8 +62,9 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
 void launch_forward_fp32(const CudaContext& ctx, const ForwardArguments<float>& a) {
   const AttentionShape& s = a.shape;
   const dim3 grid((s.T + fp32::kTile - 1) / fp32::kTile, s.NH, s.B);
-  launch(ctx, {grid, dim3(fp32::kThreads), sizeof(fp32::ForwardTiles)},
-         [&] { return fp32::what_of("attention_forward", s); }, fp32::forward_kernel, a);
+  launch(
+      ctx, {grid, dim3(fp32::kThreads), sizeof(fp32::ForwardTiles)},
+      [&] { return fp32::what_of("attention_forward", s); }, fp32::forward_kernel, a);
 }
 
 }  // namespace glint::attention

@@ -4,4 +4,4 @@
 namespace glint::attention {
 static_assert(sizeof(ForwardTiles<32>) <= 24576);  // dynamic shared memory
 template void launch_forward<32>(const CudaContext&, const ForwardArguments<Bf16>&);
-}
+}  // namespace glint::attention

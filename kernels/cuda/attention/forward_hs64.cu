@@ -4,4 +4,4 @@
 namespace glint::attention {
 static_assert(sizeof(ForwardTiles<64>) <= 49152);  // dynamic shared memory
 template void launch_forward<64>(const CudaContext&, const ForwardArguments<Bf16>&);
-}
+}  // namespace glint::attention

@@ -4,4 +4,4 @@
 namespace glint::attention {
 static_assert(sizeof(ForwardTiles<96>) <= 61440);  // dynamic shared memory
 template void launch_forward<96>(const CudaContext&, const ForwardArguments<Bf16>&);
-}
+}  // namespace glint::attention

@@ -61,7 +61,8 @@ struct Mask {
     offset = rule.rng->offset + rule.site;
   }
   __device__ bool keeps(int i, int j) const {
-    return !rule.rng || keep_attention(rule.rng->seed, offset, sequence_head, i, j, static_cast<uint8_t>(rule.threshold));
+    return !rule.rng ||
+           keep_attention(rule.rng->seed, offset, sequence_head, i, j, static_cast<uint8_t>(rule.threshold));
   }
 
   DropoutRule rule;

@@ -1,5 +1,5 @@
-// The online softmax of FlashAttention-2's Algorithm 1, on a warp's rows, in powers of two. A row lies in the four lanes
-// of a quad.
+// The online softmax of FlashAttention-2's Algorithm 1, on a warp's rows, in powers of two. A row lies in the four
+// lanes of a quad.
 #pragma once
 
 #include "kernels/cuda/attention/mma_tile.cuh"

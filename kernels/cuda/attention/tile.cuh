@@ -16,9 +16,7 @@ struct SharedTile {
     Bf16 elements[8];
   };
 
-  __device__ Chunk& at(int row, int chunk) {
-    return chunks[row][chunk ^ (kChunks % 8 == 0 ? row % 8 : row / 2 % 4)];
-  }
+  __device__ Chunk& at(int row, int chunk) { return chunks[row][chunk ^ (kChunks % 8 == 0 ? row % 8 : row / 2 % 4)]; }
   __device__ const Chunk& at(int row, int chunk) const { return const_cast<SharedTile*>(this)->at(row, chunk); }
 
   Chunk chunks[kRows][kChunks];

@@ -66,7 +66,8 @@ struct TileDropout<kRows, kColumns, true> {
       }
     }
   }
-  // Zeroes what is dropped of P, packed: the top bits of two bytes, spread over the halves of a register, are an AND mask.
+  // Zeroes what is dropped of P, packed: the top bits of two bytes, spread over the halves of a register, are an AND
+  // mask.
   __device__ void apply(Fragment<kRows, kColumns>& p) const {
 #pragma unroll
     for (int slab = 0; slab < kRows / 16; ++slab) {

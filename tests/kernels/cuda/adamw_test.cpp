@@ -7,8 +7,8 @@ namespace {
 
 // Algorithm 2 of the paper, with the gradient scaled first.
 template <typename Real>
-void plain_step(std::vector<Real>& params, std::vector<Real>& m, std::vector<Real>& v, const std::vector<Real>& gradients,
-                size_t n_decayed, const AdamW& s, const AdamWStep& at) {
+void plain_step(std::vector<Real>& params, std::vector<Real>& m, std::vector<Real>& v,
+                const std::vector<Real>& gradients, size_t n_decayed, const AdamW& s, const AdamWStep& at) {
   const Real beta1 = s.beta1, beta2 = s.beta2, t = static_cast<Real>(at.t), rate = at.learning_rate;
   for (size_t i = 0; i < params.size(); ++i) {
     const Real g = gradients[i] * Real(at.gradient_scale);
@@ -34,8 +34,10 @@ void check_steps(RandomInputs& inputs, size_t n, size_t n_decayed, size_t offset
     const AdamWStep step{1e-2f, 0.5f, t};
     const OnDevice<AdamWStep> on_device(step);
     const Guarded<float> g(gradients, offset);
-    adamw(kCuda, params.data(), m.data(), v.data(), g.data(), n, n_decayed, settings, on_device.data(), t == 3 ? copy.data() : nullptr);
-    adamw(kCpu, cpu.data(), cpu_m.data(), cpu_v.data(), gradients.data(), n, n_decayed, settings, &step, cpu_copy.data());
+    adamw(kCuda, params.data(), m.data(), v.data(), g.data(), n, n_decayed, settings, on_device.data(),
+          t == 3 ? copy.data() : nullptr);
+    adamw(kCpu, cpu.data(), cpu_m.data(), cpu_v.data(), gradients.data(), n, n_decayed, settings, &step,
+          cpu_copy.data());
     plain_step(plain, plain_m, plain_v, gradients, n_decayed, settings, step);
     plain_step(exact, exact_m, exact_v, convert<double>(gradients), n_decayed, settings, step);
   }
@@ -72,7 +74,8 @@ TEST_CASE("cuda adamw: one block goes on where the grid ends") {
 TEST_CASE("cuda adamw: a NaN among the gradients reaches its parameter, no other") {
   std::vector<float> gradients(70, 0.1f);
   gradients[66] = std::nanf("");
-  const Guarded<float> p(std::vector<float>(70, 1.0f)), m(std::vector<float>(70)), v(std::vector<float>(70)), g(gradients);
+  const Guarded<float> p(std::vector<float>(70, 1.0f)), m(std::vector<float>(70)), v(std::vector<float>(70)),
+      g(gradients);
   const Guarded<Bf16> copy(70);
   const OnDevice<AdamWStep> step({0.5f, 1.0f, 1});
   adamw(kCuda, p.data(), m.data(), v.data(), g.data(), 70, 70, AdamW{}, step.data(), copy.data());

@@ -64,8 +64,8 @@ template <typename Scalar>
 void check_problem(Problem& x) {
   const AttentionShape& s = x.shape;
   constexpr bool kBf16 = sizeof(Scalar) == 2;
-  INFO("B ", s.B, ", T ", s.T, ", S ", s.S, ", NH ", s.NH, ", NKV ", s.NKV, ", HS ", s.HS, ", causal ", s.causal, ", p ",
-       x.dropout.p, ", offset ", x.rng.offset, ", bf16 ", kBf16);
+  INFO("B ", s.B, ", T ", s.T, ", S ", s.S, ", NH ", s.NH, ", NKV ", s.NKV, ", HS ", s.HS, ", causal ", s.causal,
+       ", p ", x.dropout.p, ", offset ", x.rng.offset, ", bf16 ", kBf16);
   if (kBf16) round_inputs(x);
   test::run_kernels<Scalar>(x);
   const Answer<float> fp32 = test::oracle<float>(x);

@@ -1,6 +1,6 @@
 // What only the emulator shows of the attention kernels: their bank conflicts; and, since they are sound, whether their
-// tests would notice if they were not. A bug is planted by the emulator into the running kernel, or else into what it is
-// held against; every one must show.
+// tests would notice if they were not. A bug is planted by the emulator into the running kernel, or else into what it
+// is held against; every one must show.
 #include <doctest/doctest.h>
 
 #include <cmath>

@@ -31,7 +31,8 @@ struct Results {
 };
 
 template <typename Scalar>
-Results run(const std::vector<float>& logits, const std::vector<int32_t>& targets, float scale, int V, size_t offset = 0) {
+Results run(const std::vector<float>& logits, const std::vector<int32_t>& targets, float scale, int V,
+            size_t offset = 0) {
   const CrossEntropyShape shape{static_cast<int>(targets.size()), V};
   const Guarded<Scalar> z(logits, offset);
   const Guarded<float> forward(targets.size()), losses(targets.size());
@@ -64,7 +65,8 @@ void check(RandomInputs& inputs, int rows, int V, size_t offset = 0) {
   const Plain<float> plain(logits, targets, 0.25f, static_cast<size_t>(V));
   for (const bool cpu : {false, true}) {
     INFO("CPU ", cpu);
-    const Results got = cpu ? run_cpu<Scalar>(logits, targets, 0.25f, V) : run<Scalar>(logits, targets, 0.25f, V, offset);
+    const Results got =
+        cpu ? run_cpu<Scalar>(logits, targets, 0.25f, V) : run<Scalar>(logits, targets, 0.25f, V, offset);
     check_as_good("losses", got.losses, plain.losses, exact.losses);
     check_as_good_in<Scalar>("dlogits", got.dlogits, plain.dlogits, exact.dlogits);
     CHECK(same_bits(got.forward, got.losses));

@@ -1,5 +1,5 @@
-// An array in the device's memory for a test, filled from the host and read back. The CUDA runtime behind it is the real
-// one in tests that run on a GPU, and a stand-in (tests/simt/runtime.h) where kernels are emulated.
+// An array in the device's memory for a test, filled from the host and read back. The CUDA runtime behind it is the
+// real one in tests that run on a GPU, and a stand-in (tests/simt/runtime.h) where kernels are emulated.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -36,12 +36,14 @@ class DeviceBuffer {
 
   void copy_from(std::span<const T> values) const {
     GLINT_CHECK(values.size() == size_, values.size(), " values for a buffer of ", size_);
-    expect_success(cudaMemcpy(data_, values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy to the device");
+    expect_success(cudaMemcpy(data_, values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice),
+                   "cudaMemcpy to the device");
   }
   // Waits for all that was launched before.
   std::vector<T> to_host() const {
     std::vector<T> values(size_);
-    expect_success(cudaMemcpy(values.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost), "cudaMemcpy from the device");
+    expect_success(cudaMemcpy(values.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost),
+                   "cudaMemcpy from the device");
     return values;
   }
 

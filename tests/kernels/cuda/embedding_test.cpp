@@ -14,20 +14,22 @@ struct Problem {
 
   Problem(RandomInputs& inputs, const EmbeddingShape& s, const Dropout& dropout) : shape(s) {
     const size_t rows = static_cast<size_t>(s.B * s.T), C = static_cast<size_t>(s.C), T = static_cast<size_t>(s.T);
-    for (size_t i = 0; i < rows; ++i) tokens.push_back(inputs.below(2) ? inputs.below(s.V) : s.V / 2);  // one is frequent
+    for (size_t i = 0; i < rows; ++i)
+      tokens.push_back(inputs.below(2) ? inputs.below(s.V) : s.V / 2);  // one is frequent
     wte = rounded<Scalar>(inputs.normal(static_cast<size_t>(s.V) * C));
     wpe = rounded<Scalar>(inputs.normal(T * C));
     dout = rounded<Scalar>(inputs.normal(rows * C));
     const KeepRule rule = keep_rule(dropout.p);
     for (size_t i = 0; i < rows * C; ++i) {
-      const bool keep = !dropout.on() || keep_row(dropout.rng->seed, dropout.rng->offset + dropout.site,
-                                                  dropout.rng->first_sequence + i / C / T, static_cast<uint32_t>(i / C % T),
-                                                  static_cast<uint32_t>(i % C), rule.threshold);
+      const bool keep =
+          !dropout.on() ||
+          keep_row(dropout.rng->seed, dropout.rng->offset + dropout.site, dropout.rng->first_sequence + i / C / T,
+                   static_cast<uint32_t>(i / C % T), static_cast<uint32_t>(i % C), rule.threshold);
       factors.push_back(keep ? rule.scale : 0.0f);
     }
   }
   size_t C() const { return static_cast<size_t>(shape.C); }
-  size_t token(size_t i) const { return static_cast<size_t>(tokens[i / C()]) * C() + i % C(); }      // of element i, in wte
+  size_t token(size_t i) const { return static_cast<size_t>(tokens[i / C()]) * C() + i % C(); }  // of element i, in wte
   size_t position(size_t i) const { return i / C() % static_cast<size_t>(shape.T) * C() + i % C(); }  // and in wpe
 
   std::vector<float> forward() const {
@@ -55,12 +57,13 @@ struct Gradients {
 
 template <typename Scalar>
 Gradients run_backward(const Problem<Scalar>& p, const Dropout& dropout, Write write, float before, size_t offset = 0) {
-  const Guarded<float> dwte(std::vector<float>(p.wte.size(), before), offset), dwpe(std::vector<float>(p.wpe.size(), before), offset);
+  const Guarded<float> dwte(std::vector<float>(p.wte.size(), before), offset),
+      dwpe(std::vector<float>(p.wpe.size(), before), offset);
   const Guarded<Scalar> dout(p.dout, offset);
   const DeviceBuffer<int32_t> tokens(p.tokens);
   const Guarded<float> scratch(embedding_backward_scratch(kCuda, p.shape));
-  embedding_backward<Scalar>(kCuda, dwte.data(), dwpe.data(), dout.data(), tokens.data(), scratch.data(), p.shape, dropout,
-                             write, write);
+  embedding_backward<Scalar>(kCuda, dwte.data(), dwpe.data(), dout.data(), tokens.data(), scratch.data(), p.shape,
+                             dropout, write, write);
   scratch.values();
   return {dwte.values(), dwpe.values()};
 }
@@ -68,14 +71,16 @@ Gradients run_backward(const Problem<Scalar>& p, const Dropout& dropout, Write w
 template <typename Scalar>
 Gradients run_backward_cpu(const Problem<Scalar>& p, const Dropout& dropout, Write write, float before) {
   Gradients g{std::vector<float>(p.wte.size(), before), std::vector<float>(p.wpe.size(), before)};
-  embedding_backward(CpuContext{.threads = 2}, g.dwte.data(), g.dwpe.data(), p.scalars(p.dout).data(), p.tokens.data(), nullptr,
-                     p.shape, dropout, write, write);
+  embedding_backward(CpuContext{.threads = 2}, g.dwte.data(), g.dwpe.data(), p.scalars(p.dout).data(), p.tokens.data(),
+                     nullptr, p.shape, dropout, write, write);
   return g;
 }
 
 template <typename Scalar>
-void check(RandomInputs& inputs, const EmbeddingShape& shape, float probability, const RngState& rng, size_t offset = 0) {
-  INFO("B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", V ", shape.V, ", p ", probability, ", bytes ", sizeof(Scalar));
+void check(RandomInputs& inputs, const EmbeddingShape& shape, float probability, const RngState& rng,
+           size_t offset = 0) {
+  INFO("B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", V ", shape.V, ", p ", probability, ", bytes ",
+       sizeof(Scalar));
   const DropoutPair dropout(probability, rng, 96);
   const Problem<Scalar> p(inputs, shape, dropout.cpu);
   const Guarded<Scalar> out(p.dout.size(), offset), wte(p.wte, offset), wpe(p.wpe, offset);
@@ -84,7 +89,8 @@ void check(RandomInputs& inputs, const EmbeddingShape& shape, float probability,
   const std::vector<float> expected = p.forward();
   CHECK(out.values() == expected);
   std::vector<Scalar> cpu(p.dout.size());
-  embedding_forward(kCpu, cpu.data(), p.tokens.data(), p.scalars(p.wte).data(), p.scalars(p.wpe).data(), shape, dropout.cpu);
+  embedding_forward(kCpu, cpu.data(), p.tokens.data(), p.scalars(p.wte).data(), p.scalars(p.wpe).data(), shape,
+                    dropout.cpu);
   for (size_t i = 0; i < cpu.size(); ++i) REQUIRE(to_float(cpu[i]) == expected[i]);
 
   for (const Write write : {Write::set, Write::add}) {
@@ -107,7 +113,8 @@ void check(RandomInputs& inputs, const EmbeddingShape& shape, float probability,
 TEST_CASE("cuda embedding: agrees with double, its dropout with keep_row, small shapes") {
   RandomInputs inputs(1701);
   INFO("seed ", inputs.seed);
-  for (const EmbeddingShape& shape : {EmbeddingShape{1, 1, 8, 1}, {3, 7, 17, 5}, {2, 33, 131, 97}, {4, 16, 64, 300}, {1, 65, 3, 2}}) {
+  for (const EmbeddingShape& shape :
+       {EmbeddingShape{1, 1, 8, 1}, {3, 7, 17, 5}, {2, 33, 131, 97}, {4, 16, 64, 300}, {1, 65, 3, 2}}) {
     for (const float p : {0.0f, 0.2f}) {
       check<float>(inputs, shape, p, kRngStates[1]);
       check<Bf16>(inputs, shape, p, kRngStates[1]);
@@ -120,8 +127,8 @@ TEST_CASE("cuda embedding: agrees with double, its dropout with keep_row, small 
 TEST_CASE("cuda embedding: many tokens, some of them over many chunks; large vocabularies") {
   RandomInputs inputs(1702);
   INFO("seed ", inputs.seed);
-  check<Bf16>(inputs, {9, 500, 24, 300}, 0.1f, kRngStates[0]);  // more than two tiles of the sort; half are one token
-  check<float>(inputs, {3, 700, 5, 1}, 0.0f, kRngStates[0]);    // all are
+  check<Bf16>(inputs, {9, 500, 24, 300}, 0.1f, kRngStates[0]);    // more than two tiles of the sort; half are one token
+  check<float>(inputs, {3, 700, 5, 1}, 0.0f, kRngStates[0]);      // all are
   check<float>(inputs, {2, 300, 4, 70000}, 0.0f, kRngStates[0]);  // tokens of three bytes
   check<Bf16>(inputs, {1, 64, 300, 3}, 0.0f, kRngStates[0]);      // one chunk, to its end
   check<Bf16>(inputs, {2, 64, 300, 1}, 0.0f, kRngStates[0]);      // two chunks of one token, to their end
@@ -150,7 +157,8 @@ TEST_CASE("cuda embedding: starts at a position given by pointer") {
   const OnDevice<int> position(0);
   for (int first = 0; first <= 10; first += 5) {
     position.buffer.copy_from(std::vector<int>{first});
-    embedding_forward<float>(kCuda, out.data(), on_device.data(), e.data(), positions.data(), {1, 2, 8, 5, position.data()}, Dropout{});
+    embedding_forward<float>(kCuda, out.data(), on_device.data(), e.data(), positions.data(),
+                             {1, 2, 8, 5, position.data()}, Dropout{});
     const std::vector<float> got = out.values();
     for (size_t i = 0; i < 16; ++i) {
       CHECK(got[i] == wte[static_cast<size_t>(tokens[i / 8]) * 8 + i % 8] + wpe[static_cast<size_t>(first) * 8 + i]);

@@ -13,7 +13,8 @@ Real gelu(Real x, Gelu kind) {
 
 template <typename Real>
 Real gelu_slope(Real x, Gelu kind) {
-  if (kind == Gelu::erf) return std::erfc(-x * Real(M_SQRT1_2)) / 2 + x * std::exp(-x * x / 2) * Real(M_2_SQRTPI * M_SQRT1_2 / 2);
+  if (kind == Gelu::erf)
+    return std::erfc(-x * Real(M_SQRT1_2)) / 2 + x * std::exp(-x * x / 2) * Real(M_2_SQRTPI * M_SQRT1_2 / 2);
   const Real root = Real(std::sqrt(M_2_PI)), t = std::tanh(root * (x + Real(0.044715) * x * x * x));
   return (1 + t) / 2 + x * (1 - t * t) / 2 * root * (1 + 3 * Real(0.044715) * x * x);
 }
@@ -34,7 +35,8 @@ struct Results {
 };
 
 template <typename Scalar>
-Results run(const std::vector<float>& x, const std::vector<float>& dout, Gelu kind, size_t offset, bool in_place = false) {
+Results run(const std::vector<float>& x, const std::vector<float>& dout, Gelu kind, size_t offset,
+            bool in_place = false) {
   const size_t n = x.size();
   const Guarded<Scalar> in(x, offset), gradient(dout, offset), out(n, offset), dx(n, offset);
   gelu_forward(kCuda, out.data(), static_cast<const Scalar*>(in.data()), n, kind);

@@ -33,8 +33,8 @@ std::vector<float> rounded(std::vector<float> values) {
   return values;
 }
 
-// n elements that begin `offset` elements behind an address that is a multiple of 256 bytes. What lies on both sides must
-// stay as it is; with AddressSanitizer nothing lies behind them, so that it sees what reads there.
+// n elements that begin `offset` elements behind an address that is a multiple of 256 bytes. What lies on both sides
+// must stay as it is; with AddressSanitizer nothing lies behind them, so that it sees what reads there.
 template <typename Scalar>
 class Guarded {
  public:
@@ -92,7 +92,8 @@ struct DropoutPair {
 };
 
 // States whose offsets reach into the high word, and carry into it from sequence to sequence.
-inline const RngState kRngStates[] = {{77, 0, 2, 3}, {0x123456789abcdef0u, 0xffffffe0u, 3, 5}, {9, (uint64_t{5} << 32) - 64, 0, 1}};
+inline const RngState kRngStates[] = {
+    {77, 0, 2, 3}, {0x123456789abcdef0u, 0xffffffe0u, 3, 5}, {9, (uint64_t{5} << 32) - 64, 0, 1}};
 
 // As check_as_good: a kernel's results in Scalar may be twice as far from the truth as plain ones rounded to Scalar.
 template <typename Scalar>

@@ -12,7 +12,8 @@ void check(RandomInputs& inputs, const KvCacheShape& shape, int first, size_t of
   INFO("T ", shape.T, ", heads ", shape.heads, ", HS ", shape.HS, ", first ", first, ", bytes ", sizeof(Scalar));
   const size_t row = static_cast<size_t>(shape.heads * shape.HS), T = static_cast<size_t>(shape.T);
   const size_t capacity = static_cast<size_t>(shape.capacity);
-  const auto qkv = rounded<Scalar>(inputs.normal(T * 3 * row)), before = rounded<Scalar>(inputs.normal(2 * capacity * row));
+  const auto qkv = rounded<Scalar>(inputs.normal(T * 3 * row)),
+             before = rounded<Scalar>(inputs.normal(2 * capacity * row));
   auto expected = before;
   for (size_t t = 0; t < T; ++t)
     for (size_t i = 0; i < row; ++i) {

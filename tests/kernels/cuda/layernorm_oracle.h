@@ -12,7 +12,7 @@ namespace glint::test {
 
 template <typename Real>
 struct PlainLayerNorm {
-  std::vector<Real> out, mean, rstd;      // (rows, C), (rows), (rows)
+  std::vector<Real> out, mean, rstd;     // (rows, C), (rows), (rows)
   std::vector<Real> dx, dweight, dbias;  // (rows, C), (C), (C)
 
   PlainLayerNorm(const std::vector<Real>& x, const std::vector<Real>& weight, const std::vector<Real>& bias,
@@ -54,7 +54,8 @@ struct LayerNormProblem {
   template <typename Real>
   PlainLayerNorm<Real> plain(bool with_bias = true) const {
     const std::vector<float> no_bias(bias.size());
-    return {convert<Real>(x), convert<Real>(weight), convert<Real>(with_bias ? bias : no_bias), convert<Real>(dout), shape};
+    return {convert<Real>(x), convert<Real>(weight), convert<Real>(with_bias ? bias : no_bias), convert<Real>(dout),
+            shape};
   }
 };
 

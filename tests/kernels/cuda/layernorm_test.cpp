@@ -24,12 +24,14 @@ Results run(const LayerNormProblem& p, const How& how = {}) {
   const Guarded<Scalar> x(p.x, offset), dout(p.dout, offset), out(p.x.size(), offset);
   const Guarded<Scalar> dx(std::vector<float>(p.x.size(), how.before), offset);
   const Guarded<float> weight(p.weight, offset), bias(p.bias, offset), mean(rows, offset), rstd(rows, offset);
-  const Guarded<float> dweight(std::vector<float>(C, how.before), offset), dbias(std::vector<float>(C, how.before), offset);
+  const Guarded<float> dweight(std::vector<float>(C, how.before), offset),
+      dbias(std::vector<float>(C, how.before), offset);
   const Guarded<float> scratch(layernorm_backward_scratch(kCuda, p.shape));
   layernorm_forward<Scalar>(kCuda, out.data(), mean.data(), rstd.data(), x.data(), weight.data(),
                             how.with_bias ? bias.data() : nullptr, p.shape);
-  layernorm_backward<Scalar>(kCuda, dx.data(), dweight.data(), how.with_bias ? dbias.data() : nullptr, dout.data(), x.data(),
-                             mean.data(), rstd.data(), weight.data(), scratch.data(), p.shape, how.write, how.write);
+  layernorm_backward<Scalar>(kCuda, dx.data(), dweight.data(), how.with_bias ? dbias.data() : nullptr, dout.data(),
+                             x.data(), mean.data(), rstd.data(), weight.data(), scratch.data(), p.shape, how.write,
+                             how.write);
   scratch.values();
   return {out.values(), mean.values(), rstd.values(), dx.values(), dweight.values(), dbias.values()};
 }
@@ -56,8 +58,8 @@ Results run_cpu(const LayerNormProblem& p) {
   Results r{{}, std::vector<float>(rows), std::vector<float>(rows), {}, std::vector<float>(C), std::vector<float>(C)};
   std::vector<float> scratch(layernorm_backward_scratch(ctx, p.shape));
   layernorm_forward(ctx, out.data(), r.mean.data(), r.rstd.data(), x.data(), p.weight.data(), p.bias.data(), p.shape);
-  layernorm_backward(ctx, dx.data(), r.dweight.data(), r.dbias.data(), dout.data(), x.data(), r.mean.data(), r.rstd.data(),
-                     p.weight.data(), scratch.data(), p.shape, Write::set, Write::set);
+  layernorm_backward(ctx, dx.data(), r.dweight.data(), r.dbias.data(), dout.data(), x.data(), r.mean.data(),
+                     r.rstd.data(), p.weight.data(), scratch.data(), p.shape, Write::set, Write::set);
   r.out = to_floats(out);
   r.dx = to_floats(dx);
   return r;
@@ -161,7 +163,8 @@ TEST_CASE("cuda layernorm: a NaN spoils its row and its parameter gradients, no 
 }
 
 TEST_CASE("cuda layernorm: too many channels are refused") {
-  CHECK_THROWS_AS(layernorm_forward<float>(kCuda, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, {1, 6145}), Error);
+  CHECK_THROWS_AS(layernorm_forward<float>(kCuda, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, {1, 6145}),
+                  Error);
 }
 
 }  // namespace glint::test

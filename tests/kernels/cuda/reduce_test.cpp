@@ -25,7 +25,8 @@ Sums sums_of(const std::vector<float>& x, size_t offset = 0) {
 }
 
 template <typename Scalar>
-std::vector<float> column_sums_of(const std::vector<float>& x, int rows, int columns, Write write, float before, size_t offset) {
+std::vector<float> column_sums_of(const std::vector<float>& x, int rows, int columns, Write write, float before,
+                                  size_t offset) {
   const Guarded<Scalar> values(x, offset);
   const Guarded<float> sums(std::vector<float>(static_cast<size_t>(columns), before), offset);
   DeviceBuffer<float> scratch(column_sums_scratch(kCuda, rows, columns));
@@ -70,7 +71,8 @@ uint64_t first_broken(const std::vector<float>& x, size_t offset = 0) {
 TEST_CASE("cuda reduce: sums agree with long double, in any order of threads, small shapes") {
   RandomInputs inputs(1401);
   INFO("seed ", inputs.seed);
-  for (const size_t n : {size_t{0}, size_t{1}, size_t{3}, size_t{65}, size_t{1000}, kReduceBlock, 3 * kReduceBlock + 333}) {
+  for (const size_t n :
+       {size_t{0}, size_t{1}, size_t{3}, size_t{65}, size_t{1000}, kReduceBlock, 3 * kReduceBlock + 333}) {
     const std::vector<float> x = inputs.normal(n, 10.0f);
     long double total = 0, squares = 0;
     for (float value : x) {

@@ -1,5 +1,5 @@
-// The fused kernels against the two that they fuse: the same masks, sums and dropped gradients, bit for bit, and a layer norm
-// as good as the formula.
+// The fused kernels against the two that they fuse: the same masks, sums and dropped gradients, bit for bit, and a
+// layer norm as good as the formula.
 #include "kernels/residual_layernorm.h"
 
 #include "kernels/residual.h"
@@ -34,7 +34,8 @@ struct Results {
 enum class Place { apart, over_x, over_y };
 
 template <typename Scalar>
-Results run(const Inputs& in, const Dropout& dropout, Write write = Write::set, Place place = Place::apart, size_t offset = 0) {
+Results run(const Inputs& in, const Dropout& dropout, Write write = Write::set, Place place = Place::apart,
+            size_t offset = 0) {
   const size_t n = in.x.size(), rows = static_cast<size_t>(in.norm.shape.rows), C = static_cast<size_t>(in.shape.C);
   const float before = write == Write::set ? std::nanf("") : 0.5f;
   const Guarded<Scalar> x(in.x, offset), y(in.y, offset), apart(n, offset), out(n, offset), dout(in.norm.dout, offset);
@@ -43,12 +44,14 @@ Results run(const Inputs& in, const Dropout& dropout, Write write = Write::set, 
   const Guarded<float> dweight(std::vector<float>(C, before), offset), dbias(std::vector<float>(C, before), offset);
   const Guarded<float> scratch(residual_layernorm_backward_scratch(kCuda, in.shape));
   const Guarded<Scalar>& sum = place == Place::over_x ? x : place == Place::over_y ? y : apart;
-  residual_layernorm_forward<Scalar>(kCuda, out.data(), sum.data(), mean.data(), rstd.data(), x.data(), y.data(), weight.data(),
-                                     bias.data(), in.shape, dropout);
-  residual_layernorm_backward<Scalar>(kCuda, dsum.data(), dy.data(), dweight.data(), dbias.data(), dout.data(), sum.data(),
-                                      mean.data(), rstd.data(), weight.data(), scratch.data(), in.shape, dropout, write);
+  residual_layernorm_forward<Scalar>(kCuda, out.data(), sum.data(), mean.data(), rstd.data(), x.data(), y.data(),
+                                     weight.data(), bias.data(), in.shape, dropout);
+  residual_layernorm_backward<Scalar>(kCuda, dsum.data(), dy.data(), dweight.data(), dbias.data(), dout.data(),
+                                      sum.data(), mean.data(), rstd.data(), weight.data(), scratch.data(), in.shape,
+                                      dropout, write);
   scratch.values();
-  return {out.values(), sum.values(), mean.values(), rstd.values(), dsum.values(), dy.values(), dweight.values(), dbias.values()};
+  return {out.values(),  sum.values(), mean.values(),    rstd.values(),
+          dsum.values(), dy.values(),  dweight.values(), dbias.values()};
 }
 
 template <typename Scalar>
@@ -73,11 +76,11 @@ Results run_cpu(const Inputs& in, const Dropout& dropout) {
   Results r;
   r.mean.resize(rows), r.rstd.resize(rows), r.dweight.resize(C), r.dbias.resize(C);
   std::vector<float> scratch(residual_layernorm_backward_scratch(ctx, in.shape));
-  residual_layernorm_forward(ctx, out.data(), sum.data(), r.mean.data(), r.rstd.data(), x.data(), y.data(), in.norm.weight.data(),
-                             in.norm.bias.data(), in.shape, dropout);
+  residual_layernorm_forward(ctx, out.data(), sum.data(), r.mean.data(), r.rstd.data(), x.data(), y.data(),
+                             in.norm.weight.data(), in.norm.bias.data(), in.shape, dropout);
   residual_layernorm_backward(ctx, dsum.data(), dy.data(), r.dweight.data(), r.dbias.data(), dout.data(),
-                              static_cast<const Scalar*>(sum.data()), r.mean.data(), r.rstd.data(), in.norm.weight.data(),
-                              scratch.data(), in.shape, dropout, Write::set);
+                              static_cast<const Scalar*>(sum.data()), r.mean.data(), r.rstd.data(),
+                              in.norm.weight.data(), scratch.data(), in.shape, dropout, Write::set);
   r.out = to_floats(out), r.sum = to_floats(sum), r.dsum = to_floats(dsum), r.dy = to_floats(dy);
   return r;
 }
@@ -89,8 +92,9 @@ std::vector<float> dropped(std::vector<float> gradient, const ResidualLayerNormS
   const size_t T = static_cast<size_t>(shape.T), C = static_cast<size_t>(shape.C);
   const KeepRule rule = keep_rule(dropout.p);
   for (size_t i = 0; i < gradient.size(); ++i) {
-    const bool keep = keep_row(dropout.rng->seed, dropout.rng->offset + dropout.site, dropout.rng->first_sequence + i / C / T,
-                               static_cast<uint32_t>(i / C % T), static_cast<uint32_t>(i % C), rule.threshold);
+    const bool keep =
+        keep_row(dropout.rng->seed, dropout.rng->offset + dropout.site, dropout.rng->first_sequence + i / C / T,
+                 static_cast<uint32_t>(i / C % T), static_cast<uint32_t>(i % C), rule.threshold);
     gradient[i] = keep ? gradient[i] * rule.scale : 0.0f;
   }
   return rounded<Scalar>(gradient);
@@ -120,10 +124,12 @@ void check_results(const Inputs& in, const Results& got, const Dropout& dropout)
 
 template <typename Scalar>
 void check(RandomInputs& inputs, const ResidualLayerNormShape& shape, float p, const RngState& rng, size_t offset = 0) {
-  INFO("B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", p ", p, ", rng offset ", rng.offset, ", bytes ", sizeof(Scalar));
+  INFO("B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", p ", p, ", rng offset ", rng.offset, ", bytes ",
+       sizeof(Scalar));
   const DropoutPair dropout(p, rng, 96);
   const Inputs in = inputs_of<Scalar>(inputs, shape);
-  const Results got = run<Scalar>(in, dropout.cuda, Write::set, Place::apart, offset), cpu = run_cpu<Scalar>(in, dropout.cpu);
+  const Results got = run<Scalar>(in, dropout.cuda, Write::set, Place::apart, offset),
+                cpu = run_cpu<Scalar>(in, dropout.cpu);
   check_results<Scalar>(in, got, dropout.cuda.on() ? dropout.cpu : Dropout{});
   const Guarded<Scalar> x(in.x), y(in.y), sum(in.x.size());
   residual_dropout_forward<Scalar>(kCuda, sum.data(), x.data(), y.data(), {shape.B, shape.T, shape.C}, dropout.cuda);

@@ -13,8 +13,8 @@ std::vector<float> factors_of(const ResidualShape& shape, const Dropout& dropout
     for (int t = 0; t < shape.T; ++t)
       for (int c = 0; c < shape.C; ++c) {
         const bool keep = !dropout.on() || keep_row(dropout.rng->seed, dropout.rng->offset + dropout.site,
-                                                    dropout.rng->first_sequence + static_cast<uint64_t>(b), static_cast<uint32_t>(t),
-                                                    static_cast<uint32_t>(c), rule.threshold);
+                                                    dropout.rng->first_sequence + static_cast<uint64_t>(b),
+                                                    static_cast<uint32_t>(t), static_cast<uint32_t>(c), rule.threshold);
         factors.push_back(keep ? rule.scale : 0.0f);
       }
   return factors;
@@ -27,8 +27,8 @@ struct Results {
 enum class Place { apart, over_x, over_y };
 
 template <typename Scalar>
-Results run(const std::vector<float>& x, const std::vector<float>& y, const ResidualShape& shape, const Dropout& dropout,
-            size_t offset = 0, Place place = Place::apart) {
+Results run(const std::vector<float>& x, const std::vector<float>& y, const ResidualShape& shape,
+            const Dropout& dropout, size_t offset = 0, Place place = Place::apart) {
   const Guarded<Scalar> gx(x, offset), gy(y, offset), gradient(y, offset), out(x.size(), offset), dy(x.size(), offset);
   const Guarded<Scalar>& to = place == Place::over_x ? gx : place == Place::over_y ? gy : out;
   const Guarded<Scalar>& to_dy = place == Place::apart ? dy : gradient;
@@ -39,7 +39,8 @@ Results run(const std::vector<float>& x, const std::vector<float>& y, const Resi
 
 template <typename Scalar>
 void check(RandomInputs& inputs, const ResidualShape& shape, float p, const RngState& rng, size_t offset = 0) {
-  INFO("B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", p ", p, ", rng offset ", rng.offset, ", bytes ", sizeof(Scalar));
+  INFO("B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", p ", p, ", rng offset ", rng.offset, ", bytes ",
+       sizeof(Scalar));
   const DropoutPair dropout(p, rng, 96);
   const std::vector<float> factors = factors_of(shape, dropout.cpu);
   const auto x = rounded<Scalar>(inputs.normal(factors.size())), y = rounded<Scalar>(inputs.normal(factors.size()));
@@ -53,7 +54,8 @@ void check(RandomInputs& inputs, const ResidualShape& shape, float p, const RngS
   residual_dropout_backward(kCpu, host_dy.data(), host_y.data(), shape, dropout.cpu);
   for (size_t i = 0; i < x.size(); ++i) {  // one rounding, of what may be a fused multiply-add
     const auto round = [](float value) { return to_float(from_float_to<Scalar>(value)); };
-    const float dropped = y[i] * factors[i], sum = round(x[i] + dropped), fused = round(std::fma(y[i], factors[i], x[i]));
+    const float dropped = y[i] * factors[i], sum = round(x[i] + dropped),
+                fused = round(std::fma(y[i], factors[i], x[i]));
     CHECK(got.dy[i] == round(dropped));
     CHECK((got.out[i] == sum || got.out[i] == fused));
     CHECK(to_float(host_dy[i]) == round(dropped));

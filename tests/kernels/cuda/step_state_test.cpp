@@ -28,10 +28,11 @@ TEST_CASE("step state: the clip factor, small shapes") {
     float limit;
   } cases[] = {{4.0, 1.0f}, {4.0, 2.0f}, {0.3, 1.0f}, {123.456, 0.1f}, {1e60, 1.0f}, {4.0, 0.0f}, {0.0, 1.0f}};
   for (const auto& [squares_given, limit_given] : cases) {
-    const double squares = squares_given; // clang 14 captures no structured binding
+    const double squares = squares_given;  // clang 14 captures no structured binding
     const float limit = limit_given;
     INFO("sum of squares ", squares, ", limit ", limit);
-    const StepState got = after({{}, {1e-3f, 7.0f, 41}, squares}, [&](const auto& ctx, StepState* s) { clip_gradients(ctx, s, limit); });
+    const StepState got =
+        after({{}, {1e-3f, 7.0f, 41}, squares}, [&](const auto& ctx, StepState* s) { clip_gradients(ctx, s, limit); });
     const double norm = std::sqrt(squares);
     CHECK(got.adamw.gradient_scale == (limit > 0 && norm > limit ? static_cast<float>(limit / (norm + 1e-6)) : 1.0f));
     CHECK(got.adamw.halted == 0);
@@ -40,12 +41,14 @@ TEST_CASE("step state: the clip factor, small shapes") {
 
 TEST_CASE("step state: a norm that is no number halts it, and then it stays where it is, small shapes") {
   for (const double broken : {std::nan(""), std::numeric_limits<double>::infinity()}) {
-    const StepState halted = after({{3, 5, 9, 0}, {}, broken}, [](const auto& ctx, StepState* s) { clip_gradients(ctx, s, 1.0f); });
+    const StepState halted =
+        after({{3, 5, 9, 0}, {}, broken}, [](const auto& ctx, StepState* s) { clip_gradients(ctx, s, 1.0f); });
     CHECK(halted.adamw.halted != 0);
     const StepState later = after(halted, [](const auto& ctx, StepState* s) { advance(ctx, s, 64); });
     CHECK(later.rng == RngState{3, 5, 9, 0});
   }
-  const StepState moved = after({{3, 0xffffffffu, 9, 12}, {}, 1.0}, [](const auto& ctx, StepState* s) { advance(ctx, s, 64); });
+  const StepState moved =
+      after({{3, 0xffffffffu, 9, 12}, {}, 1.0}, [](const auto& ctx, StepState* s) { advance(ctx, s, 64); });
   CHECK(moved.rng == RngState{3, 0xffffffffu + uint64_t{64}, 10, 12});
 }
 
@@ -63,8 +66,7 @@ TEST_CASE("step state: a micro-batch comes from the slot of the step's parity, s
       const StepState got = after({{1, 2, step, 0}, {}, 0}, [&]<typename Context>(const Context& ctx, StepState* s) {
         if constexpr (std::is_same_v<Context, CudaContext>)
           begin_micro_batch(ctx, s, tokens.data(), targets.data(), {there.data(), layout, first, 300, 5});
-        else
-          begin_micro_batch(ctx, s, cpu_tokens.data(), cpu_targets.data(), {slots.data(), layout, first, 300, 5});
+        else begin_micro_batch(ctx, s, cpu_tokens.data(), cpu_targets.data(), {slots.data(), layout, first, 300, 5});
       });
       CHECK(tokens.to_host() == cpu_tokens);
       CHECK(targets.to_host() == cpu_targets);

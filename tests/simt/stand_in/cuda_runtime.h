@@ -1,5 +1,5 @@
-// Stands in for NVIDIA's <cuda_runtime.h> where kernels are emulated: the calls of the CUDA runtime that glint makes, with
-// their meaning in NVIDIA's "CUDA Runtime API". tests/simt/runtime.h says what is stricter here than on a GPU.
+// Stands in for NVIDIA's <cuda_runtime.h> where kernels are emulated: the calls of the CUDA runtime that glint makes,
+// with their meaning in NVIDIA's "CUDA Runtime API". tests/simt/runtime.h says what is stricter here than on a GPU.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
-// Stands in for NVIDIA's <nccl.h> where kernels are emulated: the calls that glint makes, with their meaning in NVIDIA's "NCCL".
-// Communicators are of the kind that does not block alone. What is stricter here than NCCL: tests/simt/nccl.cpp.
+// Stands in for NVIDIA's <nccl.h> where kernels are emulated: the calls that glint makes, with their meaning in
+// NVIDIA's "NCCL". Communicators are of the kind that does not block alone. What is stricter here than NCCL:
+// tests/simt/nccl.cpp.
 #pragma once
 
 #include <climits>
@@ -27,7 +28,8 @@ struct ncclUniqueId {
 struct ncclConfig_t {  // of its many members, those that glint sets
   int blocking;
 };
-#define NCCL_CONFIG_INITIALIZER {INT_MIN}
+#define NCCL_CONFIG_INITIALIZER \
+  { INT_MIN }
 
 ncclResult_t ncclGetVersion(int* version);
 const char* ncclGetErrorString(ncclResult_t result);
@@ -42,13 +44,13 @@ ncclResult_t ncclCommAbort(ncclComm_t comm);
 
 ncclResult_t ncclGroupStart();
 ncclResult_t ncclGroupEnd();
-ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op, ncclComm_t comm,
-                           cudaStream_t stream);
+ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                           ncclComm_t comm, cudaStream_t stream);
 ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op, int root,
                         ncclComm_t comm, cudaStream_t stream);
 ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op,
                                ncclComm_t comm, cudaStream_t stream);  // count: of a part
-ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type, int root, ncclComm_t comm,
-                           cudaStream_t stream);
+ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type, int root,
+                           ncclComm_t comm, cudaStream_t stream);
 ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type, ncclComm_t comm,
                            cudaStream_t stream);  // count: of a part

@@ -85,7 +85,8 @@ void do_collectives(Communicator& comm, const std::string& folder) {
 void do_reductions(Communicator& comm, const std::string& folder, const std::string& task) {
   std::vector<float> data(300'000, 1.0f);
   comm.all_reduce(data);
-  if (task == "gather") data.resize(size_t{1} << 24);  // 16 MB for each of four: messages that a socket does not take whole
+  if (task == "gather")
+    data.resize(size_t{1} << 24);  // 16 MB for each of four: messages that a socket does not take whole
   write_file_at(folder, "ready", comm.rank(), "");
   try {
     for (; task == "gather";) comm.all_gather(data);
@@ -178,7 +179,8 @@ TEST_CASE("comm: a rank that is killed is named by all others within 5 s") {
     CHECK(seconds_to_fail(ranks, SIGKILL) < 5);
     ranks.wait(2);
     for (int rank : {0, 1, 3})
-      CHECK(ranks.wrote(rank, "error") == "2 rank 2 is gone: its process died or was killed, or the network dropped it");
+      CHECK(ranks.wrote(rank, "error") ==
+            "2 rank 2 is gone: its process died or was killed, or the network dropped it");
   }
 }
 

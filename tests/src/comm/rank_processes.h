@@ -1,4 +1,5 @@
-// Ranks as processes of their own: this test program started again, each told by its environment who it is and what to do.
+// Ranks as processes of their own: this test program started again, each told by its environment who it is and what to
+// do.
 #pragma once
 
 #include <signal.h>
@@ -14,19 +15,30 @@
 
 namespace glint::test {
 
-// What a rank does is a test case that other runs leave out: "comm: one rank" of gloo_test.cpp, unless another is named.
+// What a rank does is a test case that other runs leave out: "comm: one rank" of gloo_test.cpp, unless another is
+// named.
 class RankProcesses {
  public:
-  // task: see gloo_test.cpp. started: how many of `size` are there. rendezvous: GlooOptions'. before: by rank, a command that runs
-  // another, such as "/bin/ip netns exec NAME".
-  RankProcesses(const std::string& task, int size, int timeout_ms, int started, const std::string& test_case = "comm: one rank",
-                const std::string& rendezvous = "", const std::vector<std::vector<std::string>>& before = {}) {
+  // task: see gloo_test.cpp. started: how many of `size` are there. rendezvous: GlooOptions'. before: by rank, a
+  // command that runs another, such as "/bin/ip netns exec NAME".
+  RankProcesses(const std::string& task, int size, int timeout_ms, int started,
+                const std::string& test_case = "comm: one rank", const std::string& rendezvous = "",
+                const std::vector<std::vector<std::string>>& before = {}) {
     const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
     for (int rank = 0; rank < started; ++rank) {
-      std::vector<std::string> words = {"-u", "SLURM_JOB_ID", "-u", "MASTER_ADDR", "-u", "MASTER_PORT",  //
-                                        "GLINT_TEST_TASK=" + task, "GLINT_TEST_FOLDER=" + folder(),
-                                        text("GLINT_TEST_TIMEOUT=", timeout_ms), "GLINT_TEST_RENDEZVOUS=" + rendezvous,
-                                        text("RANK=", rank), text("WORLD_SIZE=", size), text("LOCAL_RANK=", rank)};
+      std::vector<std::string> words = {"-u",
+                                        "SLURM_JOB_ID",
+                                        "-u",
+                                        "MASTER_ADDR",
+                                        "-u",
+                                        "MASTER_PORT",  //
+                                        "GLINT_TEST_TASK=" + task,
+                                        "GLINT_TEST_FOLDER=" + folder(),
+                                        text("GLINT_TEST_TIMEOUT=", timeout_ms),
+                                        "GLINT_TEST_RENDEZVOUS=" + rendezvous,
+                                        text("RANK=", rank),
+                                        text("WORLD_SIZE=", size),
+                                        text("LOCAL_RANK=", rank)};
       if (!before.empty())
         for (const std::string& word : before[static_cast<size_t>(rank)]) words.push_back(word);
       words.insert(words.end(), {self, "-tc=" + test_case, "--no-skip", "--no-colors"});

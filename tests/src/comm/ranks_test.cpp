@@ -25,7 +25,9 @@ TEST_CASE("ranks: no launcher is one process") {
       {},
       {{"LOCAL_RANK", "1"}},
       {{"RANK", ""}, {"WORLD_SIZE", ""}},
-      {{"SLURM_JOB_ID", "7"}, {"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}},  // in the script that sbatch runs, outside srun
+      {{"SLURM_JOB_ID", "7"},
+       {"SLURM_PROCID", "0"},
+       {"SLURM_NTASKS", "4"}},  // in the script that sbatch runs, outside srun
   };
   for (const Environment& environment : environments) {
     const glint::Ranks ranks = ranks_in(environment);
@@ -36,8 +38,11 @@ TEST_CASE("ranks: no launcher is one process") {
 }
 
 TEST_CASE("ranks: torchrun's variables, then Slurm's") {
-  Environment environment = {
-      {"SLURM_PROCID", "2"}, {"SLURM_NTASKS", "3"}, {"SLURM_LOCALID", "0"}, {"SLURM_JOB_ID", "41"}, {"SLURM_STEP_ID", "5"}};
+  Environment environment = {{"SLURM_PROCID", "2"},
+                             {"SLURM_NTASKS", "3"},
+                             {"SLURM_LOCALID", "0"},
+                             {"SLURM_JOB_ID", "41"},
+                             {"SLURM_STEP_ID", "5"}};
   glint::Ranks ranks = ranks_in(environment);
   CHECK(ranks.source == "Slurm");
   CHECK(ranks.rank == 2);
@@ -71,14 +76,17 @@ TEST_CASE("ranks: what does not fit together is one line that names the variable
   };
   const Case cases[] = {
       {{{"RANK", "0"}}, "RANK is set in the environment and WORLD_SIZE is not: set both, or neither for one process"},
-      {{{"WORLD_SIZE", "2"}}, "WORLD_SIZE is set in the environment and RANK is not: set both, or neither for one process"},
+      {{{"WORLD_SIZE", "2"}},
+       "WORLD_SIZE is set in the environment and RANK is not: set both, or neither for one process"},
       {{{"RANK", "2"}, {"WORLD_SIZE", "2"}}, "RANK=2 in the environment is not below WORLD_SIZE=2"},
       {{{"RANK", "one"}, {"WORLD_SIZE", "2"}}, "RANK='one' in the environment is not a whole number"},
       {{{"RANK", "1x"}, {"WORLD_SIZE", "2"}}, "RANK='1x' in the environment is not a whole number"},
       {{{"RANK", "-1"}, {"WORLD_SIZE", "2"}}, "RANK=-1 in the environment is not in 0 to 65536"},
       {{{"RANK", "0"}, {"WORLD_SIZE", "0"}}, "WORLD_SIZE=0 in the environment is not in 1 to 65536"},
-      {{{"RANK", "0"}, {"WORLD_SIZE", "99999999999"}}, "WORLD_SIZE='99999999999' in the environment is not a whole number"},
-      {{{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"LOCAL_RANK", "2"}}, "LOCAL_RANK=2 in the environment is not below WORLD_SIZE=2"},
+      {{{"RANK", "0"}, {"WORLD_SIZE", "99999999999"}},
+       "WORLD_SIZE='99999999999' in the environment is not a whole number"},
+      {{{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"LOCAL_RANK", "2"}},
+       "LOCAL_RANK=2 in the environment is not below WORLD_SIZE=2"},
       {{{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "a"}},
        "MASTER_ADDR is set in the environment and MASTER_PORT is not: set both, or neither"},
       {{{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_PORT", "1"}},

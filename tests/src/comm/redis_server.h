@@ -24,21 +24,24 @@ inline std::string path_of(const std::string& program) {
 
 class RedisServer {
  public:
-  // redis-tools has the program too, under another name: it does what it is called, and comes without a service that starts.
+  // redis-tools has the program too, under another name: it does what it is called, and comes without a service that
+  // starts.
   static std::string program() {
     const std::string usual = path_of("redis-server");
     return usual.empty() ? path_of("redis-check-rdb") : usual;
   }
   static bool here() { return !program().empty(); }
 
-  // before: a command that runs another ("ip netns exec NAME"), its program by its path. port: 0 for one that is free here.
+  // before: a command that runs another ("ip netns exec NAME"), its program by its path. port: 0 for one that is free
+  // here.
   explicit RedisServer(const std::string& address = "127.0.0.1", const std::vector<std::string>& before = {},
                        const std::string& password = "", int port = 0)
       : address_(address), port_(port == 0 ? free_port() : port) {
     const std::string called = folder_ / "redis-server";
     std::filesystem::create_symlink(program(), called);
     std::vector<std::string> words = before;
-    for (const char* word : {"--save", "", "--appendonly", "no", "--protected-mode", "no", "--bind"}) words.push_back(word);
+    for (const char* word : {"--save", "", "--appendonly", "no", "--protected-mode", "no", "--bind"})
+      words.push_back(word);
     words.insert(words.begin() + static_cast<std::ptrdiff_t>(before.size()), called);
     words.insert(words.end(), {address, "--port", std::to_string(port_), "--dir", folder_ / "."});
     if (!password.empty()) words.insert(words.end(), {"--requirepass", password});

@@ -84,21 +84,24 @@ TEST_CASE("comm: the address of a Redis") {
   is("redis://:se@cret@h:1", "h", 1, "", "se@cret");
   is("redis://u:%40%2f%25:@[::1]:2", "::1", 2, "u", "@/%:");
   const std::string what = ": give redis://HOST:PORT, or leave it out to meet in the run folder";
-  for (const char* bad : {"redis", "redis:", "redis://", "http://h", "redis://h:", "redis://h:0", "redis://h:65536", "redis://h:x",
-                          "redis://h:1x", "redis://[::1", "redis://[::1]x", "redis://[::1]7000", "redis://::1", "redis://h/0"}) {
+  for (const char* bad :
+       {"redis", "redis:", "redis://", "http://h", "redis://h:", "redis://h:0", "redis://h:65536", "redis://h:x",
+        "redis://h:1x", "redis://[::1", "redis://[::1]x", "redis://[::1]7000", "redis://::1", "redis://h/0"}) {
     INFO(bad);
     CHECK(error_of([&] { redis_url(bad); }) == text("--rendezvous ", bad, what));
   }
   // No password in what is printed.
-  for (const char* bad : {"redis://word@h", "redis://:@h", "redis://:%4@h", "redis://:%-1@h", "redis://:%zz@h", "http://:word@h"})
+  for (const char* bad :
+       {"redis://word@h", "redis://:@h", "redis://:%4@h", "redis://:%-1@h", "redis://:%zz@h", "http://:word@h"})
     CHECK(error_of([&] { redis_url(bad); }) == "--rendezvous redis://...@h" + what);
   CHECK(error_at("redis://h:x", 100) == "--rendezvous redis://h:x" + what);
 }
 
 TEST_CASE("comm: a build without a Redis client says so") {
   if (kHasRedis) return;
-  CHECK(error_at("redis://:word@h", 100) ==
-        "--rendezvous redis://...@h: this build of glint has no Redis client; build it where libhiredis-dev is installed");
+  CHECK(
+      error_at("redis://:word@h", 100) ==
+      "--rendezvous redis://...@h: this build of glint has no Redis client; build it where libhiredis-dev is installed");
 }
 
 TEST_CASE("comm: the address towards a machine") {
@@ -136,7 +139,8 @@ TEST_CASE("comm: ranks that come before their Redis, and after others of the sam
   RankProcesses two_of_three("collectives", 3, 1500, 2, kOneRank, url);
   for (int rank : {0, 1}) {
     two_of_three.wait(rank);
-    CHECK(two_of_three.wrote(rank, "error") == "rank 2 of 3 did not come to " + url + " within 1.5 s: see what stopped it");
+    CHECK(two_of_three.wrote(rank, "error") ==
+          "rank 2 of 3 did not come to " + url + " within 1.5 s: see what stopped it");
   }
   // Of what they left, nothing is taken for a word of these, the first of whom waits for the second.
   CHECK(std::stoi(ask(redis, {"HLEN", "glint/launch"})) > 3);
@@ -155,7 +159,8 @@ TEST_CASE("comm: a Redis that is not there, is silent, or dies while ranks wait 
     const RedisServer redis;
     const std::string where = "the ranks can't meet in " + redis.url() + ": ";
     RankProcesses ranks("collectives", 3, 4000, 2, kOneRank, redis.url());  // they wait for a third one
-    for (int i = 0; i < 200 && ask(redis, {"HLEN", "glint/launch"}) != "3\n"; ++i) std::this_thread::sleep_for(milliseconds(5));
+    for (int i = 0; i < 200 && ask(redis, {"HLEN", "glint/launch"}) != "3\n"; ++i)
+      std::this_thread::sleep_for(milliseconds(5));
     const auto start = Clock::now();
     redis.send(signal);
     for (int rank : {0, 1}) {
@@ -167,7 +172,8 @@ TEST_CASE("comm: a Redis that is not there, is silent, or dies while ranks wait 
     }
     CHECK(seconds_from(start) < 5);
     if (signal == SIGSTOP)
-      CHECK(error_at(redis.url(), 500) == where + "it does not answer; is it running, and can it be reached from here?");
+      CHECK(error_at(redis.url(), 500) ==
+            where + "it does not answer; is it running, and can it be reached from here?");
   }
 }
 
@@ -182,7 +188,8 @@ TEST_CASE("comm: two hosts that have a folder or a Redis in common, and a pulled
   const std::vector<std::vector<std::string>> before = {hosts.before(0), hosts.before(1)};
   {  // with a folder in common, as a launcher tells them
     std::vector<std::vector<std::string>> told = before;
-    for (auto& words : told) words.insert(words.end(), {"/usr/bin/env", "MASTER_ADDR=" + hosts.address(0), "MASTER_PORT=29500"});
+    for (auto& words : told)
+      words.insert(words.end(), {"/usr/bin/env", "MASTER_ADDR=" + hosts.address(0), "MASTER_PORT=29500"});
     RankProcesses ranks("collectives", 2, 20000, 2, kOneRank, "", told);
     check_met(ranks, 2);
   }
@@ -215,13 +222,15 @@ TEST_CASE("comm: a rank that the other machine can't reach is named") {
   const RedisServer redis("0.0.0.0", hosts.before(0));
   std::vector<std::vector<std::string>> before = {hosts.before(0), hosts.before(1)};
   before[0].insert(before[0].end(), {"/usr/bin/env", "GLINT_TEST_RENDEZVOUS=redis://127.0.0.1:" + redis.port()});
-  before[1].insert(before[1].end(), {"/usr/bin/env", "GLINT_TEST_RENDEZVOUS=redis://" + hosts.address(0) + ":" + redis.port()});
+  before[1].insert(before[1].end(),
+                   {"/usr/bin/env", "GLINT_TEST_RENDEZVOUS=redis://" + hosts.address(0) + ":" + redis.port()});
   RankProcesses ranks("collectives", 2, 5000, 2, kOneRank, "", before);
   for (int rank : {0, 1}) {
     CHECK(ranks.wait(rank).code == 0);
-    CHECK(ranks.wrote(rank, "error") ==
-          "rank 0 would talk over 127.0.0.1, where rank 1 on another machine can't reach it: tell rank 0 its network, such as "
-          "--interface eth0");
+    CHECK(
+        ranks.wrote(rank, "error") ==
+        "rank 0 would talk over 127.0.0.1, where rank 1 on another machine can't reach it: tell rank 0 its network, such as "
+        "--interface eth0");
   }
 }
 

@@ -17,14 +17,18 @@ namespace glint::test {
 class TwoHosts {
  public:
   TwoHosts() {
-    missing_ = geteuid() != 0 ? "root" : path_of("ip").empty() ? "iproute2" : RedisServer::here() ? "" : "a Redis server";
+    missing_ = geteuid() != 0          ? "root"
+               : path_of("ip").empty() ? "iproute2"
+               : RedisServer::here()   ? ""
+                                       : "a Redis server";
     if (!missing_.empty()) return;
     delete_those_of_the_dead();
     if (!ip({"netns", "add", name(0)}) || !ip({"netns", "add", name(1)})) {
       missing_ = "the kernel's leave for network namespaces";
       return;
     }
-    bool well = ip({"link", "add", "glint0", "netns", name(0), "type", "veth", "peer", "name", "glint0", "netns", name(1)});
+    bool well =
+        ip({"link", "add", "glint0", "netns", name(0), "type", "veth", "peer", "name", "glint0", "netns", name(1)});
     for (int host = 0; host < 2; ++host)
       well = well && ip({"-n", name(host), "address", "add", address(host) + "/24", "dev", "glint0"}) &&
              ip({"-n", name(host), "link", "set", "glint0", "up"}) && ip({"-n", name(host), "link", "set", "lo", "up"});
@@ -39,7 +43,9 @@ class TwoHosts {
 
   // Why there are none; "" where there are.
   std::string missing() const { return missing_; }
-  std::string address(int host) const { return "10.213." + std::to_string(getpid() % 250) + "." + std::to_string(host + 1); }
+  std::string address(int host) const {
+    return "10.213." + std::to_string(getpid() % 250) + "." + std::to_string(host + 1);
+  }
   // The command that runs another one there.
   std::vector<std::string> before(int host) const { return {path_of("ip"), "netns", "exec", name(host)}; }
   void pull_cable() const { ip({"-n", name(1), "link", "set", "glint0", "down"}); }
@@ -53,7 +59,8 @@ class TwoHosts {
   static void delete_those_of_the_dead() {
     std::error_code error;
     std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(kAll, error)) names.push_back(entry.path().filename().string());
+    for (const auto& entry : std::filesystem::directory_iterator(kAll, error))
+      names.push_back(entry.path().filename().string());
     for (const std::string& found : names) {
       const int process = found.starts_with(kStart) ? std::atoi(found.c_str() + kStart.size()) : 0;
       if (process > 0 && kill(process, 0) != 0) ip({"netns", "delete", found});

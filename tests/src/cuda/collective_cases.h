@@ -1,4 +1,5 @@
-// What collectives between GPUs must give: sums worked out serially, and their order with other work in and outside of a CUDA graph.
+// What collectives between GPUs must give: sums worked out serially, and their order with other work in and outside of
+// a CUDA graph.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -12,8 +13,8 @@
 #include "src/comm/collective_queue.h"
 #include "src/device.h"
 #include "tests/kernels/cuda/device_buffer.h"
-#include "tests/src/comm/rank_values.h"
 #include "tests/simt/runtime.h"
+#include "tests/src/comm/rank_values.h"
 
 namespace glint::test {
 
@@ -29,7 +30,9 @@ struct LateDevice {
 
 struct Gpu {
   Gpu(int local_rank, Communicator& ranks)
-      : device(Device::cuda(local_rank % static_cast<int>(count()))), ctx(std::get<CudaContext>(device.context())), comm(ranks) {}
+      : device(Device::cuda(local_rank % static_cast<int>(count()))),
+        ctx(std::get<CudaContext>(device.context())),
+        comm(ranks) {}
   static size_t count() {
     std::string fault;
     return gpus_here(fault).size();
@@ -115,15 +118,16 @@ inline void check_collectives(const Gpu& gpu) {
   CHECK(gpu.queue->times().bytes - before == (1 + 17 + 96 + 1000 + 6144) * (4.0 + 8 + 4 + 4 + 2));
 }
 
-// Backward in small: kernels fill buckets one after another, each is on its way while the next is filled, and what comes
-// behind join() reads all of them. Values are small whole numbers: sums are exact in any order.
+// Backward in small: kernels fill buckets one after another, each is on its way while the next is filled, and what
+// comes behind join() reads all of them. Values are small whole numbers: sums are exact in any order.
 class Buckets {
  public:
   explicit Buckets(const Gpu& gpu) : gpu_(gpu) {
     for (int i = 0; i < kBuckets; ++i) buckets_.emplace_back(kShape.C), results_.emplace_back(kShape.C);
   }
   void fill(int turn) {
-    for (int i = 0; i < kShape.C; ++i) input_[static_cast<size_t>(i)] = static_cast<float>(turn + i % 7 + 10 * gpu_.comm.rank());
+    for (int i = 0; i < kShape.C; ++i)
+      input_[static_cast<size_t>(i)] = static_cast<float>(turn + i % 7 + 10 * gpu_.comm.rank());
     gpu_.write(x_, input_);
   }
   void give() const {

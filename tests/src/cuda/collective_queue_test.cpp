@@ -1,5 +1,5 @@
-// Collectives between GPUs: their results (collective_cases.h), and ranks that die, stand still or fail. Ranks are processes; each has
-// an emulated device, or where the test runs on GPUs, one of them.
+// Collectives between GPUs: their results (collective_cases.h), and ranks that die, stand still or fail. Ranks are
+// processes; each has an emulated device, or where the test runs on GPUs, one of them.
 #include <doctest/doctest.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -54,7 +54,9 @@ void reduce_until_failure(const Gpu& gpu, const RankFiles& files, bool captured)
 }
 
 // Whether as many ranks can run here: GPUs are not shared.
-bool room_for(size_t ranks) { return kHasGloo && !nccl_version().empty() && (Gpu::emulated() || Gpu::count() >= ranks); }
+bool room_for(size_t ranks) {
+  return kHasGloo && !nccl_version().empty() && (Gpu::emulated() || Gpu::count() >= ranks);
+}
 
 void check_ended(RankProcesses& ranks, int rank) {
   const Ran ran = ranks.wait(rank);
@@ -123,12 +125,14 @@ TEST_CASE("gpus: a rank that is killed is named by the others within 5 s, though
     for (int rank : {0, 2}) check_ended(ranks, rank);
     CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
     for (int rank : {0, 2})
-      CHECK(ranks.wrote(rank, "error") == "1 rank 1 is gone: its process died or was killed, or the network dropped it");
+      CHECK(ranks.wrote(rank, "error") ==
+            "1 rank 1 is gone: its process died or was killed, or the network dropped it");
     ranks.wait(1);
   }
 }
 
-TEST_CASE("gpus: a rank that stands still is named by the others when the timeout is over, though these wait for their GPUs") {
+TEST_CASE(
+    "gpus: a rank that stands still is named by the others when the timeout is over, though these wait for their GPUs") {
   if (!room_for(3)) return;
   RankProcesses ranks("captured", 3, 2000, 3, kRank);
   for (int rank = 0; rank < 3; ++rank) ranks.wait_until_written(rank, "ready");
@@ -154,7 +158,9 @@ TEST_CASE("gpus: one rank alone, in and outside of a graph") {
   if (Gpu::count() == 0) return;
   const auto comm = make_single_communicator();
   if (nccl_version().empty()) {
-    CHECK(error_of([&] { Gpu(0, *comm); }).starts_with("1 ranks on GPUs: this build of glint has no NCCL; build it where"));
+    CHECK(error_of([&] {
+            Gpu(0, *comm);
+          }).starts_with("1 ranks on GPUs: this build of glint has no NCCL; build it where"));
     return;
   }
   for (uint64_t seed = 0; seed < 5; ++seed) {

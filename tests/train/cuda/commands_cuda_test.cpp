@@ -12,12 +12,29 @@ TEST_CASE("mask: what the kernels drop is what the definition says") {
   test::RandomInputs inputs(20261201);
   INFO("seed ", inputs.seed);
   for (const char* p : {"0.1", "0.5", "0.9", "0"}) {
-    const Arguments mask = {"mask", "--p", p, "--rows", std::to_string(1 + inputs.below(90)), "--cols", std::to_string(1 + inputs.below(200)),
-                            "--seed", std::to_string(inputs.engine()), "--offset", std::to_string(0xffffffe0u + inputs.below(64)),
-                            "--batch-index", std::to_string(inputs.below(5)), "--heads", "3", "--head", std::to_string(inputs.below(3))};
+    const Arguments mask = {"mask",
+                            "--p",
+                            p,
+                            "--rows",
+                            std::to_string(1 + inputs.below(90)),
+                            "--cols",
+                            std::to_string(1 + inputs.below(200)),
+                            "--seed",
+                            std::to_string(inputs.engine()),
+                            "--offset",
+                            std::to_string(0xffffffe0u + inputs.below(64)),
+                            "--batch-index",
+                            std::to_string(inputs.below(5)),
+                            "--heads",
+                            "3",
+                            "--head",
+                            std::to_string(inputs.below(3))};
     const auto defined = run_program(mask);
     REQUIRE(defined.code == 0);
-    for (const Arguments& device : {Arguments{"--device", "cpu"}, {"--device", "cpu", "--dtype", "bf16"}, {"--device", "cuda"}, {"--device", "cuda", "--dtype", "bf16"}}) {
+    for (const Arguments& device : {Arguments{"--device", "cpu"},
+                                    {"--device", "cpu", "--dtype", "bf16"},
+                                    {"--device", "cuda"},
+                                    {"--device", "cuda", "--dtype", "bf16"}}) {
       const auto ran = run_on("late guarded", join(mask, device));
       INFO(ran.err);
       CHECK(ran.code == 0);
@@ -28,8 +45,9 @@ TEST_CASE("mask: what the kernels drop is what the definition says") {
 
 TEST_CASE("bench attention: a GPU's figures") {
   for (const char* dtype : {"fp32", "bf16"}) {
-    const auto ran = run_on("late guarded", {"bench", "attention", "--device", "cuda", "--dtype", dtype, "--context", "33", "--heads", "2",
-                                             "--head-size", "32", "--repeats", "1", "--dropout", "0.1", "--json"});
+    const auto ran =
+        run_on("late guarded", {"bench", "attention", "--device", "cuda", "--dtype", dtype, "--context", "33",
+                                "--heads", "2", "--head-size", "32", "--repeats", "1", "--dropout", "0.1", "--json"});
     INFO(ran.err);
     REQUIRE(ran.code == 0);
     const auto figures = nlohmann::json::parse(ran.out);

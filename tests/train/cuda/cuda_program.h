@@ -8,7 +8,8 @@ namespace glint::test {
 
 using Arguments = std::vector<std::string>;
 
-// The properties (tests/simt/runtime.h) of the emulated device of all programs that a test starts; without effect on a GPU.
+// The properties (tests/simt/runtime.h) of the emulated device of all programs that a test starts; without effect on a
+// GPU.
 struct EmulatedDevice {
   explicit EmulatedDevice(const std::string& properties) { setenv("SIMT_DEVICE", properties.c_str(), 1); }
   ~EmulatedDevice() { unsetenv("SIMT_DEVICE"); }
@@ -24,10 +25,41 @@ inline Arguments join(Arguments first, const Arguments& more) {
   return first;
 }
 
-inline Arguments tiny_run(const ScratchFolder& folder, const std::string& name, const std::string& steps, const Arguments& more = {}) {
-  const Arguments all = {"train", "--out", folder / name, "--data", folder / "text.txt", "--layers", "1", "--heads", "4", "--kv-heads", "2",
-                         "--embd", "32", "--context", "12", "--batch", "4", "--micro-batch", "2", "--dropout", "0.2", "--steps", steps,
-                         "--lr-decay-steps", "20", "--eval-every", "10", "--eval-batches", "1", "--log-every", "2", "--checkpoint-every", "3"};
+inline Arguments tiny_run(const ScratchFolder& folder, const std::string& name, const std::string& steps,
+                          const Arguments& more = {}) {
+  const Arguments all = {"train",
+                         "--out",
+                         folder / name,
+                         "--data",
+                         folder / "text.txt",
+                         "--layers",
+                         "1",
+                         "--heads",
+                         "4",
+                         "--kv-heads",
+                         "2",
+                         "--embd",
+                         "32",
+                         "--context",
+                         "12",
+                         "--batch",
+                         "4",
+                         "--micro-batch",
+                         "2",
+                         "--dropout",
+                         "0.2",
+                         "--steps",
+                         steps,
+                         "--lr-decay-steps",
+                         "20",
+                         "--eval-every",
+                         "10",
+                         "--eval-batches",
+                         "1",
+                         "--log-every",
+                         "2",
+                         "--checkpoint-every",
+                         "3"};
   return join(all, more);
 }
 

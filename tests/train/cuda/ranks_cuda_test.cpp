@@ -1,5 +1,5 @@
-// glint train by several ranks, a GPU each: on the emulated device over a stand-in for NCCL, or by tests/gpu/ on as many GPUs as
-// there are. And the exchange of gradients by one rank alone, inside the CUDA graph, which one GPU can do.
+// glint train by several ranks, a GPU each: on the emulated device over a stand-in for NCCL, or by tests/gpu/ on as
+// many GPUs as there are. And the exchange of gradients by one rank alone, inside the CUDA graph, which one GPU can do.
 #include <doctest/doctest.h>
 
 #include "src/comm/collective_queue.h"
@@ -25,8 +25,9 @@ bool can_share() { return kHasGloo && !nccl_version().empty(); }
 
 }  // namespace
 
-TEST_CASE("train --device cuda --ranks 2: the curve of one process, in fp32 and bf16, with and without --zero 1, as a graph and plainly" *
-          doctest::skip(!can_share())) {
+TEST_CASE(
+    "train --device cuda --ranks 2: the curve of one process, in fp32 and bf16, with and without --zero 1, as a graph and plainly" *
+    doctest::skip(!can_share())) {
   if (gpus() < 2 && !emulated()) return;
   const EmulatedDevice device("late guarded devices=2");
   ScratchFolder folder;
@@ -49,11 +50,13 @@ TEST_CASE("train --device cuda --ranks 2: the curve of one process, in fp32 and 
     check(train("zero", {"--ranks", "2", "--zero", "1", "--bucket-mb", "0.01"}));
     check(train("plain", {"--ranks", "2", "--zero", "1", "--bucket-mb", "0.01", "--graph", "false"}));
     // The same bits as a graph and plainly; on GPUs NCCL promises no order of additions from one way to the other.
-    if (emulated()) CHECK(losses_of(folder / (std::string("zero") + dtype)) == losses_of(folder / (std::string("plain") + dtype)));
+    if (emulated())
+      CHECK(losses_of(folder / (std::string("zero") + dtype)) == losses_of(folder / (std::string("plain") + dtype)));
     // From two GPUs with parts to one, and back to two with wholes.
     const std::string cut = std::string("cut") + dtype;
     train("cut", {"--ranks", "2", "--zero", "1"}, "4");
-    for (const Arguments& leg : {Arguments{"--ranks", "1", "--zero", "0", "--steps", "8"}, Arguments{"--ranks", "2", "--steps", "12"}}) {
+    for (const Arguments& leg :
+         {Arguments{"--ranks", "1", "--zero", "0", "--steps", "8"}, Arguments{"--ranks", "2", "--steps", "12"}}) {
       const auto ran = run_program(join({"train", "--resume", folder / cut}, leg));
       INFO(ran.err);
       REQUIRE(ran.code == 0);
@@ -62,13 +65,15 @@ TEST_CASE("train --device cuda --ranks 2: the curve of one process, in fp32 and 
   }
 }
 
-TEST_CASE("train --device cuda --ranks 3 on two GPUs is refused, and the rank without one is named" * doctest::skip(!can_share())) {
+TEST_CASE("train --device cuda --ranks 3 on two GPUs is refused, and the rank without one is named" *
+          doctest::skip(!can_share())) {
   const EmulatedDevice device("devices=2");
   const size_t there = emulated() ? 2 : gpus();
   ScratchFolder folder;
   write_text(folder);
   const std::string ranks = std::to_string(there + 1), batch = std::to_string(2 * (there + 1));
-  const auto ran = run_program({"train", "--device", "cuda", "--ranks", ranks, "--batch", batch, "--out", folder / "run", "--data", folder / "text.txt"});
+  const auto ran = run_program({"train", "--device", "cuda", "--ranks", ranks, "--batch", batch, "--out",
+                                folder / "run", "--data", folder / "text.txt"});
   INFO(ran.err);
   CHECK(ran.code == 1);
   CHECK(ran.err.find(text("rank ", there, " gave up: --device cuda: there is no GPU ", there)) != std::string::npos);
@@ -87,7 +92,9 @@ TEST_CASE("cuda training: a rank alone, whose gradients travel to itself inside 
       s.comm = team;
       TrainingStep step(model, s, rng);
       for (int i = 0; i < 5; ++i)
-        step.run([&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { batch_of(rng.step, tokens, targets, first, count); }, 3e-3);
+        step.run([&](int32_t* tokens, int32_t* targets, uint64_t first,
+                     int count) { batch_of(rng.step, tokens, targets, first, count); },
+                 3e-3);
       CHECK(step.timed_steps() == (graph ? 1 : 5));
       const CollectiveQueue::Times before = step.exchanged();
       CHECK(step.result().step == 5);

@@ -1,5 +1,6 @@
-// glint train by several ranks with an emulated GPU each, as a user runs it: inside CUDA graphs, over the emulated NCCL, on
-// devices that are as late as CUDA allows. A rank that dies or stands still is named. (What they train: ranks_cuda_test.cpp.)
+// glint train by several ranks with an emulated GPU each, as a user runs it: inside CUDA graphs, over the emulated
+// NCCL, on devices that are as late as CUDA allows. A rank that dies or stands still is named. (What they train:
+// ranks_cuda_test.cpp.)
 #include <signal.h>
 
 #include <chrono>
@@ -43,16 +44,19 @@ TEST_CASE("train --device cuda under Slurm, which shows each task a GPU of its o
   }
 }
 
-TEST_CASE("train --device cuda: a rank that is killed or stands still is named by the other one, which waits for its GPU") {
+TEST_CASE(
+    "train --device cuda: a rank that is killed or stands still is named by the other one, which waits for its GPU") {
   const EmulatedDevice device("devices=2 late guarded seed=5");
   for (const int signal : {SIGKILL, SIGSTOP}) {
     ScratchFolder folder;
     write_text(folder);
     std::vector<std::unique_ptr<Running>> ranks;
     for (int rank = 0; rank < 2; ++rank)
-      ranks.push_back(start_rank({text("RANK=", rank), "WORLD_SIZE=2", text("LOCAL_RANK=", rank)},
-                                 tiny_run(folder, "run", "1000000", {"--device", "cuda", "--comm-timeout", "2", "--threads", "1"})));
-    for (int i = 0; i < 2000 && losses_of(folder / "run").size() < 3; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      ranks.push_back(start_rank(
+          {text("RANK=", rank), "WORLD_SIZE=2", text("LOCAL_RANK=", rank)},
+          tiny_run(folder, "run", "1000000", {"--device", "cuda", "--comm-timeout", "2", "--threads", "1"})));
+    for (int i = 0; i < 2000 && losses_of(folder / "run").size() < 3; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     const auto start = std::chrono::steady_clock::now();
     ranks[1]->send(signal);
     const Ran other = ranks[0]->wait();

@@ -10,7 +10,8 @@ inline constexpr int kContext = 12, kVocab = 23;
 
 inline GptConfig tiny(float dropout) {
   GptConfig config;
-  config.vocab = kVocab, config.context = kContext, config.layers = 2, config.heads = 4, config.kv_heads = 2, config.embd = 32;
+  config.vocab = kVocab, config.context = kContext, config.layers = 2, config.heads = 4, config.kv_heads = 2,
+  config.embd = 32;
   config.embd_dropout = config.attn_dropout = config.resid_dropout = dropout;
   return config;
 }

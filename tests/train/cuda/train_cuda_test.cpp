@@ -1,4 +1,5 @@
-// glint train, sample and eval on a GPU as a user runs them: the emulated one (tests/simt/), or by tests/gpu/ a real one.
+// glint train, sample and eval on a GPU as a user runs them: the emulated one (tests/simt/), or by tests/gpu/ a real
+// one.
 #include <chrono>
 #include <thread>
 
@@ -34,7 +35,8 @@ TEST_CASE("train --device cuda: killed and resumed it ends in the same bytes") {
     INFO(resumed.err);
     REQUIRE(resumed.code == 0);
     for (const char* file : {"last/model.safetensors", "last/optimizer.safetensors"})
-      CHECK(test::read_file(folder / (std::string("straight/") + file)) == test::read_file(folder / (std::string("killed/") + file)));
+      CHECK(test::read_file(folder / (std::string("straight/") + file)) ==
+            test::read_file(folder / (std::string("killed/") + file)));
   }
 }
 
@@ -69,6 +71,8 @@ TEST_CASE("sample and eval --device cuda give what the CPU gives") {
   const Arguments eval = {"eval", folder / "run", "--data", folder / "text.txt", "--json"};
   test::write_file_for_test(folder / "text.txt", corpus_text(1500, 3));
   const double expected = nlohmann::json::parse(run_program(eval).out)["loss"];
-  CHECK(nlohmann::json::parse(run_program(join(eval, kFp32)).out)["loss"].get<double>() == doctest::Approx(expected).epsilon(1e-5));
-  CHECK(nlohmann::json::parse(run_program(join(eval, kBf16)).out)["loss"].get<double>() == doctest::Approx(expected).epsilon(1e-2));
+  CHECK(nlohmann::json::parse(run_program(join(eval, kFp32)).out)["loss"].get<double>() ==
+        doctest::Approx(expected).epsilon(1e-5));
+  CHECK(nlohmann::json::parse(run_program(join(eval, kBf16)).out)["loss"].get<double>() ==
+        doctest::Approx(expected).epsilon(1e-2));
 }

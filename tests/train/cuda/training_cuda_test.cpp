@@ -25,7 +25,9 @@ Course train(const Device& device, DType dtype, const StepSettings& settings, fl
   TrainingStep step(model, settings, rng);
   Course course;
   for (int i = 0; i < steps; ++i) {
-    step.run([&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { batch_of(rng.step, tokens, targets, first, count); }, 3e-3);
+    step.run([&](int32_t* tokens, int32_t* targets, uint64_t first,
+                 int count) { batch_of(rng.step, tokens, targets, first, count); },
+             3e-3);
     if (i % 3 == 2 || i + 1 == steps) {  // a look now and then, as training has it
       const StepResult result = step.result();
       CHECK(result.step == static_cast<uint64_t>(i + 1));
@@ -91,7 +93,9 @@ TEST_CASE("cuda training: nothing is changed any more once a gradient is not fin
     model.initialize(1);
     RngState rng{.seed = 5};
     TrainingStep step(model, settings(2), rng);
-    const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { batch_of(0, tokens, targets, first, count); };
+    const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
+      batch_of(0, tokens, targets, first, count);
+    };
     for (int i = 0; i < 3; ++i) step.run(fill, 1e-3);
     Parameters& p = model.parameters();
     HostCopy values(p, p.values());
@@ -112,8 +116,11 @@ TEST_CASE("cuda training: nothing is changed any more once a gradient is not fin
 
 TEST_CASE("cuda evaluation gives the CPU's loss") {
   const Emulated emulated;
-  Gpt cpu(tiny(0.1f), CpuContext{2, default_matmul_engine()}), fp32(tiny(0.1f), Device::cuda()), bf16(tiny(0.1f), Device::cuda(), DType::bf16);
-  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { batch_of(0, tokens, targets, first, count); };
+  Gpt cpu(tiny(0.1f), CpuContext{2, default_matmul_engine()}), fp32(tiny(0.1f), Device::cuda()),
+      bf16(tiny(0.1f), Device::cuda(), DType::bf16);
+  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
+    batch_of(0, tokens, targets, first, count);
+  };
   const auto loss_of = [&](Gpt& model) {
     model.initialize(3);
     return Evaluator(model, 3, kContext, AttentionKind::flash).mean_loss(fill, 2);

@@ -12,7 +12,9 @@ TEST_CASE("cuda training: a step is one launch of a graph, and the host waits on
   model.initialize(1);
   RngState rng{.seed = 5};
   TrainingStep step(model, settings(2), rng);
-  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) { batch_of(0, tokens, targets, first, count); };
+  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
+    batch_of(0, tokens, targets, first, count);
+  };
   for (int i = 0; i < 3; ++i) step.run(fill, 0.0);
   const simt::DeviceCounts before = simt::counts;
   for (int i = 0; i < 10; ++i) step.run(fill, 0.0);

@@ -1,5 +1,5 @@
-// Stands in for the emulator's tests/simt/orders.h where tests run on a GPU: there the hardware alone chooses which thread
-// goes next, so that an order that is asked for is just another run.
+// Stands in for the emulator's tests/simt/orders.h where tests run on a GPU: there the hardware alone chooses which
+// thread goes next, so that an order that is asked for is just another run.
 #pragma once
 
 #include <doctest/doctest.h>

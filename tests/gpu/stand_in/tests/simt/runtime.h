@@ -1,5 +1,5 @@
-// Stands in for the emulator's tests/simt/runtime.h where tests run on a GPU: what the emulated device takes from its options
-// (late, guarded, the order of streams), hardware does or does not.
+// Stands in for the emulator's tests/simt/runtime.h where tests run on a GPU: what the emulated device takes from its
+// options (late, guarded, the order of streams), hardware does or does not.
 #pragma once
 
 #include <cstdint>
