@@ -1,5 +1,5 @@
 // The built-in corpus: very short tales drawn from a small grammar whose entropy is known exactly, so that a training
-// loss can be read against the floor that no model can beat. ASCII, fewer than 40 different characters.
+// loss can be read against its entropy, which no model can beat. ASCII, fewer than 40 different characters.
 #pragma once
 
 #include <cstddef>

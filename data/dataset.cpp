@@ -84,23 +84,23 @@ void Dataset::require_context(int context) const {
   const uint64_t shorter = std::min(info_.train_tokens, info_.val_tokens);
   if (shorter >= wanted) return;
   // n characters leave n - floor(9n/10), at least n/10, for validation.
-  std::string advice = text("give a text of at least ", 10 * wanted, " characters");
-  if (shorter >= 2) advice += text(", or a --context of at most ", shorter - 1);
-  throw UserError(text("the text (", info_.source, ") is too short for a context of ", context,
-                       ": its validation split has ", info_.val_tokens, " tokens and ", wanted, " are needed; ",
-                       advice));
+  std::string advice = str_cat("give a text of at least ", 10 * wanted, " characters");
+  if (shorter >= 2) advice += str_cat(", or a --context of at most ", shorter - 1);
+  throw UserError(str_cat("the text (", info_.source, ") is too short for a context of ", context,
+                          ": its validation split has ", info_.val_tokens, " tokens and ", wanted, " are needed; ",
+                          advice));
 }
 
 std::string Dataset::describe() const {
   std::ostringstream out;
-  const auto line = [&out](const char* label, const auto&... parts) { out << label << text(parts...) << "\n"; };
+  const auto line = [&out](const char* label, const auto&... parts) { out << label << str_cat(parts...) << "\n"; };
   const bool has_unknown = info_.tokenizer == TokenizerKind::character;
   line("source      ", info_.source);
   line("tokenizer   ", name_of(info_.tokenizer), ", vocabulary ", info_.vocabulary,
-       has_unknown ? text(" (", info_.vocabulary - 1, " characters and the unknown)") : "");
+       has_unknown ? str_cat(" (", info_.vocabulary - 1, " characters and the unknown)") : "");
   line("training    ", info_.train_tokens, " tokens from ", info_.train_bytes, " bytes of text");
   line("validation  ", info_.val_tokens, " tokens from ", info_.val_bytes, " bytes of text",
-       has_unknown ? text(", ", info_.unknown_tokens, " unknown") : "");
+       has_unknown ? str_cat(", ", info_.unknown_tokens, " unknown") : "");
   if (entropy()) line("entropy     ", *entropy(), " nats per token: no model's loss can be lower");
   line("stored as   uint", 8 * info_.bytes_per_token, ", version ", kTokenFileVersion, ", checksum ",
        hexadecimal(info_.checksum));

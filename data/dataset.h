@@ -38,7 +38,7 @@ class Dataset {
   const TokenFileInfo& info() const { return info_; }
   TokenSpan tokens(Split split) const;     // valid while this Dataset lives, moved or not
   uint64_t text_bytes(Split split) const;  // for bits per byte
-  std::optional<double> entropy() const;   // of the text's source, nats per token: a floor for any loss
+  std::optional<double> entropy() const;   // of the text's source, nats per token: the least possible loss
 
   // UserError, saying how much text is needed, unless both splits have more than context tokens.
   void require_context(int context) const;

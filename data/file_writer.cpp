@@ -23,7 +23,7 @@ FileWriter::~FileWriter() {
 }
 
 void FileWriter::fail(const char* what) const {
-  throw UserError(text("can't ", what, " ", path_.string(), ": ", std::strerror(errno)));
+  throw UserError(str_cat("can't ", what, " ", path_.string(), ": ", std::strerror(errno)));
 }
 
 void FileWriter::write_at(uint64_t offset, const void* bytes, size_t size) {

@@ -35,8 +35,8 @@ uint64_t find_cut(const MappedFile& file, TokenizerKind kind) {
   const size_t error = find_utf8_error(text);
   if (error != std::string_view::npos) {
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(error), '\n');
-    throw UserError(glint::text(file.path().string(), " is not UTF-8 text: see line ", line, ", byte ", error,
-                                " of the file; convert it (iconv -t UTF-8) or use --tokenizer byte"));
+    throw UserError(str_cat(file.path().string(), " is not UTF-8 text: see line ", line, ", byte ", error,
+                            " of the file; convert it (iconv -t UTF-8) or use --tokenizer byte"));
   }
   return code_point_offset(text, training_share(count_code_points(text)));
 }
@@ -58,7 +58,7 @@ Source file_source(const MappedFile& file, TokenizerKind kind) {
 }
 
 Source corpus_source(uint64_t bytes, uint64_t seed) {
-  const std::string name = text("built-in corpus, ", bytes, " bytes, seed ", seed);
+  const std::string name = str_cat("built-in corpus, ", bytes, " bytes, seed ", seed);
   Source source{name, bytes, training_share(bytes), corpus_entropy(), {}};
   source.read = [seed](uint64_t begin, uint64_t end, const Visit& visit) {
     CorpusStream stream(seed);

@@ -53,7 +53,7 @@ std::string describe_characters(std::u32string_view characters, size_t at_most) 
       out += "'";
     }
   }
-  if (characters.size() > at_most) out += text(" and ", characters.size() - at_most, " more");
+  if (characters.size() > at_most) out += str_cat(" and ", characters.size() - at_most, " more");
   return out;
 }
 

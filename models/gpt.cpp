@@ -26,12 +26,12 @@ Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights wei
   else parameters_.lay_out();
 }
 
-Gpt::Linear Gpt::add_linear(const std::string& name, int in, int out) {
+Gpt::WeightAndBias Gpt::add_linear(const std::string& name, int in, int out) {
   return {parameters_.add(name + ".weight", {in, out}),
           config_.bias ? parameters_.add(name + ".bias", {out}) : nullptr};
 }
 
-Gpt::Linear Gpt::add_norm(const std::string& name) {
+Gpt::WeightAndBias Gpt::add_norm(const std::string& name) {
   return {parameters_.add(name + ".weight", {config_.embd}),
           config_.bias ? parameters_.add(name + ".bias", {config_.embd}) : nullptr};
 }
@@ -40,10 +40,12 @@ Gpt::Linear Gpt::add_norm(const std::string& name) {
 // layer is computed again in backward: there its first norm is part of it, so that the sum alone is kept.
 template <typename Attend>
 Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend) {
-  const auto weights = [&](Linear l) { return glint::Linear{g.weight(l.weight), g.weight(l.bias)}; };
-  const auto norm = [&](Tensor x, Linear l) { return layernorm(g, x, g.parameter(l.weight), g.parameter(l.bias)); };
-  const auto project = [&](Tensor x, Linear l) { return linear(g, x, g.weight(l.weight), g.weight(l.bias)); };
-  const auto add_and_norm = [&](Tensor x, Tensor y, Linear l) {
+  const auto weights = [&](WeightAndBias l) { return Linear{g.weight(l.weight), g.weight(l.bias)}; };
+  const auto norm = [&](Tensor x, WeightAndBias l) {
+    return layernorm(g, x, g.parameter(l.weight), g.parameter(l.bias));
+  };
+  const auto project = [&](Tensor x, WeightAndBias l) { return linear(g, x, g.weight(l.weight), g.weight(l.bias)); };
+  const auto add_and_norm = [&](Tensor x, Tensor y, WeightAndBias l) {
     return residual_layernorm(g, x, y, config_.resid_dropout, g.parameter(l.weight), g.parameter(l.bias));
   };
   g.scope("embedding");

@@ -42,15 +42,15 @@ class Gpt {
   double flops_per_token(int T) const;
 
  private:
-  struct Linear {
+  struct WeightAndBias {
     Parameter *weight = nullptr, *bias = nullptr;
   };
   struct Block {
-    Linear ln_1, attn_c_attn, attn_c_proj, ln_2, mlp_c_fc, mlp_c_proj;
+    WeightAndBias ln_1, attn_c_attn, attn_c_proj, ln_2, mlp_c_fc, mlp_c_proj;
   };
 
-  Linear add_linear(const std::string& name, int in, int out);
-  Linear add_norm(const std::string& name);
+  WeightAndBias add_linear(const std::string& name, int in, int out);
+  WeightAndBias add_norm(const std::string& name);
   template <typename Attend>
   Tensor transformer(Graph& g, Tensor tokens, const int* first, Attend attend);
 
@@ -58,7 +58,7 @@ class Gpt {
   Parameters parameters_;
   Parameter *wte_ = nullptr, *wpe_ = nullptr;
   std::vector<Block> blocks_;
-  Linear ln_f_;
+  WeightAndBias ln_f_;
 };
 
 }  // namespace glint

@@ -13,8 +13,8 @@ GradientExchange::GradientExchange(Graph& graph, const Parameters& parameters, c
     for (const Parameter& parameter : parameters.all())
       if (parameter.offset < bucket.end && parameter.offset + parameter.shape.elements() > bucket.begin)
         inside.push_back(&parameter);
-    graph.when_filled(inside, [this, bucket] {
-      if (!listening_) return;
+    graph.on_gradient_ready(inside, [this, bucket] {
+      if (!sync_) return;
       float* gradients = parameters_.gradients() + bucket.begin;
       if (partition_.sharded) {
         queue_->reduce_scatter(gradients, bucket.size());

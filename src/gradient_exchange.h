@@ -15,7 +15,7 @@ class GradientExchange {
   GradientExchange(Graph& graph, const Parameters& parameters, const Partition& partition, Communicator& comm);
 
   // From now on backward hands over what it has filled; off in all micro-batches but a step's last one.
-  void listen(bool on) { listening_ = on; }
+  void set_gradient_sync(bool on) { sync_ = on; }
   // Behind backward: all buckets, and `losses` (n), are summed when the device's further work begins. Sharded, the
   // gradients of this rank's pieces only.
   void finish(double* losses, size_t n);
@@ -32,7 +32,7 @@ class GradientExchange {
  private:
   const Parameters& parameters_;
   const Partition& partition_;
-  bool listening_ = false;
+  bool sync_ = false;
   std::unique_ptr<CollectiveQueue> queue_;
 };
 

@@ -45,33 +45,33 @@ std::vector<std::vector<Access>> Graph::accesses() const {
   std::unordered_map<const Buffer*, int> index;
   for (const Buffer& buffer : buffers_) index.emplace(&buffer, static_cast<int>(index.size()));
   std::vector<std::vector<Access>> steps;
-  const auto touch = [&](const Buffer* buffer, Touch how) {
-    if (buffer && !buffer->outside) steps.back().push_back({index.at(buffer), how});
+  const auto add = [&](const Buffer* buffer, AccessMode mode) {
+    if (buffer && !buffer->outside) steps.back().push_back({index.at(buffer), mode});
   };
-  const auto touch_all = [&](const std::vector<Tensor>& tensors, Touch how) {
+  const auto add_all = [&](const std::vector<Tensor>& tensors, AccessMode mode) {
     for (Tensor tensor : tensors)
-      if (tensor) touch(tensor.record()->value, how);
+      if (tensor) add(tensor.record()->value, mode);
   };
   steps.emplace_back();
-  touch_all(inputs_, Touch::write);
+  add_all(inputs_, AccessMode::write);
   for (const auto& [node, backward] : schedule_) {
     steps.emplace_back();
     if (!backward) {
-      touch_all(node->inputs, Touch::read);
-      touch_all(node->outputs, Touch::write);
-      touch_all(node->updated, Touch::update);
-      touch_all({node->scratch}, Touch::write);
+      add_all(node->inputs, AccessMode::read);
+      add_all(node->outputs, AccessMode::write);
+      add_all(node->updated, AccessMode::update);
+      add_all({node->scratch}, AccessMode::write);
       continue;
     }
-    touch_all(node->saved, Touch::read);
-    for (Tensor out : node->outputs) touch(out.record()->gradient, Touch::read);
+    add_all(node->saved, AccessMode::read);
+    for (Tensor out : node->outputs) add(out.record()->gradient, AccessMode::read);
     for (const GradientSink& sink : node->sinks)
-      if (sink) touch(sink.state_->buffer, sink.state_->first ? Touch::write : Touch::update);
-    touch_all({node->backward_scratch}, Touch::write);
+      if (sink) add(sink.state_->buffer, sink.state_->first ? AccessMode::write : AccessMode::update);
+    add_all({node->backward_scratch}, AccessMode::write);
   }
   steps.emplace_back();
-  touch_all(inputs_, Touch::read);  // so that a replay may be repeated without filling them again
-  touch_all(kept_, Touch::read);
+  add_all(inputs_, AccessMode::read);  // so that a replay may be repeated without filling them again
+  add_all(kept_, AccessMode::read);
   return steps;
 }
 
@@ -84,16 +84,16 @@ size_t Graph::plan() {
     schedule_backward();
   }
   after_.resize(schedule_.size());
-  const auto lives = lives_of(accesses(), buffers_.size());
+  const auto ranges = live_ranges(accesses(), buffers_.size());
   std::vector<PlannedBuffer> planned(buffers_.size());
-  for (size_t i = 0; i < buffers_.size(); ++i) planned[i] = {buffers_[i].bytes, lives[i], 0};
+  for (size_t i = 0; i < buffers_.size(); ++i) planned[i] = {buffers_[i].bytes, ranges[i], 0};
   const size_t arena = plan_arena(planned);
   for (size_t i = 0; i < buffers_.size(); ++i)
     if (!buffers_[i].outside) planned_.emplace_back(&buffers_[i], planned[i].offset);
   return arena;
 }
 
-void Graph::when_filled(const std::vector<const Parameter*>& parameters, Step call) {
+void Graph::on_gradient_ready(const std::vector<const Parameter*>& parameters, Step call) {
   GLINT_CHECK(!schedule_.empty(), "plan() comes first");
   std::unordered_set<const Buffer*> gradients;
   for (const Parameter* parameter : parameters) gradients.insert(&parameter->gradient);
@@ -126,9 +126,9 @@ void Graph::replay(size_t begin, size_t end) {
   const auto seconds =
       std::visit([&](const auto& ctx) { return seconds_of_each(ctx, work); }, options_.device.context());
   for (size_t i = begin; i < end; ++i) {
-    Spent& spent = profile_[profiled_name(i)];
-    spent.seconds += seconds[i - begin];
-    add_work(spent, i);
+    OpStats& stats = profile_[profiled_name(i)];
+    stats.seconds += seconds[i - begin];
+    add_work(stats, i);
   }
 }
 
@@ -149,24 +149,24 @@ std::string Graph::profiled_name(size_t i) const {
   return schedule_[i].node->name + (schedule_[i].backward ? " backward" : i >= forward_steps_ ? " recompute" : "");
 }
 
-void Graph::add_work(Spent& spent, size_t i) const {
-  spent.flops += schedule_[i].backward ? schedule_[i].node->backward_flops : schedule_[i].node->flops;
-  spent.bytes += bytes_[i];
+void Graph::add_work(OpStats& stats, size_t i) const {
+  stats.flops += schedule_[i].backward ? schedule_[i].node->backward_flops : schedule_[i].node->flops;
+  stats.bytes += bytes_[i];
 }
 
 void Graph::count_bytes() {
   if (!bytes_.empty()) return;
   const auto steps = accesses();
   for (size_t i = 0; i < schedule_.size(); ++i) {
-    std::map<int, Touch> touched;
-    for (const auto& [buffer, touch] : steps[i]) {
-      const auto [at, first] = touched.try_emplace(buffer, touch);
-      if (!first && at->second != touch) at->second = Touch::update;
+    std::map<int, AccessMode> touched;
+    for (const auto& [buffer, mode] : steps[i]) {
+      const auto [at, first] = touched.try_emplace(buffer, mode);
+      if (!first && at->second != mode) at->second = AccessMode::update;
     }
     double bytes = 0;
-    for (const auto& [buffer, touch] : touched) {
+    for (const auto& [buffer, mode] : touched) {
       const auto once = static_cast<double>(buffers_[static_cast<size_t>(buffer)].bytes);
-      bytes += touch == Touch::update ? 2 * once : once;
+      bytes += mode == AccessMode::update ? 2 * once : once;
     }
     const bool less = !schedule_[i].backward && schedule_[i].node->forward_bytes > 0;
     bytes_.push_back(less ? schedule_[i].node->forward_bytes : bytes);

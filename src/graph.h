@@ -77,10 +77,10 @@ struct Node {
 };
 
 // What a replay spent on nodes of one name, and what they had to do.
-struct Spent {
+struct OpStats {
   double seconds = 0, flops = 0, bytes = 0;  // bytes: each buffer touched once, or read and written
 };
-using Profile = std::map<std::string, Spent>;
+using Profile = std::map<std::string, OpStats>;
 
 class Graph {
  public:
@@ -146,7 +146,7 @@ class Graph {
   uint64_t dropout_offsets_used() const { return offsets_; }  // per optimizer step
   size_t nodes() const { return nodes_.size(); }
   // backward() makes the call when it has added all that it adds to the gradients of these parameters. After plan().
-  void when_filled(const std::vector<const Parameter*>& parameters, Step call);
+  void on_gradient_ready(const std::vector<const Parameter*>& parameters, Step call);
 
   // --- replay
   void forward();
@@ -178,7 +178,7 @@ class Graph {
   void replay(size_t begin, size_t end);
   void count_bytes();
   std::string profiled_name(size_t i) const;  // of a scheduled step
-  void add_work(Spent& spent, size_t i) const;
+  void add_work(OpStats& stats, size_t i) const;
   std::optional<std::string> not_finite_in(const Scheduled& step) const;
   bool finite(const void* data, DType dtype, size_t n) const;
   Tensor parameter_tensor(Parameter* parameter, DType dtype, Buffer* value);

@@ -8,26 +8,26 @@
 
 namespace glint {
 
-std::vector<std::vector<Life>> lives_of(const std::vector<std::vector<Access>>& schedule, size_t buffers) {
-  std::vector<std::vector<Life>> lives(buffers);
+std::vector<std::vector<LiveRange>> live_ranges(const std::vector<std::vector<Access>>& schedule, size_t buffers) {
+  std::vector<std::vector<LiveRange>> ranges(buffers);
   for (int step = 0; step < static_cast<int>(schedule.size()); ++step)
     for (const Access& access : schedule[step]) {
-      auto& life = lives[access.buffer];
-      if (access.touch == Touch::write) {
-        if (life.empty() || life.back().last < step) life.push_back({step, step});
+      auto& range = ranges[access.buffer];
+      if (access.mode == AccessMode::write) {
+        if (range.empty() || range.back().last < step) range.push_back({step, step});
       } else {
-        GLINT_CHECK(!life.empty(), "buffer ", access.buffer, " is read at step ", step, " before it was written");
-        life.back().last = step;
+        GLINT_CHECK(!range.empty(), "buffer ", access.buffer, " is read at step ", step, " before it was written");
+        range.back().last = step;
       }
     }
-  return lives;
+  return ranges;
 }
 
 namespace {
 
 bool overlap(const PlannedBuffer& a, const PlannedBuffer& b) {
-  for (const Life& x : a.lives)
-    for (const Life& y : b.lives)
+  for (const LiveRange& x : a.ranges)
+    for (const LiveRange& y : b.ranges)
       if (x.first <= y.last && y.first <= x.last) return true;
   return false;
 }
@@ -45,7 +45,7 @@ size_t plan_arena(std::vector<PlannedBuffer>& buffers) {
   size_t arena = 0;
   for (size_t index : order) {
     PlannedBuffer& buffer = buffers[index];
-    if (buffer.lives.empty() || buffer.bytes == 0) continue;
+    if (buffer.ranges.empty() || buffer.bytes == 0) continue;
     size_t offset = 0;
     for (const PlannedBuffer* other : placed) {
       if (!overlap(buffer, *other)) continue;

@@ -3,7 +3,7 @@
 # cases); the status is 0 if all passed.
 #   tests/run.sh [--preset NAME] [--target NAME] [doctest options]
 #   tests/run.sh -tc='*attention*'                        the tests whose names match
-#   tests/run.sh --preset tsan --target glint_tests_kernels   one floor's tests, in another build of CMakePresets.json
+#   tests/run.sh --preset tsan --target glint_tests_kernels   one layer's tests, in another build of CMakePresets.json
 #   tests/run.sh --target glint_tests_simt                the emulated ones alone
 # On a machine with an NVIDIA GPU and a CUDA toolkit the CUDA tests run on the GPU too (tests/gpu/check.sh does more).
 # With CI set in the environment, warnings are errors.

@@ -1,4 +1,4 @@
-// The include rules of the house: which floor may include which, that data/ knows two headers of kernels/ alone, where
+// The include rules of the house: which layer may include which, that data/ knows two headers of kernels/ alone, where
 // foreign libraries may appear, and that no header includes itself by a detour.
 #include <doctest/doctest.h>
 
@@ -23,11 +23,10 @@ const std::map<std::string, Names> kMayInclude = {
     {"models", {"models/", "src/", "kernels/"}},
     {"data", {"data/", "kernels/check.h", "kernels/philox.h"}},
     {"train", {"train/", "models/", "src/", "kernels/", "data/"}},
-    {"simt", {}},           // tests/simt/: the emulator of CUDA
     {"gpu", {"kernels/"}},  // tests/gpu/: what runs on a GPU alone
 };
 
-// Foreign headers, by how their names start, and the only floors for them (tests may take any).
+// Foreign headers, by how their names start, and the only layers for them (tests may take any).
 const std::vector<std::pair<std::string, Names>> kForeign = {
     {"Eigen/", {"kernels/"}},
     {"unsupported/Eigen/", {"kernels/"}},
@@ -67,8 +66,8 @@ std::vector<Include> includes_of(const std::string& content) {
   return includes;
 }
 
-// The floor whose rules hold for a file: tests/src/x.cpp follows those of src/. Empty: a file of tests/ itself.
-std::string floor_of(const std::string& path) {
+// The layer whose rules hold for a file: tests/src/x.cpp follows those of src/. Empty: a file of tests/ itself.
+std::string layer_of(const std::string& path) {
   const std::string inside = path.starts_with("tests/") ? path.substr(6) : path;
   const size_t slash = inside.find('/');
   return slash == std::string::npos ? "" : inside.substr(0, slash);
@@ -76,40 +75,38 @@ std::string floor_of(const std::string& path) {
 
 bool may_use_cuda(const std::string& path) {
   return path.starts_with("tests/gpu/") ||
-         (starts_with_any(path, {"kernels/cuda/", "src/", "tests/"}) && path.find("cuda") != std::string::npos);
+         (starts_with_any(path, {"kernels/cuda/", "kernels/simt/", "src/", "tests/"}) &&
+          path.find("cuda") != std::string::npos);
 }
 
-// Where nvcc is not the compiler, the emulator stands in for CUDA's own headers; it has no include of ours in return.
-const Names kEmulated = {"kernels/cuda/device.cuh", "kernels/cuda/ptx.cuh"};
+// Where nvcc is not the compiler, the emulator replaces CUDA's own headers.
+const std::string kEmulator = "kernels/simt/";
 bool may_use_emulator(const std::string& path) {
-  return path.starts_with("tests/") || starts_with_any(path, kEmulated);
+  return starts_with_any(path, {"tests/", kEmulator, "kernels/cuda/device.cuh", "kernels/cuda/ptx.cuh"});
 }
-
-// The emulator's NCCL moves its bytes by the ranks' communicator.
-bool may_use_ranks(const std::string& path) { return path.starts_with("tests/simt/nccl"); }
 
 // What is wrong with one include of one file, or nothing.
 std::string fault_of(const Tree& tree, const std::string& path, const Include& include) {
   const std::string where = path + " includes " + include.name + ": ";
   const bool test = path.starts_with("tests/");
-  const std::string floor = floor_of(path);
+  const std::string layer = layer_of(path);
   if (tree.contains(include.name) && !include.quoted) return where + "write our own headers in quotes";
   if (include.quoted && !tree.contains(include.name)) return where + "no such file (name it from the root)";
   if (!include.quoted) {
     if (starts_with_any(include.name, kCudaHeaders) && !may_use_cuda(path))
       return where + "CUDA is for kernels/cuda/ and src/*cuda*";
-    for (const auto& [start, floors] : kForeign)
-      if (include.name.starts_with(start) && !test && !starts_with_any(path, floors))
-        return where + "this library is not for this floor";
+    for (const auto& [start, layers] : kForeign)
+      if (include.name.starts_with(start) && !test && !starts_with_any(path, layers))
+        return where + "this library is not for this layer";
     return "";
   }
-  if (include.name.starts_with("tests/simt/")) return may_use_emulator(path) ? "" : where + "only tests include tests";
+  if (include.name.starts_with(kEmulator) && !may_use_emulator(path)) return where + "only device.cuh and ptx.cuh do";
+  if (path.starts_with(kEmulator)) return include.name.starts_with(kEmulator) ? "" : where + "simt/ may not";
   if (include.name.starts_with("tests/")) return test ? "" : where + "only tests include tests";
-  if (test && floor.empty()) return "";
-  if (may_use_ranks(path) && include.name.starts_with("src/comm/")) return "";
-  const auto rule = kMayInclude.find(floor);
-  if (rule == kMayInclude.end()) return where + "the folder " + floor + "/ is on no floor";
-  return starts_with_any(include.name, rule->second) ? "" : where + floor + "/ may not";
+  if (test && layer.empty()) return "";
+  const auto rule = kMayInclude.find(layer);
+  if (rule == kMayInclude.end()) return where + "the folder " + layer + "/ is in no layer";
+  return starts_with_any(include.name, rule->second) ? "" : where + layer + "/ may not";
 }
 
 // Depth-first; `trail` holds the files between the start and here. A cycle is told once, at the include that closes it.
@@ -162,7 +159,7 @@ std::string include_line(const std::string& name) { return "#include \"" + name 
 
 }  // namespace
 
-TEST_CASE("tree: every include keeps to the floors") {
+TEST_CASE("tree: every include keeps to the layers") {
   const Tree tree = read_tree(GLINT_SOURCE_DIR);
   CHECK(tree.size() > 40);
   CHECK(tree.contains("kernels/philox.h"));
@@ -179,9 +176,9 @@ TEST_CASE("tree: the checker finds what is forbidden") {
       {"models/gpt.h", include_line("src/tensor.h")},
       {"data/corpus.h", include_line("kernels/check.h")},
       {"train/trainer.cpp", include_line("models/gpt.h") + include_line("data/corpus.h") + "#include <CLI/CLI.hpp>\n"},
-      {"kernels/cuda/ptx.cuh", include_line("tests/simt/ptx.h")},
-      {"tests/simt/ptx.h", include_line("tests/simt/simt.h")},
-      {"tests/simt/simt.h", "#include <vector>\n"},
+      {"kernels/cuda/ptx.cuh", include_line("kernels/simt/ptx.h")},
+      {"kernels/simt/ptx.h", include_line("kernels/simt/simt.h")},
+      {"kernels/simt/simt.h", "#include <vector>\n"},
       {"tests/random.h", ""},
       {"tests/src/tensor_test.cpp",
        "#include <doctest/doctest.h>\n" + include_line("src/tensor.h") + include_line("tests/random.h")},
@@ -200,16 +197,17 @@ TEST_CASE("tree: the checker finds what is forbidden") {
       {"tests/kernels/x.cpp", "#include \"src/tensor.h\"\n",
        "tests/kernels/x.cpp includes src/tensor.h: kernels/ may not"},
       {"src/x.cpp", "#include \"tests/random.h\"\n", "src/x.cpp includes tests/random.h: only tests include tests"},
-      {"kernels/cuda/x.cuh", "#include \"tests/simt/simt.h\"\n",
-       "kernels/cuda/x.cuh includes tests/simt/simt.h: only tests include tests"},
+      {"kernels/cuda/x.cuh", "#include \"kernels/simt/simt.h\"\n",
+       "kernels/cuda/x.cuh includes kernels/simt/simt.h: only device.cuh and ptx.cuh do"},
       {"kernels/cuda/device.cuh", "#include \"tests/random.h\"\n",
        "kernels/cuda/device.cuh includes tests/random.h: only tests include tests"},
-      {"tests/simt/x.h", "#include \"kernels/check.h\"\n", "tests/simt/x.h includes kernels/check.h: simt/ may not"},
+      {"kernels/simt/x.h", "#include \"kernels/check.h\"\n",
+       "kernels/simt/x.h includes kernels/check.h: simt/ may not"},
       {"src/x.cpp", "#include \"tensor.h\"\n", "src/x.cpp includes tensor.h: no such file (name it from the root)"},
       {"src/x.cpp", "#include <src/tensor.h>\n", "src/x.cpp includes src/tensor.h: write our own headers in quotes"},
-      {"src/x.cpp", "#include <Eigen/Core>\n", "src/x.cpp includes Eigen/Core: this library is not for this floor"},
+      {"src/x.cpp", "#include <Eigen/Core>\n", "src/x.cpp includes Eigen/Core: this library is not for this layer"},
       {"src/comm/x.h", "#include <gloo/context.h>\n",
-       "src/comm/x.h includes gloo/context.h: this library is not for this floor"},
+       "src/comm/x.h includes gloo/context.h: this library is not for this layer"},
       {"models/x.cpp", "#include <cuda_runtime.h>\n",
        "models/x.cpp includes cuda_runtime.h: CUDA is for kernels/cuda/ and src/*cuda*"},
       {"src/x.cpp", "#include <cuda_bf16.h>\n",

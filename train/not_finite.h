@@ -13,7 +13,7 @@ namespace glint {
 inline std::string first_not_finite(TrainingStep& step, const FillBatch& fill, Team& team) {
   const std::string here = step.first_not_finite(fill);
   if (team.size() == 1) return here;
-  const std::string found = team.first_text(here == kSumOfGradients ? "" : text(here, " on rank ", team.rank()));
+  const std::string found = team.first_text(here == kSumOfGradients ? "" : str_cat(here, " on rank ", team.rank()));
   return found.empty() ? here : found;
 }
 

@@ -31,7 +31,7 @@ std::string nearest_divisors(int n, int wrong) {
   int below = std::min(wrong, n), above = wrong;
   while (n % below != 0) --below;
   while (above < n && n % above != 0) ++above;
-  return above <= n && above != below ? text(below, " or ", above) : text(below);
+  return above <= n && above != below ? str_cat(below, " or ", above) : str_cat(below);
 }
 
 // In double: absurd sizes must not overflow before they are refused.
@@ -53,10 +53,10 @@ double activations_of(const TrainOptions& options) {
 void require_fits(const TrainOptions& options) {
   const double needed = needed_bytes(options), there = static_cast<double>(machine_memory());
   if (needed <= there) return;
-  throw UserError(text("a model of ", parameters_of(options.model), " parameters, --context ", options.model.context,
-                       " and --micro-batch ", options.micro_batch, " would need at least ", human_bytes(needed),
-                       " of memory and this machine has ", human_bytes(there),
-                       ": lower --layers, --embd, --context or --micro-batch, or use --recompute true"));
+  throw UserError(str_cat("a model of ", parameters_of(options.model), " parameters, --context ", options.model.context,
+                          " and --micro-batch ", options.micro_batch, " would need at least ", human_bytes(needed),
+                          " of memory and this machine has ", human_bytes(there),
+                          ": lower --layers, --embd, --context or --micro-batch, or use --recompute true"));
 }
 
 void require_sizes(const TrainOptions& options) {
@@ -76,10 +76,10 @@ void require_sizes(const TrainOptions& options) {
   require_not_negative("--restarts", options.restarts);
   const int less = options.batch / options.ranks * options.ranks;
   GLINT_REQUIRE(less == options.batch, "--batch ", options.batch, " does not divide over ", options.ranks,
-                " ranks: give ", less > 0 ? text(less, " or ") : "", less + options.ranks);
+                " ranks: give ", less > 0 ? str_cat(less, " or ") : "", less + options.ranks);
   const int share = options.batch / options.ranks;
   GLINT_REQUIRE(share % options.micro_batch == 0, "--micro-batch ", options.micro_batch, " does not divide --batch ",
-                options.batch, options.ranks > 1 ? text(" / ", options.ranks, " ranks") : "", ": give ",
+                options.batch, options.ranks > 1 ? str_cat(" / ", options.ranks, " ranks") : "", ": give ",
                 nearest_divisors(share, options.micro_batch));
   require_not_negative("--steps", static_cast<double>(options.steps));
   require_positive("--eval-batches", options.eval_batches);

@@ -41,7 +41,7 @@ Texts read_config(const fs::path& path) {
   try {
     entries = read_toml(stream);
   } catch (const UsageError& error) {
-    throw UserError(text("--config ", path.string(), ": ", error.what()));
+    throw UserError(str_cat("--config ", path.string(), ": ", error.what()));
   }
   for (const auto& [tables, key, given] : entries) {
     GLINT_REQUIRE(tables.empty(), "--config ", path.string(), ": unknown table [", tables.front(),
@@ -69,7 +69,7 @@ void add_flag(Command command, const OptionField& field, Texts& given) {
     return problem;
   };
   const std::string initial = field.shown_default ? field.shown_default : value_text(TrainOptions(), field);
-  command.add_text({text("--", field.name), type_text(field), field.help, field.group, initial, alone}, keep);
+  command.add_text({str_cat("--", field.name), type_text(field), field.help, field.group, initial, alone}, keep);
 }
 
 void add_dropout(Command command, const std::string& group, Texts& given) {

@@ -50,9 +50,9 @@ PlanWork work_of(const PlanRun& run) {
   work.arena = static_cast<double>(graph.plan());
   work.parameters = static_cast<double>(model.parameters().elements());
   work.decayed = static_cast<double>(model.parameters().decayed_elements());
-  for (const auto& [name, spent] : graph.work())
-    add(name.ends_with(" backward") || name.ends_with(" recompute") ? work.backward : work.forward, name, spent.flops,
-        spent.bytes);
+  for (const auto& [name, stats] : graph.work())
+    add(name.ends_with(" backward") || name.ends_with(" recompute") ? work.backward : work.forward, name, stats.flops,
+        stats.bytes);
   return work;
 }
 
@@ -124,12 +124,12 @@ PlanDevice measured_cpu(const PlanRun& run, int threads) {
   for (int steps = 0; steps < 3 || (spent_seconds < 1 && steps < 100); ++steps) {
     step.run(fill, 1e-4);
     spent_seconds = 0;
-    for (const auto& [name, spent] : step.profiled()) spent_seconds += spent.seconds;
+    for (const auto& [name, stats] : step.profiled()) spent_seconds += stats.seconds;
   }
   PlanWork::Part work, time;
-  for (const auto& [name, spent] : step.profiled()) {
-    add(work, name, spent.flops, spent.bytes);
-    add(time, name, spent.seconds, spent.seconds);
+  for (const auto& [name, stats] : step.profiled()) {
+    add(work, name, stats.flops, stats.bytes);
+    add(time, name, stats.seconds, stats.seconds);
   }
   PlanDevice device;
   device.name = cpu_name();

@@ -72,8 +72,8 @@ RunFolder RunFolder::create(const fs::path& root) {
   for (const fs::directory_entry& entry : entries) {
     // All that a run killed at its very start leaves behind: its lock, and the folder where its ranks met.
     if (entry.path() == run.paths_.lock() || entry.path().filename().string().starts_with("launch")) continue;
-    throw UserError(text("the run folder ", root.string(), " is not empty: choose another --out",
-                         fs::exists(run.paths_.config()) ? ", or go on with `--resume " + root.string() + "`" : ""));
+    throw UserError(str_cat("the run folder ", root.string(), " is not empty: choose another --out",
+                            fs::exists(run.paths_.config()) ? ", or go on with `--resume " + root.string() + "`" : ""));
   }
   run.take_lock();
   return run;
@@ -109,7 +109,7 @@ void RunFolder::take_lock() {
   GLINT_REQUIRE(lock_ >= 0, "cannot write in the run folder ", root, ": ", std::strerror(errno));
   if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
   GLINT_REQUIRE(errno != EWOULDBLOCK, "the run folder ", root, " is in use by another glint: wait for it, or stop it");
-  throw UserError(text("cannot lock the run folder ", root, ": ", std::strerror(errno)));
+  throw UserError(str_cat("cannot lock the run folder ", root, ": ", std::strerror(errno)));
 }
 
 void RunFolder::write_config(const TrainOptions& options) {

@@ -54,14 +54,14 @@ void Team::require_same(const Fields& fields) {
     const auto& [name, value] = fields[i];
     const bool known = i < leading.size() && leading[i].first == name;
     if (!known || leading[i].second != value)
-      fault = text("rank ", rank(), " has another ", name, " than rank 0: ", value, ", not ",
-                   known ? leading[i].second : "any");
+      fault = str_cat("rank ", rank(), " has another ", name, " than rank 0: ", value, ", not ",
+                      known ? leading[i].second : "any");
   }
   fault = first_text(fault);
   GLINT_REQUIRE(fault.empty(), fault, "; start all ranks with the same program, flags and data");
 }
 
-void Team::finish_together(bool own, const std::function<void()>& work) {
+void Team::run_collectively(bool own, const std::function<void()>& work) {
   if (size() == 1) {
     if (own) work();
     return;
@@ -102,7 +102,7 @@ void run_as_rank(const Ranks& place, const fs::path& root, const TrainOptions& o
     if (team.leads() || (leader_died && team.rank() == 1)) throw;
     throw ExitCode{1};
   } catch (const std::exception& error) {
-    team.comm().give_up(error.what());
+    team.comm().abort(error.what());
     if (team.leads()) throw;
     throw ExitCode{1};
   }

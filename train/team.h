@@ -35,7 +35,7 @@ class Team {
   // Runs `work` on the ranks whose `own` it is; returns when all are through, however long that takes: those that wait
   // are shown that the others live. For what may take longer than --comm-timeout, such as a large text, or a checkpoint
   // on a slow disk.
-  void finish_together(bool own, const std::function<void()>& work);
+  void run_collectively(bool own, const std::function<void()>& work);
   // The largest of all ranks' values.
   int largest(int value);
   // The text of the lowest rank that has one; "" if none has.

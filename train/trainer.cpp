@@ -40,8 +40,8 @@ Device device_of(const TrainOptions& o, const Team& team) {
 Dataset team_data(const RunPaths& run, const TrainOptions& options, Team& team) {
   std::optional<Dataset> data;
   const auto is_there = [&] { return std::filesystem::exists(run.data_record()); };
-  team.finish_together(team.leads(), [&] { data = is_there() ? open_run_data(run) : create_run_data(run, options); });
-  team.finish_together(!data && team.local_rank() == 0 && !is_there(), [&] { data = create_run_data(run, options); });
+  team.run_collectively(team.leads(), [&] { data = is_there() ? open_run_data(run) : create_run_data(run, options); });
+  team.run_collectively(!data && team.local_rank() == 0 && !is_there(), [&] { data = create_run_data(run, options); });
   GLINT_REQUIRE(data || is_there(), "rank ", team.rank(), " does not find ", run.data_record().string(),
                 ", where the first rank of its machine has put the tokens: give all ranks of a machine the same --out");
   return data ? std::move(*data) : open_run_data(run);
@@ -86,8 +86,8 @@ class Trainer {
   void evaluate(Progress& progress);
   int train_one_step(Progress& progress, const SignalWatch& signals);
   void require_same_start();
-  bool looks() const;
-  StepResult look();
+  bool should_sync() const;
+  StepResult sync();
 
   TrainOptions options_;
   RunFolder& folder_;
@@ -114,23 +114,24 @@ std::string Trainer::describe() const {
   const Parameters& p = model_.parameters();
   const double held = static_cast<double>(p.bytes());
   std::string line =
-      text(m.layers, " layers, ", m.heads, " heads, ", m.embd, " channels, context ", m.context, ", vocabulary ",
-           m.vocab, ": ", m.parameters(), " parameters\n", "memory: ", human_bytes(held),
-           " parameters, gradients and moments; ", human_bytes(static_cast<double>(step_.arena_bytes())),
-           " activations in one arena\ndata: ", data_.info().train_tokens, " training and ", data_.info().val_tokens,
-           " validation tokens from ", data_.info().source);
+      str_cat(m.layers, " layers, ", m.heads, " heads, ", m.embd, " channels, context ", m.context, ", vocabulary ",
+              m.vocab, ": ", m.parameters(), " parameters\n", "memory: ", human_bytes(held),
+              " parameters, gradients and moments; ", human_bytes(static_cast<double>(step_.arena_bytes())),
+              " activations in one arena\ndata: ", data_.info().train_tokens, " training and ", data_.info().val_tokens,
+              " validation tokens from ", data_.info().source);
   if (team_.size() > 1) {
     // Gradients and moments of 4 bytes each; the weights, which in bf16 are masters and a rounded copy.
     const double n = static_cast<double>(p.elements()), part = 1.0 / team_.size();
     const bool rounded = p.rounded() != nullptr;
     const double of_all = n * (rounded ? 18 : 16), of_part = n * (rounded ? 4 + 2 + part * 12 : 4 + 4 + part * 8);
-    line += text("\nranks: ", team_.size(), ", ", options_.batch / team_.size(),
-                 " sequences of each batch each, gradients in ", step_.partition().buckets.size(),
-                 " buckets; parameters, gradients and moments of a rank take ", human_bytes(of_part),
-                 " with --zero 1, ", human_bytes(of_all), " without");
+    line += str_cat("\nranks: ", team_.size(), ", ", options_.batch / team_.size(),
+                    " sequences of each batch each, gradients in ", step_.partition().buckets.size(),
+                    " buckets; parameters, gradients and moments of a rank take ", human_bytes(of_part),
+                    " with --zero 1, ", human_bytes(of_all), " without");
   }
   if (data_.entropy())
-    line += text("\nfloor: no model can have a loss below the corpus's entropy, ", *data_.entropy(), " nats per token");
+    line += str_cat("\nentropy: no model can have a loss below the corpus's entropy, ", *data_.entropy(),
+                    " nats per token");
   return line;
 }
 
@@ -170,27 +171,28 @@ void Trainer::evaluate(Progress& progress) {
   line.val_loss = last_val_ = loss_of(val_probe_);
   line.train_loss = loss_of(train_probe_);
   folder_.append(line);
-  std::string note = text("step ", step(), ": validation loss ", *line.val_loss, ", training loss ", *line.train_loss);
-  if (data_.entropy()) note += text(" (floor ", *data_.entropy(), ")");
+  std::string note =
+      str_cat("step ", step(), ": validation loss ", *line.val_loss, ", training loss ", *line.train_loss);
+  if (data_.entropy()) note += str_cat(" (entropy ", *data_.entropy(), ")");
   progress.note(note);
   if (step() == 0 || (best_ && *best_ <= *last_val_)) return;
   best_ = last_val_;
   save(true);
 }
 
-StepResult Trainer::look() {
+StepResult Trainer::sync() {
   const StepResult result = step_.result();
   if (result.finite() && result.step == step()) return result;
   const bool kept = has_checkpoint(folder_.paths().last());
   const std::string first = first_not_finite(step_, fill_, team_);
-  throw UserError(text(
+  throw UserError(str_cat(
       "step ", step() + 1, ": the loss or its gradient is no longer finite; first in ", first, ". ",
       kept ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint had been written yet",
       "; try a lower --lr, a longer --warmup or a --grad-clip"));
 }
 
 // Whether the host waits for the step just given: to report it, or before the parameters are used. On a CPU, always.
-bool Trainer::looks() const {
+bool Trainer::should_sync() const {
   return device_.is_cpu() || done() || at(options_.log_every) || at(options_.eval_every) ||
          at(options_.checkpoint_every);
 }
@@ -204,7 +206,7 @@ int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
   // found.
   const int stop = team_.largest(signals.received());
   StepResult result;
-  if (looks()) result = look();
+  if (should_sync()) result = sync();
   interval_seconds_ += seconds_since(start);
   interval_steps_ += 1;
   if (!at(options_.log_every) && !done()) return stop;
@@ -229,9 +231,9 @@ int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
 // made.)
 void Trainer::require_same_start() {
   if (team_.size() == 1) return;
-  team_.require_same({{"checksum of the data", text(data_.info().checksum)},
-                      {"step", text(step())},
-                      {"checksum of the parameters", text(checksum_of(model_.parameters()))}});
+  team_.require_same({{"checksum of the data", str_cat(data_.info().checksum)},
+                      {"step", str_cat(step())},
+                      {"checksum of the parameters", str_cat(checksum_of(model_.parameters()))}});
 }
 
 int Trainer::run() {
@@ -240,9 +242,9 @@ int Trainer::run() {
   try {
     return steps(signals);
   } catch (const PeerError& error) {
-    throw PeerError(error.rank, text("step ", step() + 1, ": ", error.what()));
+    throw PeerError(error.rank, str_cat("step ", step() + 1, ": ", error.what()));
   } catch (const std::exception& error) {
-    team_.comm().give_up(error.what());  // before all is taken down: NCCL's end would tell the others less
+    team_.comm().abort(error.what());  // before all is taken down: NCCL's end would tell the others less
     throw;
   }
 }
@@ -254,7 +256,7 @@ int Trainer::steps(const SignalWatch& signals) {
                      model_.flops_per_token(options_.model.context),
                      quiet ? 0 : team_.size() * peak_gflops(device_, model_.parameters().dtype())});
   progress.note(describe());
-  if (step() > 0) progress.note(text("resumed at step ", step()));
+  if (step() > 0) progress.note(str_cat("resumed at step ", step()));
   if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);
   while (!done() && !stop) {
     stop = train_one_step(progress, signals);
@@ -262,22 +264,22 @@ int Trainer::steps(const SignalWatch& signals) {
     if (at(options_.checkpoint_every)) save(false);
   }
   if (saved_step_ != step()) {
-    if (interval_steps_ > 0) look();  // a signal came between two looks
+    if (interval_steps_ > 0) sync();  // a signal came between two syncs
     save(false);
   }
   if (const auto times = step_.exchanged(); times.busy > 0)
-    progress.note(text("ranks: gradients and parameters travelled for ",
-                       1000 * times.busy / static_cast<double>(step_.timed_steps()), " ms a step, ",
-                       std::lround(100 * (1 - std::min(1.0, times.waited / times.busy))),
-                       "% of it hidden behind backward"));
+    progress.note(str_cat("ranks: gradients and parameters travelled for ",
+                          1000 * times.busy / static_cast<double>(step_.timed_steps()), " ms a step, ",
+                          std::lround(100 * (1 - std::min(1.0, times.waited / times.busy))),
+                          "% of it hidden behind backward"));
   progress.finish();
   if (stop) {
     if (team_.leads())
       progress.warning(
-          text("stopped at step ", step(), "; go on with: glint train --resume ", folder_.paths().root.string()));
+          str_cat("stopped at step ", step(), "; go on with: glint train --resume ", folder_.paths().root.string()));
     return stop;
   }
-  progress.note(text("done: ", folder_.paths().root.string(), " holds last/", best_ ? " and best/" : ""));
+  progress.note(str_cat("done: ", folder_.paths().root.string(), " holds last/", best_ ? " and best/" : ""));
   return 0;
 }
 

@@ -58,7 +58,7 @@ TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& r
   staging_ = on_device([&](const auto& ctx) { return make_staging(ctx, layout_.words()); });
 }
 
-void TrainingStep::stage(const FillBatch& fill, double learning_rate) {
+void TrainingStep::upload(const FillBatch& fill, double learning_rate) {
   if (!ran_ || on_device_ != rng_) {
     const StepState state{rng_, {}, 0};
     on_device([&](const auto& ctx) { copy_to_device(ctx, state_, &state, sizeof state); });
@@ -73,7 +73,7 @@ void TrainingStep::stage(const FillBatch& fill, double learning_rate) {
 }
 
 // The graph's input of one micro-batch.
-void TrainingStep::begin(int micro) {
+void TrainingStep::load_micro_batch(int micro) {
   const size_t n = static_cast<size_t>(settings_.micro_batch) * static_cast<size_t>(settings_.context);
   const auto number = static_cast<size_t>(micro);
   const MicroBatch batch{staging_->slots(), layout_, number * n, n,
@@ -82,19 +82,19 @@ void TrainingStep::begin(int micro) {
   graph_.accumulate(micro > 0);
 }
 
-void TrainingStep::give() {
+void TrainingStep::enqueue() {
   const size_t rows = losses_.shape().elements();
   for (int micro = 0; micro < micro_batches(); ++micro) {
-    begin(micro);
+    load_micro_batch(micro);
     graph_.forward();
     on_device([&](const auto& ctx) { sum(ctx, micro_losses_ + micro, losses_.f32(), rows, scratch_); });
     // Every rank's gradients are of the mean over the whole batch already; losses are sums over tokens.
-    if (exchange_) exchange_->listen(micro + 1 == micro_batches());
+    if (exchange_) exchange_->set_gradient_sync(micro + 1 == micro_batches());
     graph_.backward();
   }
   if (exchange_) {
     exchange_->finish(micro_losses_, static_cast<size_t>(micro_batches()));
-    exchange_->listen(false);
+    exchange_->set_gradient_sync(false);
   }
   const auto update = [&] {
     optimizer_step(model_.parameters(), partition_, exchange_.get(), settings_.adamw, settings_.grad_clip, state_,
@@ -112,14 +112,14 @@ void TrainingStep::give() {
 }
 
 void TrainingStep::run(const FillBatch& fill, double learning_rate) {
-  stage(fill, learning_rate);
+  upload(fill, learning_rate);
   // The first step runs plainly: libraries then choose their kernels and load them, which does not belong into a graph.
   if (ran_ && settings_.graph && !profiling_) {
-    if (!replay_) replay_ = on_device([&](const auto& ctx) { return capture(ctx, [this] { give(); }); });
+    if (!replay_) replay_ = on_device([&](const auto& ctx) { return capture(ctx, [this] { enqueue(); }); });
     replay_();
     replayed_ = true;
   } else {
-    give();
+    enqueue();
     replayed_ = false;
     timed_steps_ += 1;
   }
@@ -155,9 +155,9 @@ std::string TrainingStep::first_not_finite(const FillBatch& fill) {
   on_device([&](const auto& ctx) { copy_to_host(ctx, &state, state_, sizeof state); });
   rng_ = state.rng;
   rng_.first_sequence = 0;
-  stage(fill, 0);
+  upload(fill, 0);
   for (int micro = 0; micro < micro_batches(); ++micro) {
-    begin(micro);
+    load_micro_batch(micro);
     if (auto name = graph_.find_not_finite()) return *name;
   }
   return kSumOfGradients;

@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "models/gpt.h"
+#include "src/gathered_state.h"
 #include "src/gradient_exchange.h"
 #include "src/optimizer.h"
 #include "src/staging.h"
-#include "src/whole_copy.h"
 
 namespace glint {
 
@@ -79,9 +79,9 @@ class TrainingStep {
   int sequences() const { return settings_.batch / ranks(); }  // of the batch, this rank's
   int first_sequence() const { return settings_.comm ? settings_.comm->rank() * sequences() : 0; }
   int micro_batches() const { return sequences() / settings_.micro_batch; }
-  void stage(const FillBatch& fill, double learning_rate);
-  void begin(int micro);
-  void give();
+  void upload(const FillBatch& fill, double learning_rate);
+  void load_micro_batch(int micro);
+  void enqueue();
 
   Gpt& model_;
   StepSettings settings_;
@@ -100,7 +100,7 @@ class TrainingStep {
   std::function<void()> replay_;
   bool ran_ = false, profiling_ = false, replayed_ = false;  // replayed: by the last step, and not counted yet
   int64_t timed_steps_ = 0;
-  Spent optimizer_;
+  OpStats optimizer_;
   CollectiveQueue::Times profiled_from_;
 };
 

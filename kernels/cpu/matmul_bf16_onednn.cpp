@@ -49,7 +49,7 @@ void multiply_primitive(const CpuContext& ctx, const ProductOf<Scalar, Result>& 
     dnnl::matmul(description).execute(stream, {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}});
     stream.wait();
   } catch (const dnnl::error& error) {
-    throw Error(text("oneDNN says ", error.what(), " to a product of ", p.M, " x ", p.K, " x ", p.N));
+    throw Error(str_cat("oneDNN says ", error.what(), " to a product of ", p.M, " x ", p.K, " x ", p.N));
   }
 }
 

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kFlatThreads)
 
 void adamw(const CudaContext& ctx, float* params, float* m, float* v, const float* gradients, size_t n,
            size_t n_decayed, const AdamW& settings, const AdamWStep* step, Bf16* params_bf16) {
-  const auto what = [&] { return text("adamw of ", n, " parameters"); };
+  const auto what = [&] { return str_cat("adamw of ", n, " parameters"); };
   Launch size = flat_launch(n, kCount);
   size.shared_bytes = sizeof(AdamWFactors);
   launch(ctx, size, what, adamw_kernel, Arrays{params, m, v, gradients, params_bf16, n, n_decayed}, settings, step);

@@ -14,9 +14,9 @@ template <typename What>
 void check_cuda(cudaError_t status, const What& what) {
   if (status == cudaSuccess) return;
   if constexpr (std::invocable<What>) {
-    throw Error(text("CUDA: ", what(), ": ", cudaGetErrorString(status)));
+    throw Error(str_cat("CUDA: ", what(), ": ", cudaGetErrorString(status)));
   } else {
-    throw Error(text("CUDA: ", what, ": ", cudaGetErrorString(status)));
+    throw Error(str_cat("CUDA: ", what, ": ", cudaGetErrorString(status)));
   }
 }
 

@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(32 * kWarps)
 template <typename Scalar>
 void launch_column_sums(const CudaContext& ctx, float* to, const Scalar* x, const Matrix& matrix, int rows_of_block,
                         int blocks, Write write) {
-  const auto what = [&] { return text("column_sums, rows ", matrix.rows, ", columns ", matrix.columns); };
+  const auto what = [&] { return str_cat("column_sums, rows ", matrix.rows, ", columns ", matrix.columns); };
   const int tiles = (matrix.columns + kTileColumns<Scalar> - 1) / kTileColumns<Scalar>;
   launch(ctx, {dim3(tiles, blocks), dim3(32 * kWarps), sizeof(WarpSums<Scalar>)}, what, column_sums_kernel<Scalar>, to,
          x, matrix, rows_of_block, write);

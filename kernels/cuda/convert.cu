@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kFlatThreads) convert_kernel(To* out, const Fr
 
 template <typename To, typename From>
 void launch_convert(const CudaContext& ctx, To* out, const From* x, size_t n) {
-  const auto what = [&] { return text("convert of ", n, " elements"); };
+  const auto what = [&] { return str_cat("convert of ", n, " elements"); };
   launch(ctx, flat_launch(n, kCount), what, convert_kernel<To, From>, out, x, n);
 }
 

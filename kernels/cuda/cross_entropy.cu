@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kMostThreads) cross_entropy_kernel(const __gri
 
 template <typename Scalar>
 void launch_cross_entropy(const CudaContext& ctx, const Arguments<Scalar>& a, int rows) {
-  const auto what = [&] { return text("cross_entropy, rows ", rows, ", V ", a.V); };
+  const auto what = [&] { return str_cat("cross_entropy, rows ", rows, ", V ", a.V); };
   GLINT_CHECK(rows > 0 && a.V > 0, "cross entropy of ", rows, " rows of ", a.V);
   const int packs = (a.V + kPack<Scalar> - 1) / kPack<Scalar>;
   const auto run = [&](int held, auto kernel) {

@@ -13,11 +13,11 @@ namespace glint {
 namespace {
 
 std::string description(const ColumnMajorProduct& p) {
-  return text("a matrix product, ", p.inputs == CUDA_R_16BF ? "bf16" : "fp32", ", ", p.m, " x ", p.n, " x ", p.k);
+  return str_cat("a matrix product, ", p.inputs == CUDA_R_16BF ? "bf16" : "fp32", ", ", p.m, " x ", p.n, " x ", p.k);
 }
 void check_cublas(cublasStatus_t status, const ColumnMajorProduct& p, const char* call) {
   if (status != CUBLAS_STATUS_SUCCESS)
-    throw Error(text("cuBLASLt: ", call, " for ", description(p), ": ", cublasLtGetStatusString(status)));
+    throw Error(str_cat("cuBLASLt: ", call, " for ", description(p), ": ", cublasLtGetStatusString(status)));
 }
 
 // The largest power of two up to 256 that divides the address.

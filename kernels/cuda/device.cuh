@@ -1,4 +1,4 @@
-// What every kernel source includes: CUDA under nvcc, its emulation (tests/simt/) under a host compiler.
+// What every kernel source includes: CUDA under nvcc, its emulation (kernels/simt/) under a host compiler.
 #pragma once
 
 #ifdef __CUDACC__
@@ -6,8 +6,8 @@
 
 #include "kernels/cuda/check_cuda.h"
 #else
-#include "tests/simt/cuda.h"
-#include "tests/simt/runtime.h"
+#include "kernels/simt/cuda.h"
+#include "kernels/simt/runtime.h"
 #endif
 
 #include <cstddef>

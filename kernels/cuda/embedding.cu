@@ -205,7 +205,7 @@ size_t order_words(int rows) { return (token_order_scratch(rows) + 3) / 4 * 4; }
 template <typename Scalar>
 void embedding_forward(const CudaContext& ctx, Scalar* out, const int32_t* tokens, const Scalar* wte, const Scalar* wpe,
                        const EmbeddingShape& shape, const Dropout& dropout) {
-  const auto what = [&] { return text("embedding_forward, B ", shape.B, ", T ", shape.T, ", C ", shape.C); };
+  const auto what = [&] { return str_cat("embedding_forward, B ", shape.B, ", T ", shape.T, ", C ", shape.C); };
   const size_t rows = static_cast<size_t>(shape.B) * static_cast<size_t>(shape.T);
   launch(ctx, row_launch(rows), what, forward_kernel<Scalar>, out, tokens, wte, wpe, shape, site_of(dropout));
 }
@@ -221,7 +221,7 @@ void embedding_backward(const CudaContext& ctx, float* dwte, float* dwpe, const 
                         Write write_dwpe) {
   GLINT_CHECK(shape.first_position == nullptr, "backward starts at position 0");
   const auto what = [&] {
-    return text("embedding_backward, B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", V ", shape.V);
+    return str_cat("embedding_backward, B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", V ", shape.V);
   };
   const int rows = shape.B * shape.T, chunks = chunks_of(rows);
   const unsigned tiles = (shape.C + 32 * kPack<Scalar> - 1) / (32 * kPack<Scalar>);

@@ -51,14 +51,14 @@ __global__ void __launch_bounds__(kFlatThreads)
 
 template <typename Scalar>
 void gelu_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, size_t n, Gelu kind) {
-  const auto what = [&] { return text("gelu_forward of ", n, " elements"); };
+  const auto what = [&] { return str_cat("gelu_forward of ", n, " elements"); };
   const auto kernel = kind == Gelu::erf ? forward_kernel<Gelu::erf, Scalar> : forward_kernel<Gelu::tanh, Scalar>;
   launch(ctx, flat_launch(n, kPack<Scalar>), what, kernel, out, x, n);
 }
 
 template <typename Scalar>
 void gelu_backward(const CudaContext& ctx, Scalar* dx, const Scalar* dout, const Scalar* x, size_t n, Gelu kind) {
-  const auto what = [&] { return text("gelu_backward of ", n, " elements"); };
+  const auto what = [&] { return str_cat("gelu_backward of ", n, " elements"); };
   const auto kernel = kind == Gelu::erf ? backward_kernel<Gelu::erf, Scalar> : backward_kernel<Gelu::tanh, Scalar>;
   launch(ctx, flat_launch(n, kPack<Scalar>), what, kernel, dx, dout, x, n);
 }

@@ -34,7 +34,7 @@ void kv_cache_append(const CudaContext& ctx, Scalar* cache, int first, HeadView<
                      HeadView<const Scalar> v, const KvCacheShape& shape) {
   GLINT_CHECK(first >= 0 && first + shape.T <= shape.capacity, "position ", first, " + ", shape.T, " of ",
               shape.capacity);
-  const auto what = [&] { return text("kv_cache_append, T ", shape.T, ", heads ", shape.heads, ", HS ", shape.HS); };
+  const auto what = [&] { return str_cat("kv_cache_append, T ", shape.T, ", heads ", shape.heads, ", HS ", shape.HS); };
   const size_t row = static_cast<size_t>(shape.heads) * static_cast<size_t>(shape.HS);
   Scalar* keys = cache + static_cast<size_t>(first) * row;
   const Append<Scalar> a{k, v, keys, keys + static_cast<size_t>(shape.capacity) * row, shape};

@@ -213,7 +213,7 @@ __global__ void __launch_bounds__(kBackwardBound<Scalar>)
 template <typename Scalar, typename Source>
 void launch_forward(const CudaContext& ctx, Scalar* out, float* mean, float* rstd, const Source& source,
                     const float* weight, const float* bias, const LayerNormShape& shape) {
-  const auto what = [&] { return text("layernorm_forward, rows ", shape.rows, ", C ", shape.C); };
+  const auto what = [&] { return str_cat("layernorm_forward, rows ", shape.rows, ", C ", shape.C); };
   const Teams teams = teams_of(shape.C, kForwardChannels);
   launch(ctx, launch_of(teams, shape.rows, 4 * kMostBlocks, sizeof(BlockScratch<float>)), what,
          forward_kernel<Scalar, Source>, out, mean, rstd, source, weight, bias, shape, teams);
@@ -228,7 +228,7 @@ inline size_t backward_scratch(const LayerNormShape& shape) {
 template <typename Scalar, typename Sink>
 void launch_backward(const CudaContext& ctx, float* dweight, float* dbias, const Backward<Scalar>& a, const Sink& sink,
                      const LayerNormShape& shape, Write write_parameters) {
-  const auto what = [&] { return text("layernorm_backward, rows ", shape.rows, ", C ", shape.C); };
+  const auto what = [&] { return str_cat("layernorm_backward, rows ", shape.rows, ", C ", shape.C); };
   const Teams teams = teams_of(shape.C, kBackwardChannels);
   const size_t C = static_cast<size_t>(shape.C), shared = sizeof(BlockScratch<float, 2>) + 2 * C * sizeof(float);
   const Launch size = launch_of(teams, shape.rows, kMostBlocks, shared);

@@ -1,11 +1,11 @@
 // PTX instructions as functions, and nothing else: all inline PTX of the project. Under a host compiler each is
-// emulated (tests/simt/ptx.h). Names and fragment layouts are those of NVIDIA's "PTX ISA".
+// emulated (kernels/simt/ptx.h). Names and fragment layouts are those of NVIDIA's "PTX ISA".
 #pragma once
 
 #include "kernels/cuda/device.cuh"
 
 #ifndef __CUDACC__
-#include "tests/simt/ptx.h"
+#include "kernels/simt/ptx.h"
 #endif
 
 namespace glint::ptx {

@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kThreads) sum_kernel(double* partial, const T*
 
 template <typename Op>
 void sum_of(const CudaContext& ctx, double* result, const float* x, size_t n, void* scratch) {
-  const auto what = [&] { return text("sum of ", n, " elements"); };
+  const auto what = [&] { return str_cat("sum of ", n, " elements"); };
   const unsigned blocks = blocks_for(n);
   const size_t shared = sizeof(BlockScratch<double>);
   double* partial = blocks == 1 ? result : static_cast<double*>(scratch);
@@ -84,14 +84,14 @@ void sum_of_squares(const CudaContext& ctx, double* result, const float* x, size
 }
 
 void sum(const CudaContext& ctx, double* result, const double* x, size_t n) {
-  const auto what = [&] { return text("sum of ", n, " doubles"); };
+  const auto what = [&] { return str_cat("sum of ", n, " doubles"); };
   launch(ctx, {dim3(1), dim3(kThreads), sizeof(BlockScratch<double>)}, what, sum_kernel<Itself, double>, result, x, n);
 }
 
 template <typename Scalar>
 void first_not_finite(const CudaContext& ctx, uint64_t* result, const Scalar* x, size_t n) {
   static_assert(sizeof(uint64_t) == sizeof(unsigned long long));
-  const auto what = [&] { return text("first_not_finite of ", n, " elements"); };
+  const auto what = [&] { return str_cat("first_not_finite of ", n, " elements"); };
   auto* index = reinterpret_cast<unsigned long long*>(result);
   launch(ctx, {dim3(1), dim3(1)}, what, set_kernel, index, static_cast<unsigned long long>(n));
   launch(ctx, flat_launch(n, kPack<Scalar>), what, first_not_finite_kernel<Scalar>, index, x, n);

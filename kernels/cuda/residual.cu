@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(32 * kRowsPerBlock)
 template <typename Scalar>
 void launch_residual(const CudaContext& ctx, Scalar* to, const Scalar* x, const Scalar* y, const ResidualShape& shape,
                      const Dropout& dropout) {
-  const auto what = [&] { return text("residual_dropout, B ", shape.B, ", T ", shape.T, ", C ", shape.C); };
+  const auto what = [&] { return str_cat("residual_dropout, B ", shape.B, ", T ", shape.T, ", C ", shape.C); };
   const size_t rows = static_cast<size_t>(shape.B) * static_cast<size_t>(shape.T);
   launch(ctx, row_launch(rows), what, residual_kernel<Scalar>, to, x, y, shape, site_of(dropout));
 }

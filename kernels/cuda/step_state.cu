@@ -24,7 +24,7 @@ __global__ void advance_kernel(StepState* state, uint64_t offsets) { advance(*st
 
 void begin_micro_batch(const CudaContext& ctx, StepState* state, int32_t* tokens, int32_t* targets,
                        const MicroBatch& batch) {
-  const auto what = [&] { return text("begin_micro_batch, ", batch.n, " tokens"); };
+  const auto what = [&] { return str_cat("begin_micro_batch, ", batch.n, " tokens"); };
   const dim3 grid(static_cast<unsigned>((batch.n + kThreads - 1) / kThreads));
   launch(ctx, {grid, dim3(kThreads)}, what, begin_micro_batch_kernel, state, tokens, targets, batch);
 }

@@ -119,7 +119,7 @@ size_t token_order_scratch(int n) {
 }
 
 const int* sort_by_token(const CudaContext& ctx, const int32_t* tokens, int n, int V, int* scratch) {
-  const auto what = [&] { return text("order of ", n, " tokens"); };
+  const auto what = [&] { return str_cat("order of ", n, " tokens"); };
   const int tiles = tiles_of(n);
   int *order = scratch, *next = scratch + n, *counts = next + n;
   Pass pass{tokens, nullptr, n, 0};

@@ -7,7 +7,7 @@
 //
 // Errors: PeerError where another rank is at fault, thrown by join() or a later call, on a GPU by check(). There a
 // thread sees to it that the work ends which waits for that rank, and with it the host's wait; what it leaves in memory
-// means nothing: call check() after a wait. A rank that fails by itself tells the others by Communicator::give_up().
+// means nothing: call check() after a wait. A rank that fails by itself tells the others by Communicator::abort().
 // Error where this rank's NCCL fails.
 #pragma once
 
@@ -53,7 +53,7 @@ class CollectiveQueue {
 // Both talk to the ranks of `comm`, which must live longer. On a CPU nobody else may use it between a call here and
 // join().
 std::unique_ptr<CollectiveQueue> make_collective_queue(const CpuContext& ctx, Communicator& comm);
-// Over NCCL, whose ranks find each other by `comm`; a thread of its own calls check() and give_up() of it. One GPU
+// Over NCCL, whose ranks find each other by `comm`; a thread of its own calls check() and abort() of it. One GPU
 // each. What was captured with its calls must be destroyed before the queue, or NCCL waits for that. UserError in a
 // build without NCCL.
 std::unique_ptr<CollectiveQueue> make_collective_queue(const CudaContext& ctx, Communicator& comm);

@@ -15,9 +15,9 @@ Shard shard_of(size_t n, int rank, int ranks) {
 
 #ifndef GLINT_WITH_GLOO
 std::unique_ptr<Communicator> make_gloo_communicator(const Ranks& ranks, const GlooOptions&) {
-  throw UserError(text(ranks.size,
-                       " ranks on CPUs: this build of glint has no Gloo; build it where libgloo-dev is installed, ",
-                       "or train with one process"));
+  throw UserError(str_cat(ranks.size,
+                          " ranks on CPUs: this build of glint has no Gloo; build it where libgloo-dev is installed, ",
+                          "or train with one process"));
 }
 #endif
 

@@ -1,5 +1,5 @@
 // What the ranks of a training run say to each other. A communicator is one rank's end of it: all ranks make the same
-// calls with the same sizes in the same order, each rank from one thread at a time; check() and give_up() may come from
+// calls with the same sizes in the same order, each rank from one thread at a time; check() and abort() may come from
 // another one. Two kinds: one process alone, and Gloo between CPUs; what stands above knows neither.
 //
 // Buffers are the host's. What moves a device's memory, by NCCL between GPUs, is in collective_queue.h.
@@ -67,9 +67,9 @@ class Communicator {
   // Throws what is known to be wrong with another rank; waits for nothing. For long work between calls.
   virtual void check() = 0;
   // One more between the same ranks, for another thread; all call it. Null: alone, there is nobody to talk to.
-  virtual std::unique_ptr<Communicator> another() { return nullptr; }
+  virtual std::unique_ptr<Communicator> duplicate() { return nullptr; }
   // This rank can't go on: the others' calls throw "rank R gave up: WHY".
-  virtual void give_up(const std::string& why) noexcept = 0;
+  virtual void abort(const std::string& why) noexcept = 0;
 };
 
 // One process: every call leaves the data as it is.

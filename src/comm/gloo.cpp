@@ -58,12 +58,12 @@ class GlooCommunicator final : public Communicator {
   }
 
   void check() override { link_.check(); }
-  std::unique_ptr<Communicator> another() override {
+  std::unique_ptr<Communicator> duplicate() override {
     GlooOptions options = options_;
-    options.launch += text("-", ++others_);  // to meet apart from the first ones
+    options.launch += str_cat("-", ++others_);  // to meet apart from the first ones
     return make_gloo_communicator(ranks_, options);
   }
-  void give_up(const std::string& why) noexcept override { link_.give_up(why); }
+  void abort(const std::string& why) noexcept override { link_.abort(why); }
 
  private:
   // The other ranks, the next one first: so that not all send to the same one at once.

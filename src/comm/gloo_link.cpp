@@ -15,7 +15,7 @@ using std::chrono::milliseconds;
 
 constexpr uint64_t kWords = 0;  // slot; rounds have those from 1
 std::string gone(int peer) {
-  return text("rank ", peer, " is gone: its process died or was killed, or the network dropped it");
+  return str_cat("rank ", peer, " is gone: its process died or was killed, or the network dropped it");
 }
 // How often the clock looks, and how much later than that it has been stopped.
 constexpr auto kTick = milliseconds(100), kStopped = milliseconds(400);
@@ -71,9 +71,9 @@ void GlooLink::check() {
   throw PeerError(verdict.at_fault, verdict.line);
 }
 
-void GlooLink::give_up(const std::string& why) noexcept {
+void GlooLink::abort(const std::string& why) noexcept {
   try {
-    const std::string line = text("rank ", rank_, " gave up: ", why);
+    const std::string line = str_cat("rank ", rank_, " gave up: ", why);
     decide(rank_, line);
     say_last(Kind::verdict, rank_, line);
   } catch (...) {  // out of memory: the others will see this process end
@@ -194,11 +194,11 @@ void GlooLink::fail(int peer) {
   if (!verdict_ && late) {
     const int still = end_of_chain(peer);
     const double seconds = static_cast<double>(timeout_.count()) / 1000;
-    verdict_ = Verdict{still, text("rank ", still, " stands still: nothing came from it for ", seconds, " s")};
+    verdict_ = Verdict{still, str_cat("rank ", still, " stands still: nothing came from it for ", seconds, " s")};
   } else if (!verdict_) {
     const bool ended = peers_[static_cast<size_t>(peer)].ended;
     verdict_ =
-        Verdict{peer, ended ? text("rank ", peer, " ended while rank ", rank_, " still waited for it") : gone(peer)};
+        Verdict{peer, ended ? str_cat("rank ", peer, " ended while rank ", rank_, " still waited for it") : gone(peer)};
   }
   const Verdict verdict = *verdict_;
   lock.unlock();

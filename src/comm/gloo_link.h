@@ -41,7 +41,7 @@ class GlooLink {
   int rank() const { return rank_; }
   int size() const { return size_; }
   void check();
-  void give_up(const std::string& why) noexcept;
+  void abort(const std::string& why) noexcept;
 
   // One round of messages: at most one to and one from each other rank, whose memory must stay until the round is over.
   // It throws PeerError when for a whole timeout nothing that it waits for has come to its end.

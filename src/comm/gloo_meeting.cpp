@@ -51,7 +51,7 @@ struct Card {
 
 std::string random_word() {
   std::random_device bits;
-  return text(std::hex, bits(), bits());
+  return str_cat(std::hex, bits(), bits());
 }
 
 // The same for ranks that reach each other over loopback, and for no others: containers have a network of their own.
@@ -62,7 +62,7 @@ std::string this_machine() {
   const std::string network = std::filesystem::read_symlink("/proc/self/ns/net", error).string();
   char host[256] = "";
   gethostname(host, sizeof host - 1);
-  return text(host, "/", boot, "/", network);
+  return str_cat(host, "/", boot, "/", network);
 }
 
 // A meeting of this launch's ranks alone. What a try that failed has left in the place has another name, and is never
@@ -85,7 +85,7 @@ class Meeting {
 
  private:
   static constexpr const char* kLatest = "meeting";
-  std::string here(int rank) const { return key(text("here-", rank)); }
+  std::string here(int rank) const { return key(str_cat("here-", rank)); }
 
   void host() {
     name_ = random_word();
@@ -157,11 +157,11 @@ class Meeting {
   }
   [[noreturn]] void say_missing(const std::vector<int>& missing) const {
     std::string list;
-    for (int rank : missing) list += text(list.empty() ? "" : ", ", rank);
+    for (int rank : missing) list += str_cat(list.empty() ? "" : ", ", rank);
     const bool one = missing.size() == 1;
     const double seconds = static_cast<double>(options_.timeout.count()) / 1000;
-    throw UserError(text(one ? "rank " : "ranks ", list, " of ", ranks_.size, " did not come to ", place_.name(),
-                         " within ", seconds, " s: see what stopped ", one ? "it" : "them"));
+    throw UserError(str_cat(one ? "rank " : "ranks ", list, " of ", ranks_.size, " did not come to ", place_.name(),
+                            " within ", seconds, " s: see what stopped ", one ? "it" : "them"));
   }
 
   // A machine that looks up its own name often finds loopback.
@@ -263,7 +263,7 @@ std::shared_ptr<gloo::rendezvous::Context> meet(const Ranks& ranks, const GlooOp
     gloo::BarrierOptions barrier(context);
     gloo::barrier(barrier);
   } catch (const std::exception& fault) {
-    throw UserError(text("rank ", ranks.rank, " could not connect to all other ranks: ", fault.what()));
+    throw UserError(str_cat("rank ", ranks.rank, " could not connect to all other ranks: ", fault.what()));
   }
   if (ranks.rank == 0) place->clear();
   return context;

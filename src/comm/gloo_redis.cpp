@@ -23,7 +23,7 @@ constexpr std::string_view kScheme = "redis://";
 // As errors may show it: without the password.
 std::string shown(const std::string& url) {
   const size_t at = url.rfind('@');
-  return at == std::string::npos ? url : text(kScheme, "...", url.substr(at));
+  return at == std::string::npos ? url : str_cat(kScheme, "...", url.substr(at));
 }
 
 // %XX as the byte it stands for; nothing where it stands for none.
@@ -132,7 +132,7 @@ class Redis final : public MeetingPlace {
   }
   std::string name() const override {
     const bool bracketed = url_.host.find(':') != std::string::npos;
-    return text(kScheme, bracketed ? "[" + url_.host + "]" : url_.host, ":", url_.port);
+    return str_cat(kScheme, bracketed ? "[" + url_.host + "]" : url_.host, ":", url_.port);
   }
   std::string own_address() const override { return address_of_socket(connection_->fd); }
 

@@ -18,7 +18,7 @@ class SingleCommunicator final : public Communicator {
   void broadcast(std::span<std::byte>, int root) override { GLINT_CHECK(root == 0, "root is ", root, " of one rank"); }
   void barrier() override {}
   void check() override {}
-  void give_up(const std::string&) noexcept override {}
+  void abort(const std::string&) noexcept override {}
 };
 
 }  // namespace

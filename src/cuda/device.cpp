@@ -61,7 +61,8 @@ void* allocate(const CudaContext& ctx, size_t bytes, std::string& fault) {
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // it is dealt with
     const auto [free, total] = free_and_total(ctx);
-    fault = text(human_bytes(static_cast<double>(free)), " of ", human_bytes(static_cast<double>(total)), " are free");
+    fault =
+        str_cat(human_bytes(static_cast<double>(free)), " of ", human_bytes(static_cast<double>(total)), " are free");
     return nullptr;
   }
   check_cuda(status, "cudaMalloc");

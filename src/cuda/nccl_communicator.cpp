@@ -23,8 +23,8 @@ constexpr auto kNaming = std::chrono::milliseconds(1000);
 
 std::string reason(const char* what, ncclResult_t result) {
   const char* last = ncclGetLastError(nullptr);  // of any communicator
-  return text("NCCL: ", what, ": ", ncclGetErrorString(result), last && *last ? text(" (", last, ")") : "",
-              "; NCCL_DEBUG=WARN in the environment says more");
+  return str_cat("NCCL: ", what, ": ", ncclGetErrorString(result), last && *last ? str_cat(" (", last, ")") : "",
+                 "; NCCL_DEBUG=WARN in the environment says more");
 }
 
 // Made by rank 0, which NCCL_COMM_ID may tell where.
@@ -34,7 +34,7 @@ ncclUniqueId common_id(Communicator& comm) {
     const ncclResult_t result = ncclGetUniqueId(&id);
     if (result != ncclSuccess) {
       const std::string line = reason("ncclGetUniqueId", result);
-      comm.give_up(line);
+      comm.abort(line);
       throw Error(line);
     }
   }
@@ -48,7 +48,7 @@ NcclCommunicator::NcclCommunicator(Communicator& comm) : comm_(comm) {
   check_cuda(cudaGetDevice(&gpu_), "cudaGetDevice");
   try {
     connect();
-    beats_ = comm_.another();
+    beats_ = comm_.duplicate();
   } catch (...) {
     if (handle_) ncclCommAbort(handle_);
     throw;
@@ -102,7 +102,7 @@ NcclCommunicator::~NcclCommunicator() {
   if (handle_) ncclCommDestroy(handle_);
   if (!beats_) return;
   if (const auto fault = named(std::chrono::milliseconds(0)))
-    beats_->give_up(fault->line);  // else it would wait for others
+    beats_->abort(fault->line);  // else it would wait for others
   beater_.join();
 }
 
@@ -169,7 +169,7 @@ NcclCommunicator::Fault NcclCommunicator::fault_behind(const char* what, ncclRes
   const bool own = result == ncclInvalidArgument || result == ncclInvalidUsage || comm_.size() == 1;
   if (const auto fault = named(own ? std::chrono::milliseconds(0) : kNaming)) return *fault;
   const std::string line = reason(what, result);
-  comm_.give_up(line);
+  comm_.abort(line);
   return {kNobody, line};
 }
 

@@ -31,7 +31,7 @@ namespace glint {
 
 class NcclCommunicator {
  public:
-  // Connects the current devices of all ranks of `comm`, one each; check() and give_up() of it are called by the thread
+  // Connects the current devices of all ranks of `comm`, one each; check() and abort() of it are called by the thread
   // too. UserError where that takes too long, PeerError where a rank is gone, Error where NCCL fails.
   explicit NcclCommunicator(Communicator& comm);
   // Waits for the end of what was given to it, unless there was a fault.

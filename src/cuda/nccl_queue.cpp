@@ -169,7 +169,7 @@ std::unique_ptr<CollectiveQueue> make_collective_queue(const CudaContext& ctx, C
 std::string nccl_version() {
   int version = 0;
   if (ncclGetVersion(&version) != ncclSuccess) return "of an unknown version";
-  return text(version / 10000, ".", version / 100 % 100, ".", version % 100);
+  return str_cat(version / 10000, ".", version / 100 % 100, ".", version % 100);
 }
 
 }  // namespace glint

@@ -7,9 +7,9 @@
 namespace glint {
 
 std::unique_ptr<CollectiveQueue> make_collective_queue(const CudaContext&, Communicator& comm) {
-  throw UserError(text(comm.size(),
-                       " ranks on GPUs: this build of glint has no NCCL; build it where libnccl-dev is installed, ",
-                       "or train with one process"));
+  throw UserError(str_cat(comm.size(),
+                          " ranks on GPUs: this build of glint has no NCCL; build it where libnccl-dev is installed, ",
+                          "or train with one process"));
 }
 
 std::string nccl_version() { return ""; }

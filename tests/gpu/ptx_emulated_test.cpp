@@ -7,7 +7,7 @@
 #include <string>
 
 #include "tests/gpu/ptx_cases.h"
-#include "tests/simt/orders.h"
+#include "tests/kernels/cuda/emulation.h"
 
 namespace glint {
 

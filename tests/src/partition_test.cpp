@@ -98,8 +98,8 @@ TEST_CASE("graph: a parameter is reported filled when backward adds no more to i
       seen.insert(seen.end(), gradient, gradient + parameter->shape.elements());
     };
   };
-  for (const Parameter* parameter : {table, position, weight}) graph.when_filled({parameter}, note(parameter));
-  graph.when_filled({weight, table}, [&] { order.push_back("both"); });
+  for (const Parameter* parameter : {table, position, weight}) graph.on_gradient_ready({parameter}, note(parameter));
+  graph.on_gradient_ready({weight, table}, [&] { order.push_back("both"); });
   graph.forward();
   CHECK(order.empty());
   graph.backward();

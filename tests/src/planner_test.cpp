@@ -7,26 +7,26 @@
 
 using namespace glint;
 
-TEST_CASE("lives: from a write to the last read before the next write") {
-  const auto lives = lives_of({{{0, Touch::write}},
-                               {{0, Touch::read}, {1, Touch::write}},
-                               {{1, Touch::update}},
-                               {{0, Touch::write}},
-                               {{0, Touch::read}, {1, Touch::read}}},
-                              2);
-  REQUIRE(lives[0].size() == 2);
-  CHECK(lives[0][0].first == 0);
-  CHECK(lives[0][0].last == 1);
-  CHECK(lives[0][1].first == 3);
-  CHECK(lives[0][1].last == 4);
-  REQUIRE(lives[1].size() == 1);
-  CHECK(lives[1][0].first == 1);
-  CHECK(lives[1][0].last == 4);
+TEST_CASE("live ranges: from a write to the last read before the next write") {
+  const auto ranges = live_ranges({{{0, AccessMode::write}},
+                                   {{0, AccessMode::read}, {1, AccessMode::write}},
+                                   {{1, AccessMode::update}},
+                                   {{0, AccessMode::write}},
+                                   {{0, AccessMode::read}, {1, AccessMode::read}}},
+                                  2);
+  REQUIRE(ranges[0].size() == 2);
+  CHECK(ranges[0][0].first == 0);
+  CHECK(ranges[0][0].last == 1);
+  CHECK(ranges[0][1].first == 3);
+  CHECK(ranges[0][1].last == 4);
+  REQUIRE(ranges[1].size() == 1);
+  CHECK(ranges[1][0].first == 1);
+  CHECK(ranges[1][0].last == 4);
 }
 
-TEST_CASE("lives: what is read before it was written is an error") {
-  CHECK_THROWS_AS(lives_of({{{0, Touch::read}}}, 1), Error);
-  CHECK_THROWS_AS(lives_of({{{0, Touch::update}}}, 1), Error);
+TEST_CASE("live ranges: what is read before it was written is an error") {
+  CHECK_THROWS_AS(live_ranges({{{0, AccessMode::read}}}, 1), Error);
+  CHECK_THROWS_AS(live_ranges({{{0, AccessMode::update}}}, 1), Error);
 }
 
 TEST_CASE("arena: buffers that never live together share memory") {
@@ -37,12 +37,12 @@ TEST_CASE("arena: buffers that never live together share memory") {
   CHECK(buffers[2].offset == 1024);
 }
 
-TEST_CASE("arena: a buffer fits into the pause of one that lives twice") {
+TEST_CASE("arena: a buffer fits into the pause of one that ranges twice") {
   std::vector<PlannedBuffer> buffers = {{1024, {{0, 1}, {6, 7}}}, {1024, {{3, 4}}}};
   CHECK(plan_arena(buffers) == 1024);
 }
 
-TEST_CASE("arena: random lives never overlap in memory while they overlap in time") {
+TEST_CASE("arena: random ranges never overlap in memory while they overlap in time") {
   test::RandomInputs inputs(42);
   INFO("seed ", inputs.seed);
   for (int round = 0; round < 50; ++round) {
@@ -51,8 +51,8 @@ TEST_CASE("arena: random lives never overlap in memory while they overlap in tim
     for (PlannedBuffer& buffer : buffers) {
       buffer.bytes = static_cast<size_t>(1 + inputs.below(5000));
       const int first = inputs.below(40), last = first + inputs.below(10);
-      buffer.lives.push_back({first, last});
-      if (inputs.below(3) == 0) buffer.lives.push_back({last + 2 + inputs.below(5), last + 8 + inputs.below(5)});
+      buffer.ranges.push_back({first, last});
+      if (inputs.below(3) == 0) buffer.ranges.push_back({last + 2 + inputs.below(5), last + 8 + inputs.below(5)});
       sum += buffer.bytes + kArenaAlignment;
       largest = std::max(largest, buffer.bytes);
     }
@@ -63,8 +63,8 @@ TEST_CASE("arena: random lives never overlap in memory while they overlap in tim
       CHECK(buffers[i].offset % kArenaAlignment == 0);
       CHECK(buffers[i].offset + buffers[i].bytes <= arena);
       for (size_t j = 0; j < i; ++j)
-        for (const Life& a : buffers[i].lives)
-          for (const Life& b : buffers[j].lives) {
+        for (const LiveRange& a : buffers[i].ranges)
+          for (const LiveRange& b : buffers[j].ranges) {
             const bool in_time = a.first <= b.last && b.first <= a.last;
             const bool in_memory = buffers[i].offset < buffers[j].offset + buffers[j].bytes &&
                                    buffers[j].offset < buffers[i].offset + buffers[i].bytes;

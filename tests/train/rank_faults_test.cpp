@@ -65,7 +65,8 @@ std::vector<std::unique_ptr<Running>> start_ranks(int size, const Arguments& arg
                                                   const std::map<int, Arguments>& of_rank = {}) {
   std::vector<std::unique_ptr<Running>> ranks;
   for (int rank = 0; rank < size; ++rank) {
-    Arguments words = {text("RANK=", rank), text("WORLD_SIZE=", size), text("LOCAL_RANK=", rank), GLINT_PROGRAM};
+    Arguments words = {str_cat("RANK=", rank), str_cat("WORLD_SIZE=", size), str_cat("LOCAL_RANK=", rank),
+                       GLINT_PROGRAM};
     words.insert(words.end(), arguments.begin(), arguments.end());
     if (const auto more = of_rank.find(rank); more != of_rank.end())
       words.insert(words.end(), more->second.begin(), more->second.end());
@@ -169,7 +170,7 @@ TEST_CASE("ranks: SIGTERM to the launcher, or to one rank alone, ends all at one
     INFO(ran.err);
     CHECK(ran.code == 143);
     const uint64_t step = read_checkpoint_state(folder / "run/last").step;
-    CHECK(ran.err.find(text("stopped at step ", step, ";")) != std::string::npos);
+    CHECK(ran.err.find(str_cat("stopped at step ", step, ";")) != std::string::npos);
     CHECK(lines_in(ran.err.substr(ran.err.find("stopped at step"))) == 1);
   }
   const uint64_t before = read_checkpoint_state(folder / "run/last").step;

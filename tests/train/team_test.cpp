@@ -35,7 +35,7 @@ std::string errors_of_two(const Part& part) {
 TEST_CASE("team: ranks wait for one that works for longer than the timeout" * doctest::skip(!kHasGloo)) {
   std::atomic<bool> done = false;
   CHECK(errors_of_two([&](Team& team) {
-          team.finish_together(team.leads(), [&] {
+          team.run_collectively(team.leads(), [&] {
             std::this_thread::sleep_for(std::chrono::milliseconds(1800));
             done = true;
           });
@@ -50,15 +50,15 @@ TEST_CASE("team: ranks wait for one that works for longer than the timeout" * do
 TEST_CASE("team: work that fails is the error of the rank that did it") {
   const TrainOptions options;
   Team alone({}, "", options);
-  CHECK(test::error_of([&] { alone.finish_together(true, [] { throw UserError("the disk is full"); }); }) ==
+  CHECK(test::error_of([&] { alone.run_collectively(true, [] { throw UserError("the disk is full"); }); }) ==
         "the disk is full");
   if (!kHasGloo) return;
   CHECK(errors_of_two([&](Team& team) {
           if (!team.leads()) return;
           try {
-            team.finish_together(true, [] { throw UserError("the disk is full"); });
+            team.run_collectively(true, [] { throw UserError("the disk is full"); });
           } catch (const UserError& error) {
-            team.comm().give_up(error.what());
+            team.comm().abort(error.what());
             throw;
           }
         }) == "the disk is full");

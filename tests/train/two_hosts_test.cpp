@@ -40,7 +40,7 @@ TEST_CASE("ranks: two hosts without a common folder train as one, and a pulled c
   const auto start = [&](int rank, Words arguments) {
     Words words = hosts.before(rank);
     words.insert(words.end(),
-                 {"/usr/bin/env", glint::text("RANK=", rank), "WORLD_SIZE=2", "LOCAL_RANK=0", GLINT_PROGRAM, "train"});
+                 {"/usr/bin/env", str_cat("RANK=", rank), "WORLD_SIZE=2", "LOCAL_RANK=0", GLINT_PROGRAM, "train"});
     words.insert(words.end(), arguments.begin(), arguments.end());
     words.insert(words.end(), {"--rendezvous", redis.url()});
     const std::string program = words.front();

@@ -122,7 +122,7 @@ void copy_all(std::span<const TensorView> targets, const std::string& prefix, By
 void require_none_left(const ByName& sources, const fs::path& path) {
   if (sources.empty()) return;
   GLINT_REQUIRE(false, path.string(), " holds ", sources.begin()->first, ", which is no part of this model",
-                sources.size() > 1 ? text(" (and ", sources.size() - 1, " more)") : "");
+                sources.size() > 1 ? str_cat(" (and ", sources.size() - 1, " more)") : "");
 }
 
 bool same_values(const TensorView& a, const TensorView& b) {
@@ -167,7 +167,7 @@ void save_checkpoint(const fs::path& folder, std::span<const TensorView> model, 
   out.commit();
 } catch (const UserError& error) {
   throw UserError(
-      text("checkpoint not saved", has_checkpoint(folder) ? ", the former one is kept" : "", ": ", error.what()));
+      str_cat("checkpoint not saved", has_checkpoint(folder) ? ", the former one is kept" : "", ": ", error.what()));
 }
 
 bool has_checkpoint(const fs::path& folder) { return fs::exists(whole_folder(folder)); }

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 namespace {
 
 [[noreturn]] void fail(const std::string& what, const fs::path& path, int error) {
-  throw UserError(text("cannot ", what, " ", path.string(), ": ", std::strerror(error)));
+  throw UserError(str_cat("cannot ", what, " ", path.string(), ": ", std::strerror(error)));
 }
 
 fs::path with_suffix(fs::path path, const char* suffix) {

@@ -124,9 +124,9 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : file_(path) {
   try {
     read();
   } catch (const json::exception&) {
-    throw UserError(text(path.string(), " is damaged or not a safetensors file: its header can't be read"));
+    throw UserError(str_cat(path.string(), " is damaged or not a safetensors file: its header can't be read"));
   } catch (const UserError& error) {
-    throw UserError(text(path.string(), " is damaged or not a safetensors file: ", error.what()));
+    throw UserError(str_cat(path.string(), " is damaged or not a safetensors file: ", error.what()));
   }
 }
 

@@ -11,16 +11,16 @@ namespace fs = std::filesystem;
 void save_checkpoint_together(const fs::path& folder, Saved what, Parameters& p, TrainingStep& step, Team& team,
                               const CheckpointState& state) {
   const Partition& partition = step.partition();
-  WholeValues values(p, partition, team.comm());
+  GatheredParameters values(p, partition, team.comm());
   values.gather();
   if (what == Saved::weights) {
-    return team.finish_together(team.leads(),
-                                [&] { save_checkpoint(folder, tensor_views(p, values.data()), {}, {}, state); });
+    return team.run_collectively(team.leads(),
+                                 [&] { save_checkpoint(folder, tensor_views(p, values.data()), {}, {}, state); });
   }
-  WholeCopy m(p, partition, team.comm(), p.first_moments()), v(p, partition, team.comm(), p.second_moments());
+  GatheredState m(p, partition, team.comm(), p.first_moments()), v(p, partition, team.comm(), p.second_moments());
   m.gather();
   v.gather();
-  team.finish_together(team.leads(), [&] {
+  team.run_collectively(team.leads(), [&] {
     save_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()),
                     state);
   });
@@ -32,10 +32,10 @@ std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, 
   team.share(there);
   if (!there) return std::nullopt;
   const Partition& partition = step.partition();
-  WholeValues values(p, partition, team.comm());
-  WholeCopy m(p, partition, team.comm(), p.first_moments()), v(p, partition, team.comm(), p.second_moments());
+  GatheredParameters values(p, partition, team.comm());
+  GatheredState m(p, partition, team.comm(), p.first_moments()), v(p, partition, team.comm(), p.second_moments());
   CheckpointState state;
-  team.finish_together(team.leads(), [&] {
+  team.run_collectively(team.leads(), [&] {
     state =
         load_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()));
   });

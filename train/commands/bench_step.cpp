@@ -23,18 +23,18 @@ struct StepFlags : BenchFlags {
 // Where the time goes, and how near each name comes to the least time that its products and its bytes would take at the
 // device's peak (the roofline of S. Williams, A. Waterman, D. Patterson, 2009).
 void print_profile(const Profile& profile, double steps, double peak_gflops, double bandwidth) {
-  std::vector<std::pair<Spent, std::string>> rows;
+  std::vector<std::pair<OpStats, std::string>> rows;
   double total = 0;
-  for (const auto& [name, spent] : profile) {
-    rows.emplace_back(spent, name);
-    total += spent.seconds;
+  for (const auto& [name, stats] : profile) {
+    rows.emplace_back(stats, name);
+    total += stats.seconds;
   }
   std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.first.seconds > b.first.seconds; });
   std::fprintf(stderr, "%11s %7s %10s %8s %8s\n", "ms", "share", "GFLOP/s", "GB/s", "of peak");
-  for (const auto& [spent, name] : rows) {
-    const double gflops = 1e-9 * spent.flops / spent.seconds, gbytes = 1e-9 * spent.bytes / spent.seconds;
-    std::fprintf(stderr, "%11.3f %6.1f%% %10.0f %8.1f %7.0f%%  %s\n", 1000 * spent.seconds / steps,
-                 100 * spent.seconds / total, gflops, gbytes, 100 * std::max(gflops / peak_gflops, gbytes / bandwidth),
+  for (const auto& [stats, name] : rows) {
+    const double gflops = 1e-9 * stats.flops / stats.seconds, gbytes = 1e-9 * stats.bytes / stats.seconds;
+    std::fprintf(stderr, "%11.3f %6.1f%% %10.0f %8.1f %7.0f%%  %s\n", 1000 * stats.seconds / steps,
+                 100 * stats.seconds / total, gflops, gbytes, 100 * std::max(gflops / peak_gflops, gbytes / bandwidth),
                  name.c_str());
   }
 }
@@ -65,7 +65,7 @@ void bench_step(StepFlags flags, Team& team) {
   if (flags.micro_batch == 0) flags.micro_batch = share;
   flags.model.embd_dropout = flags.model.attn_dropout = flags.model.resid_dropout = flags.dropout;
   GLINT_REQUIRE(flags.micro_batch >= 1 && share % flags.micro_batch == 0, "--micro-batch ", flags.micro_batch,
-                " does not divide --batch ", flags.batch, team.size() > 1 ? text(" / ", team.size(), " ranks") : "");
+                " does not divide --batch ", flags.batch, team.size() > 1 ? str_cat(" / ", team.size(), " ranks") : "");
   flags.gpu = team.gpu();
   const Device device = open_device(flags);
   Gpt model(flags.model, device, dtype_of(flags.dtype));
@@ -128,10 +128,10 @@ void bench_step(StepFlags flags, Team& team) {
     const double bandwidth = measure_bandwidth(device);
     print_profile(step.profiled(), flags.steps + 1, peak, bandwidth);
     results.push_back({"bandwidth_gbytes", bandwidth});
-    for (const auto& [name, spent] : flags.json ? step.profiled() : Profile{})
-      results.insert(results.end(), {{"ms: " + name, 1000 * spent.seconds / (flags.steps + 1)},
+    for (const auto& [name, stats] : flags.json ? step.profiled() : Profile{})
+      results.insert(results.end(), {{"ms: " + name, 1000 * stats.seconds / (flags.steps + 1)},
                                      {"of peak: " + name,
-                                      1e-9 * std::max(spent.flops / peak, spent.bytes / bandwidth) / spent.seconds}});
+                                      1e-9 * std::max(stats.flops / peak, stats.bytes / bandwidth) / stats.seconds}});
   }
   results.insert(results.end(), {{"parameters", flags.model.parameters()},
                                  {"arena_bytes", step.arena_bytes()},

@@ -56,12 +56,12 @@ void evaluate(const EvalFlags& flags) {
   const double loss = exact_loss(*run.model, flags, windows);
   const double tokens = static_cast<double>(windows.predictions());
   const double bits_per_byte = loss * tokens / std::numbers::ln2 / static_cast<double>(data.text_bytes(flags.split));
-  const double floor = flags.data.empty() ? data.entropy().value_or(0) : 0;
+  const double entropy = flags.data.empty() ? data.entropy().value_or(0) : 0;
   if (flags.json) {
     nlohmann::ordered_json line = {{"split", name_of(flags.split)},   {"step", run.state.step},
                                    {"tokens", windows.predictions()}, {"loss", loss},
                                    {"perplexity", std::exp(loss)},    {"bits_per_byte", bits_per_byte}};
-    if (floor > 0) line["floor"] = floor;
+    if (entropy > 0) line["entropy"] = entropy;
     std::printf("%s\n", line.dump().c_str());
     return;
   }
@@ -69,7 +69,7 @@ void evaluate(const EvalFlags& flags) {
       "%s split, %.0f tokens, step %llu\nloss           %.4f nats per token\nperplexity     %.4f\nbits per byte  %.4f\n",
       name_of(flags.split), tokens, static_cast<unsigned long long>(run.state.step), loss, std::exp(loss),
       bits_per_byte);
-  if (floor > 0) std::printf("floor          %.4f nats per token, the entropy of the corpus\n", floor);
+  if (entropy > 0) std::printf("entropy        %.4f nats per token, of the corpus: no model can do better\n", entropy);
 }
 
 }  // namespace

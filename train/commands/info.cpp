@@ -56,14 +56,14 @@ void print_info(int threads_asked) {
   const std::vector<GpuInfo> gpus = gpus_here(fault);
   line("devices", gpus.empty() ? "cpu (no GPU: " + fault + ")" : "cpu, cuda");
   for (const GpuInfo& gpu : gpus) {
-    line("GPU", text(gpu.name, ", compute capability ", gpu.capability / 10, ".", gpu.capability % 10, ", ",
-                     gpu.multiprocessors, " multiprocessors, ", human_bytes(static_cast<double>(gpu.memory))));
+    line("GPU", str_cat(gpu.name, ", compute capability ", gpu.capability / 10, ".", gpu.capability % 10, ", ",
+                        gpu.multiprocessors, " multiprocessors, ", human_bytes(static_cast<double>(gpu.memory))));
   }
   if (!gpus.empty()) {
     const Device device = Device::cuda();
-    line("GPU peak", text(static_cast<int>(peak_gflops(device, DType::bf16) / 1000), " TFLOP/s in bf16, ",
-                          static_cast<int>(peak_gflops(device, DType::f32) / 1000), " in fp32; ",
-                          static_cast<int>(measure_bandwidth(device)), " GB/s"));
+    line("GPU peak", str_cat(static_cast<int>(peak_gflops(device, DType::bf16) / 1000), " TFLOP/s in bf16, ",
+                             static_cast<int>(peak_gflops(device, DType::f32) / 1000), " in fp32; ",
+                             static_cast<int>(measure_bandwidth(device)), " GB/s"));
   }
   line("ranks", between_ranks());
   line("dtypes", "fp32, bf16");

@@ -76,7 +76,7 @@ class Mask {
 // A binary PBM (P4): dropped elements black. Rows are padded to whole bytes, highest bit first.
 void write_pbm(const Mask& mask, const std::string& path) {
   FileWriter file(path);
-  file.append(text("P4\n", mask.cols(), " ", mask.rows(), "\n"));
+  file.append(str_cat("P4\n", mask.cols(), " ", mask.rows(), "\n"));
   std::vector<uint8_t> row(static_cast<size_t>(mask.cols() + 7) / 8);
   for (int64_t i = 0; i < mask.rows(); ++i) {
     std::fill(row.begin(), row.end(), uint8_t{0});
@@ -109,7 +109,7 @@ std::string picture(const Mask& mask) {
   static constexpr const char* kHalves[] = {" ", "▀", "▄", "█"};
   std::string result;
   if (rows < mask.rows() || cols < mask.cols()) {
-    result += text("the first ", rows, " rows and ", cols, " columns, dropped ones marked:\n");
+    result += str_cat("the first ", rows, " rows and ", cols, " columns, dropped ones marked:\n");
   }
   for (int64_t i = 0; i < rows; i += utf8 ? 2 : 1) {
     for (int64_t j = 0; j < cols; ++j) {

@@ -156,7 +156,7 @@ void print_table(const std::vector<Row>& rows, const PlanDevice& device, int64_t
       const int fits = fitting_micro_batch(run, device);
       std::printf("        does not fit%s: a device has %s; %s\n", zero ? " with --zero 1" : "",
                   human_bytes(device.memory).c_str(),
-                  fits > 0 ? text("--micro-batch ", fits, " does").c_str()
+                  fits > 0 ? str_cat("--micro-batch ", fits, " does").c_str()
                            : "nor does --micro-batch 1: try --recompute, or fewer layers or channels");
     }
   }

@@ -27,7 +27,7 @@ bool of_one_rank(const OptionField& field) {
 void require_same_options(const TrainOptions& options, Team& team) {
   Team::Fields fields = {{"version of glint", version()}};
   for (const OptionField& field : option_table())
-    if (!of_one_rank(field)) fields.emplace_back(text("--", field.name), value_text(options, field));
+    if (!of_one_rank(field)) fields.emplace_back(str_cat("--", field.name), value_text(options, field));
   team.require_same(fields);
 }
 

@@ -14,7 +14,7 @@ namespace glint::attention {
 inline constexpr int kRows = 16, kTile = kRows * kWarps;  // rows of a warp and of a block; width of a tile
 
 inline std::string backward_text(const char* kernel, const AttentionShape& s) {
-  return text("attention_backward, bf16, ", kernel, ", B ", s.B, ", T ", s.T, ", NH ", s.NH, ", HS ", s.HS);
+  return str_cat("attention_backward, bf16, ", kernel, ", B ", s.B, ", T ", s.T, ", NH ", s.NH, ", HS ", s.HS);
 }
 
 }  // namespace glint::attention

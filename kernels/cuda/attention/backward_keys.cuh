@@ -12,7 +12,7 @@ namespace glint::attention {
 struct QueryRows {
   float lse2[kTile], delta[kTile];  // lse * log2(e)
   uint32_t drop[kTile / 16][kTile / 32]
-               [32];  // (16 queries, 32 keys, lane): byte r, bit k: element r of piece k is dropped
+               [32];  // (16 queries, 32 keys, lane): byte r, bit k: element r of n_tile k is dropped
 };
 
 template <int kHS>
@@ -38,14 +38,14 @@ __device__ inline void fill_rows(QueryRows& rows, const BackwardArguments<Bf16>&
       mask.draw(drop, i / 16 + warp(), j / 32 + block);
       uint32_t bits = 0;
 #pragma unroll
-      for (int piece = 0; piece < 4; ++piece) bits |= (drop[piece] >> (7 - piece)) & (0x01010101u << piece);
+      for (int n_tile = 0; n_tile < 4; ++n_tile) bits |= (drop[n_tile] >> (7 - n_tile)) & (0x01010101u << n_tile);
       rows.drop[warp()][block][lane()] = bits;
     }
   }
 }
 
 // The mask of a warp's (keys x queries), the queries from `first` of the tile on. The element of key 8*half + g and
-// query 8*piece + 2*t + c lies with lane 4*(2*t + c) + g/2 of the mask.
+// query 8*n_tile + 2*t + c lies with lane 4*(2*t + c) + g/2 of the mask.
 template <int kQueries, bool kDropout>
 struct TransposedMask {
   __device__ TransposedMask(const QueryRows& rows, int first) {
@@ -61,9 +61,9 @@ struct TransposedMask {
       }
     }
   }
-  // Of element r of a piece.
-  __device__ bool keeps(int piece, int r) const {
-    return !kDropout || !(drop[piece / 2][r % 2] & (piece % 2 ? 0x10000u : 1u) << r / 2);
+  // Of element r of a n_tile.
+  __device__ bool keeps(int n_tile, int r) const {
+    return !kDropout || !(drop[n_tile / 2][r % 2] & (n_tile % 2 ? 0x10000u : 1u) << r / 2);
   }
 
   uint32_t drop[kQueries / 16][2];
@@ -108,14 +108,14 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_co
       mask.apply_transposed(s, j, i + part);
       const TransposedMask<kQueries, kDropout> dropout(rows, part);
 #pragma unroll
-      for (int piece = 0; piece < kQueries / 8; ++piece) {
+      for (int n_tile = 0; n_tile < kQueries / 8; ++n_tile) {
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
-          const int query = part + Accumulator<kRows, kQueries>::column(piece, r);
-          const bool kept = dropout.keeps(piece, r);
-          const float p = ptx::exp2(fmaf(s.x[0][piece][r], scale2, -rows.lse2[query]));
-          s.x[0][piece][r] = kept ? p : 0.0f;                                               // M * P
-          dp.x[0][piece][r] = p * ((kept ? dp.x[0][piece][r] : 0.0f) - rows.delta[query]);  // dS
+          const int query = part + Accumulator<kRows, kQueries>::column(n_tile, r);
+          const bool kept = dropout.keeps(n_tile, r);
+          const float p = ptx::exp2(fmaf(s.x[0][n_tile][r], scale2, -rows.lse2[query]));
+          s.x[0][n_tile][r] = kept ? p : 0.0f;                                                // M * P
+          dp.x[0][n_tile][r] = p * ((kept ? dp.x[0][n_tile][r] : 0.0f) - rows.delta[query]);  // dS
         }
       }
       Fragment<kRows, kQueries> left;

@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_co
   shared.v.load(a.v, b, j0, kv, shape.S, HS);
   for (int h = kv * group; h < (kv + 1) * group; ++h) {
     const Mask mask(a.dropout, b, shape.NH, h);
-    for (int i0 = Sight(shape).first_query(j0) / kTile * kTile; i0 < shape.T; i0 += kTile) {
+    for (int i0 = CausalRange(shape).first_query(j0) / kTile * kTile; i0 < shape.T; i0 += kTile) {
       shared.q.load(a.q, b, i0, h, shape.T, HS);
       shared.dout.load(a.dout, b, i0, h, shape.T, HS);
       __syncthreads();

@@ -53,11 +53,11 @@ __global__ void __launch_bounds__(kThreads) backward_queries_kernel(const __grid
     dropout.apply(dp);
     mask.apply(s, i, j);
 #pragma unroll
-    for (int piece = 0; piece < kTile / 8; ++piece) {
+    for (int n_tile = 0; n_tile < kTile / 8; ++n_tile) {
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        const float p = ptx::exp2(fmaf(s.x[0][piece][r], scale2, -lse2[r / 2]));
-        dp.x[0][piece][r] = p * (dp.x[0][piece][r] - delta[r / 2]);
+        const float p = ptx::exp2(fmaf(s.x[0][n_tile][r], scale2, -lse2[r / 2]));
+        dp.x[0][n_tile][r] = p * (dp.x[0][n_tile][r] - delta[r / 2]);
       }
     }
     Fragment<kRows, kTile> ds;

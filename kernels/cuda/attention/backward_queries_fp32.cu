@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kThreads)
 
   shared.q.load(a.q, b, i0, h, shape.T, HS);
   shared.dout.load(a.dout, b, i0, h, shape.T, HS);
-  for (int j0 = 0; j0 < Sight(shape).key_end(i0 + kTile - 1); j0 += kTile) {
+  for (int j0 = 0; j0 < CausalRange(shape).key_end(i0 + kTile - 1); j0 += kTile) {
     shared.k.load(a.k, b, j0, kv, shape.S, HS);
     shared.v.load(a.v, b, j0, kv, shape.S, HS);
     __syncthreads();

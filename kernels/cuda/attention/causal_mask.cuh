@@ -1,13 +1,13 @@
 // What a query does not see, hidden from a tile of scores.
 #pragma once
 
+#include "kernels/cuda/attention/causal_range.cuh"
 #include "kernels/cuda/attention/mma_tile.cuh"
-#include "kernels/cuda/attention/sight.cuh"
 
 namespace glint::attention {
 
-struct CausalMask : Sight {
-  __device__ explicit CausalMask(const AttentionShape& shape) : Sight(shape) {}
+struct CausalMask : CausalRange {
+  __device__ explicit CausalMask(const AttentionShape& shape) : CausalRange(shape) {}
 
   // Scores (queries x keys) that query i does not see become -inf. A tile that is seen as a whole costs one comparison.
   template <int kRows, int kColumns>
@@ -15,15 +15,15 @@ struct CausalMask : Sight {
     if (j + kColumns <= min(S, i + shift + 1)) return;
     using Tile = Accumulator<kRows, kColumns>;
 #pragma unroll
-    for (int slab = 0; slab < kRows / 16; ++slab) {
+    for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int end = min(S, i + Tile::row(slab, 2 * half) + shift + 1) - j;
+        const int end = min(S, i + Tile::row(m_tile, 2 * half) + shift + 1) - j;
 #pragma unroll
-        for (int piece = 0; piece < kColumns / 8; ++piece) {
+        for (int n_tile = 0; n_tile < kColumns / 8; ++n_tile) {
 #pragma unroll
           for (int r = 2 * half; r < 2 * half + 2; ++r) {
-            if (Tile::column(piece, r) >= end) s.x[slab][piece][r] = -INFINITY;
+            if (Tile::column(n_tile, r) >= end) s.x[m_tile][n_tile][r] = -INFINITY;
           }
         }
       }
@@ -35,12 +35,12 @@ struct CausalMask : Sight {
     if (j + kRows <= i + shift + 1) return;
     using Tile = Accumulator<kRows, kColumns>;
 #pragma unroll
-    for (int slab = 0; slab < kRows / 16; ++slab) {
+    for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
 #pragma unroll
-      for (int piece = 0; piece < kColumns / 8; ++piece) {
+      for (int n_tile = 0; n_tile < kColumns / 8; ++n_tile) {
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
-          if (j + Tile::row(slab, r) > i + Tile::column(piece, r) + shift) s.x[slab][piece][r] = -INFINITY;
+          if (j + Tile::row(m_tile, r) > i + Tile::column(n_tile, r) + shift) s.x[m_tile][n_tile][r] = -INFINITY;
         }
       }
     }

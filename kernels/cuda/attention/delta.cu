@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(32 * kRowsPerBlock)
 
 template <typename Scalar>
 void launch_delta(const CudaContext& ctx, const BackwardArguments<Scalar>& a) {
-  const auto what = [&] { return text("attention_backward, D, B ", a.shape.B, ", T ", a.shape.T); };
+  const auto what = [&] { return str_cat("attention_backward, D, B ", a.shape.B, ", T ", a.shape.T); };
   const dim3 grid((a.shape.T + kRowsPerBlock - 1) / kRowsPerBlock, a.shape.NH, a.shape.B);
   launch(ctx, {grid, dim3(32 * kRowsPerBlock)}, what, delta_kernel<Scalar>, a);
 }

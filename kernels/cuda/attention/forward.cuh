@@ -59,13 +59,13 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
   softmax.finish();
   float factor[kRows / 16][2];
 #pragma unroll
-  for (int slab = 0; slab < kRows / 16; ++slab) {
+  for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      factor[slab][half] = a.dropout.scale / softmax.sum[slab][half];
-      const int t = i + Accumulator<kRows, kHS>::row(slab, 2 * half);
+      factor[m_tile][half] = a.dropout.scale / softmax.sum[m_tile][half];
+      const int t = i + Accumulator<kRows, kHS>::row(m_tile, 2 * half);
       if (a.lse && t < shape.T && lane() % 4 == 0) {
-        a.lse[row_of(shape, b, h, t)] = softmax.lse(slab, half);
+        a.lse[row_of(shape, b, h, t)] = softmax.lse(m_tile, half);
       }
     }
   }
@@ -77,7 +77,9 @@ void launch_forward(const CudaContext& ctx, const ForwardArguments<Bf16>& a) {
   using Tiles = ForwardTiles<kHS>;
   static_assert(sizeof(Tiles) <= 99 * 1024);  // what the smallest of sm_80 and later has
   const AttentionShape& s = a.shape;
-  const auto what = [&] { return text("attention_forward, bf16, B ", s.B, ", T ", s.T, ", NH ", s.NH, ", HS ", s.HS); };
+  const auto what = [&] {
+    return str_cat("attention_forward, bf16, B ", s.B, ", T ", s.T, ", NH ", s.NH, ", HS ", s.HS);
+  };
   const dim3 grid((s.T + Tiles::kQueries - 1) / Tiles::kQueries, s.NH, s.B);
   launch(ctx, {grid, dim3(kThreads), sizeof(Tiles)}, what,
          a.dropout.rng ? forward_kernel<kHS, true> : forward_kernel<kHS, false>, a);

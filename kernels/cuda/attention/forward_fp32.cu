@@ -13,7 +13,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
   const AttentionShape& shape = a.shape;
   const int h = blockIdx.y, b = blockIdx.z, kv = h / (shape.NH / shape.NKV), HS = shape.HS;
   const int i0 = (gridDim.x - 1 - blockIdx.x) * kTile, row = warp() * kWarpRows;  // long rows first
-  const Sight sight(shape);
+  const CausalRange range(shape);
   const Mask mask(a.dropout, b, shape.NH, h);
   const float scale2 = shape.scale * kLog2E;
   ForwardTiles& shared = dynamic_shared<ForwardTiles>();
@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
   for (float& m : max) m = -INFINITY;
 
   shared.q.load(a.q, b, i0, h, shape.T, HS);
-  for (int j0 = 0; j0 < sight.key_end(i0 + kTile - 1); j0 += kTile) {
+  for (int j0 = 0; j0 < range.key_end(i0 + kTile - 1); j0 += kTile) {
     shared.k.load(a.k, b, j0, kv, shape.S, HS);
     shared.v.load(a.v, b, j0, kv, shape.S, HS);
     __syncthreads();
@@ -30,13 +30,14 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
 #pragma unroll
     for (int r = 0; r < kWarpRows; ++r) {
       const int i = i0 + row + r, j = j0 + lane();
-      const float s = sight.sees(i, j) ? dot(shared.q.data[row + r], shared.k.data[lane()], HS) * scale2 : -INFINITY;
-      const float highest = fmaxf(max[r], warp_max(s)), shrink = exp2f(max[r] - highest), p = exp2f(s - highest);
-      max[r] = highest;
-      sum[r] = sum[r] * shrink + p;
+      const float s =
+          range.is_visible(i, j) ? dot(shared.q.data[row + r], shared.k.data[lane()], HS) * scale2 : -INFINITY;
+      const float new_max = fmaxf(max[r], warp_max(s)), alpha = exp2f(max[r] - new_max), p = exp2f(s - new_max);
+      max[r] = new_max;
+      sum[r] = sum[r] * alpha + p;
       const float kept = mask.keeps(i, j) ? p : 0.0f;
 #pragma unroll
-      for (float& x : o[r]) x *= shrink;
+      for (float& x : o[r]) x *= alpha;
       for (int key = 0; key < keys; ++key) {  // O += P V
         const float weight = __shfl_sync(0xffffffffu, kept, key);
         for_channels(HS, [&](int n, int c) { o[r][n] = fmaf(weight, shared.v.data[key][c], o[r][n]); });

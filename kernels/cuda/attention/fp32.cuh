@@ -3,7 +3,7 @@
 // channels lane, lane + 32, ...
 #pragma once
 
-#include "kernels/cuda/attention/sight.cuh"
+#include "kernels/cuda/attention/causal_range.cuh"
 
 namespace glint::attention::fp32 {
 
@@ -76,7 +76,7 @@ struct Gradient {
 __device__ inline Gradient gradient_of(const BackwardArguments<float>& a, const Mask& mask, int b, int h, int i, int j,
                                        const float* q, const float* dout, const float* k, const float* v) {
   const AttentionShape& s = a.shape;
-  if (i >= s.T || !Sight(s).sees(i, j)) return {0.0f, 0.0f};
+  if (i >= s.T || !CausalRange(s).is_visible(i, j)) return {0.0f, 0.0f};
   const int64_t row = row_of(s, b, h, i);
   const float p = exp2f((dot(q, k, s.HS) * s.scale - a.lse[row]) * kLog2E);
   if (!mask.keeps(i, j)) return {0.0f, -p * a.delta[row]};
@@ -84,7 +84,7 @@ __device__ inline Gradient gradient_of(const BackwardArguments<float>& a, const 
 }
 
 inline std::string what_of(const char* kernel, const AttentionShape& s) {
-  return text(kernel, ", fp32, B ", s.B, ", T ", s.T, ", NH ", s.NH, ", HS ", s.HS);
+  return str_cat(kernel, ", fp32, B ", s.B, ", T ", s.T, ", NH ", s.NH, ", HS ", s.HS);
 }
 
 }  // namespace glint::attention::fp32

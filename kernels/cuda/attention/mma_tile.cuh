@@ -1,5 +1,5 @@
-// Matrix products of one warp on register tiles, by mma.m16n8k16. A register tile is cut into slabs of 16 rows and
-// pieces of 8 columns; lane (g, t) = (lane / 4, lane % 4) holds of each piece the elements
+// Matrix products of one warp on register tiles, by mma.m16n8k16. A register tile is cut into m_tiles of 16 rows and
+// n_tiles of 8 columns; lane (g, t) = (lane / 4, lane % 4) holds of each n_tile the elements
 //   [0], [1]: row g, columns 2t, 2t+1        [2], [3]: row g + 8, the same columns.
 #pragma once
 
@@ -12,12 +12,12 @@ __device__ inline int lane() { return threadIdx.x % 32; }
 
 template <int kRows, int kColumns>
 struct Accumulator {
-  static constexpr int kSlabs = kRows / 16, kPieces = kColumns / 8;
-  float x[kSlabs][kPieces][4] = {};
+  static constexpr int kMTiles = kRows / 16, kPieces = kColumns / 8;
+  float x[kMTiles][kPieces][4] = {};
 
-  // Row and column of element r of a piece, within the tile.
-  __device__ static int row(int slab, int r) { return 16 * slab + lane() / 4 + 8 * (r / 2); }
-  __device__ static int column(int piece, int r) { return 8 * piece + 2 * (lane() % 4) + r % 2; }
+  // Row and column of element r of a n_tile, within the tile.
+  __device__ static int row(int m_tile, int r) { return 16 * m_tile + lane() / 4 + 8 * (r / 2); }
+  __device__ static int column(int n_tile, int r) { return 8 * n_tile + 2 * (lane() % 4) + r % 2; }
 };
 
 // The left operand of a product, kRows x kDepth, in registers: an accumulator's layout, packed to bf16.
@@ -36,13 +36,13 @@ __device__ inline void load_left(uint32_t (&a)[4], const SharedTile<kTileRows, k
 template <int kRows, int kColumns>
 __device__ inline void round_to(Fragment<kRows, kColumns>& to, const Accumulator<kRows, kColumns>& from) {
 #pragma unroll
-  for (int slab = 0; slab < kRows / 16; ++slab) {
+  for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
 #pragma unroll
     for (int k = 0; k < kColumns / 16; ++k) {
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        const float(&piece)[4] = from.x[slab][2 * k + r / 2];
-        to.x[slab][k][r] = ptx::pack_bf16(piece[2 * (r % 2)], piece[2 * (r % 2) + 1]);
+        const float(&n_tile)[4] = from.x[m_tile][2 * k + r / 2];
+        to.x[m_tile][k][r] = ptx::pack_bf16(n_tile[2 * (r % 2)], n_tile[2 * (r % 2) + 1]);
       }
     }
   }
@@ -57,15 +57,15 @@ __device__ inline void multiply_transposed(Accumulator<kRows, kColumns>& c, cons
   for (int k = 0; k < kHS / 16; ++k) {
     uint32_t left[kRows / 16][4];
 #pragma unroll
-    for (int slab = 0; slab < kRows / 16; ++slab) load_left(left[slab], a, a_row + 16 * slab, 16 * k);
+    for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) load_left(left[m_tile], a, a_row + 16 * m_tile, 16 * k);
 #pragma unroll
-    for (int piece = 0; piece < kColumns / 8; piece += 2) {
+    for (int n_tile = 0; n_tile < kColumns / 8; n_tile += 2) {
       uint32_t right[4];
-      ptx::ldmatrix(right, &b.at(b_row + 8 * piece + lane() % 8 + lane() / 16 * 8, 2 * k + lane() / 8 % 2));
+      ptx::ldmatrix(right, &b.at(b_row + 8 * n_tile + lane() % 8 + lane() / 16 * 8, 2 * k + lane() / 8 % 2));
 #pragma unroll
-      for (int slab = 0; slab < kRows / 16; ++slab) {
-        ptx::mma(c.x[slab][piece], left[slab], {right[0], right[1]});
-        ptx::mma(c.x[slab][piece + 1], left[slab], {right[2], right[3]});
+      for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
+        ptx::mma(c.x[m_tile][n_tile], left[m_tile], {right[0], right[1]});
+        ptx::mma(c.x[m_tile][n_tile + 1], left[m_tile], {right[2], right[3]});
       }
     }
   }
@@ -78,36 +78,36 @@ __device__ inline void multiply(Accumulator<kRows, kHS>& c, const Fragment<kRows
 #pragma unroll
   for (int k = 0; k < kDepth / 16; ++k) {
 #pragma unroll
-    for (int piece = 0; piece < kHS / 8; piece += 2) {
+    for (int n_tile = 0; n_tile < kHS / 8; n_tile += 2) {
       uint32_t right[4];
-      ptx::ldmatrix_transposed(right, &b.at(b_row + 16 * k + lane() % 16, piece + lane() / 16));
+      ptx::ldmatrix_transposed(right, &b.at(b_row + 16 * k + lane() % 16, n_tile + lane() / 16));
 #pragma unroll
-      for (int slab = 0; slab < kRows / 16; ++slab) {
-        ptx::mma(c.x[slab][piece], a.x[slab][k], {right[0], right[1]});
-        ptx::mma(c.x[slab][piece + 1], a.x[slab][k], {right[2], right[3]});
+      for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
+        ptx::mma(c.x[m_tile][n_tile], a.x[m_tile][k], {right[0], right[1]});
+        ptx::mma(c.x[m_tile][n_tile + 1], a.x[m_tile][k], {right[2], right[3]});
       }
     }
   }
 }
 
-// Rows of the tile, times `factor` (one for each half of a slab), to tokens t, t+1, .. of one head, up to T and HS.
+// Rows of the tile, times `factor` (one for each half of a m_tile), to tokens t, t+1, .. of one head, up to T and HS.
 template <int kRows, int kHS>
 __device__ inline void store_rows(const HeadView<Bf16>& to, int b, int t, int h, int T, int HS,
                                   const Accumulator<kRows, kHS>& c, const float (&factor)[kRows / 16][2]) {
   using Tile = Accumulator<kRows, kHS>;
 #pragma unroll
-  for (int slab = 0; slab < kRows / 16; ++slab) {
+  for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int token = t + Tile::row(slab, 2 * half);
+      const int token = t + Tile::row(m_tile, 2 * half);
       if (token >= T) continue;
       Bf16* row = to.at(b, token, h);
 #pragma unroll
-      for (int piece = 0; piece < kHS / 8; ++piece) {
-        if (8 * piece >= HS) break;
-        const float(&x)[4] = c.x[slab][piece];
-        *reinterpret_cast<uint32_t*>(row + Tile::column(piece, 0)) =
-            ptx::pack_bf16(x[2 * half] * factor[slab][half], x[2 * half + 1] * factor[slab][half]);
+      for (int n_tile = 0; n_tile < kHS / 8; ++n_tile) {
+        if (8 * n_tile >= HS) break;
+        const float(&x)[4] = c.x[m_tile][n_tile];
+        *reinterpret_cast<uint32_t*>(row + Tile::column(n_tile, 0)) =
+            ptx::pack_bf16(x[2 * half] * factor[m_tile][half], x[2 * half + 1] * factor[m_tile][half]);
       }
     }
   }

@@ -17,12 +17,12 @@ __device__ inline float quad_sum(float x) {
 
 template <int kRows>
 struct OnlineSoftmax {
-  static constexpr int kSlabs = kRows / 16;
+  static constexpr int kMTiles = kRows / 16;
 
   // scale2: the scale of the scores times log2(e).
   __device__ explicit OnlineSoftmax(float scale2) : scale(scale2) {
 #pragma unroll
-    for (int slab = 0; slab < kSlabs; ++slab) max[slab][0] = max[slab][1] = -INFINITY;
+    for (int m_tile = 0; m_tile < kMTiles; ++m_tile) max[m_tile][0] = max[m_tile][1] = -INFINITY;
   }
 
   // S becomes P, less the sum of the row; O and the sum are rescaled to the new maximum. The first tile must show every
@@ -30,32 +30,32 @@ struct OnlineSoftmax {
   template <int kKeys, int kHS>
   __device__ void update(Accumulator<kRows, kKeys>& s, Accumulator<kRows, kHS>& o) {
 #pragma unroll
-    for (int slab = 0; slab < kSlabs; ++slab) {
+    for (int m_tile = 0; m_tile < kMTiles; ++m_tile) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float highest = max[slab][half];
+        float new_max = max[m_tile][half];
 #pragma unroll
-        for (int piece = 0; piece < kKeys / 8; ++piece) {
-          const float(&x)[4] = s.x[slab][piece];
-          highest = fmaxf(highest, fmaxf(x[2 * half], x[2 * half + 1]));
+        for (int n_tile = 0; n_tile < kKeys / 8; ++n_tile) {
+          const float(&x)[4] = s.x[m_tile][n_tile];
+          new_max = fmaxf(new_max, fmaxf(x[2 * half], x[2 * half + 1]));
         }
-        highest = quad_max(highest);
-        const float shrink = ptx::exp2((max[slab][half] - highest) * scale), least = -highest * scale;
-        max[slab][half] = highest;
+        new_max = quad_max(new_max);
+        const float alpha = ptx::exp2((max[m_tile][half] - new_max) * scale), neg_max = -new_max * scale;
+        max[m_tile][half] = new_max;
         float tile_sum = 0.0f;
 #pragma unroll
-        for (int piece = 0; piece < kKeys / 8; ++piece) {
+        for (int n_tile = 0; n_tile < kKeys / 8; ++n_tile) {
 #pragma unroll
           for (int r = 2 * half; r < 2 * half + 2; ++r) {
-            float& x = s.x[slab][piece][r];
-            tile_sum += x = ptx::exp2(fmaf(x, scale, least));
+            float& x = s.x[m_tile][n_tile][r];
+            tile_sum += x = ptx::exp2(fmaf(x, scale, neg_max));
           }
         }
-        sum[slab][half] = sum[slab][half] * shrink + tile_sum;
+        sum[m_tile][half] = sum[m_tile][half] * alpha + tile_sum;
 #pragma unroll
-        for (int piece = 0; piece < kHS / 8; ++piece) {
-          o.x[slab][piece][2 * half] *= shrink;
-          o.x[slab][piece][2 * half + 1] *= shrink;
+        for (int n_tile = 0; n_tile < kHS / 8; ++n_tile) {
+          o.x[m_tile][n_tile][2 * half] *= alpha;
+          o.x[m_tile][n_tile][2 * half + 1] *= alpha;
         }
       }
     }
@@ -63,17 +63,17 @@ struct OnlineSoftmax {
   // Sums over the whole row; until then each lane has its own part.
   __device__ void finish() {
 #pragma unroll
-    for (int slab = 0; slab < kSlabs; ++slab) {
-      sum[slab][0] = quad_sum(sum[slab][0]);
-      sum[slab][1] = quad_sum(sum[slab][1]);
+    for (int m_tile = 0; m_tile < kMTiles; ++m_tile) {
+      sum[m_tile][0] = quad_sum(sum[m_tile][0]);
+      sum[m_tile][1] = quad_sum(sum[m_tile][1]);
     }
   }
   // Natural log-sum-exp of a row, after finish().
-  __device__ float lse(int slab, int half) const {
-    return max[slab][half] * scale * 0.693147181f + logf(sum[slab][half]);
+  __device__ float lse(int m_tile, int half) const {
+    return max[m_tile][half] * scale * 0.693147181f + logf(sum[m_tile][half]);
   }
 
-  float scale, max[kSlabs][2], sum[kSlabs][2] = {};
+  float scale, max[kMTiles][2], sum[kMTiles][2] = {};
 };
 
 }  // namespace glint::attention

@@ -1,5 +1,5 @@
 // Dropout of a tile of P: the mask of kernels/dropout.h, drawn where it is used. One Philox call serves the 16 elements
-// that a lane of an mma accumulator holds of a 16 x 32 block: word k is piece k (8 columns), its byte r element r.
+// that a lane of an mma accumulator holds of a 16 x 32 block: word k is n_tile k (8 columns), its byte r element r.
 #pragma once
 
 #include "kernels/cuda/attention/arguments.h"
@@ -59,10 +59,10 @@ struct TileDropout<kRows, kColumns, true> {
   // Of the tile that begins at (row, column).
   __device__ void draw(int row, int column) {
 #pragma unroll
-    for (int slab = 0; slab < kRows / 16; ++slab) {
+    for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
 #pragma unroll
       for (int block = 0; block < kColumns / 32; ++block) {
-        mask.draw(drop[slab][block], row / 16 + slab, column / 32 + block);
+        mask.draw(drop[m_tile][block], row / 16 + m_tile, column / 32 + block);
       }
     }
   }
@@ -70,13 +70,13 @@ struct TileDropout<kRows, kColumns, true> {
   // mask.
   __device__ void apply(Fragment<kRows, kColumns>& p) const {
 #pragma unroll
-    for (int slab = 0; slab < kRows / 16; ++slab) {
+    for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
 #pragma unroll
       for (int k = 0; k < kColumns / 16; ++k) {
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
-          const uint32_t word = drop[slab][k / 2][2 * (k % 2) + r / 2];
-          p.x[slab][k][r] &= ~ptx::byte_permute(word, r % 2 ? 0xbbaa : 0x9988);
+          const uint32_t word = drop[m_tile][k / 2][2 * (k % 2) + r / 2];
+          p.x[m_tile][k][r] &= ~ptx::byte_permute(word, r % 2 ? 0xbbaa : 0x9988);
         }
       }
     }
@@ -84,12 +84,12 @@ struct TileDropout<kRows, kColumns, true> {
   // The same for numbers not yet packed: dP.
   __device__ void apply(Accumulator<kRows, kColumns>& dp) const {
 #pragma unroll
-    for (int slab = 0; slab < kRows / 16; ++slab) {
+    for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
 #pragma unroll
-      for (int piece = 0; piece < kColumns / 8; ++piece) {
+      for (int n_tile = 0; n_tile < kColumns / 8; ++n_tile) {
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
-          if (drop[slab][piece / 4][piece % 4] & 0x80u << 8 * r) dp.x[slab][piece][r] = 0.0f;
+          if (drop[m_tile][n_tile / 4][n_tile % 4] & 0x80u << 8 * r) dp.x[m_tile][n_tile][r] = 0.0f;
         }
       }
     }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "tests/kernels/cuda/attention_device.h"
-#include "tests/simt/orders.h"
+#include "tests/kernels/cuda/emulation.h"
 
 namespace glint {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "kernels/check.h"
 #include "tests/kernels/cuda/attention_device.h"
-#include "tests/simt/orders.h"
+#include "tests/kernels/cuda/emulation.h"
 
 namespace glint {
 namespace {

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "kernels/simt/ptx.h"
 #include "tests/kernels/cuda/attention_device.h"
-#include "tests/simt/orders.h"
-#include "tests/simt/ptx.h"
+#include "tests/kernels/cuda/emulation.h"
 
 namespace glint {
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "tests/kernels/cuda/attention_device.h"
-#include "tests/simt/orders.h"
+#include "tests/kernels/cuda/emulation.h"
 
 namespace glint {
 namespace {

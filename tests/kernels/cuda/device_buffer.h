@@ -1,5 +1,5 @@
 // An array in the device's memory for a test, filled from the host and read back. The CUDA runtime behind it is the
-// real one in tests that run on a GPU, and a stand-in (tests/simt/runtime.h) where kernels are emulated.
+// real one in tests that run on a GPU, and a stand-in (kernels/simt/runtime.h) where kernels are emulated.
 #pragma once
 
 #include <cuda_runtime.h>

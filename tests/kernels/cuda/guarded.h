@@ -12,8 +12,8 @@
 #include "kernels/dropout.h"
 #include "tests/kernels/compare.h"
 #include "tests/kernels/cuda/device_buffer.h"
+#include "tests/kernels/cuda/emulation.h"
 #include "tests/random.h"
-#include "tests/simt/orders.h"
 
 namespace glint::test {
 

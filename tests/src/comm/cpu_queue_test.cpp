@@ -27,7 +27,7 @@ class Noting final : public Communicator {
   void broadcast(std::span<std::byte>, int) override {}
   void barrier() override {}
   void check() override {}
-  void give_up(const std::string&) noexcept override {}
+  void abort(const std::string&) noexcept override {}
 
   std::vector<size_t> calls;
 

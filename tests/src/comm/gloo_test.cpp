@@ -63,7 +63,7 @@ void check_collectives(Communicator& comm, size_t n, std::string& bits) {
 }
 
 void write_file_at(const std::string& folder, const std::string& name, int rank, const std::string& content) {
-  const std::string path = folder + "/" + text(name, "-", rank);
+  const std::string path = folder + "/" + str_cat(name, "-", rank);
   write_file_for_test(path + ".part", content);
   std::filesystem::rename(path + ".part", path);
 }
@@ -79,7 +79,7 @@ void do_collectives(Communicator& comm, const std::string& folder) {
   check_collectives<double>(comm, kManyDoubles, bits);
   comm.all_reduce(std::span<float>());
   comm.barrier();
-  write_file_at(folder, "hash", comm.rank(), text(std::hash<std::string>()(bits)));
+  write_file_at(folder, "hash", comm.rank(), str_cat(std::hash<std::string>()(bits)));
 }
 
 void do_reductions(Communicator& comm, const std::string& folder, const std::string& task) {
@@ -96,7 +96,7 @@ void do_reductions(Communicator& comm, const std::string& folder, const std::str
       comm.barrier();
     }
     for (int i = 0;; ++i) {
-      if (task == "give up" && comm.rank() == 1 && i == 3) return comm.give_up("the loss is NaN");
+      if (task == "give up" && comm.rank() == 1 && i == 3) return comm.abort("the loss is NaN");
       if (task == "end" && comm.rank() == 1 && i == 3) return;
       // Rank 0 is slow: others wait for it while what fails is elsewhere.
       for (int wait = 0; task == "slow" && comm.rank() == 0 && wait < 2000; ++wait) {
@@ -106,7 +106,7 @@ void do_reductions(Communicator& comm, const std::string& folder, const std::str
       comm.all_reduce(data);
     }
   } catch (const PeerError& error) {
-    write_file_at(folder, "error", comm.rank(), text(error.rank, " ", error.what()));
+    write_file_at(folder, "error", comm.rank(), str_cat(error.rank, " ", error.what()));
     CHECK_THROWS_AS(comm.barrier(), PeerError);
   }
 }

@@ -34,11 +34,11 @@ class RankProcesses {
                                         "MASTER_PORT",  //
                                         "GLINT_TEST_TASK=" + task,
                                         "GLINT_TEST_FOLDER=" + folder(),
-                                        text("GLINT_TEST_TIMEOUT=", timeout_ms),
+                                        str_cat("GLINT_TEST_TIMEOUT=", timeout_ms),
                                         "GLINT_TEST_RENDEZVOUS=" + rendezvous,
-                                        text("RANK=", rank),
-                                        text("WORLD_SIZE=", size),
-                                        text("LOCAL_RANK=", rank)};
+                                        str_cat("RANK=", rank),
+                                        str_cat("WORLD_SIZE=", size),
+                                        str_cat("LOCAL_RANK=", rank)};
       if (!before.empty())
         for (const std::string& word : before[static_cast<size_t>(rank)]) words.push_back(word);
       words.insert(words.end(), {self, "-tc=" + test_case, "--no-skip", "--no-colors"});
@@ -63,7 +63,7 @@ class RankProcesses {
   std::string folder() const { return folder_ / "."; }
 
  private:
-  std::string file(int rank, const std::string& name) const { return folder_ / text(name, "-", rank); }
+  std::string file(int rank, const std::string& name) const { return folder_ / str_cat(name, "-", rank); }
   ScratchFolder folder_;
   std::vector<std::unique_ptr<Running>> processes_;
 };

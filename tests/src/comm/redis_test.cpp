@@ -88,7 +88,7 @@ TEST_CASE("comm: the address of a Redis") {
        {"redis", "redis:", "redis://", "http://h", "redis://h:", "redis://h:0", "redis://h:65536", "redis://h:x",
         "redis://h:1x", "redis://[::1", "redis://[::1]x", "redis://[::1]7000", "redis://::1", "redis://h/0"}) {
     INFO(bad);
-    CHECK(error_of([&] { redis_url(bad); }) == text("--rendezvous ", bad, what));
+    CHECK(error_of([&] { redis_url(bad); }) == str_cat("--rendezvous ", bad, what));
   }
   // No password in what is printed.
   for (const char* bad :
@@ -126,7 +126,7 @@ TEST_CASE("comm: ranks meet in a Redis by password, and leave nothing in it") {
 TEST_CASE("comm: ranks that come before their Redis, and after others of the same name who failed") {
   if (!kHasRedis || !redis_here()) return;
   const int port = RedisServer::free_port();
-  const std::string url = text("redis://127.0.0.1:", port);
+  const std::string url = str_cat("redis://127.0.0.1:", port);
   RankProcesses early("collectives", 2, 20000, 2, kOneRank, url);
   std::this_thread::sleep_for(milliseconds(300));
   const RedisServer redis("127.0.0.1", {}, "", port);
@@ -151,7 +151,7 @@ TEST_CASE("comm: ranks that come before their Redis, and after others of the sam
 
 TEST_CASE("comm: a Redis that is not there, is silent, or dies while ranks wait for each other") {
   if (!kHasRedis) return;
-  const std::string nowhere = text("redis://127.0.0.1:", RedisServer::free_port());
+  const std::string nowhere = str_cat("redis://127.0.0.1:", RedisServer::free_port());
   CHECK(error_at(nowhere, 400) ==
         "the ranks can't meet in " + nowhere + ": Connection refused; is it running, and can it be reached from here?");
   if (!redis_here()) return;
@@ -206,7 +206,7 @@ TEST_CASE("comm: two hosts that have a folder or a Redis in common, and a pulled
     INFO("rank ", rank, ":\n", ran.out, ran.err);
     CHECK(ran.code == 0);
     const int other = 1 - rank;
-    CHECK(ranks.wrote(rank, "error") == text(other, " rank ", other, " stands still: nothing came from it for 2 s"));
+    CHECK(ranks.wrote(rank, "error") == str_cat(other, " rank ", other, " stands still: nothing came from it for 2 s"));
   }
   CHECK(seconds_from(start) < 3.5);
 }

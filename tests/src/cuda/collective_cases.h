@@ -13,7 +13,7 @@
 #include "src/comm/collective_queue.h"
 #include "src/device.h"
 #include "tests/kernels/cuda/device_buffer.h"
-#include "tests/simt/runtime.h"
+#include "tests/kernels/cuda/emulation.h"
 #include "tests/src/comm/rank_values.h"
 
 namespace glint::test {

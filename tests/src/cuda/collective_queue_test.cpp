@@ -46,7 +46,7 @@ void reduce_until_failure(const Gpu& gpu, const RankFiles& files, bool captured)
       gpu.queue->check();
     }
   } catch (const PeerError& error) {
-    files.write("error", text(error.rank, " ", error.what()));
+    files.write("error", str_cat(error.rank, " ", error.what()));
     CHECK_THROWS_AS(gpu.queue->join(), PeerError);
     CHECK_THROWS_AS(gpu.queue->check(), PeerError);
     CHECK_THROWS_AS(buckets.give(), PeerError);
@@ -97,7 +97,7 @@ TEST_CASE("gpus: one rank" * doctest::skip()) {  // started by the tests below
     } catch (const PeerError& error) {
       files.write("error", error.what());
     } catch (const Error& error) {
-      comm->give_up(error.what());
+      comm->abort(error.what());
     }
   } else {
     const Gpu gpu(ranks.local_rank, *comm);

@@ -1,4 +1,4 @@
-// glint mask and glint bench on a GPU: the emulated one (tests/simt/), or by tests/gpu/ a real one.
+// glint mask and glint bench on a GPU: the emulated one (kernels/simt/), or by tests/gpu/ a real one.
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 

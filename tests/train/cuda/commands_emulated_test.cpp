@@ -1,4 +1,4 @@
-// A GPU that is not there, too old or too small: devices as only the emulated one (tests/simt/) can be.
+// A GPU that is not there, too old or too small: devices as only the emulated one (kernels/simt/) can be.
 #include <algorithm>
 
 #include <doctest/doctest.h>

@@ -32,8 +32,9 @@ TEST_CASE("train --device cuda under Slurm, which shows each task a GPU of its o
   ScratchFolder folder;
   write_text(folder);
   const auto task = [&](int rank, const Arguments& variables) {
-    return start_rank(join({text("SLURM_PROCID=", rank), "SLURM_NTASKS=2", text("SLURM_LOCALID=", rank)}, variables),
-                      tiny_run(folder, "run", "2", {"--device", "cuda", "--comm-timeout", "20", "--threads", "1"}));
+    return start_rank(
+        join({str_cat("SLURM_PROCID=", rank), "SLURM_NTASKS=2", str_cat("SLURM_LOCALID=", rank)}, variables),
+        tiny_run(folder, "run", "2", {"--device", "cuda", "--comm-timeout", "20", "--threads", "1"}));
   };
   const Arguments step = {"SLURM_JOB_ID=7", "SLURM_STEP_ID=0"};
   const auto first = task(0, step), second = task(1, step);
@@ -53,7 +54,7 @@ TEST_CASE(
     std::vector<std::unique_ptr<Running>> ranks;
     for (int rank = 0; rank < 2; ++rank)
       ranks.push_back(start_rank(
-          {text("RANK=", rank), "WORLD_SIZE=2", text("LOCAL_RANK=", rank)},
+          {str_cat("RANK=", rank), "WORLD_SIZE=2", str_cat("LOCAL_RANK=", rank)},
           tiny_run(folder, "run", "1000000", {"--device", "cuda", "--comm-timeout", "2", "--threads", "1"})));
     for (int i = 0; i < 2000 && losses_of(folder / "run").size() < 3; ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(5));

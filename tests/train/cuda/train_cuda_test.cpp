@@ -1,4 +1,4 @@
-// glint train, sample and eval on a GPU as a user runs them: the emulated one (tests/simt/), or by tests/gpu/ a real
+// glint train, sample and eval on a GPU as a user runs them: the emulated one (kernels/simt/), or by tests/gpu/ a real
 // one.
 #include <chrono>
 #include <thread>

@@ -1,4 +1,4 @@
-// Whole training steps on a GPU: the emulated one (tests/simt/), or by tests/gpu/ a real one.
+// Whole training steps on a GPU: the emulated one (kernels/simt/), or by tests/gpu/ a real one.
 #include <cmath>
 #include <limits>
 

@@ -1,4 +1,4 @@
-// What a training step asks of a GPU: counted by the emulated one (tests/simt/).
+// What a training step asks of a GPU: counted by the emulated one (kernels/simt/).
 #include <doctest/doctest.h>
 
 #include "tests/train/cuda/tiny_training.h"

@@ -1,0 +1,54 @@
+// Runs CUDA kernels on the CPU, from their own source: every CUDA thread is a fiber, and a block's fibers take turns on
+// one OS thread, in an order that is a choice (Options::order). What that proves and what it cannot: README.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <set>
+#include <stdexcept>
+#include <string>
+
+#include "kernels/simt/vector_types.h"
+
+namespace simt {
+
+enum class Order { forward, reverse, random };  // lowest thread first, highest first, drawn from the seed
+
+// A bug to plant into a sound kernel, to see whether its tests notice.
+enum class Fault {
+  none,
+  no_barrier,      // one __syncthreads of the source, Options::fault_site, does nothing
+  no_wait,         // no cp.async is waited for
+  late_wait,       // every wait leaves one group more in flight
+  short_copy,      // cp.async brings one 16-bit element too few
+  swap_fragments,  // mma takes its second and third register of A the wrong way round
+};
+
+struct Options {
+  Order order = Order::forward;
+  uint64_t seed = 0;            // of Order::random
+  unsigned char poison = 0xff;  // fills shared memory when a block starts, and the target of a copy in flight
+  unsigned workers = 1;         // OS threads that the blocks are spread over
+  size_t stack_bytes = 64 << 10;
+  Fault fault = Fault::none;
+  std::string fault_site;  // "file:line"
+};
+inline Options options;  // of the launches that follow
+
+// What is wrong with a kernel, with the block and thread where it shows.
+struct Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+[[noreturn]] void fail(const std::string& message);  // adds the running thread's coordinates
+
+// The largest dynamic shared memory of a block on any GPU so far (sm_90), in bytes.
+inline constexpr size_t kMaxSharedBytes = 232448;
+
+// The __syncthreads that launches have come to since the last call, as "file:line".
+std::set<std::string> take_barrier_sites();
+
+// Runs kernel() once for every thread of the grid, with threadIdx and its like set; returns when all are done.
+void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel);
+
+}  // namespace simt

@@ -1,0 +1,65 @@
+// The emulated device's streams, events and graphs: queues of work, and when it runs.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "kernels/simt/runtime.h"
+
+using Work = std::function<void()>;
+
+struct CUgraph_st {
+  struct Node {
+    Work work;
+    std::vector<size_t> after;  // nodes that must have run
+  };
+  std::vector<Node> nodes;
+  CUstream_st* origin = nullptr;
+  bool invalid = false;  // something was called that no capture allows
+};
+struct CUgraphExec_st {
+  CUgraph_st graph;
+};
+
+struct CUevent_st {
+  uint64_t recorded = 0, done = 0;  // records asked for, and reached
+  std::chrono::steady_clock::time_point when{};
+  CUgraph_st* graph = nullptr;  // recorded last while captured
+  std::vector<size_t> after;
+};
+
+struct CUstream_st {
+  struct Item {
+    Work work;
+    CUevent_st* wait = nullptr;  // until this event has been reached `ticket` times
+    uint64_t ticket = 0;
+  };
+  bool ready() const {
+    return !queue.empty() && (!queue.front().wait || queue.front().wait->done >= queue.front().ticket);
+  }
+
+  std::deque<Item> queue;
+  CUgraph_st* graph = nullptr;  // being captured
+  std::vector<size_t> after;    // the nodes that the next one comes behind
+};
+
+namespace simt {
+
+inline std::vector<std::unique_ptr<CUstream_st>> streams;
+
+void seed_streams(uint64_t seed);
+void push(CUstream_st& stream, CUstream_st::Item item);
+// Runs work of any stream, the wanted one's as likely as all others' together, until done() holds.
+void run_until(CUstream_st* wanted, const std::function<bool()>& done);
+void run_until_empty(CUstream_st& stream);
+void run_all();
+void replay(const CUgraph_st& graph);  // in any order that the graph allows
+// Whether a stream is being captured, which then comes to nothing: for calls that no capture allows.
+bool breaks_capture();
+bool capturing();
+
+}  // namespace simt
