@@ -1,5 +1,4 @@
-# CUDA, where a toolkit is found: the library glint_kernels_cuda, of kernels/cuda/*.cu and kernels/cuda/*/*.cu. An object
-# holds one kernel for one head size, so that a change rebuilds little. Without CUDA none of this exists.
+# Looks for CUDA and NCCL: GLINT_WITH_CUDA, GLINT_WITH_NCCL. Included by the root, where languages are enabled.
 set(GLINT_CUDA AUTO CACHE STRING "Build for NVIDIA GPUs: AUTO (where a CUDA toolkit is found), ON, OFF")
 set_property(CACHE GLINT_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(GLINT_CUDA_OLDEST 12.4)
@@ -13,7 +12,7 @@ else()
     find_program(GLINT_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
     mark_as_advanced(GLINT_NVCC)
     if(GLINT_NVCC)
-      set(ENV{CUDACXX} ${GLINT_NVCC}) # check_language() tries it, and finds out whether it gets on with the host compiler
+      set(ENV{CUDACXX} ${GLINT_NVCC}) # check_language() tries it with the host compiler
     endif()
   endif()
   if(NOT CMAKE_CUDA_ARCHITECTURES)
@@ -46,47 +45,9 @@ else()
   message(STATUS "CUDA: not used (${GLINT_CUDA_FAULT})")
 endif()
 
-# NCCL, for several GPUs: from the toolkit's folders, or where the packages libnccl2 and libnccl-dev put it.
-set(GLINT_NCCL AUTO CACHE STRING "Use NCCL for several ranks on GPUs: AUTO (where found), ON, OFF")
-set_property(CACHE GLINT_NCCL PROPERTY STRINGS AUTO ON OFF)
-set(GLINT_NCCL_OLDEST 2.18) # communicators that do not block, and are finalized
-set(GLINT_NCCL_FAULT "not found: install libnccl-dev")
-set(GLINT_WITH_NCCL OFF)
-if(GLINT_WITH_CUDA AND NOT GLINT_NCCL STREQUAL "OFF")
-  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
-  find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_LIBRARY_ROOT}/lib)
-  if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
-    file(STRINGS ${NCCL_INCLUDE_DIR}/nccl.h NCCL_NUMBERS REGEX "^#define NCCL_(MAJOR|MINOR|PATCH) ")
-    string(REGEX REPLACE "[^0-9;]" "" NCCL_VERSION "${NCCL_NUMBERS}")
-    string(REPLACE ";" "." NCCL_VERSION "${NCCL_VERSION}")
-    if(NCCL_VERSION VERSION_LESS GLINT_NCCL_OLDEST)
-      set(GLINT_NCCL_FAULT "${NCCL_LIBRARY} is ${NCCL_VERSION}; ${GLINT_NCCL_OLDEST} or later is needed")
-    else()
-      set(GLINT_WITH_NCCL ON)
-      message(STATUS "NCCL: ${NCCL_LIBRARY} ${NCCL_VERSION}")
-    endif()
-  endif()
-endif()
-if(GLINT_NCCL STREQUAL "ON" AND NOT GLINT_WITH_CUDA)
-  message(FATAL_ERROR "NCCL was asked for (GLINT_NCCL=ON), and this build has no CUDA. Or use GLINT_NCCL=OFF.")
-elseif(GLINT_NCCL STREQUAL "ON" AND NOT GLINT_WITH_NCCL)
-  message(FATAL_ERROR "NCCL was asked for (GLINT_NCCL=ON), but ${GLINT_NCCL_FAULT}. Or use GLINT_NCCL=OFF.")
-elseif(GLINT_WITH_CUDA AND NOT GLINT_WITH_NCCL)
-  if(GLINT_NCCL STREQUAL "OFF")
-    set(GLINT_NCCL_FAULT "GLINT_NCCL=OFF")
-  endif()
-  message(STATUS "NCCL: not used (${GLINT_NCCL_FAULT})")
-endif()
-
-file(GLOB cuda_sources CONFIGURE_DEPENDS kernels/cuda/*.cu kernels/cuda/*/*.cu)
+# NCCL 2.18: communicators that do not block, and are finalized.
 if(GLINT_WITH_CUDA)
-  add_library(glint_kernels_cuda STATIC ${cuda_sources})
-  target_include_directories(glint_kernels_cuda PUBLIC ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
-  target_compile_options(glint_kernels_cuda PRIVATE
-    $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Wno-unknown-pragmas -Xptxas=-v>)
-  target_link_libraries(glint_kernels_cuda PUBLIC CUDA::cublasLt)
-  set_target_properties(glint_kernels_cuda PROPERTIES
-    CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON
-    # What ptxas says is kept beside each object; tests/kernels/cuda/ptxas.sh holds it against the limits in the sources.
-    CUDA_COMPILER_LAUNCHER "bash;${CMAKE_CURRENT_SOURCE_DIR}/kernels/cuda/keep_log.sh")
+  glint_find_optional(NCCL NCCL "several ranks on GPUs" 2.18)
+elseif(GLINT_NCCL STREQUAL "ON")
+  message(FATAL_ERROR "NCCL was asked for (GLINT_NCCL=ON), and this build has no CUDA. Or use GLINT_NCCL=OFF.")
 endif()

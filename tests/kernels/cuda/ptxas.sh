@@ -15,7 +15,7 @@ if [ $# -eq 0 ]; then
     exit 1
   }
 fi
-objects=$folder/CMakeFiles/glint_kernels_cuda.dir
+objects=$folder/kernels/CMakeFiles/glint_kernels_cuda.dir
 mapfile -t logs < <(find "$objects" -name '*.cu.o.log' | sort)
 if [ ${#logs[@]} -eq 0 ]; then
   echo "no compiled kernels in $folder" >&2
@@ -24,7 +24,7 @@ if [ ${#logs[@]} -eq 0 ]; then
 fi
 
 for log in "${logs[@]}"; do
-  source=${log#"$objects"/} source=${source%.o.log}
+  source=kernels/${log#"$objects"/} source=${source%.o.log}
   awk -f tests/kernels/cuda/ptxas.awk -v source="$source" "$source" "$log"
 done | c++filt -p | tee "$folder/ptxas.txt"
 
