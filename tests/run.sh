@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Sets up, builds and runs the tests, then those of the emulated CUDA kernels. The last line is "N passed, N failed" (test
-# cases); the status is 0 if all passed.
+# Sets up, builds and runs the tests, then those of the emulated CUDA kernels. The last line is "N passed, N failed"
+# (test cases); the status is 0 if all passed.
 #   tests/run.sh [--preset NAME] [--target NAME] [doctest options]
-#   tests/run.sh -tc='*attention*'                        the tests whose names match
+#   tests/run.sh -tc='*attention*'                            the tests whose names match
 #   tests/run.sh --preset tsan --target glint_tests_kernels   one layer's tests, in another build of CMakePresets.json
-#   tests/run.sh --target glint_tests_simt                the emulated ones alone
+#   tests/run.sh --target glint_tests_simt                    the emulated tests
 # On a machine with an NVIDIA GPU and a CUDA toolkit the CUDA tests run on the GPU too (tests/gpu/check.sh does more).
 # With CI set in the environment, warnings are errors.
 set -uo pipefail
@@ -21,34 +21,36 @@ done
 folder=build-$preset
 [ "$preset" != release ] || folder=build
 
-give_up() { # nothing could be run: that is a failure too
+fail() { # no test could run: a failure too
   echo "$1" >&2
   echo "0 passed, 1 failed"
   exit 1
 }
-train/setup.sh || give_up "set-up failed"
-cmake --preset "$preset" ${CI:+-DGLINT_WERROR=ON} > /dev/null || give_up "cmake --preset $preset failed"
+train/setup.sh || fail "set-up failed"
+cmake --preset "$preset" ${CI:+-DGLINT_WERROR=ON} > /dev/null || fail "cmake --preset $preset failed"
 if [ ${#targets[@]} -eq 0 ]; then
   targets=(glint_tests glint_tests_simt)
-  if nvidia-smi -L > /dev/null 2>&1 && cmake --build "$folder" --target help | grep glint_tests_gpu > /dev/null; then targets+=(glint_tests_gpu); fi
+  if nvidia-smi -L > /dev/null 2>&1 && cmake --build "$folder" --target help | grep glint_tests_gpu > /dev/null; then
+    targets+=(glint_tests_gpu)
+  fi
 fi
 
-# What clang's OpenMP runtime keeps of its threads is its own affair.
+# clang's OpenMP runtime does not free its threads' memory.
 export LSAN_OPTIONS="suppressions=$PWD/tests/leaks.txt print_suppressions=0 ${LSAN_OPTIONS:-}"
-# clang's OpenMP runtime loads Archer by itself, which tells ThreadSanitizer of the barriers that it cannot see in a
-# runtime that is not instrumented; what happens inside other libraries is not reported.
+# clang's OpenMP runtime loads Archer, which tells ThreadSanitizer about its barriers; other libraries are not
+# instrumented, and what happens inside them is not reported.
 export TSAN_OPTIONS="ignore_noninstrumented_modules=1 ${TSAN_OPTIONS:-}"
 
-# Most tests keep one core busy, and some wait for others: several processes take equal parts of the cases, drawn at random;
-# their threads do not spin.
+# Most tests use one core, and some wait: several processes each take a random part of the cases. Their threads do not
+# spin.
 processes=3
 export OMP_WAIT_POLICY=passive
-# doctest's last word: "[doctest] test cases:  12 |  11 passed | 1 failed | 0 skipped". A crash may leave none.
+# doctest ends with "[doctest] test cases:  12 |  11 passed | 1 failed | 0 skipped", unless it crashes.
 failures='s/^\[doctest\] test cases:.*\| *([0-9]+) failed.*/\1/p'
 total_passed=0 total_failed=0
 for target in "${targets[@]}"; do
   start=$SECONDS
-  cmake --build "$folder" --target "$target" || give_up "the build failed"
+  cmake --build "$folder" --target "$target" || fail "the build failed"
   built=$SECONDS
   program=("$folder/$target" --no-colors --order-by=rand --rand-seed=1 "$@")
   cases=$("${program[@]}" --count | grep -oE '[0-9]+$' | tail -n 1)
@@ -76,7 +78,7 @@ for target in "${targets[@]}"; do
   echo "$target: $((cases - failed)) passed, $failed failed; built in $((built - start)) s, ran $((SECONDS - built)) s"
 done
 if [ "$((total_passed + total_failed))" -eq 0 ]; then
-  echo "no test was run" >&2
+  echo "no test ran" >&2
   total_failed=1
 fi
 echo "$total_passed passed, $total_failed failed"

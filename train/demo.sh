@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a fresh machine to text from a GPT of your own: sets up, builds, trains on the built-in corpus, samples.
+# Sets up, builds, trains a small GPT on the built-in corpus, and prints text by it.
 # The run is kept in runs/demo (or demo-2, demo-3, ...).
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Draws the losses of one run or several, from their metrics.jsonl, as an SVG picture on standard output.
+# Writes an SVG picture of the losses of one run or several, from their metrics.jsonl, to standard output.
 #   train/plot.sh RUN... > losses.svg
 set -euo pipefail
 if [ $# -eq 0 ]; then
@@ -9,14 +9,17 @@ fi
 files=()
 for run in "$@"; do
   if [ ! -s "$run/metrics.jsonl" ]; then
-    echo "plot: $run has no metrics.jsonl: give the run folder of a training that has begun" >&2
+    echo "plot: $run has no metrics.jsonl: give the folder of a run that has started" >&2
     exit 1
   fi
   files+=("$run/metrics.jsonl")
 done
 
 LC_ALL=C awk '
-function number(key) { return match($0, "\"" key "\":-?[0-9.eE+-]+") ? substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3) + 0 : "" }
+function number(key,    quoted) {
+  quoted = length(key) + 3
+  return match($0, "\"" key "\":-?[0-9.eE+-]+") ? substr($0, RSTART + quoted, RLENGTH - quoted) + 0 : ""
+}
 function note(kind, value) {
   if (value == "") return
   n = ++count[run, kind]; at[run, kind, n] = step; height[run, kind, n] = value
@@ -47,14 +50,19 @@ END {
   bottom = int(low / unit) * unit; top = (int(high / unit) + 1) * unit
   print "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 700 390\" font-family=\"sans-serif\" font-size=\"13\">"
   print "<rect width=\"700\" height=\"390\" fill=\"white\"/>"
-  for (v = bottom; v <= top + unit / 2; v += unit) printf "<path d=\"M60 %.1fH660\" stroke=\"#e3e3e3\"/><text x=\"52\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", y(v), y(v) + 4, v
+  for (v = bottom; v <= top + unit / 2; v += unit) {
+    printf "<path d=\"M60 %.1fH660\" stroke=\"#e3e3e3\"/>", y(v)
+    printf "<text x=\"52\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", y(v) + 4, v
+  }
   unit = mark_step(last > 0 ? last : 1)
   for (v = 0; v <= last; v += unit) printf "<text x=\"%.1f\" y=\"360\" text-anchor=\"middle\">%d</text>\n", x(v), v
-  print "<text x=\"360\" y=\"380\" text-anchor=\"middle\">step</text><text x=\"60\" y=\"24\">loss, nats per token</text>"
+  print "<text x=\"360\" y=\"380\" text-anchor=\"middle\">step</text>"
+  print "<text x=\"60\" y=\"24\">loss, nats per token</text>"
   for (run = 1; run in name; ++run) {
     line("train", "stroke-opacity=\"0.35\"")
     line("val", "stroke-width=\"2\"")
-    printf "<text x=\"655\" y=\"%d\" text-anchor=\"end\" fill=\"%s\">%s: training, validation (bold)</text>\n", 44 + 18 * run, colour[(run - 1) % 5 + 1], name[run]
+    printf "<text x=\"655\" y=\"%d\" text-anchor=\"end\" fill=\"%s\">%s: training, validation (bold)</text>\n",
+      44 + 18 * run, colour[(run - 1) % 5 + 1], name[run]
   }
   print "</svg>"
 }' "${files[@]}"

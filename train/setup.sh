@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that glint builds from, those that are missing; says nothing when all are there.
-#   train/setup.sh        what a build and its tests need
-#   train/setup.sh --ci   and what .ci/run needs: clang with its OpenMP and sanitizer runtimes, a Redis server and iproute2
-# Without root rights it prints the one line to run, and fails.
+# Installs the Debian packages that glint needs and that are missing; prints nothing if none is.
+#   train/setup.sh        for the build and its tests
+#   train/setup.sh --ci   and for .ci/run: clang with its OpenMP and sanitizer runtimes, clang-format, a Redis server
+# Without root rights it prints the command to run, and fails.
 set -euo pipefail
 
 needed=(cmake ninja-build g++ libeigen3-dev libcli11-dev nlohmann-json3-dev libxxhash-dev doctest-dev)
-wanted=(libdnnl-dev libgloo-dev)  # faster matrix products; several ranks on CPUs; glint builds without them
+wanted=(libdnnl-dev libgloo-dev)  # optional: faster matrix products; several ranks on CPUs
 case "${1:-}" in
   "") ;;
-  # llvm: line numbers in sanitizers' reports; redis-tools: the server's program, without the service that redis-server starts
-  --ci) needed+=(clang libomp-dev libclang-rt-dev llvm redis-tools iproute2) ;;
+  # llvm: line numbers in the sanitizers' reports; redis-tools: the server without its service
+  --ci) needed+=(clang libomp-dev libclang-rt-dev llvm clang-format-14 redis-tools iproute2) ;;
   *) echo "usage: train/setup.sh [--ci]" >&2; exit 2 ;;
 esac
 
@@ -25,7 +25,7 @@ fi
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2> /dev/null)" = installed ]; }
 
-# A tool counts as there when it can be run, wherever it came from.
+# A tool counts as present if it runs, wherever it came from.
 present() {
   case "$1" in
     cmake | g++) command -v "$1" > /dev/null ;;
@@ -42,7 +42,7 @@ all=("${missing[@]}" "${missing_wanted[@]}")
 
 if [ "$(id -u)" -ne 0 ]; then
   if [ ${#missing[@]} -eq 0 ]; then
-    echo "setup: glint will be faster, or train with several ranks on CPUs, with: sudo apt-get install -y ${all[*]}" >&2
+    echo "setup: for faster matrix products or several ranks on CPUs: sudo apt-get install -y ${all[*]}" >&2
     exit 0
   fi
   echo "setup: packages are missing. Run this, then try again:" >&2
@@ -53,11 +53,11 @@ fi
 echo "setup: installing ${all[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 install() { apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 "$@" < /dev/null > /dev/null; }
-apt-get update -qq < /dev/null || echo "setup: going on with the package lists as they are" >&2
+apt-get update -qq < /dev/null || echo "setup: using the package lists as they are" >&2
 if [ ${#missing[@]} -gt 0 ] && ! install "${missing[@]}"; then
   echo "setup: could not install ${missing[*]}: see apt-get's message above" >&2
   exit 1
 fi
 if [ ${#missing_wanted[@]} -gt 0 ] && ! install "${missing_wanted[@]}"; then
-  echo "setup: going on without ${missing_wanted[*]}: matrix products will be slower, or several ranks on CPUs not be there" >&2
+  echo "setup: continuing without ${missing_wanted[*]}: slower matrix products, or no several ranks on CPUs" >&2
 fi

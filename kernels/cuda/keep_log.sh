@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Runs a compiler and keeps what it says in OBJECT.log, OBJECT being the argument of its -o. Only errors and warnings are
-# shown.
+# Runs a compiler, writes its output to OBJECT.log (OBJECT: the argument of -o), and shows errors and warnings only.
 set -uo pipefail
 object=
 for ((i = 1; i < $#; ++i)); do

@@ -1,5 +1,5 @@
-# oneDNN::oneDNN, from ONEDNN_INCLUDE_DIR and ONEDNN_LIBRARY. The package's own dnnl-config.cmake asks for OpenCL, which the
-# CPU part does not need.
+# oneDNN::oneDNN, from ONEDNN_INCLUDE_DIR and ONEDNN_LIBRARY. The package's own dnnl-config.cmake requires OpenCL,
+# which the CPU part does not need.
 find_path(ONEDNN_INCLUDE_DIR dnnl.h)
 find_library(ONEDNN_LIBRARY dnnl)
 mark_as_advanced(ONEDNN_INCLUDE_DIR ONEDNN_LIBRARY)

@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# Compiles the CUDA kernels and holds what ptxas says of them against what the sources allow: no spill, no local memory,
-# and in a .cu of kernels/cuda/attention/ no more than the limits noted in it for all its kernels, in a comment line
+# Compiles the CUDA kernels and checks what ptxas reports: no spills, no local memory, and for a .cu of
+# kernels/cuda/attention/ no more than the limits that it states for all its kernels, in a comment line
 #   // ptxas <= 168 registers, 49152 bytes of shared memory
-# (or "// ptxas sm_90 <= ...", for one architecture). ptxas knows static shared memory only; the code asserts the sizes of
-# what it takes dynamically. Then prints what dropout costs in SASS. The last line is "N passed, N failed" (kernels).
+# (or "// ptxas sm_90 <= ...", for one architecture). ptxas reports static shared memory only; the code asserts the size
+# of dynamic shared memory. Then prints what dropout costs in SASS. The last line is "N passed, N failed" (kernels).
 #   tests/kernels/cuda/ptxas.sh [BUILD_FOLDER]   default: build/, configured and built first
 set -uo pipefail
 cd "$(dirname "$0")/../../.."
 
 folder=${1:-build}
 if [ $# -eq 0 ]; then
-  cmake --preset release -DGLINT_CUDA=ON ${CI:+-DGLINT_WERROR=ON} > /dev/null && cmake --build "$folder" --target glint_kernels_cuda || {
+  if ! cmake --preset release -DGLINT_CUDA=ON ${CI:+-DGLINT_WERROR=ON} > /dev/null ||
+    ! cmake --build "$folder" --target glint_kernels_cuda; then
     echo "0 passed, 1 failed"
     exit 1
-  }
+  fi
 fi
 objects=$folder/kernels/CMakeFiles/glint_kernels_cuda.dir
 mapfile -t logs < <(find "$objects" -name '*.cu.o.log' | sort)
@@ -28,19 +29,19 @@ for log in "${logs[@]}"; do
   awk -f tests/kernels/cuda/ptxas.awk -v source="$source" "$source" "$log"
 done | c++filt -p | tee "$folder/ptxas.txt"
 
-# cuobjdump and nvdisasm belong to the toolkit, but some installations leave them out.
+# Some installations of the toolkit lack cuobjdump and nvdisasm.
 PATH=$PATH:/usr/local/cuda/bin
 if command -v cuobjdump > /dev/null && command -v nvdisasm > /dev/null; then
   for log in "${logs[@]}"; do
     cuobjdump --dump-sass "${log%.log}" | c++filt | awk -f tests/kernels/cuda/sass.awk
   done
 else
-  echo "dropout's instructions are not counted: no cuobjdump and nvdisasm on the PATH"
+  echo "dropout's instructions are not counted: cuobjdump and nvdisasm are not on the PATH"
 fi
 
 passed=$(grep -c '^ok ' "$folder/ptxas.txt") failed=$(grep -c '^FAILED ' "$folder/ptxas.txt")
 if [ "$((passed + failed))" -eq 0 ]; then
-  echo "ptxas said nothing of any kernel" >&2
+  echo "ptxas reported no kernel" >&2
   failed=1
 fi
 echo "$passed passed, $failed failed"
