@@ -3,8 +3,8 @@
 
     python3 tests/bench/pytorch_cpu.py [--rows char,char-dropout,...] [--threads 2] [--rounds 3] [--glint build/glint]
 
-Needs torch. Each round runs PyTorch here and then glint as a program of its own, so that both see the same machine in
-the same state; the medians over the rounds are compared. fp32. The exit status is 1 if a target is missed.
+Needs torch. Each round runs PyTorch and then glint, so that both see the machine in the same state; the medians over the
+rounds are compared. fp32. The exit status is 1 if a target is missed.
 """
 import argparse
 import json
@@ -144,7 +144,7 @@ def time_torch(work, steps):
 
 
 def run_glint(program, row, threads):
-    """What `glint bench ... --json` prints."""
+    """The output of `glint bench ... --json`."""
     command = [program, "bench", "step" if isinstance(row, Step) else "attention", "--json", "--threads", str(threads)]
     flags = dict(heads=row.heads, context=row.context, batch=row.batch, dropout=row.dropout)
     if isinstance(row, Step):

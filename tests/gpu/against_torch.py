@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Holds glint's CUDA attention against PyTorch: masks bit for bit with its flash kernel's for the same seed and offset,
-outputs, log-sum-exp and gradients in bf16 by FlashAttention's own rule: against float64 with the same mask, an error at most
+"""Compares glint's CUDA attention with PyTorch's flash kernel: masks bit for bit, for the same seed and offset; outputs,
+log-sum-exp and gradients in bf16 by FlashAttention's own rule: against float64 with the same mask, an error at most
 twice (gradients: three times) that of PyTorch's flash kernel.
 
     python3 tests/gpu/against_torch.py --attention-case build-gpu/attention_case --glint build-gpu/glint [--json FILE]
 
-Without a GPU PyTorch has no flash kernel: then a few small cases are held against the definition done in bf16 instead. The
+Without a GPU PyTorch has no flash kernel: then a few small cases are compared with the definition computed in bf16. The
 last line is "N passed, N failed"; --markdown FILE gets a table.
 """
 import argparse
@@ -70,7 +70,7 @@ CPU_CASES = [
 
 
 def run_glint(program, x, seed, offset):
-    """What glint's kernels make of the case, in the shapes of PyTorch."""
+    """The results of glint's kernels, in PyTorch's shapes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         values = dict(dtype="bf16", B=x.B, T=x.T, NH=x.NH, NKV=x.NKV, HS=x.HS, causal=int(x.causal), scale=x.scale, p=x.p,
@@ -92,7 +92,7 @@ def run_glint(program, x, seed, offset):
 
 
 def glint_mask(program, x, seed, offset, b, h):
-    """The keep mask (T, T) that the bf16 kernel really applied to one head, as `glint mask` shows it."""
+    """The keep mask (T, T) that the bf16 kernel applies to one head, by `glint mask`."""
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "mask.pbm"
         flags = {"p": x.p, "seed": seed, "offset": offset, "batch-index": b, "heads": x.NH, "head": h, "rows": x.T, "cols": x.T,
@@ -112,7 +112,7 @@ def largest_error(values, truth):
 
 
 class Report:
-    """What was checked, and whether it held."""
+    """The checks and their results."""
 
     def __init__(self):
         self.rows, self.failed = [], 0
@@ -157,17 +157,17 @@ def check(x, arguments, report):
         yardstick = by_definition(x, mask, torch.bfloat16) | dict(lse=by_definition(x, mask, torch.float32)["lse"])
     glint = run_glint(arguments.attention_case, x, seed, offset)
     for name, factor in ALLOWED.items():
-        # The log-sum-exp is fp32 in both, and near the last place of it.
-        floor = 8 * 2.0**-24 * truth[name].abs().max().item() if name == "lse" else 0.0
+        # The log-sum-exp is fp32 in both: a few units in the last place.
+        slack = 8 * 2.0**-24 * truth[name].abs().max().item() if name == "lse" else 0.0
         error, theirs = largest_error(glint[name], truth[name]), largest_error(yardstick[name], truth[name])
-        report.add(x.title(), name, error <= factor * theirs + floor, error=error, theirs=theirs)
+        report.add(x.title(), name, error <= factor * theirs + slack, error=error, theirs=theirs)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attention-case", required=True, help="the program")
     parser.add_argument("--glint", required=True, help="the program")
-    parser.add_argument("--json", help="write what was found to this file")
+    parser.add_argument("--json", help="write the results to this file")
     parser.add_argument("--markdown", help="write a table to this file")
     arguments = parser.parse_args()
     check_known_masks()
@@ -177,7 +177,7 @@ def main():
     for x in GPU_CASES if on_gpu else CPU_CASES:
         try:
             check(x, arguments, report)
-        except Exception as error:  # the other cases may still say something
+        except Exception as error:  # run the other cases
             report.add(x.title(), "could not be run", False, error=f"{type(error).__name__}: {error}".splitlines()[0])
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(report.rows, indent=1) + "\n")

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Times glint's CUDA attention beside PyTorch's fused backends, in turn on one GPU, so that clocks agree: forward and
+"""Times glint's CUDA attention against PyTorch's fused backends, in turn on one GPU, so that clocks agree: forward and
 backward, bf16, causal, 16384 tokens in all, 2048 channels.
 
     python3 tests/gpu/bench_torch.py --glint build-gpu/glint [--seconds 150] [--json FILE] [--markdown FILE]
 
-Figures are medians over the rounds; each timing is of enough calls to keep the GPU busy, between CUDA events, after a
-warm-up. Ratios are the other's time / glint's: above 1, glint is faster. A backend that refuses a case is n/a. Prints at the
-end which of the aims were met; missing one is no failure. Without a GPU (--rehearse) tiny shapes run on the CPU, to try the
-script.
+Times are medians over the rounds, between CUDA events, of enough calls to keep the GPU busy, after a warm-up. Ratios are
+the other's time / glint's: above 1, glint is faster. A backend that does not support a case is n/a. Prints which of the
+targets were met; missing one is no failure. --rehearse tries the script without a GPU, with tiny shapes.
 """
 import argparse
 import json
@@ -62,7 +61,7 @@ class Row:
 class GpuClock:
     def milliseconds(self, call, calls):
         torch.cuda.synchronize()
-        torch.cuda._sleep(2_000_000)  # cycles, in which the calls queue up: Python's own time does not count
+        torch.cuda._sleep(2_000_000)  # cycles, in which the calls queue up, so that Python's time does not count
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         for _ in range(calls):
@@ -89,11 +88,11 @@ def timings(clock, call):
 
 
 def time_torch(row, name, clock, device):
-    """Milliseconds of forward and of backward, or nothing if the backend refuses."""
+    """Milliseconds of forward and of backward, or nothing if the backend does not support the case."""
     make = lambda: torch.randn(row.B, row.T, row.H, row.D, device=device, dtype=torch.bfloat16).transpose(1, 2)
     q, k, v, dout = make().requires_grad_(), make().requires_grad_(), make().requires_grad_(), make()
     with sdpa_kernel(BACKENDS[name]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they say why a backend refuses
+        warnings.simplefilter("ignore")  # why a backend does not support the case
         forward = lambda: F.scaled_dot_product_attention(q, k, v, dropout_p=row.p, is_causal=True)
         try:
             out = forward()
@@ -120,7 +119,7 @@ def time_glint(row, program):
 
 
 def matmul_tflops(clock, device, n):
-    """What this device reaches in bf16, on random numbers: the peak that shares are of."""
+    """The device's peak in bf16, measured on random numbers."""
     a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
     return 2e-9 * n**3 / statistics.median(timings(clock, lambda: a @ b))
 
@@ -165,7 +164,7 @@ def aims(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--glint", required=True, help="the program")
-    parser.add_argument("--seconds", type=float, default=150, help="begin nothing new after this long (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=150, help="start nothing new after this long (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", help="write the figures to this file")
     parser.add_argument("--markdown", help="write the tables to this file")
@@ -200,7 +199,7 @@ def main():
     rows.sort(key=lambda row: (row.D, row.T, row.p))
     lines = table(rows, peak)
     if len(rows) < len(todo):
-        lines += [f"{len(todo) - len(rows)} of {len(todo)} rows were left out: the time was up.", ""]
+        lines += [f"{len(todo) - len(rows)} of {len(todo)} rows were left out: no time left.", ""]
     found = aims(rows)
     lines += [f"- {'n/a' if good is None else 'pass' if good else 'miss'}: {aim}: {number(figure)}" for aim, figure, good in found]
     print("\n".join(lines))

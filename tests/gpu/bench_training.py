@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Times glint's training step beside the same model in PyTorch, eager and compiled, in turn on one GPU: GPT-2 124M (12 layers,
-12 heads, 768 channels, vocabulary 50304, no biases), T 1024, 32 sequences a step, with and without dropout.
+"""Times glint's training step against the same model in PyTorch, eager and compiled, in turn on one GPU: GPT-2 124M (12
+layers, 12 heads, 768 channels, vocabulary 50304, no biases), T 1024, 32 sequences a step, with and without dropout.
 
     python3 tests/gpu/bench_training.py --glint build-gpu/glint [--seconds 150] [--json FILE] [--markdown FILE]
 
 PyTorch trains as nanoGPT does: fp32 parameters, autocast to bf16, SDPA (its flash kernel), fused AdamW, gradients clipped.
-glint: --dtype bf16, the step as a CUDA graph. Figures are medians of steps over the rounds; ratios are PyTorch's time /
-glint's: above 1, glint is faster. MFU counts 6 flops per parameter and token and attention's products, on the data sheet's
-peak. Then where glint's step goes, op by op, with the distance to the peak of products or of bandwidth, and the launch gaps:
-the part of the graph's step that no op accounts for. Aims that are missed are reported, and are no failure. Without a GPU
-(--rehearse) a tiny model runs in PyTorch on the CPU, to try the script.
+glint: --dtype bf16, the step as a CUDA graph. Times are medians of steps over the rounds; ratios are PyTorch's time /
+glint's: above 1, glint is faster. MFU counts 6 FLOPs per parameter and token and attention's products, of the data
+sheet's peak. Then glint's step op by op, with the share of the peak of products or of bandwidth, and the launch gaps: the
+part of the graph's step that no op accounts for. Missed targets are reported, and are no failure. --rehearse tries the
+script without a GPU, with a tiny model.
 """
 import argparse
 import json
@@ -25,7 +25,7 @@ import torch
 import torch.nn as nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bench"))
-from pytorch_cpu import Gpt, Step  # the same model as the CPU's benchmark has
+from pytorch_cpu import Gpt, Step  # the model of the CPU benchmark
 
 STEPS = 10  # timed in a round
 AIMS = {0.1: 1.2, 0.0: 1.1}  # dropout: compiled PyTorch's time / glint's, at least
@@ -71,7 +71,7 @@ def wait(device):
 
 
 def time_torch(row, device, compiled, rounds):
-    """Median milliseconds of a step and the most bytes allocated; (None, None) where it fails, which is printed."""
+    """Median milliseconds of a step and the most bytes allocated; (None, None) if it fails, which is printed."""
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -86,7 +86,7 @@ def time_torch(row, device, compiled, rounds):
 
 
 def run_glint(program, row, *more, steps=STEPS):
-    """What `glint bench step --json` prints."""
+    """The output of `glint bench step --json`."""
     flags = dict(device="cuda", dtype="bf16", layers=row.layers, heads=row.heads, embd=row.embd, vocab=row.vocab, context=row.context,
                  batch=row.batch, dropout=row.dropout, steps=steps)
     command = [program, "bench", "step", "--json"] + [str(word) for name, value in flags.items() for word in (f"--{name}", value)] + list(more)
@@ -151,7 +151,7 @@ def aims(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--glint", required=True, help="the program")
-    parser.add_argument("--seconds", type=float, default=150, help="begin nothing new after this long (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=150, help="start nothing new after this long (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", help="write the figures to this file")
     parser.add_argument("--markdown", help="write the tables to this file")
@@ -168,7 +168,7 @@ def main():
     results, failures = [], []
     for dropout in AIMS:
         if results and left() < 40:
-            failures.append(f"dropout {dropout}: the time was up")
+            failures.append(f"dropout {dropout}: no time left")
             break
         try:
             results.append(measure(replace(base, dropout=dropout), device, arguments, left))
@@ -176,7 +176,7 @@ def main():
             failures.append(f"dropout {dropout}: {error}".splitlines()[0])
             print(f"FAILED {failures[-1]}", flush=True)
     lines, found = table(results), aims(results)
-    # As many tokens in sequences four times as long: what grew with T squared would show.
+    # The same tokens in sequences four times as long: memory that grows with T squared would show.
     try:
         short, long = (run_glint(arguments.glint, replace(base, context=base.context * n, batch=base.batch // n), steps=1)["device_bytes"] for n in (1, 2 if arguments.rehearse else 4))
         found.append(("memory for the same tokens in longer sequences at most 1.1x", long / short, long / short <= 1.1))

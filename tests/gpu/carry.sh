@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Copies what glint builds from, headers and CMake's descriptions of them and one small static library, out of Debian's
-# packages into a folder that can be carried to a machine without them and without internet: about 12 MB.
+# Copies the libraries that a build needs (headers, their CMake files, one small static library) from Debian's packages
+# into a folder, for a machine without packages and internet: about 12 MB.
 #   tests/gpu/carry.sh [FOLDER [TEXT]]   default: .carry, which git ignores and tests/gpu/check.sh looks for
-# A build finds it by -DCMAKE_PREFIX_PATH=FOLDER. TEXT (tinyshakespeare) is what check.sh then trains on.
+# A build finds it with -DCMAKE_PREFIX_PATH=FOLDER. check.sh trains on TEXT (tinyshakespeare).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -11,11 +11,14 @@ packages=(libeigen3-dev libcli11-dev nlohmann-json3-dev doctest-dev libxxhash-de
 rm -rf "$folder"
 mkdir -p "$folder"
 for package in "${packages[@]}"; do
-  dpkg-query -L "$package" > /dev/null 2>&1 || { echo "carry: $package is not installed: run train/setup.sh first" >&2; exit 1; }
+  if ! dpkg-query -L "$package" > /dev/null 2>&1; then
+    echo "carry: $package is not installed: run train/setup.sh first" >&2
+    exit 1
+  fi
   while read -r path; do
     case "$path" in
       /usr/share/doc/*) continue ;;
-      */libxxhash.a) to=$folder/lib/libxxhash.a ;; # not the shared library: its folder has another name elsewhere
+      */libxxhash.a) to=$folder/lib/libxxhash.a ;; # not the shared library, whose folder depends on the machine
       /usr/include/* | */cmake/*) to=$folder/${path#/usr/} ;;
       *) continue ;;
     esac
@@ -24,12 +27,12 @@ for package in "${packages[@]}"; do
     cp -L "$path" "$to"
   done < <(dpkg-query -L "$package")
 done
-# Debian's description of doctest alone names /usr instead of its own place.
+# doctest's CMake files name /usr; the others find their own folder.
 # shellcheck disable=SC2016 # CMake's variable
-sed -i 's|set(_IMPORT_PREFIX "/usr")|get_filename_component(_IMPORT_PREFIX "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)|' \
-  "$folder/lib/cmake/doctest/doctestTargets.cmake"
+own='get_filename_component(_IMPORT_PREFIX "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)'
+sed -i "s|set(_IMPORT_PREFIX \"/usr\")|$own|" "$folder/lib/cmake/doctest/doctestTargets.cmake"
 if grep -rn --include='*.cmake' '"/usr' "$folder"; then
-  echo "carry: these files would be looked for in /usr" >&2
+  echo "carry: these CMake files still name /usr" >&2
   exit 1
 fi
 if [ $# -ge 2 ]; then cp "$2" "$folder/text.txt"; fi

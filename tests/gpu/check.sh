@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# glint on a real GPU, in under 9 minutes and without internet: builds, runs the emulated tests' cases on the device (kernels
-# and whole training runs, against the CPU), every PTX wrapper against its emulation, the compute-sanitizer's tools, masks
-# against the CPU's, all results against PyTorch's flash attention, a thousand steps that must not take more memory, the
-# Shakespeare recipe with and without dropout, and speed beside PyTorch's: attention, and the step of GPT-2 124M; where there
-# are several GPUs, all of them over NCCL beside one. Needs an NVIDIA GPU (sm_80 or later), the CUDA toolkit, CMake, a C++
-# compiler; the libraries of train/setup.sh, or .carry/ with their headers (tests/gpu/carry.sh); for what compares with
-# PyTorch a Python with torch and numpy (PYTHON=..., default python3), without which that is skipped.
+# Checks and times glint on a real GPU, in under 9 minutes and without internet: builds, runs the CUDA tests on the
+# device (kernels, and whole training runs against the CPU), every PTX wrapper against its emulation, the
+# compute-sanitizer's tools, masks against the CPU's, results against PyTorch's flash attention, memory over a thousand
+# steps, the Shakespeare recipe with and without dropout, and speed beside PyTorch's: attention, and the step of GPT-2
+# 124M; where there are several GPUs, all of them over NCCL against one.
+# Needs an NVIDIA GPU (sm_80 or later), the CUDA toolkit, CMake, a C++ compiler; the libraries of train/setup.sh, or
+# .carry/ with their headers (tests/gpu/carry.sh); for PyTorch a Python with torch and numpy (PYTHON=..., default
+# python3): without it these steps are skipped.
 #   tests/gpu/check.sh [--out DIR] [--build DIR] [--only STEP,STEP...] [--emulated]
-# DIR (build-gpu/report) gets summary.md, summary.json, check.log and pictures. --only leaves out all steps but the build and
-# those named, so that each may take its time: ptx tests masks torch memcheck synccheck initcheck racecheck training growth
-# shakespeare ranks bench bench_training. The last line is "N passed, N failed" (steps); a step
-# that fails or runs out of time does not stop the next. Speed below the aims is reported and is no failure.
-# --emulated rehearses the script on the emulated device, small shapes only: nothing then runs on a GPU.
+# DIR (build-gpu/report) gets summary.md, summary.json, check.log and pictures. --only runs the build and the steps
+# named: ptx tests masks torch memcheck synccheck initcheck racecheck training growth shakespeare ranks bench
+# bench_training. The last line is "N passed, N failed" (steps); a step that fails or runs out of time does not stop the
+# next. A missed speed target is reported and does not fail.
+# --emulated tries the script on the emulated device, with small shapes: nothing then runs on a GPU.
 set -uo pipefail
 
 export EMULATED=no BUILD="" PYTHON=${PYTHON:-python3} PYTHONDONTWRITEBYTECODE=1
@@ -19,7 +20,7 @@ out="" only=""
 while [ $# -gt 0 ]; do
   case "$1" in
     --out | --build | --only)
-      [ $# -ge 2 ] || { echo "check.sh: $1 wants a value" >&2; exit 2; }
+      [ $# -ge 2 ] || { echo "check.sh: $1 needs a value" >&2; exit 2; }
       case $1 in
         --out) out=$(realpath -m "$2") ;;
         --build) BUILD=$(realpath -m "$2") ;;
@@ -32,21 +33,25 @@ while [ $# -gt 0 ]; do
 done
 cd "$(dirname "$0")/../.." || exit 1
 for name in ${only//,/ }; do
-  grep -q "^$name() {" tests/gpu/steps.sh || { echo "check.sh: there is no step $name: see the top of tests/gpu/check.sh" >&2; exit 2; }
+  if ! grep -q "^$name() {" tests/gpu/steps.sh; then
+    echo "check.sh: there is no step $name: see the top of tests/gpu/check.sh" >&2
+    exit 2
+  fi
 done
 
-budget=530 build_limit=240 # seconds: all steps together, and the first
+budget=530 build_limit=240 # seconds: of all steps together, and of the build
 if [ "$EMULATED" = yes ]; then
   budget=3600 build_limit=1800
   BUILD=${BUILD:-build-gpu-emulated}
-  export CUDA_VISIBLE_DEVICES="" GLINT=glint_simt TESTS=glint_tests_simt PTX_CHECK=ptx_check_simt ATTENTION_CASE=attention_case_simt ARCHITECTURE=none
+  export CUDA_VISIBLE_DEVICES="" ARCHITECTURE=none
+  export GLINT=glint_simt TESTS=glint_tests_simt PTX_CHECK=ptx_check_simt ATTENTION_CASE=attention_case_simt
   gpu="none: emulated device" driver=none toolkit=none
 else
   BUILD=${BUILD:-build-gpu}
   export GLINT=glint TESTS=glint_tests_gpu PTX_CHECK=ptx_check ATTENTION_CASE=attention_case ARCHITECTURE
   found=$(nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv,noheader 2> /dev/null | head -n 1)
   if [ -z "$found" ]; then
-    echo "check.sh: no NVIDIA GPU here: nvidia-smi finds none (--emulated rehearses without one)" >&2
+    echo "check.sh: no NVIDIA GPU here: nvidia-smi finds none (--emulated tries the script without one)" >&2
     exit 1
   fi
   IFS=, read -r gpu driver ARCHITECTURE <<< "$found"
@@ -67,14 +72,14 @@ log=$out/check.log
 names=() titles=() states=() durations=() notes=()
 passed=0 failed=0 skipped=0
 
-# step NAME LIMIT TITLE: runs it for at most LIMIT seconds, or what is left of the budget.
+# step NAME LIMIT TITLE: runs a step for at most LIMIT seconds, or what is left of the budget.
 step() {
   local name=$1 title=$3 start=$SECONDS status state note
   if [ -n "$only" ] && [ "$name" != build ] && [[ "$only" != *",$name,"* ]]; then return; fi
   export LIMIT=$2
   if [ "$LIMIT" -gt $((budget - SECONDS)) ]; then LIMIT=$((budget - SECONDS)); fi
   if [ "$LIMIT" -lt 5 ]; then
-    state=failed note="not begun: the time was up"
+    state=failed note="not started: no time left"
   else
     timeout --kill-after=5 "$LIMIT" bash tests/gpu/steps.sh "$name" > "$WORK/$name.log" 2>&1 < /dev/null
     status=$?
@@ -83,11 +88,15 @@ step() {
     case $status in
       0) state=passed ;;
       77) state=skipped ;;
-      124 | 137) state=failed note="ran out of its $LIMIT s; last: $note" ;;
+      124 | 137) state=failed note="not finished in $LIMIT s; last line: $note" ;;
       *) state=failed ;;
     esac
   fi
-  if [ "$state" = passed ]; then passed=$((passed + 1)); elif [ "$state" = failed ]; then failed=$((failed + 1)); else skipped=$((skipped + 1)); fi
+  case $state in
+    passed) passed=$((passed + 1)) ;;
+    failed) failed=$((failed + 1)) ;;
+    skipped) skipped=$((skipped + 1)) ;;
+  esac
   names+=("$name") titles+=("$title") states+=("$state") durations+=($((SECONDS - start))) notes+=("$note")
   printf '%s: %s, %d s: %s\n' "$title" "$state" $((SECONDS - start)) "$note"
 }
@@ -98,13 +107,14 @@ quoted() { # a JSON string
   printf '"%s"' "$(tr -d '\000-\037' <<< "$text")"
 }
 write_json() {
-  printf '{"gpu": %s, "driver": %s, "toolkit": %s, "commit": %s, "emulated": %s, "seconds": %d,\n' "$(quoted "$gpu")" "$(quoted "$driver")" \
-    "$(quoted "$toolkit")" "$(quoted "$commit")" "$([ "$EMULATED" = yes ] && echo true || echo false)" "$SECONDS"
+  printf '{"gpu": %s, "driver": %s, "toolkit": %s, "commit": %s, "emulated": %s, "seconds": %d,\n' \
+    "$(quoted "$gpu")" "$(quoted "$driver")" "$(quoted "$toolkit")" "$(quoted "$commit")" \
+    "$([ "$EMULATED" = yes ] && echo true || echo false)" "$SECONDS"
   printf '"passed": %d, "failed": %d, "skipped": %d,\n"steps": [' "$passed" "$failed" "$skipped"
   local i separator=
   for i in "${!names[@]}"; do
-    printf '%s\n{"name": %s, "state": "%s", "seconds": %d, "note": %s}' "$separator" "$(quoted "${names[i]}")" "${states[i]}" \
-      "${durations[i]}" "$(quoted "${notes[i]}")"
+    printf '%s\n{"name": %s, "state": "%s", "seconds": %d, "note": %s}' "$separator" "$(quoted "${names[i]}")" \
+      "${states[i]}" "${durations[i]}" "$(quoted "${notes[i]}")"
     separator=,
   done
   printf ']'
@@ -115,17 +125,20 @@ write_json() {
   printf '}\n'
 }
 write_markdown() {
-  printf '# glint on a GPU\n\n%s, driver %s, CUDA toolkit %s, commit %s, %s, %d s.\n' "$gpu" "$driver" "$toolkit" "$commit" \
-    "$(date -u +%Y-%m-%d)" "$SECONDS"
-  if [ "$EMULATED" = yes ]; then printf 'A rehearsal: nothing here ran on a GPU, and no time means anything.\n'; fi
+  printf '# glint on a GPU\n\n%s, driver %s, CUDA toolkit %s, commit %s, %s, %d s.\n' \
+    "$gpu" "$driver" "$toolkit" "$commit" "$(date -u +%Y-%m-%d)" "$SECONDS"
+  if [ "$EMULATED" = yes ]; then printf 'Emulated: nothing here ran on a GPU, and the times mean nothing.\n'; fi
   printf '\n| step | | s | |\n|---|---|---|---|\n'
   local i
-  for i in "${!names[@]}"; do printf '| %s | %s | %d | %s |\n' "${titles[i]}" "${states[i]}" "${durations[i]}" "${notes[i]//|//}"; done
+  for i in "${!names[@]}"; do
+    printf '| %s | %s | %d | %s |\n' "${titles[i]}" "${states[i]}" "${durations[i]}" "${notes[i]//|//}"
+  done
   for i in "${!names[@]}"; do
     if [ "${states[i]}" = failed ] && [ -s "$WORK/${names[i]}.log" ]; then
       # shellcheck disable=SC2016 # the quotes are Markdown's
-      printf '\n## %s: first errors, and the end of what it printed\n\n```\n%s\n...\n%s\n```\n' "${titles[i]}" \
-        "$(grep -m 20 -iE 'error|failed|=========' "$WORK/${names[i]}.log" | cut -c 1-300)" "$(tail -n 20 "$WORK/${names[i]}.log" | cut -c 1-300)"
+      printf '\n## %s: first errors, and the end of its output\n\n```\n%s\n...\n%s\n```\n' "${titles[i]}" \
+        "$(grep -m 20 -iE 'error|failed|=========' "$WORK/${names[i]}.log" | cut -c 1-300)" \
+        "$(tail -n 20 "$WORK/${names[i]}.log" | cut -c 1-300)"
     fi
   done
   if [ -s "$WORK/bench.md" ]; then printf '\n## Speed\n\n%s\n' "$(< "$WORK/bench.md")"; fi
@@ -135,7 +148,7 @@ write_markdown() {
 
 step build "$build_limit" "build"
 step ptx 40 "PTX wrappers against their emulation"
-step tests 120 "the emulated tests' cases on the device"
+step tests 120 "CUDA tests on the device"
 step masks 40 "masks: the kernels against the CPU"
 step torch 90 "masks, outputs and gradients against PyTorch"
 step growth 40 "memory over 1000 steps"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One step of tests/gpu/check.sh, which sets the variables used here, limits the time and keeps what is printed.
-#   steps.sh NAME      the last line says what came out; status 0: passed, 77: skipped, anything else: failed
+# One step of tests/gpu/check.sh, which sets the variables used here, limits the time and keeps the output.
+#   steps.sh NAME      the last line is the result; status 0: passed, 77: skipped, anything else: failed
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -19,9 +19,9 @@ build() {
   if [ "$EMULATED" = yes ]; then
     options+=(-DGLINT_CUDA=OFF)
   else
-    # Warnings of a host compiler that CI does not have must not stop the build of a .cu file.
+    # A host compiler that CI does not have may warn; that must not stop the build of a .cu file.
     options+=(-DGLINT_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=$ARCHITECTURE-real" -DCMAKE_CUDA_FLAGS=-Xcompiler=-w)
-    local nccl # as it comes with PyTorch
+    local nccl # PyTorch's
     nccl=$("$PYTHON" -c 'import nvidia.nccl as n; print(list(n.__path__)[0])' 2> /dev/null)
     if [ -f "$nccl/include/nccl.h" ] && [ -f "$nccl/lib/libnccl.so.2" ]; then
       options+=("-DNCCL_INCLUDE_DIR=$nccl/include" "-DNCCL_LIBRARY=$nccl/lib/libnccl.so.2")
@@ -34,7 +34,7 @@ build() {
   echo "built ${TARGETS[*]}"
 }
 
-# Runs the test program with these arguments, and with what stands before it.
+# run_tests NAME [COMMAND...] PROGRAM ARGUMENTS...: runs the test program, possibly under a tool.
 run_tests() {
   local log counts
   log=$WORK/tests-$1.log
@@ -42,17 +42,18 @@ run_tests() {
   "$@" --no-colors > "$log" 2>&1 < /dev/null
   local status=$?
   cat "$log"
-  counts=$(sed -nE 's/^\[doctest\] test cases:[^|]*\| *([0-9]+) passed \| *([0-9]+) failed.*/\1 passed, \2 failed/p' "$log" | tail -n 1)
+  counts=$(sed -nE 's/^\[doctest\] test cases:[^|]*\| *([0-9]+) passed \| *([0-9]+) failed.*/\1 passed, \2 failed/p' \
+    "$log" | tail -n 1)
   if [ "$status" -ne 0 ]; then
-    fail "status $status, ${counts:-no test was finished}; $(grep -oE '(ERROR|RACECHECK) SUMMARY.*' "$log" | tail -n 1)"
+    fail "status $status, ${counts:-no result}; $(grep -oE '(ERROR|RACECHECK) SUMMARY.*' "$log" | tail -n 1)"
   fi
   case "$counts" in
-    "" | "0 passed"*) fail "no test was run" ;;
+    "" | "0 passed"*) fail "no test ran" ;;
   esac
   echo "$counts"
 }
 
-# Small enough for the sanitizers, and for a rehearsal on the emulated device.
+# Small enough for the sanitizers and for the emulated device.
 readonly SMALL='-tc=*small shapes*,*small masks*,*ptx*'
 tests() {
   local what=()
@@ -77,34 +78,37 @@ ptx() {
   "$BUILD/$PTX_CHECK" compare "$WORK/ptx"
 }
 
-# The mask that the kernels of the device really apply against the definition on the CPU: what is printed, and the picture.
+# The masks that the device's kernels apply against the definition on the CPU: printed, and as a picture.
 masks() {
   local rows=1000 cols=1037 same=0 flags
   if [ "$EMULATED" = yes ]; then rows=65 cols=100; fi
-  for flags in "--p 0.1 --seed 0x1234567890abcdef" "--p 0.1 --seed 7 --offset 0xfffffff0 --batch-index 3 --heads 5 --head 2" \
+  for flags in "--p 0.1 --seed 0x1234567890abcdef" \
+    "--p 0.1 --seed 7 --offset 0xfffffff0 --batch-index 3 --heads 5 --head 2" \
     "--p 0.5 --seed 1 --offset 0xffffffffffffffc0 --heads 3 --head 1" "--p 0.9 --seed 99 --batch-index 1"; do
     # shellcheck disable=SC2086 # several words
     set -- $flags --rows "$rows" --cols "$cols"
     "$BUILD/$GLINT" mask "$@" --out "$WORK/defined.pbm" > "$WORK/defined.txt" || fail "glint mask $* failed"
     for dtype in fp32 bf16; do
-      "$BUILD/$GLINT" mask "$@" --device cuda --dtype "$dtype" --out "$WORK/real.pbm" > "$WORK/real.txt" || fail "glint mask $* --device cuda failed"
-      if ! cmp "$WORK/defined.pbm" "$WORK/real.pbm" || ! diff <(head -n 2 "$WORK/defined.txt") <(head -n 2 "$WORK/real.txt"); then
-        fail "the $dtype kernel drops something else than is defined: glint mask $*"
+      "$BUILD/$GLINT" mask "$@" --device cuda --dtype "$dtype" --out "$WORK/real.pbm" > "$WORK/real.txt" ||
+        fail "glint mask $* --device cuda failed"
+      if ! cmp "$WORK/defined.pbm" "$WORK/real.pbm" ||
+        ! diff <(head -n 2 "$WORK/defined.txt") <(head -n 2 "$WORK/real.txt"); then
+        fail "the $dtype kernel's mask differs from the definition: glint mask $*"
       fi
       same=$((same + 1))
     done
   done
-  echo "$same masks of $rows x $cols are what the CPU defines, bit for bit"
+  echo "$same masks of $rows x $cols equal the CPU's bit for bit"
 }
 
-# Goes on where $PYTHON has what is needed.
+# Skips the step if $PYTHON lacks what it needs.
 with_torch() {
-  command -v "$PYTHON" > /dev/null || skip "no $PYTHON here (PYTHON names another)"
+  command -v "$PYTHON" > /dev/null || skip "$PYTHON is not here (set PYTHON to another)"
   "$PYTHON" -c 'import sys; import numpy, torch; sys.exit(0 if torch.cuda.is_available() else 3)' 2> /dev/null
   case $? in
     0) ;;
     3) [ "$EMULATED" = yes ] || skip "$PYTHON's torch sees no GPU" ;;
-    *) skip "$PYTHON has no torch and numpy (PYTHON names another)" ;;
+    *) skip "$PYTHON has no torch and numpy (set PYTHON to another)" ;;
   esac
 }
 torch() {
@@ -120,14 +124,15 @@ bench() {
     --json "$WORK/bench.json" --markdown "$WORK/bench.md" "${rehearse[@]}" 2>&1
 }
 
-# Few steps of a tiny model, with dropout, GQA and micro-batches, by the command that stands before it.
+# tiny_training DTYPE GRAPH [COMMAND...]: few steps of a tiny model, with dropout, GQA and micro-batches, under COMMAND.
 tiny_training() {
   local dtype=$1 graph=$2
   shift 2
-  "$@" "$BUILD/$GLINT" train --device cuda --dtype "$dtype" --graph "$graph" --out "$(mktemp -d -p "$WORK")/run" --layers 1 --heads 4 --kv-heads 2 --embd 32 --context 12 --batch 4 --micro-batch 2 \
-    --dropout 0.2 --steps 4 --log-every 2 --eval-every 2 --eval-batches 1
+  "$@" "$BUILD/$GLINT" train --device cuda --dtype "$dtype" --graph "$graph" --out "$(mktemp -d -p "$WORK")/run" \
+    --layers 1 --heads 4 --kv-heads 2 --embd 32 --context 12 --batch 4 --micro-batch 2 --dropout 0.2 \
+    --steps 4 --log-every 2 --eval-every 2 --eval-batches 1
 }
-training() { # under the sanitizers; the test program has what it comes to
+training() { # under the sanitizers; the test program checks the results
   local program tool dtype graph runs=0
   if [ "$EMULATED" = yes ]; then
     tiny_training bf16 true env SIMT_DEVICE="late guarded" || fail "a tiny run failed"
@@ -135,37 +140,47 @@ training() { # under the sanitizers; the test program has what it comes to
   fi
   program=$(find_sanitizer) || skip "no compute-sanitizer here"
   while read -r tool dtype graph; do
-    tiny_training "$dtype" "$graph" "$program" --tool "$tool" --error-exitcode 86 || fail "$tool, $dtype, --graph $graph: status $?"
+    tiny_training "$dtype" "$graph" "$program" --tool "$tool" --error-exitcode 86 ||
+      fail "$tool, $dtype, --graph $graph: status $?"
     runs=$((runs + 1))
   done < <(printf '%s\n' "memcheck bf16 true" "memcheck bf16 false" "memcheck fp32 true" "racecheck bf16 false")
   echo "$runs tiny runs: memcheck and racecheck find nothing, bf16 and fp32, as a graph and plainly"
 }
 
-# What a thousand steps more leave behind.
+# Memory that a thousand steps leave behind.
 growth() {
   local steps=1000 flags=(--layers 4 --heads 4 --embd 256 --context 256 --batch 16) found device host
   if [ "$EMULATED" = yes ]; then steps=20 flags=(--layers 1 --heads 2 --embd 32 --context 12 --batch 2); fi
-  found=$("$BUILD/$GLINT" bench step --device cuda --dtype bf16 --dropout 0.1 --steps "$steps" --json "${flags[@]}") || fail "bench step failed"
+  found=$("$BUILD/$GLINT" bench step --device cuda --dtype bf16 --dropout 0.1 --steps "$steps" --json "${flags[@]}") ||
+    fail "bench step failed"
   echo "$found"
-  device=$(sed -nE 's/.*"device_growth_bytes":(-?[0-9]+).*/\1/p' <<< "$found") host=$(sed -nE 's/.*"host_growth_bytes":(-?[0-9]+).*/\1/p' <<< "$found")
-  if [ -z "$device" ] || [ "$device" -gt 0 ] || [ "$host" -gt 4000000 ]; then fail "after $steps steps: $device bytes more on the device, $host on the host"; fi
+  device=$(sed -nE 's/.*"device_growth_bytes":(-?[0-9]+).*/\1/p' <<< "$found")
+  host=$(sed -nE 's/.*"host_growth_bytes":(-?[0-9]+).*/\1/p' <<< "$found")
+  if [ -z "$device" ] || [ "$device" -gt 0 ] || [ "$host" -gt 4000000 ]; then
+    fail "after $steps steps: $device bytes more on the device, $host on the host"
+  fi
   echo "$steps steps: $device bytes more on the device, $host on the host"
 }
 
-# nanoGPT's character model with dropout 0.2 and without, as far as the time goes: the text of .carry/, or the built-in corpus.
+# nanoGPT's character model with dropout 0.2 and without, for the time that there is: on the text of .carry/, or the
+# built-in corpus.
 shakespeare() {
-  local p name what state runs=() each=$(((LIMIT - 10) / 2)) more=()
-  if [ -s .carry/text.txt ]; then what="the carried text" more=(--data .carry/text.txt); else what="the built-in corpus: .carry/text.txt is not there"; fi
-  if [ "$EMULATED" = yes ]; then more+=(--layers 1 --heads 2 --embd 32 --context 12 --batch 4 --steps 6 --log-every 1 --eval-every 3 --eval-batches 1); fi
-  state=$what
+  local p name state runs=() each=$(((LIMIT - 10) / 2)) more=() best steps
+  state="the built-in corpus: .carry/text.txt is not there"
+  if [ -s .carry/text.txt ]; then state="the carried text" more=(--data .carry/text.txt); fi
+  if [ "$EMULATED" = yes ]; then
+    more+=(--layers 1 --heads 2 --embd 32 --context 12 --batch 4 --steps 6 --log-every 1 --eval-every 3)
+    more+=(--eval-batches 1)
+  fi
   for p in 0.2 0.0; do
     name=$WORK/dropout-$p
-    timeout --signal=INT --kill-after=20 "$each" "$BUILD/$GLINT" train --config train/recipes/shakespeare-char-gpu.toml --out "$name" --dropout "$p" \
-      "${more[@]}"
+    timeout --signal=INT --kill-after=20 "$each" \
+      "$BUILD/$GLINT" train --config train/recipes/shakespeare-char-gpu.toml --out "$name" --dropout "$p" "${more[@]}"
     case $? in 0 | 124 | 130) ;; *) fail "training with dropout $p failed" ;; esac
     runs+=("$name")
-    state+="; dropout $p: best validation loss $(sed -nE 's/.*"val_loss":([0-9.]+).*/\1/p' "$name/metrics.jsonl" | sort -n | head -n 1 | xargs printf %.4f)"
-    state+=", $(sed -nE 's/.*"step":([0-9]+).*/\1/p' "$name/metrics.jsonl" | tail -n 1) steps"
+    best=$(sed -nE 's/.*"val_loss":([0-9.]+).*/\1/p' "$name/metrics.jsonl" | sort -n | head -n 1)
+    steps=$(sed -nE 's/.*"step":([0-9]+).*/\1/p' "$name/metrics.jsonl" | tail -n 1)
+    state+="; dropout $p: best validation loss $(printf %.4f "$best"), $steps steps"
   done
   train/plot.sh "${runs[@]}" > "$OUT/shakespeare.svg" || fail "plot.sh failed"
   echo "$state (aim: 1.4897 with dropout 0.2, on tinyshakespeare)"
@@ -175,33 +190,40 @@ bench_training() {
   with_torch
   local rehearse=()
   if [ "$EMULATED" = yes ]; then rehearse=(--rehearse); fi
-  "$PYTHON" -u tests/gpu/bench_training.py --glint "$BUILD/$GLINT" --seconds "$((LIMIT > 60 ? LIMIT - 30 : LIMIT / 2))" \
+  "$PYTHON" -u tests/gpu/bench_training.py --glint "$BUILD/$GLINT" \
+    --seconds "$((LIMIT > 60 ? LIMIT - 30 : LIMIT / 2))" \
     --json "$WORK/training.json" --markdown "$WORK/training.md" "${rehearse[@]}" 2>&1
 }
 
-# As many ranks as there are GPUs beside one: the same losses, what NCCL moves, what it costs.
+# As many ranks as there are GPUs against one: the losses are equal; what NCCL moves, and what it costs.
 ranks() {
-  local gpus ranks each=8 model=(--layers 12 --heads 12 --embd 768 --context 1024 --vocab 50304) tiny rates=() losses=() found
+  local gpus ranks each=8 to_mb=512 tiny rates=() losses=() found
+  local model=(--layers 12 --heads 12 --embd 768 --context 1024 --vocab 50304)
   tiny=(--layers 2 --heads 4 --kv-heads 2 --embd 64 --context 48 --dropout 0.2 --steps 6 --log-every 1 --eval-every 0)
-  "$BUILD/$GLINT" info | grep -E '^ranks.*Gloo.*NCCL' > /dev/null || skip "this build has no Gloo or no NCCL: one rank alone is among the tests"
+  "$BUILD/$GLINT" info | grep -E '^ranks.*Gloo.*NCCL' > /dev/null ||
+    skip "this build has no Gloo or no NCCL; the tests cover one rank"
   gpus=$(nvidia-smi -L 2> /dev/null | grep -c '^GPU')
   if [ "$EMULATED" = yes ]; then
     export SIMT_DEVICE="devices=2"
-    gpus=2 each=2 model=(--layers 1 --heads 2 --embd 32 --context 12)
+    gpus=2 each=2 to_mb=1 model=(--layers 1 --heads 2 --embd 32 --context 12)
   fi
-  if [ "$gpus" -lt 2 ]; then skip "one GPU: NCCL with one rank inside the graph is among the tests"; fi
-  "$BUILD/$GLINT" bench comm --device cuda --ranks "$gpus" --to-mb "$([ "$EMULATED" = yes ] && echo 1 || echo 512)" || fail "bench comm failed"
+  if [ "$gpus" -lt 2 ]; then skip "one GPU; the tests cover NCCL with one rank"; fi
+  "$BUILD/$GLINT" bench comm --device cuda --ranks "$gpus" --to-mb "$to_mb" || fail "bench comm failed"
   for ranks in 1 "$gpus"; do
-    "$BUILD/$GLINT" train --device cuda --ranks "$ranks" --batch $((2 * gpus)) --out "$WORK/ranks-$ranks" "${tiny[@]}" || fail "training by $ranks ranks failed"
+    "$BUILD/$GLINT" train --device cuda --ranks "$ranks" --batch $((2 * gpus)) --out "$WORK/ranks-$ranks" \
+      "${tiny[@]}" ||
+      fail "training with $ranks ranks failed"
     losses+=("$(sed -nE 's/.*"loss":([0-9.]+).*/\1/p' "$WORK/ranks-$ranks/metrics.jsonl" | tail -n 1)")
-    found=$("$BUILD/$GLINT" bench step --device cuda --dtype bf16 --dropout 0.1 --ranks "$ranks" --batch $((each * ranks)) --steps 5 --json "${model[@]}") \
-      || fail "bench step by $ranks ranks failed"
+    found=$("$BUILD/$GLINT" bench step --device cuda --dtype bf16 --dropout 0.1 --ranks "$ranks" \
+      --batch $((each * ranks)) --steps 5 --json "${model[@]}") || fail "bench step with $ranks ranks failed"
     echo "$found"
     rates+=("$(sed -nE 's/.*"tokens_per_s":([0-9.e+]+).*/\1/p' <<< "$found")")
   done
-  awk -v a="${losses[0]}" -v b="${losses[1]}" 'BEGIN { exit !(a > 0 && (a - b) ^ 2 < (1e-4 * a) ^ 2) }' || fail "losses differ: ${losses[*]}"
-  awk -v n="$gpus" -v a="${rates[0]}" -v b="${rates[1]}" -v l="${losses[1]}" \
-    'BEGIN { printf "%d GPUs: %.2f times the tokens/s of one, %.0f%% of %d; loss %s by either\n", n, b / a, 100 * b / a / n, n, l }'
+  awk -v a="${losses[0]}" -v b="${losses[1]}" 'BEGIN { exit !(a > 0 && (a - b) ^ 2 < (1e-4 * a) ^ 2) }' ||
+    fail "losses differ: ${losses[*]}"
+  awk -v n="$gpus" -v a="${rates[0]}" -v b="${rates[1]}" -v l="${losses[1]}" 'BEGIN {
+    printf "%d GPUs: %.2f times the tokens/s of one, %.0f%% of %d; the same loss, %s\n", n, b / a, 100 * b / a / n, n, l
+  }'
 }
 
 read -ra TARGETS <<< "$TARGETS"

@@ -1,4 +1,4 @@
-"""Attention with dropout in PyTorch, for comparison: by its definition in any precision, with a given mask, and by the fused
+"""Attention with dropout in PyTorch, for comparison: by its definition, in any precision, with a given mask; and by the
 "flash" kernel, which draws FlashAttention-2's mask."""
 import hashlib
 
@@ -22,8 +22,8 @@ def philox(counter, key, rounds=7):
 
 
 def keep_mask(seed, offset, p, B, H, rows, cols, heads=None):
-    """FlashAttention-2's keep mask (B * H, rows, cols), or that of some of the B * H heads. The formula of
-    kernels/dropout.h, written once more on purpose."""
+    """FlashAttention-2's keep mask (B * H, rows, cols), or that of some of the B * H heads. A
+    second implementation of kernels/dropout.h, on purpose."""
     heads = list(range(B * H)) if heads is None else heads
     keep_probability = numpy.float32(1) - numpy.float32(p)
     threshold = int(numpy.floor(float(keep_probability) * 255.0))
@@ -31,7 +31,7 @@ def keep_mask(seed, offset, p, B, H, rows, cols, heads=None):
     lane = numpy.arange(32, dtype=numpy.uint64)
     masks = numpy.empty((len(heads), rows, cols), dtype=bool)
     for n, head in enumerate(heads):
-        c = numpy.uint64((offset + 32 * head) & MASK64) + lane  # wraps at 2^64, as it should
+        c = numpy.uint64((offset + 32 * head) & MASK64) + lane  # wraps at 2^64
         grid = (block_rows, block_cols, 32)
         words = philox((numpy.broadcast_to(c & numpy.uint64(0xFFFFFFFF), grid), numpy.broadcast_to(c >> numpy.uint64(32), grid),
                         numpy.broadcast_to(numpy.arange(block_rows, dtype=numpy.uint64)[:, None, None], grid),
@@ -56,13 +56,13 @@ def check_known_masks():
 
 
 def visible(T, causal, device):
-    """Which keys each query sees, (T, T)."""
+    """Which keys are visible to each query, (T, T)."""
     everything = torch.ones(T, T, dtype=torch.bool, device=device)
     return everything.tril() if causal else everything
 
 
 def by_definition(x, mask, dtype):
-    """Everything that a Case's arrays lead to, from the definition, every step in `dtype`; mask: (B, NH, T, T) or None."""
+    """Output, log-sum-exp and gradients of a Case by the definition, computed in `dtype`; mask: (B, NH, T, T) or None."""
     q, k, v = (t.detach().to(dtype).requires_grad_() for t in (x.q, x.k, x.v))
     group = x.NH // x.NKV
     scores = (q @ k.repeat_interleave(group, 1).transpose(-1, -2)) * x.scale
@@ -76,8 +76,8 @@ def by_definition(x, mask, dtype):
 
 
 def by_flash(x):
-    """The same by PyTorch's flash kernel, which chooses seed and offset: (results, seed, offset, mask); of the mask only
-    visible elements mean something."""
+    """The same by PyTorch's flash kernel, which chooses seed and offset: (results, seed, offset, mask); only
+    visible elements of the mask count."""
     q, k, v = (t.detach().requires_grad_() for t in (x.q, x.k, x.v))
     group = x.NH // x.NKV
     results = torch.ops.aten._scaled_dot_product_flash_attention(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `glint plan --device here` against measured runs on this machine's CPU: step times of models of several depths and
-# widths, and of two ranks, within 25%. It takes half a minute on an idle machine. A case that disagrees is repeated, five
-# times at most, as other programs may have used the cores. The last line is "N passed, N failed".
+# widths, and of two ranks, within 25%. It takes half a minute on an idle machine. A case that disagrees is repeated,
+# five times at most, as other programs may have used the cores. The last line is "N passed, N failed".
 #   tests/train/plan_check.sh [GLINT]      default: build/glint
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1

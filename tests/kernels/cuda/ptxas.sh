@@ -6,7 +6,7 @@
 # of dynamic shared memory. Then prints what dropout costs in SASS. The last line is "N passed, N failed" (kernels).
 #   tests/kernels/cuda/ptxas.sh [BUILD_FOLDER]   default: build/, configured and built first
 set -uo pipefail
-cd "$(dirname "$0")/../../.."
+cd "$(dirname "$0")/../../.." || exit 1
 
 folder=${1:-build}
 if [ $# -eq 0 ]; then
