@@ -3,8 +3,8 @@
 
     python3 tests/bench/pytorch_cpu.py [--rows char,char-dropout,...] [--threads 2] [--rounds 3] [--glint build/glint]
 
-Needs torch. Each round runs PyTorch and then glint, so that both see the machine in the same state; the medians over the
-rounds are compared. fp32. The exit status is 1 if a target is missed.
+Needs torch. Each round runs PyTorch and then glint, so that both see the machine in the same state; the medians over
+the rounds are compared. fp32. The exit status is 1 if a target is missed.
 """
 import argparse
 import json

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Compares glint's CUDA attention with PyTorch's flash kernel: masks bit for bit, for the same seed and offset; outputs,
-log-sum-exp and gradients in bf16 by FlashAttention's own rule: against float64 with the same mask, an error at most
-twice (gradients: three times) that of PyTorch's flash kernel.
+"""Compares glint's CUDA attention with PyTorch's flash kernel: masks bit for bit, for the same seed and offset;
+outputs, log-sum-exp and gradients in bf16 by FlashAttention's own rule: against float64 with the same mask, an error at
+most twice (gradients: three times) that of PyTorch's flash kernel.
 
     python3 tests/gpu/against_torch.py --attention-case build-gpu/attention_case --glint build-gpu/glint [--json FILE]
 
@@ -73,8 +73,8 @@ def run_glint(program, x, seed, offset):
     """The results of glint's kernels, in PyTorch's shapes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        values = dict(dtype="bf16", B=x.B, T=x.T, NH=x.NH, NKV=x.NKV, HS=x.HS, causal=int(x.causal), scale=x.scale, p=x.p,
-                      seed=seed or 0, offset=offset or 0)
+        values = dict(dtype="bf16", B=x.B, T=x.T, NH=x.NH, NKV=x.NKV, HS=x.HS, causal=int(x.causal), scale=x.scale,
+                      p=x.p, seed=seed or 0, offset=offset or 0)
         (folder / "case.txt").write_text("".join(f"{name} {value}\n" for name, value in values.items()))
         for name in ("q", "k", "v", "dout"):
             tokens_first = getattr(x, name).transpose(1, 2).contiguous().cpu()
@@ -95,8 +95,8 @@ def glint_mask(program, x, seed, offset, b, h):
     """The keep mask (T, T) that the bf16 kernel applies to one head, by `glint mask`."""
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "mask.pbm"
-        flags = {"p": x.p, "seed": seed, "offset": offset, "batch-index": b, "heads": x.NH, "head": h, "rows": x.T, "cols": x.T,
-                 "device": "cuda", "dtype": "bf16", "out": picture}
+        flags = {"p": x.p, "seed": seed, "offset": offset, "batch-index": b, "heads": x.NH, "head": h, "rows": x.T,
+                 "cols": x.T, "device": "cuda", "dtype": "bf16", "out": picture}
         command = [program, "mask"] + [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if done.returncode != 0:
@@ -111,6 +111,11 @@ def largest_error(values, truth):
     return math.inf if math.isnan(error) else error
 
 
+def listed(figures, digits):
+    return ", ".join(f"{name} {value:.{digits}g}" if isinstance(value, float) else f"{name} {value}"
+                     for name, value in figures.items())
+
+
 class Report:
     """The checks and their results."""
 
@@ -120,15 +125,14 @@ class Report:
     def add(self, case, what, good, **figures):
         self.rows.append(dict(case=case, what=what, passed=bool(good), **figures))
         self.failed += not good
-        numbers = ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in figures.items())
-        print(f"{'ok' if good else 'FAILED'} {case}: {what}: {numbers}", flush=True)
+        print(f"{'ok' if good else 'FAILED'} {case}: {what}: {listed(figures, 4)}", flush=True)
 
     def markdown(self):
         lines = ["| case | what | | figures |", "|---|---|---|---|"]
         for row in self.rows:
-            figures = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
-                                for name, value in row.items() if name not in ("case", "what", "passed"))
-            lines.append(f"| {row['case']} | {row['what']} | {'passed' if row['passed'] else '**FAILED**'} | {figures} |")
+            figures = listed({name: value for name, value in row.items() if name not in ("case", "what", "passed")}, 3)
+            passed = "passed" if row["passed"] else "**FAILED**"
+            lines.append(f"| {row['case']} | {row['what']} | {passed} | {figures} |")
         return "\n".join(lines) + "\n"
 
 
@@ -147,11 +151,13 @@ def check(x, arguments, report):
         mask = torch.from_numpy(defined).reshape(x.B, x.NH, x.T, x.T).to(device)
         if drawn is not None:
             wrong = ((mask != drawn) & visible(x.T, x.causal, device)).sum().item()
-            report.add(x.title(), "mask: the definition against PyTorch's flash", wrong == 0, different=wrong, seed=seed, offset=offset)
+            report.add(x.title(), "mask: the definition against PyTorch's flash", wrong == 0, different=wrong,
+                       seed=seed, offset=offset)
         for b, h in {(0, 0), (x.B - 1, x.NH - 1)}:
             kept = glint_mask(arguments.glint, x, seed, offset, b, h)
             wrong = int((kept != defined.reshape(mask.shape)[b, h]).sum())
-            report.add(x.title(), f"mask: the kernel against the definition, sequence {b}, head {h}", wrong == 0, different=wrong)
+            report.add(x.title(), f"mask: the kernel against the definition, sequence {b}, head {h}", wrong == 0,
+                       different=wrong)
     truth = by_definition(x, mask, torch.float64)
     if device == "cpu":
         yardstick = by_definition(x, mask, torch.bfloat16) | dict(lse=by_definition(x, mask, torch.float32)["lse"])
@@ -173,7 +179,8 @@ def main():
     check_known_masks()
     report = Report()
     on_gpu = torch.cuda.is_available()
-    print(f"PyTorch {torch.__version__} on {torch.cuda.get_device_name() if on_gpu else 'the CPU: no flash kernel there'}", flush=True)
+    where = torch.cuda.get_device_name() if on_gpu else "the CPU: no flash kernel there"
+    print(f"PyTorch {torch.__version__} on {where}", flush=True)
     for x in GPU_CASES if on_gpu else CPU_CASES:
         try:
             check(x, arguments, report)

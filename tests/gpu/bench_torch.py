@@ -4,9 +4,9 @@ backward, bf16, causal, 16384 tokens in all, 2048 channels.
 
     python3 tests/gpu/bench_torch.py --glint build-gpu/glint [--seconds 150] [--json FILE] [--markdown FILE]
 
-Times are medians over the rounds, between CUDA events, of enough calls to keep the GPU busy, after a warm-up. Ratios are
-the other's time / glint's: above 1, glint is faster. A backend that does not support a case is n/a. Prints which of the
-targets were met; missing one is no failure. --rehearse tries the script without a GPU, with tiny shapes.
+Times are medians over the rounds, between CUDA events, of enough calls to keep the GPU busy, after a warm-up. Ratios
+are the other's time / glint's: above 1, glint is faster. A backend that does not support a case is n/a. Prints which of
+the targets were met; missing one is no failure. --rehearse tries the script without a GPU, with tiny shapes.
 """
 import argparse
 import json
@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION}
+BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION,
+            "efficient": SDPBackend.EFFICIENT_ATTENTION}
 TOKENS, CHANNELS = 16384, 2048
 BUSY_MS = 3  # at least this long is one timing
 REPEATS = 5  # timings a round
@@ -37,7 +38,7 @@ class Row:
     p: float
     tokens: int = TOKENS
     channels: int = CHANNELS
-    ms: dict = field(default_factory=dict)  # (program or backend, "forward" or "backward") -> milliseconds of each round
+    ms: dict = field(default_factory=dict)  # (glint or backend, "forward" or "backward") -> milliseconds of each round
 
     def __post_init__(self):
         self.B, self.H = max(1, self.tokens // self.T), self.channels // self.D
@@ -109,7 +110,8 @@ def time_torch(row, name, clock, device):
 def time_glint(row, program):
     flags = {"device": "cuda", "dtype": "bf16", "batch": row.B, "heads": row.H, "head-size": row.D, "context": row.T,
              "dropout": row.p, "causal": "true", "repeats": REPEATS}
-    command = [program, "bench", "attention", "--json"] + [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
+    command = [program, "bench", "attention", "--json"]
+    command += [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
@@ -129,9 +131,11 @@ def number(value, digits=2):
 
 
 def table(rows, peak):
-    lines = [f"bf16 matrix products reach {peak:.0f} TFLOP/s here (the peak of the shares). Ratios: the other's time / glint's.", ""]
+    lines = [f"bf16 matrix products reach {peak:.0f} TFLOP/s here (the peak of the shares). "
+             "Ratios: the other's time / glint's.", ""]
+    others = " | ".join(f"{name} TFLOP/s | ratio" for name in BACKENDS)
     for direction in ("forward", "backward"):
-        lines += [f"| {direction}: D | T | p | glint ms | TFLOP/s | of peak | " + " | ".join(f"{name} TFLOP/s | ratio" for name in BACKENDS) + " |",
+        lines += [f"| {direction}: D | T | p | glint ms | TFLOP/s | of peak | {others} |",
                   "|---|" + "---|" * (5 + 2 * len(BACKENDS))]
         for row in rows:
             speed = row.tflops("glint", direction)
@@ -154,17 +158,19 @@ def aims(rows):
         where = f"D {row.D}, T {row.T}, p {row.p}"
         for direction, wanted in AIMS.items():
             ratio = row.ratio("flash", direction)
-            found.append((f"{direction} at least {wanted}x flash, {where}", ratio, None if ratio is None else ratio >= wanted))
+            met = None if ratio is None else ratio >= wanted
+            found.append((f"{direction} at least {wanted}x flash, {where}", ratio, met))
         ours, without = row.median("glint", "forward"), plain.get((row.D, row.T))
         cost = ours / without if ours and without else None
-        found.append((f"dropout costs at most {100 * (DROPOUT_COST - 1):.0f}% forward, {where}", cost, None if cost is None else cost <= DROPOUT_COST))
+        met = None if cost is None else cost <= DROPOUT_COST
+        found.append((f"dropout costs at most {100 * (DROPOUT_COST - 1):.0f}% forward, {where}", cost, met))
     return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--glint", required=True, help="the program")
-    parser.add_argument("--seconds", type=float, default=150, help="start nothing new after this long (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=150, help="start nothing after this long, %(default)s")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", help="write the figures to this file")
     parser.add_argument("--markdown", help="write the tables to this file")
@@ -194,25 +200,31 @@ def main():
                 print(f"FAILED {failures[-1]}", flush=True)
                 break
         rows.append(row)
-        print(f"D {row.D}, T {row.T}, p {row.p}: " + ", ".join(
-            f"{who} {number(row.median(who, 'forward'), 3)}/{number(row.median(who, 'backward'), 3)} ms" for who in ("glint", *BACKENDS)), flush=True)
+        times = [f"{who} {number(row.median(who, 'forward'), 3)}/{number(row.median(who, 'backward'), 3)} ms"
+                 for who in ("glint", *BACKENDS)]
+        print(f"D {row.D}, T {row.T}, p {row.p}: {', '.join(times)}", flush=True)
     rows.sort(key=lambda row: (row.D, row.T, row.p))
     lines = table(rows, peak)
     if len(rows) < len(todo):
         lines += [f"{len(todo) - len(rows)} of {len(todo)} rows were left out: no time left.", ""]
     found = aims(rows)
-    lines += [f"- {'n/a' if good is None else 'pass' if good else 'miss'}: {aim}: {number(figure)}" for aim, figure, good in found]
+    lines += [f"- {'n/a' if good is None else 'pass' if good else 'miss'}: {aim}: {number(figure)}"
+              for aim, figure, good in found]
     print("\n".join(lines))
     if arguments.markdown:
         Path(arguments.markdown).write_text("\n".join(lines) + "\n")
     if arguments.json:
-        figures = [dict(D=row.D, T=row.T, p=row.p, B=row.B, heads=row.H,
-                        **{f"{who}_{direction}_ms": row.median(who, direction) for who in ("glint", *BACKENDS) for direction in AIMS},
-                        **{f"{direction}_tflops": row.tflops("glint", direction) for direction in AIMS},
-                        **{f"{direction}_of_{name}": row.ratio(name, direction) for name in BACKENDS for direction in AIMS}) for row in rows]
+        figures = []
+        for row in rows:
+            figure = dict(D=row.D, T=row.T, p=row.p, B=row.B, heads=row.H)
+            for direction in AIMS:
+                figure |= {f"{who}_{direction}_ms": row.median(who, direction) for who in ("glint", *BACKENDS)}
+                figure |= {f"{direction}_of_{name}": row.ratio(name, direction) for name in BACKENDS}
+                figure[f"{direction}_tflops"] = row.tflops("glint", direction)
+            figures.append(figure)
         Path(arguments.json).write_text(json.dumps(dict(
-            torch=torch.__version__, matmul_tflops=peak, rows=figures,
-            aims=[dict(aim=aim, figure=figure, met=good) for aim, figure, good in found], failures=failures), indent=1) + "\n")
+            torch=torch.__version__, matmul_tflops=peak, rows=figures, failures=failures,
+            aims=[dict(aim=aim, figure=figure, met=good) for aim, figure, good in found]), indent=1) + "\n")
     met, missed = (sum(good is value for _, _, good in found) for value in (True, False))
     print(f"aims: {met} met, {missed} missed")
     return 1 if failures else 0

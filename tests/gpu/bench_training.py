@@ -4,12 +4,12 @@ layers, 12 heads, 768 channels, vocabulary 50304, no biases), T 1024, 32 sequenc
 
     python3 tests/gpu/bench_training.py --glint build-gpu/glint [--seconds 150] [--json FILE] [--markdown FILE]
 
-PyTorch trains as nanoGPT does: fp32 parameters, autocast to bf16, SDPA (its flash kernel), fused AdamW, gradients clipped.
-glint: --dtype bf16, the step as a CUDA graph. Times are medians of steps over the rounds; ratios are PyTorch's time /
-glint's: above 1, glint is faster. MFU counts 6 FLOPs per parameter and token and attention's products, of the data
-sheet's peak. Then glint's step op by op, with the share of the peak of products or of bandwidth, and the launch gaps: the
-part of the graph's step that no op accounts for. Missed targets are reported, and are no failure. --rehearse tries the
-script without a GPU, with a tiny model.
+PyTorch trains as nanoGPT does: fp32 parameters, autocast to bf16, SDPA (its flash kernel), fused AdamW, clipped
+gradients. glint: --dtype bf16, the step as a CUDA graph. Times are medians of steps over the rounds; ratios are
+PyTorch's time / glint's: above 1, glint is faster. MFU counts 6 FLOPs per parameter and token and attention's products,
+of the data sheet's peak. Then glint's step op by op, with the share of the peak of products or of bandwidth, and the
+launch gaps: the part of the graph's step that no op accounts for. Missed targets are reported, and are no failure.
+--rehearse tries the script without a GPU, with a tiny model.
 """
 import argparse
 import json
@@ -80,16 +80,18 @@ def time_torch(row, device, compiled, rounds):
         training.milliseconds(3)  # compiles, and warms up
         times = [ms for _ in range(rounds) for ms in training.milliseconds(STEPS)]
     except Exception:
-        print(f"PyTorch {'compiled' if compiled else 'eager'}: {traceback.format_exc().splitlines()[-1][:300]}", flush=True)
+        reason = traceback.format_exc().splitlines()[-1][:300]
+        print(f"PyTorch {'compiled' if compiled else 'eager'}: {reason}", flush=True)
         return None, None
     return statistics.median(times), torch.cuda.max_memory_allocated() if device == "cuda" else 0
 
 
 def run_glint(program, row, *more, steps=STEPS):
     """The output of `glint bench step --json`."""
-    flags = dict(device="cuda", dtype="bf16", layers=row.layers, heads=row.heads, embd=row.embd, vocab=row.vocab, context=row.context,
-                 batch=row.batch, dropout=row.dropout, steps=steps)
-    command = [program, "bench", "step", "--json"] + [str(word) for name, value in flags.items() for word in (f"--{name}", value)] + list(more)
+    flags = dict(device="cuda", dtype="bf16", layers=row.layers, heads=row.heads, embd=row.embd, vocab=row.vocab,
+                 context=row.context, batch=row.batch, dropout=row.dropout, steps=steps)
+    command = [program, "bench", "step", "--json", *more]
+    command += [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
@@ -101,7 +103,8 @@ def measure(row, device, arguments, left):
     found = {"dropout": row.dropout, "tokens": row.batch * row.context}
     glint = [run_glint(arguments.glint, row)]
     found["eager_ms"], found["eager_bytes"] = time_torch(row, device, False, arguments.rounds)
-    found["compiled_ms"], found["compiled_bytes"] = time_torch(row, device, True, arguments.rounds) if left() > 40 else (None, None)
+    compiled = time_torch(row, device, True, arguments.rounds) if left() > 40 else (None, None)
+    found["compiled_ms"], found["compiled_bytes"] = compiled
     glint += [run_glint(arguments.glint, row) for _ in range(arguments.rounds - 1)]
     found["glint_ms"] = statistics.median(run["median_ms"] for run in glint)
     found["glint_bytes"] = glint[0]["device_bytes"]
@@ -128,13 +131,17 @@ def table(results):
     lines = ["| dropout | | ms | tokens/s | MFU | GB | PyTorch / glint |", "|---|---|---|---|---|---|---|"]
     for found in results:
         for who, title in (("glint", "glint"), ("eager", "PyTorch eager"), ("compiled", "PyTorch compiled")):
-            lines.append(f"| {found['dropout']} | {title} | {text(found[f'{who}_ms'])} | {text(found[f'{who}_tokens_per_s'], 0)} | "
-                         f"{text(found[f'{who}_mfu'], 0, 100, '%')} | {text(found[f'{who}_bytes'], 1, 1e-9)} | {text(found[f'{who}_ratio'])} |")
+            cells = [text(found[f"{who}_ms"]), text(found[f"{who}_tokens_per_s"], 0),
+                     text(found[f"{who}_mfu"], 0, 100, "%"), text(found[f"{who}_bytes"], 1, 1e-9),
+                     text(found[f"{who}_ratio"])]
+            lines.append(f"| {found['dropout']} | {title} | {' | '.join(cells)} |")
     for found in results:
-        lines += ["", f"glint's step, dropout {found['dropout']}: launch gaps {text(found['gaps'], 1, 100, '%')}; bandwidth "
-                  f"{found['bandwidth_gbytes']:.0f} GB/s, measured.", "", "| op | ms | share | of peak |", "|---|---|---|---|"]
+        lines += ["", f"glint's step, dropout {found['dropout']}: launch gaps {text(found['gaps'], 1, 100, '%')}; "
+                  f"bandwidth {found['bandwidth_gbytes']:.0f} GB/s, measured.", "",
+                  "| op | ms | share | of peak |", "|---|---|---|---|"]
         total = sum(op["ms"] for op in found["ops"])
-        lines += [f"| {op['op']} | {op['ms']:.3f} | {100 * op['ms'] / total:.1f}% | {100 * op['of_peak']:.0f}% |" for op in found["ops"]]
+        lines += [f"| {op['op']} | {op['ms']:.3f} | {100 * op['ms'] / total:.1f}% | {100 * op['of_peak']:.0f}% |"
+                  for op in found["ops"]]
     return lines + [""]
 
 
@@ -143,15 +150,16 @@ def aims(results):
     found = []
     for result in results:
         wanted, ratio = AIMS[result["dropout"]], result["compiled_ratio"]
-        found.append((f"at least {wanted}x PyTorch compiled, dropout {result['dropout']}", ratio, None if ratio is None else ratio >= wanted))
-        found.append((f"launch gaps under {MOST_GAPS:.0%}, dropout {result['dropout']}", result["gaps"], result["gaps"] < MOST_GAPS))
+        dropout, gaps, met = result["dropout"], result["gaps"], None if ratio is None else ratio >= wanted
+        found.append((f"at least {wanted}x PyTorch compiled, dropout {dropout}", ratio, met))
+        found.append((f"launch gaps under {MOST_GAPS:.0%}, dropout {dropout}", gaps, gaps < MOST_GAPS))
     return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--glint", required=True, help="the program")
-    parser.add_argument("--seconds", type=float, default=150, help="start nothing new after this long (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=150, help="start nothing after this long, %(default)s")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", help="write the figures to this file")
     parser.add_argument("--markdown", help="write the tables to this file")
@@ -178,11 +186,14 @@ def main():
     lines, found = table(results), aims(results)
     # The same tokens in sequences four times as long: memory that grows with T squared would show.
     try:
-        short, long = (run_glint(arguments.glint, replace(base, context=base.context * n, batch=base.batch // n), steps=1)["device_bytes"] for n in (1, 2 if arguments.rehearse else 4))
+        times = (1, 2 if arguments.rehearse else 4)
+        shapes = [replace(base, context=base.context * n, batch=base.batch // n) for n in times]
+        short, long = (run_glint(arguments.glint, shape, steps=1)["device_bytes"] for shape in shapes)
         found.append(("memory for the same tokens in longer sequences at most 1.1x", long / short, long / short <= 1.1))
     except RuntimeError as error:
         failures.append(f"longer sequences: {error}".splitlines()[0])
-    lines += [f"- {'n/a' if good is None else 'pass' if good else 'miss'}: {aim}: {text(figure, 3)}" for aim, figure, good in found]
+    lines += [f"- {'n/a' if good is None else 'pass' if good else 'miss'}: {aim}: {text(figure, 3)}"
+              for aim, figure, good in found]
     print("\n".join(lines))
     if arguments.markdown:
         Path(arguments.markdown).write_text("\n".join(lines) + "\n")

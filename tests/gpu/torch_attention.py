@@ -33,11 +33,13 @@ def keep_mask(seed, offset, p, B, H, rows, cols, heads=None):
     for n, head in enumerate(heads):
         c = numpy.uint64((offset + 32 * head) & MASK64) + lane  # wraps at 2^64
         grid = (block_rows, block_cols, 32)
-        words = philox((numpy.broadcast_to(c & numpy.uint64(0xFFFFFFFF), grid), numpy.broadcast_to(c >> numpy.uint64(32), grid),
+        words = philox((numpy.broadcast_to(c & numpy.uint64(0xFFFFFFFF), grid),
+                        numpy.broadcast_to(c >> numpy.uint64(32), grid),
                         numpy.broadcast_to(numpy.arange(block_rows, dtype=numpy.uint64)[:, None, None], grid),
                         numpy.broadcast_to(numpy.arange(block_cols, dtype=numpy.uint64)[None, :, None], grid)),
                        (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF))
-        draws = numpy.stack(words, -1).astype("<u4").view(numpy.uint8) <= threshold  # (block row, block column, lane, byte)
+        # (block row, block column, lane, byte)
+        draws = numpy.stack(words, -1).astype("<u4").view(numpy.uint8) <= threshold
         # lane = 4 * (i % 8) + (j % 8) / 2, byte = 8 * (j / 16 % 2) + 4 * (j / 8 % 2) + 2 * (i / 8 % 2) + j % 2
         draws = draws.reshape(block_rows, block_cols, 8, 4, 2, 2, 2, 2)  # ..., i%8, j%8/2, j/16%2, j/8%2, i/8%2, j%2
         draws = draws.transpose(0, 6, 2, 1, 4, 5, 3, 7)
@@ -47,8 +49,9 @@ def keep_mask(seed, offset, p, B, H, rows, cols, heads=None):
 
 def check_known_masks():
     """Raises unless the formula gives the known answers of tests/kernels/dropout_test.cpp."""
-    for offset, head, kept, digest in [(0, 0, 1835, "4f36c0978db842b1956f1eb30925f6b9810b3777a96475daa7afcc3671fddb97"),
-                                       (64, 5, 1852, "f75d1d01520a5f994f0d9071d5b98ac8ffd60e5d4f8c55914b2b49359beb5b2e")]:
+    for offset, head, kept, digest in [
+            (0, 0, 1835, "4f36c0978db842b1956f1eb30925f6b9810b3777a96475daa7afcc3671fddb97"),
+            (64, 5, 1852, "f75d1d01520a5f994f0d9071d5b98ac8ffd60e5d4f8c55914b2b49359beb5b2e")]:
         mask = keep_mask(0x1234567890ABCDEF, offset, 0.1, 1, 1, 32, 64, heads=[head])[0]
         packed = numpy.packbits(mask.reshape(-1), bitorder="little").tobytes()
         if mask.sum() != kept or hashlib.sha256(packed).hexdigest() != digest:
@@ -62,7 +65,7 @@ def visible(T, causal, device):
 
 
 def by_definition(x, mask, dtype):
-    """Output, log-sum-exp and gradients of a Case by the definition, computed in `dtype`; mask: (B, NH, T, T) or None."""
+    """Output, log-sum-exp and gradients of a Case by the definition, in `dtype`; mask: (B, NH, T, T) or None."""
     q, k, v = (t.detach().to(dtype).requires_grad_() for t in (x.q, x.k, x.v))
     group = x.NH // x.NKV
     scores = (q @ k.repeat_interleave(group, 1).transpose(-1, -2)) * x.scale

@@ -25,8 +25,7 @@ struct Layout {
 
 }  // namespace
 
-TEST_CASE(
-    "partition: buckets cover all, decayed elements apart, none above the size asked for, few where they may be large") {
+TEST_CASE("partition: buckets cover all elements, keep decayed ones apart, are not too large, and are not too many") {
   const Layout layout;
   const size_t n = layout.parameters.elements(), decayed = layout.parameters.decayed_elements();
   for (int ranks : {2, 3, 4, 7, 64})

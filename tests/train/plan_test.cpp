@@ -103,8 +103,7 @@ TEST_CASE("plan: the formula, by hand") {
   CHECK(plan.exposed == doctest::Approx(plan.messages - 15.0 / 16 * plan.backward));
 }
 
-TEST_CASE(
-    "plan: the command prints a row for each number of devices, says what does not fit, and refuses what makes no sense") {
+TEST_CASE("plan: the command prints a row per number of devices, says what does not fit, and refuses nonsense") {
   const auto ran = test::run_program({"plan", "--devices", "1,8-64", "--json"});
   REQUIRE(ran.code == 0);
   const auto plans = nlohmann::json::parse(ran.out)["plans"];

@@ -154,9 +154,9 @@ TEST_CASE("ranks: one that never comes, and ones that differ, are named") {
   auto ranks = start_ranks(2, endless_run(folder), {{1, {"--seed", "7"}}});
   const Ran differs = ranks[0]->wait();
   CHECK(differs.code == 1);
-  CHECK(
-      differs.err ==
-      "glint: rank 1 has another --seed than rank 0: 7, not 1337; start all ranks with the same program, flags and data\n");
+  CHECK(differs.err ==
+        "glint: rank 1 has another --seed than rank 0: 7, not 1337; "
+        "start all ranks with the same program, flags and data\n");
   CHECK(ranks[1]->wait().code == 1);
 }
 

@@ -66,7 +66,8 @@ void evaluate(const EvalFlags& flags) {
     return;
   }
   std::printf(
-      "%s split, %.0f tokens, step %llu\nloss           %.4f nats per token\nperplexity     %.4f\nbits per byte  %.4f\n",
+      "%s split, %.0f tokens, step %llu\nloss           %.4f nats per token\n"
+      "perplexity     %.4f\nbits per byte  %.4f\n",
       name_of(flags.split), tokens, static_cast<unsigned long long>(run.state.step), loss, std::exp(loss),
       bits_per_byte);
   if (entropy > 0) std::printf("entropy        %.4f nats per token, of the corpus: no model can do better\n", entropy);

@@ -138,10 +138,11 @@ void print_row(const Row& row) {
 
 void print_table(const std::vector<Row>& rows, const PlanDevice& device, int64_t parameters) {
   std::printf(
-      "%s parameters in %s. A device (%s) reaches %.3g TFLOP/s in products, %.3g in attention, %.4g GB/s of its memory,\n"
+      "%s parameters in %s. A device (%s) reaches %.3g TFLOP/s in products, %.3g in attention, "
+      "%.4g GB/s of its memory,\n"
       "%.3g GB/s to its neighbours, %.3g between nodes of %d. Two columns each: without and with --zero 1.\n"
-      "step = m (products + attention + bytes, each / its rate) + AdamW + 2 (N-1)/N gradients / link, less what backward hides:\n"
-      "train/plan.h has the formula.\n\n",
+      "step = m (products + attention + bytes, each / its rate) + AdamW + 2 (N-1)/N gradients / link, "
+      "less what backward hides:\ntrain/plan.h has the formula.\n\n",
       std::to_string(parameters).c_str(), rows[0].run.dtype == DType::bf16 ? "bf16" : "fp32", device.name.c_str(),
       1e-12 * device.product_rate, 1e-12 * device.attention_rate, 1e-9 * device.byte_rate, 1e-9 * device.link,
       1e-9 * device.net, device.per_node);

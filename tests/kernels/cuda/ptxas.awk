@@ -50,5 +50,6 @@ function judge(    fault) {
   } else if (source ~ /\/attention\//) {
     fault = fault "; no limit is noted: '// ptxas <= " registers " registers, " shared " bytes of shared memory'"
   }
-  printf "%s %s %s: %d registers, %d bytes shared (%s)%s\n", fault ? "FAILED" : "ok", arch, kernel, registers, shared, source, fault
+  printf "%s %s %s: %d registers, %d bytes shared (%s)%s\n", fault ? "FAILED" : "ok", arch, kernel, registers, shared,
+    source, fault
 }

@@ -47,9 +47,9 @@ TEST_CASE("comm: what stands in the way of ranks is one line") {
   GlooOptions options;
   const auto error = [&] { return test::error_of([&] { make_gloo_communicator(ranks, options); }); };
   if (!kHasGloo) {
-    CHECK(
-        error() ==
-        "2 ranks on CPUs: this build of glint has no Gloo; build it where libgloo-dev is installed, or train with one process");
+    CHECK(error() ==
+          "2 ranks on CPUs: this build of glint has no Gloo; build it where libgloo-dev is installed, "
+          "or train with one process");
     return;
   }
   const test::ScratchFolder folder;

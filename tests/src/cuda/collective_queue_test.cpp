@@ -131,8 +131,7 @@ TEST_CASE("gpus: a rank that is killed is named by the others within 5 s, though
   }
 }
 
-TEST_CASE(
-    "gpus: a rank that stands still is named by the others when the timeout is over, though these wait for their GPUs") {
+TEST_CASE("gpus: a rank that hangs is named by the others after the timeout, though these wait for their GPUs") {
   if (!room_for(3)) return;
   RankProcesses ranks("captured", 3, 2000, 3, kRank);
   for (int rank = 0; rank < 3; ++rank) ranks.wait_until_written(rank, "ready");

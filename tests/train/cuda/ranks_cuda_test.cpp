@@ -26,7 +26,7 @@ bool can_share() { return kHasGloo && !nccl_version().empty(); }
 }  // namespace
 
 TEST_CASE(
-    "train --device cuda --ranks 2: the curve of one process, in fp32 and bf16, with and without --zero 1, as a graph and plainly" *
+    "train --device cuda --ranks 2: the curve of one process, in both dtypes, with and without --zero 1 and --graph" *
     doctest::skip(!can_share())) {
   if (gpus() < 2 && !emulated()) return;
   const EmulatedDevice device("late guarded devices=2");
