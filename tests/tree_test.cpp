@@ -1,5 +1,5 @@
-// The include rules of the house: which layer may include which, that data/ knows two headers of kernels/ alone, where
-// foreign libraries may appear, and that no header includes itself by a detour.
+// The include rules: which layer may include which, which headers of kernels/ data/ may include, where other libraries
+// may appear, and that includes form no cycle. CMake links the layers by the same rules.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using Names = std::vector<std::string>;
-using Tree = std::map<std::string, std::string>;  // path from the root, '/' between its parts -> content
+using Tree = std::map<std::string, std::string>;  // path from the root, with '/' -> content
 
 const std::map<std::string, Names> kMayInclude = {
     {"kernels", {"kernels/"}},
@@ -23,10 +23,10 @@ const std::map<std::string, Names> kMayInclude = {
     {"models", {"models/", "src/", "kernels/"}},
     {"data", {"data/", "kernels/check.h", "kernels/philox.h"}},
     {"train", {"train/", "models/", "src/", "kernels/", "data/"}},
-    {"gpu", {"kernels/"}},  // tests/gpu/: what runs on a GPU alone
+    {"gpu", {"kernels/"}},  // tests/gpu/
 };
 
-// Foreign headers, by how their names start, and the only layers for them (tests may take any).
+// Headers of other libraries, by how their names start, and the only places for them (tests may include any).
 const std::vector<std::pair<std::string, Names>> kForeign = {
     {"Eigen/", {"kernels/"}},
     {"unsupported/Eigen/", {"kernels/"}},
@@ -66,7 +66,7 @@ std::vector<Include> includes_of(const std::string& content) {
   return includes;
 }
 
-// The layer whose rules hold for a file: tests/src/x.cpp follows those of src/. Empty: a file of tests/ itself.
+// The layer whose rules apply to a file: those of src/ to tests/src/x.cpp. Empty for a file of tests/ itself.
 std::string layer_of(const std::string& path) {
   const std::string inside = path.starts_with("tests/") ? path.substr(6) : path;
   const size_t slash = inside.find('/');
@@ -79,7 +79,7 @@ bool may_use_cuda(const std::string& path) {
           path.find("cuda") != std::string::npos);
 }
 
-// Where nvcc is not the compiler, the emulator replaces CUDA's own headers.
+// Without nvcc the emulator replaces CUDA's headers.
 const std::string kEmulator = "kernels/simt/";
 bool may_use_emulator(const std::string& path) {
   return starts_with_any(path, {"tests/", kEmulator, "kernels/cuda/device.cuh", "kernels/cuda/ptx.cuh"});
@@ -109,7 +109,7 @@ std::string fault_of(const Tree& tree, const std::string& path, const Include& i
   return starts_with_any(include.name, rule->second) ? "" : where + layer + "/ may not";
 }
 
-// Depth-first; `trail` holds the files between the start and here. A cycle is told once, at the include that closes it.
+// Depth-first; `trail` holds the files from the start to here. Reports a cycle once, at the include that closes it.
 void find_cycles(const Tree& tree, const std::string& path, Names& trail, std::set<std::string>& done, Names& faults) {
   const auto on_trail = std::find(trail.begin(), trail.end(), path);
   if (on_trail != trail.end()) {
@@ -159,14 +159,14 @@ std::string include_line(const std::string& name) { return "#include \"" + name 
 
 }  // namespace
 
-TEST_CASE("tree: every include keeps to the layers") {
+TEST_CASE("tree: every include follows the rules") {
   const Tree tree = read_tree(GLINT_SOURCE_DIR);
   CHECK(tree.size() > 40);
   CHECK(tree.contains("kernels/philox.h"));
   for (const std::string& fault : faults_of(tree)) FAIL_CHECK(fault);
 }
 
-TEST_CASE("tree: the checker finds what is forbidden") {
+TEST_CASE("tree: the checker finds forbidden includes") {
   const Tree sound = {
       {"kernels/check.h", "#include <string>\n"},
       {"kernels/matmul.h", include_line("kernels/check.h")},
