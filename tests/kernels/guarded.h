@@ -15,6 +15,10 @@
 #include "tests/kernels/compare.h"
 #include "tests/random.h"
 
+#ifndef __has_feature  // GCC
+#define __has_feature(x) 0
+#endif
+
 namespace glint::test {
 
 template <typename Scalar>
@@ -58,7 +62,7 @@ class Guarded {
   }
 
  private:
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
   static constexpr size_t kBehind = 0;
 #else
   static constexpr size_t kBehind = 16;

@@ -1,4 +1,4 @@
-// Products by oneDNN's matmul primitive, on which bf16 goes where the CPU has instructions for it.
+// Products by oneDNN's matmul primitive, which multiplies bf16 where the CPU has instructions for it.
 #include "kernels/cpu/product.h"
 
 #include "kernels/convert.h"
@@ -14,7 +14,7 @@ const int kSizes[][3] = {{1, 1, 1}, {3, 17, 5}, {64, 1, 31}, {65, 40, 24}, {1, 6
 
 }  // namespace
 
-TEST_CASE("products by oneDNN's primitive are Eigen's, in every layout, set and added to") {
+TEST_CASE("products by oneDNN's primitive agree with Eigen's, in every layout, set and added") {
   RandomInputs inputs(803);
   INFO("seed ", inputs.seed);
   for (const auto& [M, N, K] : kSizes) {
@@ -36,7 +36,7 @@ TEST_CASE("products by oneDNN's primitive are Eigen's, in every layout, set and 
 }
 
 // Where the CPU has no instructions for bf16, both are products in fp32.
-TEST_CASE("bf16 linear layers are the same by oneDNN and by fp32, but for the last bit") {
+TEST_CASE("bf16 linear layers by oneDNN agree with fp32 but for the last bit") {
   RandomInputs inputs(804);
   INFO("seed ", inputs.seed, ", bf16 products by oneDNN: ", cpu_multiplies_bf16());
   const auto bf16 = [&](size_t n) {

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Compiles the CUDA kernels and holds what ptxas says of them against what the sources allow: no spill, no local memory,
-# and in a .cu of kernels/cuda/attention/ no more than the limits noted in it for all its kernels, in a comment line
+# Compiles the CUDA kernels and checks ptxas's report: no spill, no local memory, and in a .cu of kernels/cuda/attention/ at
+# most the registers and shared memory that a comment line in it allows all its kernels
 #   // ptxas <= 168 registers, 49152 bytes of shared memory
-# (or "// ptxas sm_90 <= ...", for one architecture). ptxas knows static shared memory only; the code asserts the sizes of
-# what it takes dynamically. Then prints what dropout costs in SASS. The last line is "N passed, N failed" (kernels).
+# (or "// ptxas sm_90 <= ...", for one architecture). ptxas sees static shared memory only; the code asserts its dynamic
+# sizes. Then prints what dropout costs in SASS. The last line is "N passed, N failed" (kernels).
 #   tests/kernels/cuda/ptxas.sh [BUILD_FOLDER]   default: build/, configured and built first
 set -uo pipefail
 cd "$(dirname "$0")/../../.."
@@ -28,7 +28,7 @@ for log in "${logs[@]}"; do
   awk -f tests/kernels/cuda/ptxas.awk -v source="$source" "$source" "$log"
 done | c++filt -p | tee "$folder/ptxas.txt"
 
-# cuobjdump and nvdisasm belong to the toolkit, but some installations leave them out.
+# Some installations of the toolkit lack cuobjdump and nvdisasm.
 PATH=$PATH:/usr/local/cuda/bin
 if command -v cuobjdump > /dev/null && command -v nvdisasm > /dev/null; then
   for log in "${logs[@]}"; do
@@ -40,7 +40,7 @@ fi
 
 passed=$(grep -c '^ok ' "$folder/ptxas.txt") failed=$(grep -c '^FAILED ' "$folder/ptxas.txt")
 if [ "$((passed + failed))" -eq 0 ]; then
-  echo "ptxas said nothing of any kernel" >&2
+  echo "ptxas reported no kernel" >&2
   failed=1
 fi
 echo "$passed passed, $failed failed"
