@@ -60,6 +60,11 @@ void check(RandomInputs& inputs, int rows, int V, size_t offset = 0) {
     const Results got = run<Scalar>(ctx, logits, targets, 0.25f, V, offset);
     check_as_good("losses", got.losses, plain.losses, exact.losses);
     check_as_good_in<Scalar>("dlogits", got.dlogits, plain.dlogits, exact.dlogits);
+    if (kOnCpu && sizeof(Scalar) == 2) {
+      const Results fp32 = run<float>(ctx, logits, targets, 0.25f, V, offset);
+      CHECK(same_bits(got.losses, fp32.losses));
+      if (V > 1) check_rounded_once("dlogits", got.dlogits, fp32.dlogits);
+    }
   });
 }
 

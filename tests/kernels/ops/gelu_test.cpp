@@ -34,6 +34,10 @@ void check(RandomInputs& inputs, size_t n, Gelu kind, size_t offset = 0) {
     CHECK(same_bits(run<Scalar>(ctx, x, dout, kind, offset, true).dx, got.dx));
     if (sizeof(Scalar) == 4) {
       for (size_t i = 0; i < n; ++i) CHECK(got.dx[i] == dout[i] * slope.dx[i]);
+    } else if (kOnCpu) {
+      const Results fp32 = run<float>(ctx, x, dout, kind, offset);
+      check_rounded_once("out", got.out, fp32.out);
+      check_rounded_once("dx", got.dx, fp32.dx);
     }
   });
 }

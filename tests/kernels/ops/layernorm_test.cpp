@@ -119,6 +119,28 @@ TEST_CASE("layernorm: adds to gradients, works without a bias, and gives the sam
   }
 }
 
+#ifndef GLINT_TEST_CUDA
+TEST_CASE("layernorm: bf16 rounds the fp32 results once") {
+  RandomInputs inputs(901);
+  INFO("seed ", inputs.seed);
+  for (const int C : {7, 64, 131}) {
+    LayerNormProblem p(inputs, 30, C);
+    p.x = rounded<Bf16>(p.x);
+    p.dout = rounded<Bf16>(p.dout);
+    for (const Write write : {Write::set, Write::add}) {
+      INFO("C ", C, ", add ", write == Write::add);
+      const Options options{write, before(write)};
+      const Results bf16 = run<Bf16>({}, p, options), fp32 = run<float>({}, p, options);
+      check_rounded_once("out", bf16.norm.out, fp32.norm.out);
+      check_rounded_once("dx", bf16.dx, fp32.dx);
+      CHECK(worst_error(bf16.norm.mean, convert<double>(fp32.norm.mean)) <= 1e-5);
+      CHECK(worst_error(bf16.norm.dweight, convert<double>(fp32.norm.dweight)) <= 1e-4);
+      CHECK(same_bits(bf16.norm.dbias, fp32.norm.dbias));
+    }
+  }
+}
+#endif
+
 TEST_CASE("layernorm: a NaN reaches its row and the gradients of the weights, no other row") {
   RandomInputs inputs(1204);
   INFO("seed ", inputs.seed);

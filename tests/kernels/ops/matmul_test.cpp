@@ -2,6 +2,9 @@
 
 #include <omp.h>
 
+#ifndef GLINT_TEST_CUDA
+#include "kernels/cpu/product.h"
+#endif
 #include "tests/kernels/ops/linear_oracle.h"
 
 namespace glint::test {
@@ -104,7 +107,40 @@ TEST_CASE("matmul: a product leaves OpenMP's thread count as it was") {
   }
 }
 
-#ifndef GLINT_WITH_ONEDNN
+#ifdef GLINT_WITH_ONEDNN
+// |got - expected| up to one unit in the last place of Scalar, and rounding of an fp32 sum of `terms`.
+template <typename Scalar>
+void check_close(const char* what, const std::vector<float>& got, const std::vector<float>& expected, int terms) {
+  INFO(what);
+  for (size_t i = 0; i < got.size(); ++i) {
+    const float unit = sizeof(Scalar) == 2 ? std::abs(expected[i]) * 0x1p-7f : 0.0f;
+    CHECK(std::abs(got[i] - expected[i]) <= unit + 1e-6f * static_cast<float>(1 + terms));
+  }
+}
+
+// Where the CPU has no instructions for bf16, both are products in fp32.
+TEST_CASE("matmul: bf16 by oneDNN agrees with Eigen's fp32 products but for the last bit") {
+  RandomInputs inputs(804);
+  INFO("seed ", inputs.seed, ", bf16 products by oneDNN: ", cpu_multiplies_bf16());
+  const CpuContext onednn{.threads = 2, .matmul = MatmulEngine::onednn}, eigen{};
+  const LinearShape shapes[] = {{1, 1, 1},   {3, 17, 5},    {64, 1, 31},   {65, 40, 24},
+                                {1, 64, 48}, {130, 65, 33}, {70, 200, 130}};
+  for (LinearShape shape : shapes) {
+    for (const WeightLayout layout : {WeightLayout::in_out, WeightLayout::out_in}) {
+      INFO("rows ", shape.rows, ", in ", shape.in, ", out ", shape.out, ", tied ", layout == WeightLayout::out_in);
+      shape.layout = layout;
+      const auto p = LinearProblem::of<Bf16>(inputs, shape);
+      for (const bool with_bias : {false, true})
+        check_close<Bf16>("out", run_forward<Bf16>(onednn, p, with_bias), run_forward<Bf16>(eigen, p, with_bias),
+                          shape.in);
+      const auto got = run_backward<Bf16>(onednn, p, Write::add), expected = run_backward<Bf16>(eigen, p, Write::add);
+      check_close<Bf16>("dx", got.dx, expected.dx, shape.out);
+      check_close<float>("dweight", got.dweight, expected.dweight, shape.rows);
+      check_close<float>("dbias", got.dbias, expected.dbias, shape.rows);
+    }
+  }
+}
+#else
 TEST_CASE("matmul: asking for oneDNN in a build without it is a user error") {
   RandomInputs inputs(804);
   const auto p = LinearProblem::of<float>(inputs, {2, 2, 2});
