@@ -27,7 +27,8 @@ Untracked::~Untracked() {
 }
 #endif
 
-// One of two tokens, in turn: who still leaves one phase must not be ordered by who already arrives at the next.
+// Two tokens in turn: a thread that still leaves one phase must not be ordered after one that already arrives at the
+// next.
 static void* token(void* collective, unsigned phase) { return static_cast<char*>(collective) + phase % 2; }
 
 static std::string place(const Site& site) { return std::string(site.file) + ":" + std::to_string(site.line); }

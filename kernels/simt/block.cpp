@@ -129,7 +129,7 @@ void Block::check_end(uint3 block_index) {
   if (!intact) throw Error(here + "a store past the end of shared memory");
 }
 
-// The first and last thing that a fiber does.
+// The entry function of a fiber.
 SIMT_BORDER void Block::enter() {
   Block& block = *self->block;
   Fiber::entered(block.main_);
@@ -161,9 +161,9 @@ void Block::wait(Site site) {
   reschedule();
 }
 
-// Lets the next runnable thread go on; comes back when it is this one's turn again.
+// Switches to the next runnable thread; returns when it is this thread's turn again.
 void Block::reschedule() {
-  publish(&done_);  // should this thread never go on, the launcher still comes after it
+  publish(&done_);  // orders the launcher after this thread even if it never runs again
   Fiber &mine = self->fiber, &next = choose();
   if (&next != &mine) Fiber::switch_to(mine, next);
 }
@@ -209,7 +209,7 @@ void* Block::static_shared(const void* key, size_t bytes, size_t alignment) {
   return statics_.emplace_back(key, bytes).memory.get();
 }
 
-// Threads in the same state together.
+// What the threads wait for: one line for neighbours in the same state.
 std::string Block::report() const {
   std::string lines;
   for (unsigned i = 0; i < count_;) {

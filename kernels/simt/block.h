@@ -1,4 +1,4 @@
-// One thread block: its threads, which of them runs, where they meet, and its shared memory.
+// One thread block: its threads, which of them runs, where they wait, and its shared memory.
 #pragma once
 
 #include <array>
@@ -17,7 +17,7 @@
 
 namespace simt {
 
-struct Site {  // what a thread waits in, and where
+struct Site {  // the call that a thread waits in
   const char* what = "";
   const char* file = "";
   int line = 0;
@@ -56,7 +56,7 @@ inline void publish(void*) {}
 inline void observe(void*) {}
 #endif
 
-// Keeps the emulator's own bookkeeping out of ThreadSanitizer's sight.
+// Hides the emulator's own bookkeeping from ThreadSanitizer.
 struct Untracked {
 #ifdef SIMT_TSAN
   Untracked();
@@ -78,8 +78,8 @@ class Block {
   void run(dim3 grid, uint3 block_index, dim3 shape, size_t shared_bytes, const std::function<void()>& kernel);
 
   void barrier(Site site);  // __syncthreads, by the running thread
-  // The running thread's warp meets: the lanes of `mask`, all at one site. The last one to come calls compute with what
-  // each brought (null for a lane outside the mask).
+  // A collective of the running thread's warp, called by all lanes of `mask` from one site. The last lane to arrive
+  // calls compute with what each brought (null for a lane outside the mask).
   void collective(unsigned mask, Site site, void* brought, const std::function<void(const Lanes&)>& compute,
                   Memory memory = Memory::unordered);
 
@@ -91,7 +91,7 @@ class Block {
   struct Free {
     void operator()(char* p) const { ::operator delete (p, std::align_val_t{1024}); }
   };
-  struct Shared {  // exactly as large as asked for, so that AddressSanitizer sees its end; else a guard lies behind it
+  struct Shared {  // exactly as large as requested, so that AddressSanitizer sees its end; else a guard lies behind it
     Shared(const void* of_key, size_t of_bytes);
     bool intact() const;
     const void* key;
@@ -136,7 +136,7 @@ class Block {
   std::exception_ptr error_;
 };
 
-// A collective whose lanes bring an Arg each.
+// A collective to which each lane brings an Arg.
 template <typename Arg, typename Compute>
 void collective(unsigned mask, Site site, Arg& arg, Compute&& compute) {
   self->block->collective(mask, site, &arg, [&](const Lanes& lanes) {

@@ -108,7 +108,7 @@ bool fit(const EmulatedProduct& operation, const EmulatedLayout& a, const Emulat
          a.leading >= a.rows && b.leading >= b.rows && d.leading >= d.rows;
 }
 
-constexpr uint64_t kChosen = 0x676c696e74;  // an algorithm that the heuristics gave
+constexpr uint64_t kChosen = 0x676c696e74;  // marks an algorithm that the heuristics returned
 
 }  // namespace
 

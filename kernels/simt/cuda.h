@@ -1,6 +1,5 @@
-// The names of CUDA C++ for code that an ordinary host compiler compiles; stands in for <cuda_runtime.h> and
-// <cuda_bf16.h>. There is no __shared__: kernels take shared memory by the helpers of kernels/cuda/device.cuh, whose
-// bounds and poison are checked here.
+// The names of CUDA C++ for host compilers, in place of <cuda_runtime.h> and <cuda_bf16.h>. There is no __shared__:
+// kernels get shared memory from the helpers of kernels/cuda/device.cuh, which here is poisoned and checked.
 #pragma once
 
 #ifdef __CUDACC__
@@ -29,7 +28,7 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define __trap() simt::fail("__trap")
-// glibc declares __expf and its like itself, so these cannot be functions
+// glibc declares __expf and the like, so these cannot be functions
 #define __expf(x) expf(x)
 #define __exp2f(x) exp2f(x)
 #define __logf(x) logf(x)

@@ -18,7 +18,8 @@ namespace simt {
 namespace {
 
 constexpr size_t kPage = 4096, kGuardedBytes = size_t{1} << 36;  // addresses, not memory
-constexpr size_t kPoisoned = size_t{4} << 20;  // of an allocation; the rest of a workspace is not worth the time
+constexpr size_t kPoisoned =
+    size_t{4} << 20;  // bytes of an allocation that are filled; a whole workspace would take long
 
 struct Allocation {
   size_t bytes;
@@ -28,7 +29,7 @@ using Allocations = std::map<uintptr_t, Allocation>;
 
 std::recursive_mutex mutex;
 Allocations on_device, pinned;
-char* guarded_region = nullptr;  // reserved once; allocations are cut from it one after another, never twice
+char* guarded_region = nullptr;  // reserved once; its addresses are handed out in order and never reused
 size_t guarded_used = 0;
 int unguarded = 0;
 
@@ -45,7 +46,7 @@ void protect(bool open) {
   if (guarded_used) mprotect(guarded_region, guarded_used, open ? PROT_READ | PROT_WRITE : PROT_NONE);
 }
 
-// Ends at a page's end, as near as 256-byte alignment allows.
+// Ends at the end of a page, as closely as 256-byte alignment allows.
 void* allocate_guarded(size_t bytes) {
   if (!guarded_region) {
     void* region = mmap(nullptr, kGuardedBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -127,18 +128,18 @@ Unguarded::~Unguarded() {
   if (--unguarded == 0) protect(false);
 }
 
-// A heuristic: a word of eight bytes that is an address of this process' memory, and not of the device's.
+// A heuristic: a word of eight bytes that is an address of mapped memory, but not of the device's.
 void check_argument(const void* argument, size_t bytes, const std::function<std::string()>& what) {
   if (!device.guarded) return;
   for (size_t at = 0; at + 8 <= bytes; at += 8) {
     uintptr_t word;
     std::memcpy(&word, static_cast<const char*>(argument) + at, 8);
     if (word < uintptr_t{0x500000000000} || word >= uintptr_t{0x800000000000}) continue;
-    if ((word & 0xffffffff) < (1u << 20)) continue;  // rather a small number, and padding that was an address once
+    if ((word & 0xffffffff) < (1u << 20)) continue;  // more likely a small number beside old padding
     void* pointer = reinterpret_cast<void*>(word);
     if (is_device(pointer) || is_pinned(pointer)) continue;
     void* page = reinterpret_cast<void*>(word / kPage * kPage);
-    if (msync(page, kPage, MS_ASYNC) != 0 && errno == ENOMEM) continue;  // nothing lies there
+    if (msync(page, kPage, MS_ASYNC) != 0 && errno == ENOMEM) continue;  // not mapped
     throw Error(what() + ": the kernel is given an address of host memory (byte " + std::to_string(at) +
                 " of an argument)");
   }

@@ -1,4 +1,4 @@
-// Fibers: stacks that one OS thread switches between. AddressSanitizer and ThreadSanitizer are told of every switch.
+// Fibers: stacks that one OS thread switches between. AddressSanitizer and ThreadSanitizer are told about every switch.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +25,7 @@
 
 namespace simt {
 
-#ifdef SIMT_TSAN  // code on the border of two fibers, where ThreadSanitizer would take it for the wrong one's
+#ifdef SIMT_TSAN  // code around a switch, which ThreadSanitizer would attribute to the wrong fiber
 #define SIMT_BORDER __attribute__((no_sanitize("thread"), noinline))
 #else
 #define SIMT_BORDER
@@ -36,7 +36,7 @@ namespace simt {
 extern "C" void simt_switch(void** save_stack_pointer, void* load_stack_pointer);
 #endif
 
-class Fiber {  // default-constructed: the stack that the OS thread came with
+class Fiber {  // default-constructed: the OS thread's own stack
  public:
   Fiber() = default;
   Fiber(const Fiber&) = delete;
@@ -52,7 +52,7 @@ class Fiber {  // default-constructed: the stack that the OS thread came with
     bottom_ = stack;
     bytes_ = bytes;
 #ifdef SIMT_ASAN
-    __asan_unpoison_memory_region(stack, bytes);  // what an abandoned fiber may have left
+    __asan_unpoison_memory_region(stack, bytes);  // an abandoned fiber may have poisoned it
 #endif
 #ifdef SIMT_TSAN
     if (!tsan_ || !finished_) tsan_ = __tsan_create_fiber(0);
@@ -65,7 +65,7 @@ class Fiber {  // default-constructed: the stack that the OS thread came with
     context_.uc_link = nullptr;
     makecontext(&context_, entry, 0);
 #else
-    // What simt_switch() pops: six registers, where to go; then no caller.
+    // What simt_switch() pops: six registers and the address to return to; above them, no caller.
     void** frame = reinterpret_cast<void**>(static_cast<char*>(stack) + bytes) - 8;
     for (int i = 0; i < 8; ++i) frame[i] = nullptr;
     frame[6] = reinterpret_cast<void*>(entry);
@@ -73,7 +73,7 @@ class Fiber {  // default-constructed: the stack that the OS thread came with
 #endif
   }
 
-  // Leaves the running fiber `from`; returns when something switches back to it, which must not be if it is finished.
+  // Switches from the running fiber to `to`; returns when something switches back, which a finished fiber forbids.
   SIMT_BORDER static void switch_to(Fiber& from, Fiber& to, [[maybe_unused]] bool finished = false) {
 #ifdef SIMT_ASAN
     void* fake_stack = nullptr;

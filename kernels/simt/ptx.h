@@ -15,7 +15,7 @@ inline std::atomic<unsigned> ldmatrix_conflicts = 0;
 
 inline bool aligned(const void* p, size_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
 
-// Byte by byte, so that ThreadSanitizer sees what the running thread touches: it may be told to ignore library calls.
+// Byte by byte, so that ThreadSanitizer sees what the running thread touches: it may ignore library calls.
 inline void copy_bytes(void* to, const void* from, size_t bytes) {
   for (size_t i = 0; i < bytes; ++i) static_cast<char*>(to)[i] = static_cast<const char*>(from)[i];
 }
@@ -23,7 +23,7 @@ inline void fill(void* to, unsigned char value, size_t bytes) {
   for (size_t i = 0; i < bytes; ++i) static_cast<unsigned char*>(to)[i] = value;
 }
 
-// cp.async of `bytes` bytes, those from from_bytes on zero. As late as the standard allows: the target holds poison
+// cp.async of `bytes` bytes, those from from_bytes on zero. As late as the ISA allows: the target holds poison
 // until the wait that covers the copy, which is when it is performed.
 inline void cp_async(void* to, const void* from, unsigned bytes, unsigned from_bytes) {
   if (!aligned(to, bytes) || !aligned(from, bytes)) fail("cp.async: misaligned address");

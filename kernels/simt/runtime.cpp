@@ -17,7 +17,7 @@ using simt::device;
 namespace {
 thread_local int current_device = 0;
 
-// What may not be called while a stream is captured.
+// For calls that are not allowed while a stream is captured.
 cudaError_t wait_for(const std::function<void()>& wait) {
   if (simt::breaks_capture()) return cudaErrorStreamCaptureUnsupported;
   ++counts.synchronisations;
@@ -96,7 +96,7 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
 }
 cudaError_t cudaFree(void* pointer) {
   if (!pointer) return cudaSuccess;
-  simt::run_all();  // work under way may still use it
+  simt::run_all();  // work in the queues may still use it
   return simt::free_device(pointer) ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
@@ -200,7 +200,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  simt::run_all();  // streams may refer to it still
+  simt::run_all();  // streams may still refer to it
   delete event;
   return cudaSuccess;
 }

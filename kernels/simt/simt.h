@@ -15,7 +15,7 @@ namespace simt {
 
 enum class Order { forward, reverse, random };  // lowest thread first, highest first, drawn from the seed
 
-// A bug to plant into a sound kernel, to see whether its tests notice.
+// A bug to plant into a correct kernel, to see whether its tests notice.
 enum class Fault {
   none,
   no_barrier,      // one __syncthreads of the source, Options::fault_site, does nothing
@@ -36,7 +36,7 @@ struct Options {
 };
 inline Options options;  // of the launches that follow
 
-// What is wrong with a kernel, with the block and thread where it shows.
+// An error in a kernel, with the block and thread that it shows in.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -45,7 +45,7 @@ struct Error : std::runtime_error {
 // The largest dynamic shared memory of a block on any GPU so far (sm_90), in bytes.
 inline constexpr size_t kMaxSharedBytes = 232448;
 
-// The __syncthreads that launches have come to since the last call, as "file:line".
+// The __syncthreads calls that launches have reached since the last call of this, as "file:line".
 std::set<std::string> take_barrier_sites();
 
 // Runs kernel() once for every thread of the grid, with threadIdx and its like set; returns when all are done.

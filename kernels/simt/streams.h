@@ -19,14 +19,14 @@ struct CUgraph_st {
   };
   std::vector<Node> nodes;
   CUstream_st* origin = nullptr;
-  bool invalid = false;  // something was called that no capture allows
+  bool invalid = false;  // something was called that is not allowed during capture
 };
 struct CUgraphExec_st {
   CUgraph_st graph;
 };
 
 struct CUevent_st {
-  uint64_t recorded = 0, done = 0;  // records asked for, and reached
+  uint64_t recorded = 0, done = 0;  // records enqueued, and reached
   std::chrono::steady_clock::time_point when{};
   CUgraph_st* graph = nullptr;  // recorded last while captured
   std::vector<size_t> after;
@@ -44,7 +44,7 @@ struct CUstream_st {
 
   std::deque<Item> queue;
   CUgraph_st* graph = nullptr;  // being captured
-  std::vector<size_t> after;    // the nodes that the next one comes behind
+  std::vector<size_t> after;    // the nodes that the next one depends on
 };
 
 namespace simt {
@@ -53,12 +53,12 @@ inline std::vector<std::unique_ptr<CUstream_st>> streams;
 
 void seed_streams(uint64_t seed);
 void push(CUstream_st& stream, CUstream_st::Item item);
-// Runs work of any stream, the wanted one's as likely as all others' together, until done() holds.
+// Runs work of any stream, the wanted one as likely as all others together, until done() holds.
 void run_until(CUstream_st* wanted, const std::function<bool()>& done);
 void run_until_empty(CUstream_st& stream);
 void run_all();
 void replay(const CUgraph_st& graph);  // in any order that the graph allows
-// Whether a stream is being captured, which then comes to nothing: for calls that no capture allows.
+// Whether a stream is being captured; if so, invalidates the capture. For calls that are not allowed during one.
 bool breaks_capture();
 bool capturing();
 

@@ -5,7 +5,7 @@
 
 #include "kernels/simt/block.h"
 
-// A CUDA function learns the line that it was called from by parameters that nobody gives.
+// Default arguments tell a CUDA function the line of its caller.
 #define SIMT_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 #define SIMT_SITE(what) (simt::Site{what, file, line})
 
@@ -38,7 +38,7 @@ T shuffle(unsigned mask, T value, int source, Site site) {
 
 inline int lane_id() { return static_cast<int>(self->lane()); }
 
-// The lane to read: `source`, or one's own where that lies outside the segment of `width` lanes.
+// The lane to read: `source`, or the calling one where that lies outside the segment of `width` lanes.
 inline int not_above(int source, int width) { return source / width > lane_id() / width ? lane_id() : source; }
 inline int not_below(int source, int width) { return source < lane_id() / width * width ? lane_id() : source; }
 
@@ -82,7 +82,7 @@ inline bool __all_sync(unsigned mask, bool predicate, SIMT_HERE) {
   return __ballot_sync(mask, !predicate, file, line) == 0;
 }
 
-// The lanes of the mask that bring the same value.
+// The lanes of the mask with the same value.
 template <typename T>
 unsigned __match_any_sync(unsigned mask, T value, SIMT_HERE) {
   struct Brought {

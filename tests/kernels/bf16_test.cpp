@@ -1,51 +1,14 @@
-// Kernels of the CPU on Bf16 arrays: what the fp32 kernel makes of the same values, rounded once where it is stored.
 #include "kernels/bf16.h"
 
+#include <doctest/doctest.h>
+
 #include <bit>
+#include <cmath>
 #include <cstdint>
 
-#include "kernels/convert.h"
 #include "kernels/cpu/vector_loops.h"
-#include "kernels/cross_entropy.h"
-#include "kernels/embedding.h"
-#include "kernels/gelu.h"
-#include "kernels/reduce.h"
-#include "kernels/residual.h"
-#include "kernels/residual_layernorm.h"
-#include "tests/kernels/compare.h"
-#include "tests/random.h"
 
 namespace glint::test {
-namespace {
-
-const CpuContext kThreads{.threads = 2};
-
-std::vector<Bf16> narrow(const std::vector<float>& values) {
-  std::vector<Bf16> result;
-  for (const float value : values) result.push_back(to_bf16(value));
-  return result;
-}
-std::vector<float> widen(const std::vector<Bf16>& values) {
-  std::vector<float> result;
-  for (const Bf16 value : values) result.push_back(to_float(value));
-  return result;
-}
-std::vector<float> rounded(const std::vector<float>& values) { return widen(narrow(values)); }
-
-// The same results but for the last bit of bf16, where fp32 values on either side of a tie round apart.
-void check_rounding(const std::string& what, const std::vector<Bf16>& got, const std::vector<float>& fp32) {
-  INFO(what);
-  REQUIRE(got.size() == fp32.size());
-  size_t apart = 0;
-  for (size_t i = 0; i < got.size(); ++i) {
-    const float expected = to_float(to_bf16(fp32[i]));
-    apart += to_float(got[i]) != expected;
-    CHECK(std::abs(to_float(got[i]) - expected) <= std::abs(expected) * 0x1p-7f);
-  }
-  CHECK(apart * 500 <= got.size());
-}
-
-}  // namespace
 
 TEST_CASE("bf16 vectors round as to_bf16 does, every value and every tie") {
   for (uint32_t upper = 0; upper < 0x10000; upper += simd::kWidth) {
@@ -69,101 +32,6 @@ TEST_CASE("bf16 vectors round as to_bf16 does, every value and every tie") {
       REQUIRE_MESSAGE(same, "upper half from ", upper, ", lower half ", lower);
     }
   }
-}
-
-TEST_CASE("bf16 gelu, residual and layer norm are the fp32 kernels, rounded once") {
-  RandomInputs inputs(901);
-  INFO("seed ", inputs.seed);
-  for (const int C : {1, 7, 64, 131}) {
-    INFO("C ", C);
-    const size_t n = 30 * static_cast<size_t>(C), width = static_cast<size_t>(C);
-    const RngState rng{7, 0xfffffff0u, 0, 3};
-    const Dropout dropout{0.2f, &rng, 64};
-    const auto x = rounded(inputs.normal(n, 2.0f)), y = rounded(inputs.normal(n)), dout = rounded(inputs.normal(n));
-    const auto weight = inputs.normal(width), bias = inputs.normal(width);
-    const auto hx = narrow(x), hy = narrow(y), hdout = narrow(dout);
-    std::vector<float> out(n), sum(n), dx = y, dy(n), mean(30), rstd(30), dweight(width), dbias(width);
-    std::vector<Bf16> hout(n), hsum(n), hdx = hy, hdy(n);
-    std::vector<float> hmean(30), hrstd(30), hdweight(width), hdbias(width);
-    for (const Gelu kind : {Gelu::erf, Gelu::tanh}) {
-      gelu_forward(kThreads, out.data(), x.data(), n, kind);
-      gelu_forward(kThreads, hout.data(), hx.data(), n, kind);
-      check_rounding("gelu", hout, out);
-      gelu_backward(kThreads, out.data(), dout.data(), x.data(), n, kind);
-      gelu_backward(kThreads, hout.data(), hdout.data(), hx.data(), n, kind);
-      check_rounding("gelu backward", hout, out);
-    }
-    const ResidualLayerNormShape shape{3, 10, C};
-    std::vector<float> scratch(residual_layernorm_backward_scratch(kThreads, shape));
-    residual_layernorm_forward(kThreads, hout.data(), hsum.data(), hmean.data(), hrstd.data(), hx.data(), hy.data(),
-                               weight.data(), bias.data(), shape, dropout);
-    residual_layernorm_forward(kThreads, out.data(), sum.data(), mean.data(), rstd.data(), x.data(), y.data(),
-                               weight.data(), bias.data(), shape, dropout);
-    check_rounding("sum", hsum, sum);
-    sum = widen(hsum);  // what the layer norm has seen
-    layernorm_forward(kThreads, out.data(), mean.data(), rstd.data(), sum.data(), weight.data(), bias.data(), {30, C});
-    check_rounding("layer norm", hout, out);
-    CHECK(worst_error(hmean, convert<double>(mean)) <= 1e-5);
-    residual_layernorm_backward(kThreads, hdx.data(), hdy.data(), hdweight.data(), hdbias.data(), hdout.data(),
-                                hsum.data(), hmean.data(), hrstd.data(), weight.data(), scratch.data(), shape, dropout,
-                                Write::set);
-    residual_layernorm_backward(kThreads, dx.data(), dy.data(), dweight.data(), dbias.data(), dout.data(), sum.data(),
-                                hmean.data(), hrstd.data(), weight.data(), scratch.data(), shape, dropout, Write::set);
-    if (C > 1) check_rounding("dsum", hdx, dx);
-    const auto stored = widen(hdx);
-    residual_dropout_backward(kThreads, dy.data(), stored.data(), {3, 10, C}, dropout);
-    check_rounding("dy", hdy, dy);
-    CHECK(worst_error(hdweight, convert<double>(dweight)) <= 1e-4);
-    CHECK(same_bits(hdbias, dbias));
-  }
-}
-
-TEST_CASE("bf16 cross entropy and embedding are the fp32 kernels, rounded once") {
-  RandomInputs inputs(902);
-  INFO("seed ", inputs.seed);
-  for (const int V : {1, 17, 1025}) {
-    const auto logits = rounded(inputs.normal(9 * static_cast<size_t>(V), 3.0f));
-    std::vector<int32_t> targets;
-    for (int row = 0; row < 9; ++row) targets.push_back(inputs.below(V));
-    std::vector<float> z = logits, losses(9), hlosses(9);
-    std::vector<Bf16> hz = narrow(logits);
-    cross_entropy_forward_backward(kThreads, losses.data(), z.data(), targets.data(), 0.25f, {9, V});
-    cross_entropy_forward_backward(kThreads, hlosses.data(), hz.data(), targets.data(), 0.25f, {9, V});
-    CHECK(same_bits(losses, hlosses));
-    if (V > 1) check_rounding("dlogits", hz, z);
-  }
-  const RngState rng{5, 0, 0, 0};
-  const Dropout dropout{0.3f, &rng, 0};
-  const EmbeddingShape shape{3, 7, 40, 11};
-  const auto wte = rounded(inputs.normal(11 * 40)), wpe = rounded(inputs.normal(7 * 40)),
-             dout = rounded(inputs.normal(21 * 40));
-  std::vector<int32_t> tokens;
-  for (int i = 0; i < 21; ++i) tokens.push_back(inputs.below(11));
-  std::vector<float> out(21 * 40), dwte(11 * 40), dwpe(7 * 40), hdwte(11 * 40), hdwpe(7 * 40);
-  std::vector<Bf16> hout(21 * 40);
-  embedding_forward(kThreads, out.data(), tokens.data(), wte.data(), wpe.data(), shape, dropout);
-  embedding_forward(kThreads, hout.data(), tokens.data(), narrow(wte).data(), narrow(wpe).data(), shape, dropout);
-  CHECK(widen(hout) == rounded(out));
-  embedding_backward(kThreads, dwte.data(), dwpe.data(), dout.data(), tokens.data(), nullptr, shape, dropout,
-                     Write::set, Write::set);
-  embedding_backward(kThreads, hdwte.data(), hdwpe.data(), narrow(dout).data(), tokens.data(), nullptr, shape, dropout,
-                     Write::set, Write::set);
-  CHECK(same_bits(dwte, hdwte));
-  CHECK(same_bits(dwpe, hdwpe));
-}
-
-TEST_CASE("bf16 conversions and searches on the CPU") {
-  RandomInputs inputs(903);
-  INFO("seed ", inputs.seed);
-  const std::vector<float> x = inputs.normal(50001);
-  std::vector<Bf16> to(x.size());
-  std::vector<float> back(x.size());
-  convert(kThreads, to.data(), x.data(), x.size());
-  convert(kThreads, back.data(), to.data(), x.size());
-  CHECK(back == rounded(x));
-  CHECK(first_not_finite(kThreads, to.data(), to.size()) == to.size());
-  to[40000] = to_bf16(std::nanf(""));
-  CHECK(first_not_finite(kThreads, to.data(), to.size()) == 40000);
 }
 
 }  // namespace glint::test

@@ -1,5 +1,5 @@
-// How good a kernel's numbers must be: as good as the same formula written plainly in fp32, give or take a factor of
-// two, both measured against double. No tolerance is chosen by hand.
+// How accurate a kernel must be: its error, measured against double, may be twice that of the same formula written
+// plainly in fp32. No tolerance is chosen by hand.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -36,8 +36,8 @@ double worst_error(const std::vector<Real>& got, const std::vector<double>& exac
   return worst;
 }
 
-// got: of the kernel; plain: of the plain formula in float; exact: of the same in double. terms: the size of what was
-// added up (root of the sum of squares), where it may cancel to something smaller whose rounding is no yardstick.
+// got: the kernel's results; plain: those of the plain formula in float; exact: in double. terms: the size of the terms
+// of a sum (root of the sum of their squares), where they may cancel to a result much smaller than they are.
 inline void check_as_good(const std::string& what, const std::vector<float>& got, const std::vector<float>& plain,
                           const std::vector<double>& exact, double terms = 0.0) {
   INFO(what);
@@ -60,7 +60,7 @@ std::vector<double> finite_differences(std::vector<double> x, const Loss& loss) 
   return gradient;
 }
 
-// The oracle's own derivative, against finite differences of the oracle.
+// Checks the oracle's derivative against finite differences of the oracle.
 inline void check_gradient(const std::string& what, const std::vector<double>& gradient,
                            const std::vector<double>& differences) {
   INFO(what);

@@ -6,14 +6,14 @@
 #include <vector>
 
 #include "kernels/cpu/dropout_simd.h"
-#include "tests/random.h"
+#include "tests/kernels/dropout_site.h"
 
 namespace glint {
 namespace {
 
 constexpr uint64_t kSeed = 0x1234567890abcdef;
 
-// A mask asked for as FlashAttention-2 is: sequence b and head h of H.
+// FlashAttention-2's arguments of a mask: sequence b and head h of H.
 struct Mask {
   uint64_t offset;
   uint64_t b, h, H;
@@ -48,8 +48,8 @@ int kept(const std::vector<uint8_t>& bytes) {
   return count;
 }
 
-// The first three masks are FlashAttention-2's own (its mask code compiled for the host), whose sha256 the tests of
-// `glint mask` check; the FNV-1a of the same bits here, and the last line, come from a Python program of the formula.
+// The first three masks come from FlashAttention-2's own code, compiled for the host; tests of `glint mask` check their
+// sha256. Their FNV-1a hashes, and the last line, come from a Python program of the formula.
 TEST_CASE("masks are FlashAttention-2's, bit for bit") {
   const struct {
     Mask mask;
@@ -108,15 +108,15 @@ TEST_CASE("sites and sequences draw from ranges that do not overlap") {
   CHECK(draw_row(kSeed, 0, 3, 5, 6).x == draw_row(kSeed, dropout_offsets(3, 1), 0, 5, 6).x);
 }
 
-TEST_CASE("vectorised draws are the scalar ones") {
+TEST_CASE("vectorised draws equal the scalar ones") {
   test::RandomInputs inputs(20260802);
   INFO("seed ", inputs.seed);
   for (int repeat = 0; repeat < 40; ++repeat) {
     const uint64_t high =
-        repeat % 2 ? uint64_t{inputs.engine() % 3} << 32 : 0xffffffff00000000;  // wraps and carries too
+        repeat % 2 ? uint64_t{inputs.engine() % 3} << 32 : 0xffffffff00000000;  // also wraps and carries
     const RngState rng{inputs.engine(), high + 0xffffff00 + inputs.engine() % 256, 0, inputs.engine() % 5};
     const float ps[] = {0.1f, 0.5f, 0.9f, 0.999f, 0x1p-26f};
-    const Dropout dropout{ps[repeat % 5], &rng, inputs.engine() % 300};
+    const Dropout dropout = test::make_site(ps[repeat % 5], &rng, inputs.engine() % 300);
     const uint64_t offset = rng.offset + dropout.site, b = inputs.engine() % 4;
     const uint32_t t = static_cast<uint32_t>(inputs.engine() % 2000);
     const simd::MaskDraw draw(dropout);

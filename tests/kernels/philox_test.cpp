@@ -39,7 +39,7 @@ void check_lanes(test::RandomInputs& inputs) {
     for (uint32_t& word : words) word = static_cast<uint32_t>(inputs.engine());
   }
   const PhiloxKey key = philox_key(inputs.engine());
-  // What stands in the upper halves of the lanes must not matter.
+  // The upper halves of the lanes must not matter.
   const auto gather = [&](int word) {
     Words words;
     for (int i = 0; i < 4; ++i) {

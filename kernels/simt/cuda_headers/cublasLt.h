@@ -1,5 +1,5 @@
 // Stands in for NVIDIA's <cublasLt.h> where kernels are emulated: the calls that glint makes, with their meaning in
-// NVIDIA's "cuBLAS", "Using the cuBLASLt API". Numbers need not agree with NVIDIA's.
+// NVIDIA's "cuBLAS", "Using the cuBLASLt API". Results need not have the bits of NVIDIA's.
 #pragma once
 
 #include <cstddef>

@@ -5,7 +5,7 @@
 #include <cstddef>
 
 #ifdef __CUDACC__
-#error "kernels/simt/stand_in is for host compilers"
+#error "kernels/simt/cuda_headers is for host compilers"
 #endif
 
 enum cudaError_t {

@@ -1,5 +1,5 @@
-// An array in the device's memory for a test, filled from the host and read back. The CUDA runtime behind it is the
-// real one in tests that run on a GPU, and a stand-in (kernels/simt/runtime.h) where kernels are emulated.
+// An array in the device's memory for a test, filled from the host and read back. The CUDA runtime is the real one in
+// tests that run on a GPU, and the emulator's (kernels/simt/runtime.h) where kernels are emulated.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -20,7 +20,7 @@ inline void expect_success(cudaError_t status, const char* call) {
 template <typename T>
 class DeviceBuffer {
  public:
-  // Of n elements that were never written.
+  // n uninitialised elements.
   explicit DeviceBuffer(size_t n) : size_(n) {
     void* memory = nullptr;
     expect_success(cudaMalloc(&memory, n * sizeof(T)), "cudaMalloc");
@@ -39,7 +39,7 @@ class DeviceBuffer {
     expect_success(cudaMemcpy(data_, values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice),
                    "cudaMemcpy to the device");
   }
-  // Waits for all that was launched before.
+  // Waits for all earlier launches.
   std::vector<T> to_host() const {
     std::vector<T> values(size_);
     expect_success(cudaMemcpy(values.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost),

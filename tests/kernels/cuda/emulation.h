@@ -1,5 +1,5 @@
-// What tests of CUDA code ask of the emulated device: thread orders, and how late and how guarded it is. On a GPU the
-// hardware decides all of this, and the options have no effect.
+// Options of the emulated device for tests of CUDA code: thread orders, `late` and `guarded`. On a GPU the hardware
+// decides, and they have no effect.
 #pragma once
 
 #include <doctest/doctest.h>

@@ -20,7 +20,7 @@ FNR == NR {
   arch = quoted[4]
   stack = spill = registers = shared = 0
 }
-# Functions that are not inlined have properties too: theirs count for the kernel that they follow.
+# The properties of functions that are not inlined count for the kernel that they follow.
 /bytes stack frame/ {
   stack += number_before("bytes stack frame")
   spill += number_before("bytes spill stores") + number_before("bytes spill loads")

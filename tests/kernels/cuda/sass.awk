@@ -39,7 +39,7 @@ function keep_loop(kernel, target, last,    first, products, length_) {
   }
 }
 
-# How many products of 16 x 16 x 8 a kernel makes of every 16 x 8 piece of P, for each 16 channels.
+# How many products of 16 x 16 x 8 a kernel computes for every 16 x 8 tile of P and 16 channels.
 function products_of(name) { return name ~ /backward_keys/ ? 4 : name ~ /backward_queries/ ? 3 : 2 }
 
 END {

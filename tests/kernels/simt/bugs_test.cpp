@@ -1,6 +1,6 @@
-// The emulator is tested too: kernels with a planted bug each, and every one must be caught. The buggy cases claim that
-// the kernel is right, so they fail; they are skipped unless the program is started again for one of them, because a
-// sanitizer ends it.
+// Kernels with one planted bug each, all of which the emulator must catch. The buggy cases expect correct results, so
+// they fail; they are skipped, and the last case runs each in a process of its own, because a sanitizer ends the
+// process.
 #include <doctest/doctest.h>
 
 #include <sys/wait.h>
@@ -63,7 +63,7 @@ void check_sum_tiles() {
   });
 }
 
-TEST_CASE("emulator: a sound kernel is found sound") { check_sum_tiles<Bug::none>(); }
+TEST_CASE("emulator: a correct kernel passes") { check_sum_tiles<Bug::none>(); }
 TEST_CASE("bug: no barrier after the wait" * doctest::skip()) { check_sum_tiles<Bug::no_barrier>(); }
 TEST_CASE("bug: no barrier before the next copy" * doctest::skip()) { check_sum_tiles<Bug::no_last_barrier>(); }
 TEST_CASE("bug: no cp.async wait" * doctest::skip()) { check_sum_tiles<Bug::no_wait>(); }
@@ -91,7 +91,7 @@ void check_fragments() {
     for (int n = 0; n < 8; ++n) CHECK(D[i][n] == static_cast<float>(16 * i + n));
   }
 }
-TEST_CASE("emulator: fragments of a sound product") { check_fragments<false>(); }
+TEST_CASE("emulator: fragments of a correct product") { check_fragments<false>(); }
 TEST_CASE("bug: swapped fragments" * doctest::skip()) { check_fragments<true>(); }
 
 TEST_CASE("bug: shared memory out of bounds" * doctest::skip()) {
@@ -134,11 +134,11 @@ TEST_CASE("bug: a misaligned copy" * doctest::skip()) {
   alignas(16) static const char source[32] = {};
   simt::run_grid(1, 1, 64, [] { simt::cp_async(simt::self->block->dynamic_shared(), source + 8, 16, 16); });
 }
-TEST_CASE("bug: a copy that nobody waits for" * doctest::skip()) {
+TEST_CASE("bug: a copy that is never waited for" * doctest::skip()) {
   alignas(16) static const char source[32] = {};
   simt::run_grid(1, 1, 64, [] { simt::cp_async(simt::self->block->dynamic_shared(), source, 16, 16); });
 }
-// In reverse order the right value is always there: only ThreadSanitizer can tell.
+// In reverse order the value is always right: only ThreadSanitizer can find the race.
 TEST_CASE("bug: a race that gives the right values" * doctest::skip()) {
   const simt::SavedOptions saved;
   simt::options.order = simt::Order::reverse;
@@ -165,7 +165,7 @@ Run run_case(const std::string& name) {
   return {pclose(pipe), output};
 }
 
-// The report must name the bug, but for those that show in wrong values (or, with ThreadSanitizer, as a race).
+// The report must name the bug, except where it shows as wrong values (or, with ThreadSanitizer, as a race).
 TEST_CASE("emulator: every planted bug is caught") {
 #ifdef SIMT_TSAN
   const char *values = "data race", *bounds = "past the end of shared memory";
@@ -189,7 +189,7 @@ TEST_CASE("emulator: every planted bug is caught") {
       {"bug: a lane returned before a full shuffle", "thread (5,0,0): returned"},
       {"bug: a shuffle from outside its mask", "__shfl_xor_sync reads lane 16, which takes no part"},
       {"bug: a misaligned copy", "cp.async: misaligned address"},
-      {"bug: a copy that nobody waits for", "not waited for"},
+      {"bug: a copy that is never waited for", "not waited for"},
 #ifdef SIMT_TSAN
       {"bug: a race that gives the right values", "data race"},
 #endif

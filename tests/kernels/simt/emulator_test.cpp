@@ -96,7 +96,7 @@ TEST_CASE("emulator: __match_any_sync finds the lanes with an equal value") {
   });
 }
 
-TEST_CASE("emulator: vectors are loaded and stored whole, from their own alignment only") {
+TEST_CASE("emulator: vectors are loaded and stored whole, at aligned addresses only") {
   alignas(16) const float source[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   alignas(16) float target[8] = {};
   simt::run_grid(1, 1, 0, [&] {
@@ -133,7 +133,7 @@ TEST_CASE("emulator: __byte_perm") {
   CHECK(__byte_perm(0x33221100u, 0xf7665544u, 0xf080) == 0xff000000u);
 }
 
-// Fragments are filled by the ISA's formulas, so that ldmatrix and mma are held against plain matrices.
+// Fragments are filled by the ISA's formulas, so that ldmatrix and mma are checked against plain matrices.
 TEST_CASE("emulator: ldmatrix and mma.m16n8k16 multiply matrices") {
   RandomInputs inputs(20261101);
   INFO("seed ", inputs.seed);
@@ -188,7 +188,7 @@ TEST_CASE("emulator: ldmatrix counts bank conflicts") {
   CHECK(conflicts(16) == 0);
 }
 
-TEST_CASE("emulator: cp.async lands at the wait for its group, and not before") {
+TEST_CASE("emulator: a cp.async is done at the wait for its group, not before") {
   alignas(16) const int source[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   simt::run_grid(1, 1, 48, [&] {
     int* shared = reinterpret_cast<int*>(simt::self->block->dynamic_shared());
@@ -203,7 +203,7 @@ TEST_CASE("emulator: cp.async lands at the wait for its group, and not before") 
     CHECK(shared[4] == -1);
     simt::cp_async_wait(0);
     CHECK(shared[5] == 6);
-    CHECK(shared[6] == 0);  // the part that was not asked for
+    CHECK(shared[6] == 0);  // the part that was not copied
     CHECK(shared[8] == -1);
     simt::cp_async_commit();
     simt::cp_async_wait(0);

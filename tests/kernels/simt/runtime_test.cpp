@@ -1,4 +1,4 @@
-// The emulated device finds what a program gets wrong about streams, graphs and memory, and lets what is right pass.
+// The emulated device finds wrong uses of streams, graphs and memory, and accepts right ones.
 #include <doctest/doctest.h>
 
 #include <vector>
@@ -30,7 +30,7 @@ struct Streams {
   }
 };
 
-// How often, over many seeds, what one stream writes is there for the other.
+// In how many of 40 seeds one stream sees what the other has written.
 int seen_in_time(bool with_event) {
   const SavedDevice saved;
   int seen = 0;
@@ -38,7 +38,7 @@ int seen_in_time(bool with_event) {
     simt::device.late = true;
     simt::device.seed = seed;
     int value = 0, found = -1;
-    const Streams s;  // after them: its end runs what is still queued
+    const Streams s;  // declared last: its destructor runs what is still queued
     simt::enqueue(s.copy, [&] { value = 7; });
     cudaEventRecord(s.copied, s.copy);
     if (with_event) cudaStreamWaitEvent(s.work, s.copied);
@@ -52,14 +52,14 @@ int seen_in_time(bool with_event) {
 
 }  // namespace
 
-TEST_CASE("emulator: a stream that does not wait for another may come too early") {
+TEST_CASE("emulator: a stream that does not wait for another may run too early") {
   CHECK(seen_in_time(true) == 40);
   const int lucky = seen_in_time(false);
   CHECK(lucky > 0);
   CHECK(lucky < 40);
 }
 
-TEST_CASE("emulator: a captured graph replays its work, each time anew, behind what it depends on") {
+TEST_CASE("emulator: a captured graph replays its work every time, in the order of its dependencies") {
   const SavedDevice saved;
   simt::device.late = true;
   Streams s;
@@ -98,7 +98,7 @@ TEST_CASE("emulator: a captured graph replays its work, each time anew, behind w
   cudaEventDestroy(joined);
 }
 
-TEST_CASE("emulator: what no capture allows ends it") {
+TEST_CASE("emulator: a call that is not allowed during capture invalidates it") {
   Streams s;
   void* memory = nullptr;
   float milliseconds = 0;
@@ -113,7 +113,7 @@ TEST_CASE("emulator: what no capture allows ends it") {
   }
 }
 
-TEST_CASE("emulator: a branch of a capture that does not come back is refused") {
+TEST_CASE("emulator: a branch of a capture that does not join is refused") {
   Streams s;
   cudaGraph_t graph = nullptr;
   REQUIRE(cudaStreamBeginCapture(s.work, cudaStreamCaptureModeGlobal) == cudaSuccess);
@@ -141,7 +141,7 @@ TEST_CASE("emulator: memory is counted, starts as NaN, and takes copies of the r
   CHECK(cudaFree(values) == cudaErrorInvalidValue);
 }
 
-TEST_CASE("emulator: guarded, a kernel's arguments may point to the device alone") {
+TEST_CASE("emulator: in guarded mode a kernel's arguments may only point to the device") {
   const SavedDevice saved;
   simt::device.guarded = true;
   void* memory = nullptr;

@@ -1,24 +1,25 @@
-// Arrays of a kernel under test in the device's memory, in its precision: float or Bf16.
+// Arrays of a kernel under test in the memory of its backend, in its precision (float or Bf16), and what tests of ops
+// share.
 #pragma once
 
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "kernels/bf16.h"
-#include "kernels/context.h"
+#include "kernels/check.h"
 #include "kernels/dropout.h"
+#include "kernels/matmul.h"
+#include "tests/kernels/backend.h"
 #include "tests/kernels/compare.h"
-#include "tests/kernels/cuda/device_buffer.h"
-#include "tests/kernels/cuda/emulation.h"
 #include "tests/random.h"
 
-namespace glint::test {
+#ifndef __has_feature  // GCC
+#define __has_feature(x) 0
+#endif
 
-inline const CudaContext kCuda;
-inline const CpuContext kCpu;
+namespace glint::test {
 
 template <typename Scalar>
 Scalar from_float_to(float value) {
@@ -33,8 +34,8 @@ std::vector<float> rounded(std::vector<float> values) {
   return values;
 }
 
-// n elements that begin `offset` elements behind an address that is a multiple of 256 bytes. What lies on both sides
-// must stay as it is; with AddressSanitizer nothing lies behind them, so that it sees what reads there.
+// n elements that begin `offset` elements behind the start of an allocation. What lies on both sides must not change;
+// with AddressSanitizer nothing lies behind them, so that it sees reads there.
 template <typename Scalar>
 class Guarded {
  public:
@@ -44,10 +45,12 @@ class Guarded {
     for (size_t i = 0; i < n_; ++i) all[offset_ + i] = from_float_to<Scalar>(values[i]);
     buffer_.copy_from(all);
   }
+  Guarded(size_t n, float fill, size_t offset) : Guarded(std::vector<float>(n, fill), offset) {}
   // Elements that were not written: NaN.
-  explicit Guarded(size_t n, size_t offset = 0) : Guarded(std::vector<float>(n, std::nanf("")), offset) {}
+  explicit Guarded(size_t n, size_t offset = 0) : Guarded(n, std::nanf(""), offset) {}
 
   Scalar* data() const { return buffer_.data() + offset_; }
+  // Fails where a guard has changed.
   std::vector<float> values() const {
     const std::vector<Scalar> all = buffer_.to_host();
     for (size_t i = 0; i < all.size(); ++i) {
@@ -59,47 +62,50 @@ class Guarded {
   }
 
  private:
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
   static constexpr size_t kBehind = 0;
 #else
   static constexpr size_t kBehind = 16;
 #endif
   static constexpr float kGuard = 1536.0f;
   size_t offset_, n_;
-  DeviceBuffer<Scalar> buffer_;
+  Buffer<Scalar> buffer_;
 };
 
-// One object in the device's memory.
+// One object in the backend's memory.
 template <typename T>
 struct OnDevice {
   explicit OnDevice(const T& value) : buffer(std::vector<T>{value}) {}
   T* data() const { return buffer.data(); }
   T get() const { return buffer.to_host()[0]; }
-  DeviceBuffer<T> buffer;
+  void set(const T& value) const { buffer.copy_from(std::vector<T>{value}); }
+  Buffer<T> buffer;
 };
 
-// A dropout site whose RNG state lies in the device's memory, and the same one for the CPU.
-struct DropoutPair {
-  DropoutPair(float p, const RngState& rng, uint64_t site) : host(rng), device(rng) {
-    if (p == 0.0f) return;
-    cpu = {p, &host, site};
-    cuda = {p, device.data(), site};
-  }
-  DropoutPair(const DropoutPair&) = delete;
-  RngState host;
-  OnDevice<RngState> device;
-  Dropout cpu, cuda;
-};
-
-// States whose offsets reach into the high word, and carry into it from sequence to sequence.
-inline const RngState kRngStates[] = {
-    {77, 0, 2, 3}, {0x123456789abcdef0u, 0xffffffe0u, 3, 5}, {9, (uint64_t{5} << 32) - 64, 0, 1}};
+// What a gradient holds before a kernel sets it or adds to it.
+inline float before(Write write) { return write == Write::set ? std::nanf("") : 0.5f; }
+// And what a plain sum of the same gradient starts from.
+inline float base(Write write) { return write == Write::set ? 0.0f : 0.5f; }
 
 // As check_as_good: a kernel's results in Scalar may be twice as far from the truth as plain ones rounded to Scalar.
 template <typename Scalar>
 void check_as_good_in(const std::string& what, const std::vector<float>& got, const std::vector<float>& plain,
                       const std::vector<double>& exact, double terms = 0.0) {
   check_as_good(what, got, rounded<Scalar>(plain), exact, terms);
+}
+
+// For the CPU, whose bf16 kernels compute as the fp32 ones do and round once, where they store: at most the last bit of
+// bf16 differs from the fp32 kernel's result, and seldom (fp32 values close to a tie may round to either side).
+inline void check_rounded_once(const std::string& what, const std::vector<float>& bf16,
+                               const std::vector<float>& fp32) {
+  INFO(what);
+  const std::vector<float> expected = rounded<Bf16>(fp32);
+  size_t apart = 0;
+  for (size_t i = 0; i < bf16.size(); ++i) {
+    apart += bf16[i] != expected[i];
+    CHECK(std::abs(bf16[i] - expected[i]) <= std::abs(expected[i]) * 0x1p-7f);
+  }
+  CHECK(apart * 500 <= bf16.size());
 }
 
 }  // namespace glint::test

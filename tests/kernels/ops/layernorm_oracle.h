@@ -5,8 +5,7 @@
 #include <vector>
 
 #include "kernels/layernorm.h"
-#include "tests/kernels/compare.h"
-#include "tests/random.h"
+#include "tests/kernels/guarded.h"
 
 namespace glint::test {
 
@@ -46,7 +45,7 @@ struct LayerNormProblem {
   LayerNormProblem(RandomInputs& inputs, int rows, int C) : shape{rows, C} {
     const size_t width = static_cast<size_t>(C), n = static_cast<size_t>(rows) * width;
     x = inputs.normal(n, 3.0f);
-    for (float& value : x) value += 1.5f;  // a mean that must be taken off
+    for (float& value : x) value += 1.5f;  // a mean to subtract
     weight = inputs.normal(width);
     bias = inputs.normal(width);
     dout = inputs.normal(n);
@@ -58,5 +57,26 @@ struct LayerNormProblem {
             shape};
   }
 };
+
+// What layer norm gives beside its gradient with respect to x; the kernels fused with it give the same.
+struct LayerNormResults {
+  std::vector<float> out, mean, rstd, dweight, dbias;
+  bool operator==(const LayerNormResults& o) const {
+    return same_bits(out, o.out) && same_bits(mean, o.mean) && same_bits(rstd, o.rstd) &&
+           same_bits(dweight, o.dweight) && same_bits(dbias, o.dbias);
+  }
+};
+
+template <typename Scalar>
+void check_layernorm(const LayerNormResults& got, const PlainLayerNorm<float>& plain,
+                     const PlainLayerNorm<double>& exact) {
+  check_as_good_in<Scalar>("out", got.out, plain.out, exact.out);
+  check_as_good("mean", got.mean, plain.mean, exact.mean);
+  check_as_good("rstd", got.rstd, plain.rstd, exact.rstd);
+  // A running sum of n random terms is off by about n/4 units in the end.
+  const double terms = static_cast<double>(got.mean.size()) / 4.0;
+  check_as_good("dweight", got.dweight, plain.dweight, exact.dweight, terms);
+  check_as_good("dbias", got.dbias, plain.dbias, exact.dbias, terms);
+}
 
 }  // namespace glint::test

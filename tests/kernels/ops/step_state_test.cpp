@@ -1,0 +1,74 @@
+#include "kernels/step_state.h"
+
+#include "tests/kernels/guarded.h"
+
+namespace glint::test {
+namespace {
+
+// What f makes of a state in the backend's memory.
+template <typename F>
+StepState after(const StepState& state, const F& f) {
+  const OnDevice<StepState> there(state);
+  f(there.data());
+  return there.get();
+}
+
+}  // namespace
+
+TEST_CASE("step state: the clip factor, small shapes") {
+  const struct {
+    double squares;
+    float limit;
+  } cases[] = {{4.0, 1.0f}, {4.0, 2.0f}, {0.3, 1.0f}, {123.456, 0.1f}, {1e60, 1.0f}, {4.0, 0.0f}, {0.0, 1.0f}};
+  for (const auto& c : cases) {
+    INFO("sum of squares ", c.squares, ", limit ", c.limit);
+    const StepState got = after({{3, 5, 9, 2}, {1e-3f, 7.0f, 41}, c.squares},
+                                [&](StepState* s) { clip_gradients(Context{}, s, c.limit); });
+    const double norm = std::sqrt(c.squares);
+    CHECK(got.adamw.gradient_scale ==
+          (c.limit > 0 && norm > c.limit ? static_cast<float>(c.limit / (norm + 1e-6)) : 1.0f));
+    CHECK(got.adamw.learning_rate == 1e-3f);
+    CHECK(got.adamw.t == 41);
+    CHECK(got.adamw.halted == 0);
+    CHECK(got.rng == RngState{3, 5, 9, 2});
+  }
+}
+
+TEST_CASE("step state: a norm that is not finite halts it, and a halted state does not advance, small shapes") {
+  const auto next = [](StepState* s) { advance(Context{}, s, 64); };
+  for (const double broken : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+    const StepState halted =
+        after({{3, 5, 9, 0}, {}, broken}, [](StepState* s) { clip_gradients(Context{}, s, 1.0f); });
+    CHECK(halted.adamw.halted != 0);
+    CHECK(after(halted, next).rng == RngState{3, 5, 9, 0});
+  }
+  CHECK(after({{3, 0xffffffffu, 9, 12}, {}, 1.0}, next).rng == RngState{3, 0xffffffffu + uint64_t{64}, 10, 12});
+}
+
+TEST_CASE("step state: a micro-batch comes from the slot of the step's parity, small shapes") {
+  const StagedBatch layout{600};
+  std::vector<int32_t> slots(2 * layout.words());
+  for (size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<int32_t>(i);
+  const float rates[] = {0.25f, 0.5f};
+  for (size_t slot : {0, 1}) std::memcpy(&slots[slot * layout.words()], &rates[slot], sizeof(float));
+  const Buffer<int32_t> there(slots);
+  for (const uint64_t step : {6, 7}) {
+    for (const size_t first : {size_t{0}, size_t{300}}) {
+      const Buffer<int32_t> tokens(300), targets(300);
+      const StepState got = after({{1, 2, step, 0}, {}, 0}, [&](StepState* s) {
+        begin_micro_batch(Context{}, s, tokens.data(), targets.data(), {there.data(), layout, first, 300, 5});
+      });
+      const auto got_tokens = tokens.to_host(), got_targets = targets.to_host();
+      for (size_t i = 0; i < 300; ++i) {
+        const size_t at = step % 2 * layout.words() + StagedBatch::kTokensAt + first + i;
+        CHECK(got_tokens[i] == static_cast<int32_t>(at));
+        CHECK(got_targets[i] == static_cast<int32_t>(at + 600));
+      }
+      CHECK(got.adamw.learning_rate == rates[step % 2]);
+      CHECK(got.adamw.t == step + 1);
+      CHECK(got.rng == RngState{1, 2, step, 5});
+    }
+  }
+}
+
+}  // namespace glint::test
