@@ -4,16 +4,10 @@
 
 namespace glint {
 
-int64_t GptConfig::parameters() const {
-  const int64_t C = embd, linear = C * qkv_width() + C * C + 2 * C * hidden();
-  const int64_t norms = C * (bias ? 2 : 1), biases = bias ? qkv_width() + C + hidden() + C : 0;
-  return (static_cast<int64_t>(vocab) + context) * C + layers * (linear + 2 * norms + biases) + norms;
-}
-
 void GptConfig::validate() const {
   GLINT_REQUIRE(layers >= 1, "--layers ", layers, ": a model has at least 1 layer");
   GLINT_REQUIRE(heads >= 1, "--heads ", heads, ": attention has at least 1 head");
-  GLINT_REQUIRE(embd >= 1, "--embd ", embd, ": a model has at least 8 channels");
+  GLINT_REQUIRE(embd >= 8, "--embd ", embd, ": a model has at least 8 channels");
   GLINT_REQUIRE(context >= 1, "--context ", context, ": a sequence has at least 1 token");
   GLINT_REQUIRE(vocab >= 1, "the vocabulary is empty (", vocab, ")");
   GLINT_REQUIRE(embd % heads == 0, "--embd ", embd, " is not a multiple of --heads ", heads, "; try --embd ",

@@ -26,12 +26,12 @@ inline double median(std::vector<double> values) {
   return n % 2 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
-// Median milliseconds of `repeats` calls after one that warms up, on the clock of the context they give their work to.
+// Median milliseconds of `repeats` calls after a first one as warm-up.
 template <typename Context, typename Call>
 double median_ms(const Context& ctx, int repeats, Call call) {
   std::vector<double> times;
   call();
-  for (int i = 0; i < repeats; ++i) times.push_back(1000 * seconds_of(ctx, call));
+  for (int i = 0; i < repeats; ++i) times.push_back(1000 * measure_seconds(ctx, call));
   return median(std::move(times));
 }
 

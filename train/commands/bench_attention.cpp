@@ -111,7 +111,7 @@ AttentionTimes time_attention(const Device& device, const Context& ctx, const At
   };
   // On a GPU a call may be over before the next is there: enough of them to keep it busy are timed together.
   forward();
-  const double once = seconds_of(ctx, forward);
+  const double once = measure_seconds(ctx, forward);
   const int calls = device.is_cpu() ? 1 : static_cast<int>(std::clamp(3e-3 / once, 1.0, 100.0));
   const auto time = [&](auto call) {
     return median_ms(ctx, flags.repeats,

@@ -53,12 +53,16 @@ TEST_CASE("step state: a norm that is no number halts it, and then it stays wher
 }
 
 TEST_CASE("step state: a micro-batch comes from the slot of the step's parity, small shapes") {
-  const StagedBatch layout{600};
-  std::vector<int32_t> slots(2 * layout.words());
-  for (size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<int32_t>(i);
+  const StepInputLayout layout{601};
+  CHECK(layout.bytes() % StepInputLayout::kAlignment == 0);
+  std::vector<std::byte> slots(2 * layout.bytes());
   const float rates[] = {0.25f, 0.5f};
-  for (size_t slot : {0, 1}) std::memcpy(&slots[slot * layout.words()], &rates[slot], sizeof(float));
-  const DeviceBuffer<int32_t> there(slots);
+  for (int slot : {0, 1}) {
+    const StepInput input = layout.at(slots.data() + static_cast<size_t>(slot) * layout.bytes());
+    *input.learning_rate = rates[slot];
+    for (int i = 0; i < 601; ++i) input.tokens[i] = 10000 * slot + i, input.targets[i] = 5000 + input.tokens[i];
+  }
+  const DeviceBuffer<std::byte> there(slots);
   for (const uint64_t step : {6, 7}) {
     for (const size_t first : {size_t{0}, size_t{300}}) {
       const DeviceBuffer<int32_t> tokens(300), targets(300);
@@ -70,8 +74,8 @@ TEST_CASE("step state: a micro-batch comes from the slot of the step's parity, s
       });
       CHECK(tokens.to_host() == cpu_tokens);
       CHECK(targets.to_host() == cpu_targets);
-      CHECK(cpu_tokens[7] == static_cast<int32_t>(step % 2 * layout.words() + StagedBatch::kTokensAt + first + 7));
-      CHECK(cpu_targets[7] == cpu_tokens[7] + 600);
+      CHECK(cpu_tokens[7] == static_cast<int32_t>(step % 2 * 10000 + first + 7));
+      CHECK(cpu_targets[7] == cpu_tokens[7] + 5000);
       CHECK(got.adamw.learning_rate == rates[step % 2]);
       CHECK(got.adamw.t == step + 1);
       CHECK(got.rng.first_sequence == 5);

@@ -21,12 +21,11 @@ struct Course {
 Course train(const Device& device, DType dtype, const StepSettings& settings, float dropout, int steps = 20) {
   Gpt model(tiny(dropout), device, dtype);
   model.initialize(1);
-  RngState rng{.seed = 5, .offset = 0xffffff00};
-  TrainingStep step(model, settings, rng);
+  TrainingStep step(model, settings, {.seed = 5, .offset = 0xffffff00});
   Course course;
   for (int i = 0; i < steps; ++i) {
     step.run([&](int32_t* tokens, int32_t* targets, uint64_t first,
-                 int count) { batch_of(rng.step, tokens, targets, first, count); },
+                 int count) { batch_of(step.rng().step, tokens, targets, first, count); },
              3e-3);
     if (i % 3 == 2 || i + 1 == steps) {  // a look now and then, as training has it
       const StepResult result = step.result();
@@ -91,8 +90,7 @@ TEST_CASE("cuda training: nothing is changed any more once a gradient is not fin
   for (const DType dtype : {DType::f32, DType::bf16}) {
     Gpt model(tiny(0.0f), Device::cuda(), dtype);
     model.initialize(1);
-    RngState rng{.seed = 5};
-    TrainingStep step(model, settings(2), rng);
+    TrainingStep step(model, settings(2), {.seed = 5});
     const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
       batch_of(0, tokens, targets, first, count);
     };
@@ -109,8 +107,8 @@ TEST_CASE("cuda training: nothing is changed any more once a gradient is not fin
     CHECK(result.step == 3);
     HostCopy after(p, p.values());
     CHECK(std::equal(after.data(), after.data() + p.elements(), values.data()));
-    CHECK(step.first_not_finite(fill) == "parameter h.1.ln_2.weight");
-    CHECK(rng.step == 3);
+    CHECK(step.find_nonfinite(fill) == "parameter h.1.ln_2.weight");
+    CHECK(step.rng().step == 3);
   }
 }
 
