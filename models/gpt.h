@@ -1,8 +1,8 @@
 // GPT-2 (A. Radford et al., 2019): a decoder-only transformer with pre-norm blocks, learned positions, and the output
 // head tied to the token embedding.
 //
-// Parameters carry the names and shapes of Hugging Face's GPT-2, linear weights as (in, out). Options beyond it: no
-// biases, grouped-query attention (c_attn is then [NH query heads | NKV key heads | NKV value heads] wide).
+// Parameters have the names and shapes of Hugging Face's GPT-2, linear weights as (in, out). Options beyond GPT-2: no
+// biases, and grouped-query attention (c_attn is then [NH query heads | NKV key heads | NKV value heads] wide).
 #pragma once
 
 #include <cstdint>

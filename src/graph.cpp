@@ -14,18 +14,18 @@ void Graph::schedule_backward() {
   std::set<int> recomputed = {-1, segments_};
   for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node) {
     if (options_.recompute && recomputed.insert(node->segment).second) {
-      std::unordered_set<const Buffer*> wanted;
+      std::unordered_set<const Buffer*> read;
       for (const Node& other : nodes_)
         if (other.segment == node->segment)
-          for (Tensor saved : other.saved) wanted.insert(saved.record()->value);
+          for (Tensor saved : other.saved) read.insert(saved.record()->value);
       std::vector<Scheduled> again;
       for (auto other = nodes_.rbegin(); other != nodes_.rend(); ++other) {
         if (other->segment != node->segment) continue;
         bool needed = false;
-        for (Tensor out : other->outputs) needed |= wanted.contains(out.record()->value);
+        for (Tensor out : other->outputs) needed |= read.contains(out.record()->value);
         if (!needed) continue;
         for (Tensor in : other->inputs)
-          if (in) wanted.insert(in.record()->value);
+          if (in) read.insert(in.record()->value);
         again.push_back({&*other, false});
       }
       schedule_.insert(schedule_.end(), again.rbegin(), again.rend());

@@ -39,8 +39,9 @@ void require_fits(const TrainOptions& options) {
   const double needed = needed_bytes(options), there = static_cast<double>(machine_memory());
   if (needed <= there) return;
   throw UserError(str_cat("a model of --layers ", options.model.layers, " and --embd ", options.model.embd,
-                          ", --context ", options.model.context, " and --micro-batch ", options.micro_batch, " would need at least ", human_bytes(needed),
-                          " of memory and this machine has ", human_bytes(there),
+                          " with --context ", options.model.context, " and --micro-batch ", options.micro_batch,
+                          " would need at least ", human_bytes(needed), " of memory and this machine has ",
+                          human_bytes(there),
                           ": lower --layers, --embd, --context or --micro-batch, or use --recompute true"));
 }
 

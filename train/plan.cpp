@@ -51,9 +51,10 @@ Partition partition_of(const PlanRun& run, const Parameters& parameters) {
 
 std::unique_ptr<Model> planned_model(const PlanRun& run) {
   const double largest = largest_tensor(run), tokens = static_cast<double>(run.micro_batch) * run.model.context;
-  GLINT_REQUIRE(largest <= kAbsurd && run.model.layers <= 10'000, "no machine holds a model of --layers ",
-                run.model.layers, " and --embd ", run.model.embd, " with --micro-batch ", run.micro_batch,
-                " and --context ", run.model.context, ": its largest tensor takes ", human_bytes(largest));
+  GLINT_REQUIRE(largest <= kAbsurd, "no machine holds a model of --embd ", run.model.embd, " with --micro-batch ",
+                run.micro_batch, " and --context ", run.model.context, ": its largest tensor takes ",
+                human_bytes(largest));
+  GLINT_REQUIRE(run.model.layers <= 10'000, "--layers ", run.model.layers, ": no more than 10000 can be planned");
   GLINT_REQUIRE(tokens <= INT32_MAX, "--micro-batch ", run.micro_batch, " of --context ", run.model.context,
                 " is more than 2^31 tokens in one pass: lower one of them");
   return make_model(run.model, CpuContext{1, default_matmul_engine()}, run.dtype, Weights::laid_out);

@@ -20,7 +20,7 @@ GptConfig small_config() {
   return config;
 }
 
-// Fixed sequences whose targets follow from their places.
+// Fixed sequences with targets that their positions determine.
 void fixed_batch(int32_t* tokens, int32_t* targets, uint64_t first, int count) {
   for (int i = 0; i < count * 8; ++i) {
     const int place = static_cast<int>(first) * 8 + i;
@@ -31,7 +31,7 @@ void fixed_batch(int32_t* tokens, int32_t* targets, uint64_t first, int count) {
 
 }  // namespace
 
-TEST_CASE("one batch is learnt by heart: its loss goes to nearly zero") {
+TEST_CASE("one batch is memorised: its loss becomes nearly zero") {
   Gpt model(small_config(), CpuContext{2, default_matmul_engine()});
   model.initialize(1);
   AdamW adamw;
@@ -69,7 +69,7 @@ TEST_CASE("[threads] training is repeatable bit for bit, and whole batches equal
   for (size_t i = 0; i < whole.size(); ++i) CHECK(cut[i] == doctest::Approx(whole[i]).epsilon(2e-5));
 }
 
-TEST_CASE("[threads] a rank alone, whose gradients travel to nobody, trains to the same bits") {
+TEST_CASE("[threads] one rank with a communicator trains to the same bits as without") {
   GptConfig config = small_config();
   config.attn_dropout = 0.2f;
   const auto comm = make_single_communicator();
@@ -114,8 +114,7 @@ TEST_CASE("a loss that is not finite is found, and its first tensor named") {
   }
   wpe->data()[0] = std::numeric_limits<float>::infinity();
   const float before = wte->data()[0];
-  for (int i = 0; i < 3; ++i)
-    step.run(fixed_batch, 1e-3);  // the host need not look at once: nothing is changed any more
+  for (int i = 0; i < 3; ++i) step.run(fixed_batch, 1e-3);  // the host need not sync at once: nothing changes any more
   const StepResult result = step.result();
   CHECK_FALSE(result.finite());
   CHECK(result.step == 1);

@@ -1,4 +1,4 @@
-// What the parts of `glint bench` share.
+// Shared by the commands of `glint bench`.
 #pragma once
 
 #include <algorithm>
@@ -35,11 +35,11 @@ double median_ms(const Context& ctx, int repeats, Call call) {
   return median(std::move(times));
 }
 
-// For what several ranks do together: starts them (unless a launcher has), and runs `body` in each.
+// Starts several ranks, unless a launcher has, and runs `body` in each.
 void add_rank_flags(Command command, TrainOptions& options);
 void run_in_team(TrainOptions options, const std::function<void(Team&)>& body);
 
-// Prints the results as one JSON object, or a line each.
+// Prints the results as one JSON object, or one line each.
 struct BenchResult {
   std::string name;
   std::variant<double, int64_t, uint64_t, std::string> value;

@@ -17,7 +17,7 @@ struct StepFlags : BenchFlags {
   int batch = 12, micro_batch = 0, steps = 20;
   bool recompute = false, profile = false, graph = true;
   AttentionKind attention = AttentionKind::flash;
-  TrainOptions team;  // of it: what concerns ranks
+  TrainOptions team;  // only its options of ranks
 };
 
 // Where the time goes, and the share of the device's peak in products or bandwidth that each op reaches (the roofline

@@ -6,7 +6,7 @@
 using namespace glint;
 using namespace glint::test;
 
-TEST_CASE("cuda training: a step is one launch of a graph, and the host waits only where it looks") {
+TEST_CASE("cuda training: a step is one launch of a graph, and the host waits only where it syncs") {
   const Emulated emulated;
   Gpt model(tiny(0.1f), Device::cuda(), DType::bf16);
   model.initialize(1);
