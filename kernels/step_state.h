@@ -1,5 +1,5 @@
-// What one optimizer step hands to the next, in the device's memory: so that a recorded step can be replayed, each time
-// with new tokens, masks and learning rate, and the host has to look only when it wants to know.
+// The state that one optimizer step leaves to the next, in device memory, and the input of a step. A recorded step can
+// therefore be replayed, each time with new tokens, masks and learning rate, without waiting for the host.
 #pragma once
 
 #include <cmath>
@@ -18,20 +18,30 @@ struct StepState {
   double gradient_squares = 0;  // sum of squares of all gradients of the step
 };
 
-// The input of one step, as the host lays it out in one piece.
-struct StagedBatch {
-  static constexpr size_t kTokensAt = 4;  // in words of four bytes; the learning rate, a float, stands at 0
+// What the host gives to one step. It lies in one piece of memory, so that one copy uploads it.
+struct StepInput {
+  float* learning_rate;
+  int32_t *tokens, *targets;  // (n) each: B*T of the whole batch
+};
+struct StepInputLayout {
+  static constexpr size_t kAlignment = 16;  // bytes, of the piece of memory and of tokens
 
-  size_t tokens;  // of the whole batch, B*T
-  GLINT_HOST_DEVICE size_t words() const { return kTokensAt + 2 * tokens; }
-  GLINT_HOST_DEVICE size_t targets_at() const { return kTokensAt + tokens; }
+  size_t n;
+  GLINT_HOST_DEVICE size_t bytes() const {  // a multiple of kAlignment
+    return kAlignment + (2 * n * sizeof(int32_t) + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  GLINT_HOST_DEVICE StepInput at(std::byte* memory) const {
+    auto* tokens = reinterpret_cast<int32_t*>(memory + kAlignment);
+    return {reinterpret_cast<float*>(memory), tokens, tokens + n};
+  }
 };
 
-// Takes n tokens and targets from place `first` on out of the staged batch (one of two slots side by side: that of the
-// step's parity), and its learning rate; sets the number of the micro-batch's first sequence, and of the step.
+// Copies tokens and targets `first` .. first+n-1 of the step's input, and its learning rate; sets the number of the
+// micro-batch's first sequence, and of the step. The input is in one of two slots, one after the other: that of the
+// step's parity.
 struct MicroBatch {
-  const int32_t* slots;
-  StagedBatch layout;
+  std::byte* slots;
+  StepInputLayout layout;
   size_t first, n;
   uint64_t first_sequence;
 };
@@ -39,13 +49,13 @@ void begin_micro_batch(const CpuContext& ctx, StepState* state, int32_t* tokens,
                        const MicroBatch& batch);
 
 // Backends share these.
-GLINT_HOST_DEVICE inline void begin(StepState& state, const MicroBatch& batch, const int32_t* slot) {
-  state.rng.first_sequence = batch.first_sequence;
-  state.adamw.learning_rate = __builtin_bit_cast(float, slot[0]);
-  state.adamw.t = state.rng.step + 1;
+GLINT_HOST_DEVICE inline StepInput input_of(const StepState& state, const MicroBatch& batch) {
+  return batch.layout.at(batch.slots + state.rng.step % 2 * batch.layout.bytes());
 }
-GLINT_HOST_DEVICE inline const int32_t* slot_of(const StepState& state, const MicroBatch& batch) {
-  return batch.slots + state.rng.step % 2 * batch.layout.words();
+GLINT_HOST_DEVICE inline void begin(StepState& state, const MicroBatch& batch, const StepInput& input) {
+  state.rng.first_sequence = batch.first_sequence;
+  state.adamw.learning_rate = *input.learning_rate;
+  state.adamw.t = state.rng.step + 1;
 }
 GLINT_HOST_DEVICE inline void clip(StepState& state, double limit) {
   const double norm = sqrt(state.gradient_squares);
@@ -58,12 +68,11 @@ GLINT_HOST_DEVICE inline void advance(StepState& state, uint64_t offsets) {
   state.rng.step += 1;
 }
 
-// The factor that brings a gradient of this norm down to `limit` (0: no limit), as PyTorch's clip_grad_norm_. Where the
-// norm is no finite number the step is halted: AdamW and advance() leave everything as it is, until the host has
-// looked.
+// The factor that scales a gradient of this norm down to `limit` (0: no limit), as PyTorch's clip_grad_norm_. If the
+// norm is not finite the state is halted: AdamW and advance() then change nothing, until the host writes a new state.
 void clip_gradients(const CpuContext& ctx, StepState* state, float limit);
 
-// The step is over: `offsets` dropout offsets are used up.
+// Ends a step that used `offsets` dropout offsets.
 void advance(const CpuContext& ctx, StepState* state, uint64_t offsets);
 
 void begin_micro_batch(const CudaContext& ctx, StepState* state, int32_t* tokens, int32_t* targets,

@@ -4,32 +4,25 @@
 
 namespace glint {
 
-Generator::Generator(Gpt& model) : model_(model) {
-  const GptConfig& config = model.config();
-  const size_t cache =
-      2 * static_cast<size_t>(config.context) * static_cast<size_t>(config.kv_heads * config.head_size());
+Generator::Generator(Model& model) : model_(model) {
   const Device& device = model.parameters().device();
-  for (int layer = 0; layer < config.layers; ++layer)
-    caches_.emplace_back(cache * bytes_of(model.parameters().dtype()), "the KV cache", device);
+  for (const Shape& shape : model.cache_shapes())
+    caches_.emplace_back(shape.elements() * bytes_of(model.parameters().dtype()), "the KV cache", device);
   position_on_device_ = DeviceMemory(sizeof position_, "the position", device);
   step_ = record(1, true);
-  chunk_ = record(std::min(kChunk, config.context), false);
+  chunk_ = record(std::min(kChunk, model.context()), false);
   arena_ = DeviceMemory(std::max(step_.graph->plan(), chunk_.graph->plan()), "generation", device);
   step_.graph->bind(arena_.data());
   chunk_.graph->bind(arena_.data());
 }
 
 Generator::Stage Generator::record(int T, bool with_head) {
-  const GptConfig& config = model_.config();
-  Stage stage{std::make_unique<Graph>(
-                  GraphOptions{.device = model_.parameters().device(), .dtype = model_.parameters().dtype()}),
-              {},
-              {}};
+  const DType dtype = model_.parameters().dtype();
+  Stage stage{std::make_unique<Graph>(GraphOptions{.device = model_.parameters().device(), .dtype = dtype}), {}, {}};
   Graph& g = *stage.graph;
   std::vector<Tensor> caches;
-  for (DeviceMemory& cache : caches_)
-    caches.push_back(g.outside("kv_cache", {2, config.context, config.kv_heads * config.head_size()},
-                               model_.parameters().dtype(), cache.data()));
+  for (const Shape& shape : model_.cache_shapes())
+    caches.push_back(g.outside("kv_cache", shape, dtype, caches_[caches.size()].data()));
   stage.tokens = g.input("tokens", {1, T}, DType::i32);
   const Tensor hidden =
       model_.hidden_cached(g, stage.tokens, caches, &position_, static_cast<const int*>(position_on_device_.data()));
@@ -43,7 +36,7 @@ Generator::Stage Generator::record(int T, bool with_head) {
 void Generator::append(std::span<const int32_t> tokens) {
   const size_t chunk = static_cast<size_t>(chunk_.tokens.shape()[1]);
   while (!tokens.empty()) {
-    const bool whole = tokens.size() > chunk;  // the last token goes alone: it is the one whose logits are wanted
+    const bool whole = tokens.size() > chunk;  // the rest goes token by token, the last of them with the head
     Stage& stage = whole ? chunk_ : step_;
     const size_t n = whole ? chunk : 1;
     std::visit(
@@ -59,8 +52,7 @@ void Generator::append(std::span<const int32_t> tokens) {
 }
 
 std::span<const float> Generator::logits_after(std::span<const int32_t> tokens) {
-  GLINT_CHECK(!tokens.empty() && tokens.size() <= static_cast<size_t>(model_.config().context), tokens.size(),
-              " tokens");
+  GLINT_CHECK(!tokens.empty() && tokens.size() <= static_cast<size_t>(model_.context()), tokens.size(), " tokens");
   position_ = 0;
   append(tokens);
   return read_logits();
@@ -68,7 +60,7 @@ std::span<const float> Generator::logits_after(std::span<const int32_t> tokens) 
 
 std::span<const float> Generator::read_logits() {
   const auto read = [&]<typename Scalar>(std::vector<Scalar> row) {
-    row.resize(static_cast<size_t>(model_.config().vocab));
+    row.resize(static_cast<size_t>(model_.vocab()));
     std::visit(
         [&](const auto& ctx) {
           copy_to_host(ctx, row.data(), step_.logits.data<Scalar>(), row.size() * sizeof(Scalar));
@@ -85,7 +77,7 @@ std::span<const float> Generator::read_logits() {
 void Generator::generate(std::span<const int32_t> prompt, int count, const SamplingOptions& options,
                          const std::function<bool(int32_t)>& emit) {
   GLINT_CHECK(!prompt.empty(), "generation starts from at least one token");
-  const size_t context = static_cast<size_t>(model_.config().context);
+  const size_t context = static_cast<size_t>(model_.context());
   Sampler sampler(options);
   std::vector<int32_t> history(prompt.end() - static_cast<int64_t>(std::min(prompt.size(), context)), prompt.end());
   std::span<const float> logits = logits_after(history);

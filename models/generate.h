@@ -1,7 +1,7 @@
 // Text generation with a KV cache: each new token costs one position's work.
 //
-// Positions are learned, so a text longer than the context slides: when the cache is full, the later half of it is
-// encoded anew from position 0 (in chunks), which adds about one position's work per token.
+// A text longer than the context slides: when the cache is full, its later half is encoded again from position 0 (in
+// chunks), which adds about one position's work per token.
 #pragma once
 
 #include <cstdint>
@@ -9,17 +9,17 @@
 #include <span>
 #include <vector>
 
-#include "models/gpt.h"
+#include "models/model.h"
 #include "models/sampler.h"
 
 namespace glint {
 
 class Generator {
  public:
-  explicit Generator(Gpt& model);  // on the model's device
+  explicit Generator(Model& model);  // on the model's device
 
-  // Draws `count` tokens after `prompt` (at least one token; of a prompt longer than the context the end counts) and
-  // hands each to `emit`, which returns false to stop.
+  // Draws `count` tokens after `prompt` (at least one token; only the end of a prompt longer than the context counts)
+  // and calls `emit` with each, which returns false to stop.
   void generate(std::span<const int32_t> prompt, int count, const SamplingOptions& options,
                 const std::function<bool(int32_t)>& emit);
 
@@ -35,11 +35,11 @@ class Generator {
   static constexpr int kChunk = 64;
 
   Stage record(int T, bool with_head);
-  // Appends tokens to the cache; the last one's logits are then in step_.logits.
+  // Appends tokens to the cache; the logits of the last one are then in step_.logits.
   void append(std::span<const int32_t> tokens);
   std::span<const float> read_logits();
 
-  Gpt& model_;
+  Model& model_;
   std::vector<DeviceMemory> caches_;
   int position_ = 0;  // tokens in the cache
   DeviceMemory position_on_device_;

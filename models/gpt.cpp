@@ -1,11 +1,9 @@
 #include "models/gpt.h"
 
-#include <cmath>
-
 namespace glint {
 
 Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights weights)
-    : config_(config), parameters_(device, dtype) {
+    : Model(config.vocab, config.context, device, dtype), config_(config) {
   config.validate();
   const int C = config.embd;
   wte_ = parameters_.add("wte.weight", {config.vocab, C});
@@ -36,8 +34,8 @@ Gpt::WeightAndBias Gpt::add_norm(const std::string& name) {
           config_.bias ? parameters_.add(name + ".bias", {config_.embd}) : nullptr};
 }
 
-// Layers of x + attention(norm(x)), then x + mlp(norm(x)). A sum and the norm that follows it are one op, but where a
-// layer is computed again in backward: there its first norm is part of it, so that the sum alone is kept.
+// Layers of x + attention(norm(x)), then x + mlp(norm(x)). A sum and the norm that follows it are one op, except where
+// a layer is recomputed in backward: there the layer's first norm is part of it, so that only the sum is kept.
 template <typename Attend>
 Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend) {
   const auto weights = [&](WeightAndBias l) { return Linear{g.weight(l.weight), g.weight(l.bias)}; };
@@ -87,10 +85,12 @@ Tensor Gpt::head(Graph& g, Tensor hidden) {
   return linear(g, hidden, g.weight(wte_), Tensor(), WeightLayout::out_in);
 }
 
-double Gpt::flops_per_token(int T) const {
-  // A product with an (in, out) weight is 2*in*out forward and twice that backward; so is each of Q K^T and P V, 2*T*C.
-  const double C = config_.embd, per_layer = C * config_.qkv_width() + C * C + 2 * C * config_.hidden();
-  return 6 * (config_.layers * (per_layer + T * C) + C * config_.vocab);
+std::vector<Shape> Gpt::cache_shapes() const {
+  return std::vector<Shape>(blocks_.size(), {2, config_.context, config_.kv_heads * config_.head_size()});
+}
+
+std::string Gpt::describe() const {
+  return str_cat(config_.layers, " layers, ", config_.heads, " heads, ", config_.embd, " channels");
 }
 
 }  // namespace glint

@@ -1,4 +1,4 @@
-// The shape of a GPT, and what its training drops. Checked once, by validate().
+// The shape of a GPT and its dropout probabilities. Checked once, by validate().
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,7 @@ struct GptConfig {
   int head_size() const { return embd / heads; }
   int qkv_width() const { return (heads + 2 * kv_heads) * head_size(); }
   int hidden() const { return 4 * embd; }
-  int64_t parameters() const;  // token embedding and head are one
-  void validate() const;       // throws UserError naming the flag that is wrong
+  void validate() const;  // throws UserError naming the flag that is wrong
 };
 
 }  // namespace glint

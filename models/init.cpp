@@ -8,7 +8,7 @@ namespace glint {
 
 namespace {
 
-constexpr uint32_t kInitDomain = 0x494E4954;  // "INIT": keeps these draws apart from every other use of the seed
+constexpr uint32_t kInitDomain = 0x494E4954;  // "INIT": separates these draws from other uses of the seed
 
 // FNV-1a (G. Fowler, L. C. Noll, K.-P. Vo), so that a parameter's values depend on its name alone.
 uint64_t hash_of(const std::string& name) {
@@ -20,7 +20,7 @@ uint64_t hash_of(const std::string& name) {
 // Uniform in (0, 1), 24 bits, never 0.
 double uniform(uint32_t word) { return ((word >> 8) + 0.5) / 16777216.0; }
 
-// Four draws give two pairs by Box-Muller.
+// Four draws give two pairs of normal values (G. E. P. Box, M. E. Muller, 1958).
 void fill_normal(float* values, size_t n, double deviation, uint64_t seed, uint64_t stream) {
   for (size_t i = 0; i < n; i += 4) {
     const uint64_t block = i / 4;

@@ -18,7 +18,7 @@ Sampler::Sampler(const SamplingOptions& options) : options_(options) { options.v
 
 namespace {
 
-constexpr uint32_t kSampleDomain = 0x53414D50;  // "SAMP": apart from every other use of the seed
+constexpr uint32_t kSampleDomain = 0x53414D50;  // "SAMP": separates these draws from other uses of the seed
 
 // Uniform in [0, 1), 53 bits.
 double uniform(const SamplingOptions& options, uint64_t index) {
@@ -34,18 +34,19 @@ int32_t Sampler::draw(std::span<const float> logits, uint64_t index) {
   candidates_.clear();
   for (int32_t token = 0; token < static_cast<int32_t>(logits.size()); ++token)
     if (token != options_.never) candidates_.emplace_back(logits[static_cast<size_t>(token)], token);
-  // Likeliest first; equal ones by token, so that the order is one and the same everywhere.
-  const auto likelier = [](const auto& a, const auto& b) {
+  // Most likely first; equal ones by token, so that the order is the same everywhere.
+  const auto more_likely = [](const auto& a, const auto& b) {
     return a.first != b.first ? a.first > b.first : a.second < b.second;
   };
-  if (options_.temperature == 0.0f) return std::min_element(candidates_.begin(), candidates_.end(), likelier)->second;
+  if (options_.temperature == 0.0f)
+    return std::min_element(candidates_.begin(), candidates_.end(), more_likely)->second;
 
   const bool narrowed = options_.top_k > 0 && static_cast<size_t>(options_.top_k) < candidates_.size();
   if (narrowed) {
-    std::nth_element(candidates_.begin(), candidates_.begin() + options_.top_k, candidates_.end(), likelier);
+    std::nth_element(candidates_.begin(), candidates_.begin() + options_.top_k, candidates_.end(), more_likely);
     candidates_.resize(static_cast<size_t>(options_.top_k));
   }
-  if (narrowed || options_.top_p < 1.0f) std::sort(candidates_.begin(), candidates_.end(), likelier);
+  if (narrowed || options_.top_p < 1.0f) std::sort(candidates_.begin(), candidates_.end(), more_likely);
 
   float peak = candidates_.front().first;
   for (const auto& candidate : candidates_) peak = std::max(peak, candidate.first);
@@ -54,7 +55,7 @@ int32_t Sampler::draw(std::span<const float> logits, uint64_t index) {
     weight = std::exp((weight - peak) / options_.temperature);
     total += weight;
   }
-  if (options_.top_p < 1.0f) {  // the smallest set of likeliest tokens that holds top_p of the probability
+  if (options_.top_p < 1.0f) {  // the smallest set of the most likely tokens with a total probability of top_p
     double kept = 0;
     size_t n = 0;
     while (n < candidates_.size() && kept < options_.top_p * total) kept += candidates_[n++].first;

@@ -9,10 +9,10 @@
 namespace glint {
 
 struct SamplingOptions {
-  float temperature = 1.0f;  // 0: always the likeliest token
+  float temperature = 1.0f;  // 0: always the most likely token
   int top_k = 0;             // 0: all
   float top_p = 1.0f;        // 1: all
-  int32_t never = -1;        // a token that is not drawn (a tokenizer's unknown); -1: none
+  int32_t never = -1;        // a token that is never drawn (a tokenizer's unknown); -1: none
   uint64_t seed = 0;
   uint64_t stream = 0;  // which of several samples of one seed
 
@@ -23,7 +23,7 @@ class Sampler {
  public:
   explicit Sampler(const SamplingOptions& options);
 
-  // The token drawn at this position of the output. Keyed by (seed, stream, index): the same call, the same token.
+  // Draws the token at this position of the output, keyed by (seed, stream, index): the same call, the same token.
   int32_t draw(std::span<const float> logits, uint64_t index);
 
  private:

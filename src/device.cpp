@@ -37,18 +37,18 @@ void copy_to_device(const CpuContext&, void* device, const void* host, size_t by
 void copy_to_host(const CpuContext&, void* host, const void* device, size_t bytes) { std::memcpy(host, device, bytes); }
 void synchronize(const CpuContext&) {}
 
-double seconds_of(const CpuContext&, const std::function<void()>& give) {
+double measure_seconds(const CpuContext&, const std::function<void()>& enqueue) {
   const auto start = std::chrono::steady_clock::now();
-  give();
+  enqueue();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-std::vector<double> seconds_of_each(const CpuContext& ctx, const std::vector<std::function<void()>>& work) {
+std::vector<double> measure_seconds_of_each(const CpuContext& ctx, const std::vector<std::function<void()>>& work) {
   std::vector<double> seconds;
-  for (const auto& give : work) seconds.push_back(seconds_of(ctx, give));
+  for (const auto& enqueue : work) seconds.push_back(measure_seconds(ctx, enqueue));
   return seconds;
 }
 
-std::function<void()> capture(const CpuContext&, const std::function<void()>& give) { return give; }
+std::function<void()> capture(const CpuContext&, const std::function<void()>& enqueue) { return enqueue; }
 
 }  // namespace glint

@@ -1,5 +1,6 @@
-// A device: the context that kernels take, and what the engine asks of its memory. As in kernels/, overloads on the
-// context type choose the backend: src/memory.cpp has the CPU's, src/cuda/ those of NVIDIA GPUs, in builds with CUDA.
+// A device: the context that kernels take, its memory, and how its work is timed and captured. As in kernels/,
+// overloads on the context type choose the backend: src/device.cpp has the CPU's, src/cuda/device.cpp those of NVIDIA
+// GPUs.
 #pragma once
 
 #include <cstddef>
@@ -24,8 +25,8 @@ using Context = std::variant<CpuContext>;
 class Device {
  public:
   Device(const CpuContext& cpu) : context_(cpu) {}  // NOLINT: a CpuContext is a device
-  // GPU number `index`. Throws UserError where this build has no CUDA, or there is no driver, no such GPU or one older
-  // than sm_80. tf32: products of fp32 may round their inputs.
+  // GPU number `index`. Throws UserError if this build has no CUDA, or there is no driver, no such GPU, or only one
+  // older than sm_80. tf32: products of fp32 may round their inputs.
   static Device cuda(int index = 0, bool tf32 = false);
 #ifdef GLINT_WITH_CUDA
   static constexpr bool kHasCuda = true;
@@ -46,41 +47,40 @@ class Device {
   std::shared_ptr<const void> owned_;
 };
 
-// What `glint info` says of a GPU.
 struct GpuInfo {
   std::string name;
   int capability = 0;  // 90: compute capability 9.0
   int multiprocessors = 0;
   size_t memory = 0;  // bytes
 };
-// The GPUs of this machine; where there are none, `fault` says why.
+// The GPUs of this machine; if there are none, `fault` says why.
 std::vector<GpuInfo> gpus_here(std::string& fault);
 
-// Zeroed memory; null where that much is not to be had, which is then said in `fault` ("24 GB free").
+// Zeroed memory. Null if there is not enough; `fault` then says how much there is ("1 GB of 24 GB are free").
 void* allocate(const CpuContext& ctx, size_t bytes, std::string& fault);
 void release(const CpuContext& ctx, void* data, size_t bytes);
-// Copies between the host's and the device's memory, behind all work given to the context before; done on return.
+// Copies between host and device memory, after all work that was enqueued before; done on return.
 void copy_to_device(const CpuContext& ctx, void* device, const void* host, size_t bytes);
 void copy_to_host(const CpuContext& ctx, void* host, const void* device, size_t bytes);
-// Waits for all work given to the context.
+// Waits for all enqueued work.
 void synchronize(const CpuContext& ctx);
-// How long the work takes that `give` gives to the context.
-double seconds_of(const CpuContext& ctx, const std::function<void()>& give);
-// The same for each of several pieces of work, given one behind the other; a GPU is not waited for between them.
-std::vector<double> seconds_of_each(const CpuContext& ctx, const std::vector<std::function<void()>>& work);
-// What gives the same work to the context again, with what then stands in the device's memory; a CUDA graph on a GPU.
-// The work must not wait, nor touch the device's memory other than by kernels.
-std::function<void()> capture(const CpuContext& ctx, const std::function<void()>& give);
+// Seconds that the work takes which `enqueue` enqueues.
+double measure_seconds(const CpuContext& ctx, const std::function<void()>& enqueue);
+// The same for several pieces of work in order, without waiting for a GPU between them.
+std::vector<double> measure_seconds_of_each(const CpuContext& ctx, const std::vector<std::function<void()>>& work);
+// Returns a call that enqueues the same work again, on what device memory holds by then: on a GPU one CUDA graph. The
+// work must not wait, and touch device memory through kernels only.
+std::function<void()> capture(const CpuContext& ctx, const std::function<void()>& enqueue);
 
 void* allocate(const CudaContext& ctx, size_t bytes, std::string& fault);
 void release(const CudaContext& ctx, void* data, size_t bytes);
-// Bytes that nobody has taken of the GPU's memory, and all that it has.
+// Bytes of the GPU's memory: free, and in total.
 std::pair<size_t, size_t> free_and_total(const CudaContext& ctx);
 void copy_to_device(const CudaContext& ctx, void* device, const void* host, size_t bytes);
 void copy_to_host(const CudaContext& ctx, void* host, const void* device, size_t bytes);
 void synchronize(const CudaContext& ctx);
-double seconds_of(const CudaContext& ctx, const std::function<void()>& give);
-std::vector<double> seconds_of_each(const CudaContext& ctx, const std::vector<std::function<void()>>& work);
-std::function<void()> capture(const CudaContext& ctx, const std::function<void()>& give);
+double measure_seconds(const CudaContext& ctx, const std::function<void()>& enqueue);
+std::vector<double> measure_seconds_of_each(const CudaContext& ctx, const std::vector<std::function<void()>>& work);
+std::function<void()> capture(const CudaContext& ctx, const std::function<void()>& enqueue);
 
 }  // namespace glint

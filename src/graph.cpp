@@ -9,23 +9,23 @@
 namespace glint {
 
 void Graph::schedule_backward() {
-  // A segment is computed again just before its backward, as far as its backward reads what it computes. The last
-  // one is not: nothing runs between its forward and its backward that could use the memory.
+  // A segment is recomputed just before its backward, but only the nodes that its backward needs. The last segment is
+  // not: nothing runs between its forward and its backward that could use the memory.
   std::set<int> recomputed = {-1, segments_};
   for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node) {
     if (options_.recompute && recomputed.insert(node->segment).second) {
-      std::unordered_set<const Buffer*> wanted;
+      std::unordered_set<const Buffer*> read;
       for (const Node& other : nodes_)
         if (other.segment == node->segment)
-          for (Tensor saved : other.saved) wanted.insert(saved.record()->value);
+          for (Tensor saved : other.saved) read.insert(saved.record()->value);
       std::vector<Scheduled> again;
       for (auto other = nodes_.rbegin(); other != nodes_.rend(); ++other) {
         if (other->segment != node->segment) continue;
         bool needed = false;
-        for (Tensor out : other->outputs) needed |= wanted.contains(out.record()->value);
+        for (Tensor out : other->outputs) needed |= read.contains(out.record()->value);
         if (!needed) continue;
         for (Tensor in : other->inputs)
-          if (in) wanted.insert(in.record()->value);
+          if (in) read.insert(in.record()->value);
         again.push_back({&*other, false});
       }
       schedule_.insert(schedule_.end(), again.rbegin(), again.rend());
@@ -76,7 +76,7 @@ std::vector<std::vector<Access>> Graph::accesses() const {
 }
 
 size_t Graph::plan() {
-  GLINT_CHECK(schedule_.empty(), "the graph is planned already");
+  GLINT_CHECK(schedule_.empty(), "the graph is already planned");
   for (const Node& node : nodes_) schedule_.push_back({&node, false});
   forward_steps_ = schedule_.size();
   if (options_.training) {
@@ -97,7 +97,7 @@ void Graph::on_gradient_ready(const std::vector<const Parameter*>& parameters, S
   GLINT_CHECK(!schedule_.empty(), "plan() comes first");
   std::unordered_set<const Buffer*> gradients;
   for (const Parameter* parameter : parameters) gradients.insert(&parameter->gradient);
-  size_t last = forward_steps_;  // where nothing adds to them: at once
+  size_t last = forward_steps_;  // without any sink: after the first step of backward
   for (size_t i = forward_steps_; i < schedule_.size(); ++i)
     for (const GradientSink& sink : schedule_[i].node->sinks)
       if (schedule_[i].backward && sink && gradients.contains(sink.state_->buffer)) last = i;
@@ -124,7 +124,7 @@ void Graph::replay(size_t begin, size_t end) {
     work.push_back(!after_[i] ? step : [&step, &after = after_[i]] { step(), after(); });
   }
   const auto seconds =
-      std::visit([&](const auto& ctx) { return seconds_of_each(ctx, work); }, options_.device.context());
+      std::visit([&](const auto& ctx) { return measure_seconds_of_each(ctx, work); }, options_.device.context());
   for (size_t i = begin; i < end; ++i) {
     OpStats& stats = profile_[profiled_name(i)];
     stats.seconds += seconds[i - begin];
@@ -176,7 +176,7 @@ void Graph::count_bytes() {
 void Graph::forward() { replay(0, forward_steps_); }
 void Graph::backward() { replay(forward_steps_, schedule_.size()); }
 
-std::optional<std::string> Graph::not_finite_in(const Scheduled& step) const {
+std::optional<std::string> Graph::nonfinite_in(const Scheduled& step) const {
   if (!step.backward) {
     for (const auto* list : {&step.node->outputs, &step.node->updated})
       for (Tensor out : *list)
@@ -188,7 +188,7 @@ std::optional<std::string> Graph::not_finite_in(const Scheduled& step) const {
   return std::nullopt;
 }
 
-// Looks at a copy of the values: this is for the end of a run that has gone wrong.
+// Checks a copy of the values: slow, for the end of a run that failed.
 bool Graph::finite(const void* data, DType dtype, size_t n) const {
   if (!data || dtype == DType::i32) return true;
   std::vector<char> copy(n * bytes_of(dtype));
@@ -200,13 +200,13 @@ bool Graph::finite(const void* data, DType dtype, size_t n) const {
                               : all_finite(reinterpret_cast<const float*>(copy.data()));
 }
 
-std::optional<std::string> Graph::find_not_finite() {
+std::optional<std::string> Graph::find_nonfinite() {
   for (const auto& [parameter, tensor] : parameters_) {
     if (!finite(tensor.f32(), DType::f32, tensor.shape().elements())) return "parameter " + tensor.name();
   }
   for (size_t i = 0; i < schedule_.size(); ++i) {
     replay(i, i + 1);
-    if (auto name = not_finite_in(schedule_[i])) return name;
+    if (auto name = nonfinite_in(schedule_[i])) return name;
   }
   return std::nullopt;
 }

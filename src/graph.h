@@ -4,8 +4,8 @@
 // lays every buffer out in one arena by liveness; bind() gives the arena its memory. Then forward() and backward()
 // replay the closures: no allocation, no dispatch. Device and dtype are resolved when a node is recorded.
 //
-// Gradients: the first sink, in backward's order, that reaches a tensor's gradient sets it, later ones add. Parameter
-// gradients lie outside the arena and are added to as well while accumulate(true) (micro-batches after the first).
+// Gradients: the first sink in backward's order sets a tensor's gradient, later ones add to it. Parameter gradients lie
+// outside the arena; with accumulate(true), for micro-batches after the first, all sinks add to them.
 #pragma once
 
 #include <deque>
@@ -33,13 +33,13 @@ using Step = std::function<void()>;
 struct GraphOptions {
   Device device = CpuContext{};
   DType dtype = DType::f32;       // of activations, their gradients, and the weights of matrix products and embeddings
-  bool training = false;          // record backward, and drop
+  bool training = false;          // record backward, and apply dropout
   const RngState* rng = nullptr;  // training with dropout
   int64_t global_batch = 1;       // sequences per optimizer step, over all micro-batches: numbers the dropout sites
-  bool recompute = false;         // forget what lies inside a segment, compute it again in backward
+  bool recompute = false;         // keep only the inputs of a segment, compute the rest again in backward
 };
 
-// Where a node's backward puts a gradient. Empty if nobody wants it.
+// Where a node's backward writes a gradient. Empty if none is needed.
 class GradientSink {
  public:
   explicit operator bool() const { return state_ != nullptr; }
@@ -62,7 +62,7 @@ class GradientSink {
   State* state_ = nullptr;
 };
 
-// One record of the tape. `saved` are the values that backward reads; the gradients of the outputs it reads anyway.
+// One record of the tape. `saved`: the values that backward reads, besides the gradients of the outputs.
 struct Node {
   std::string name;
   std::vector<Tensor> inputs{}, outputs{};
@@ -71,12 +71,12 @@ struct Node {
   std::vector<GradientSink> sinks{};
   Tensor scratch{}, backward_scratch{};
   Step forward{}, backward{};
-  double flops = 0, backward_flops = 0;  // of matrix products, for the profile; attention counts what its mask leaves
-  double forward_bytes = 0;              // moved at least, where that is less than the buffers that forward touches
+  double flops = 0, backward_flops = 0;  // of matrix products; attention counts what its mask leaves
+  double forward_bytes = 0;              // moved by forward, where that is less than the buffers it touches
   int segment = -1;
 };
 
-// What a replay spent on nodes of one name, and what they had to do.
+// Time and work of the nodes of one name.
 struct OpStats {
   double seconds = 0, flops = 0, bytes = 0;  // bytes: each buffer touched once, or read and written
 };
@@ -89,22 +89,22 @@ class Graph {
   Graph& operator=(const Graph&) = delete;
 
   // --- recording
-  // Where dropout reads its random state, in the device's memory; before the first site is recorded.
+  // Where dropout reads its RNG state, in device memory; call it before the first site is recorded.
   void set_rng(const RngState* rng) { options_.rng = rng; }
   bool training() const { return options_.training; }
   const GraphOptions& options() const { return options_; }
 
-  // Prefixed to the names of the nodes and tensors that follow ("h.0.attn").
+  // Prefix of the names of the nodes and tensors that follow ("h.0.attn").
   void scope(std::string name) { scope_ = std::move(name); }
   // A value filled by the host; replays leave it as it is.
   Tensor input(const std::string& name, Shape shape, DType dtype);
-  // The tensor of a parameter, in fp32; the same one each time it is asked for.
+  // The tensor of a parameter, in fp32; one tensor per parameter.
   Tensor parameter(Parameter* parameter);
   // The same parameter in this graph's dtype, as matrix products and embeddings read it.
   Tensor weight(Parameter* parameter);
-  // Memory of the caller's (a KV cache).
+  // Memory that the caller owns (a KV cache).
   Tensor outside(const std::string& name, Shape shape, DType dtype, void* data);
-  // A new value, to be an output or scratch of the next node: an activation, in this graph's dtype, or of another.
+  // A new value, an output or scratch of the next node: by default an activation, in this graph's dtype.
   Tensor tensor(const std::string& name, Shape shape) { return tensor(name, std::move(shape), options_.dtype); }
   Tensor tensor(const std::string& name, Shape shape, DType dtype);
   Tensor scratch(const std::string& name, size_t floats);
@@ -113,13 +113,13 @@ class Graph {
   Tensor scratch_for(const std::string& name, Size size) {
     return scratch(name, std::visit([&](const auto& ctx) { return size(ctx); }, options_.device.context()));
   }
-  // Where backward of the node being recorded puts the gradient of x; empty for an empty tensor or without training.
+  // Where backward of the node being recorded writes the gradient of x; empty for an empty tensor or without training.
   GradientSink gradient_into(Tensor x);
-  // The gradient of `out` is kept in the buffer of x's gradient: for an op whose dx is computed in place of dout.
+  // The gradient of `out` uses the buffer of x's gradient: for an op that computes dx in place of dout.
   void share_gradient(Tensor out, Tensor x);
-  // The gradient of x takes the place of x itself.
+  // The gradient of x overwrites x.
   void gradient_in_place(Tensor x);
-  // A dropout site of its own offset range; off in evaluation.
+  // A dropout site with its own offset range; off in evaluation.
   Dropout dropout_site(float p, int heads);
   // Binds a kernel call, a lambda [=]<typename Scalar>(const auto& ctx), to this graph's device and dtype.
   template <typename Call>
@@ -132,35 +132,35 @@ class Graph {
         options_.device.context());
   }
   void record(Node node);
-  // Nodes between are one segment: with options.recompute only what enters it is kept for backward.
+  // The nodes in between are one segment: with options.recompute only its inputs are kept for backward.
   void begin_segment() { segment_ = ++segments_; }
   void end_segment() { segment_ = -1; }
   // The value stays readable after a replay.
   void keep(Tensor x) { kept_.push_back(x); }
 
   // --- planning
-  // Bytes of the arena; keep-alive rules above. Recording ends here.
+  // Returns the bytes of the arena. Recording ends here.
   size_t plan();
   // Points every buffer into `arena` (at least plan() bytes, aligned to 64), which graphs replayed in turn may share.
   void bind(void* arena);
   uint64_t dropout_offsets_used() const { return offsets_; }  // per optimizer step
   size_t nodes() const { return nodes_.size(); }
-  // backward() makes the call when it has added all that it adds to the gradients of these parameters. After plan().
+  // backward() calls `call` when the gradients of these parameters are complete. After plan().
   void on_gradient_ready(const std::vector<const Parameter*>& parameters, Step call);
 
   // --- replay
   void forward();
   void backward();
-  // While true, parameter gradients are added to instead of set.
+  // While on, parameter gradients are added to instead of set.
   void accumulate(bool on) { accumulate_ = on; }
 
-  // Replays with a look at every value: the name of the first tensor that holds a NaN or an infinity.
-  std::optional<std::string> find_not_finite();
+  // Replays and checks every value; returns the name of the first tensor with a NaN or an infinity.
+  std::optional<std::string> find_nonfinite();
 
-  // What one replay of forward and backward has to do, by node name: without seconds, and without running it. After
+  // FLOPs and bytes of one forward and backward by node name ("linear", "linear backward"), without running it. After
   // plan().
   Profile work();
-  // What was spent by node name ("linear", "linear backward"), gathered while on.
+  // The same with seconds, summed over the replays while on.
   void profile(bool on);
   const Profile& profiled() const { return profile_; }
 
@@ -179,7 +179,7 @@ class Graph {
   void count_bytes();
   std::string profiled_name(size_t i) const;  // of a scheduled step
   void add_work(OpStats& stats, size_t i) const;
-  std::optional<std::string> not_finite_in(const Scheduled& step) const;
+  std::optional<std::string> nonfinite_in(const Scheduled& step) const;
   bool finite(const void* data, DType dtype, size_t n) const;
   Tensor parameter_tensor(Parameter* parameter, DType dtype, Buffer* value);
 
@@ -196,7 +196,7 @@ class Graph {
 
   std::vector<Scheduled> schedule_;
   size_t forward_steps_ = 0;
-  std::vector<Step> after_;                          // of each scheduled step: empty, or what comes behind it
+  std::vector<Step> after_;                          // of each scheduled step: empty, or called after it
   std::vector<std::pair<Buffer*, size_t>> planned_;  // offset of each arena buffer
   bool accumulate_ = false;
   bool profiling_ = false;

@@ -1,4 +1,4 @@
-// Recording: tensors, sinks and nodes as ops ask for them.
+// Recording: the tensors, sinks and nodes of ops.
 #include "src/graph.h"
 
 namespace glint {
@@ -12,7 +12,7 @@ Buffer* Graph::new_buffer(const std::string& name, size_t bytes, bool outside) {
 }
 
 Tensor Graph::tensor(const std::string& name, Shape shape, DType dtype) {
-  GLINT_CHECK(schedule_.empty(), "the graph is planned already");
+  GLINT_CHECK(schedule_.empty(), "the graph is already planned");
   const std::string full = scope_.empty() ? name : scope_ + "." + name;
   Buffer* buffer = new_buffer(full, shape.elements() * bytes_of(dtype), false);
   return Tensor(&tensors_.emplace_back(TensorRecord{full, std::move(shape), dtype, buffer, nullptr}));
@@ -70,14 +70,14 @@ GradientSink Graph::gradient_into(Tensor x) {
 
 void Graph::share_gradient(Tensor out, Tensor x) {
   if (!options_.training) return;
-  GLINT_CHECK(!out.record()->gradient, out.name(), " has a gradient of its own");
+  GLINT_CHECK(!out.record()->gradient, out.name(), " already has a gradient");
   GLINT_CHECK(out.shape().elements() == x.shape().elements(), out.name(), " and ", x.name(), " differ in size");
   out.record()->gradient = gradient_buffer(x);
 }
 
 void Graph::gradient_in_place(Tensor x) {
   if (!options_.training) return;
-  GLINT_CHECK(!x.record()->gradient, x.name(), " has a gradient of its own");
+  GLINT_CHECK(!x.record()->gradient, x.name(), " already has a gradient");
   x.record()->gradient = x.record()->value;
 }
 
@@ -90,7 +90,7 @@ Dropout Graph::dropout_site(float p, int heads) {
 }
 
 void Graph::record(Node node) {
-  GLINT_CHECK(schedule_.empty(), "the graph is planned already");
+  GLINT_CHECK(schedule_.empty(), "the graph is already planned");
   node.segment = segment_;
   if (!options_.training) {
     node.backward = nullptr;

@@ -1,4 +1,4 @@
-// Device memory by RAII. On the CPU: pages straight from the system, on huge pages where it grants them.
+// Device memory by RAII. On the CPU: pages from the system, huge ones where it grants them.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@ namespace glint {
 class DeviceMemory {
  public:
   DeviceMemory() = default;
-  // Zeroed. Throws UserError that names `what`, the size and what to lower if there is not that much.
+  // Zeroed. If there is not enough, throws UserError that names `what`, the size and what to lower.
   DeviceMemory(size_t bytes, const std::string& what, const Device& device = CpuContext{});
   DeviceMemory(DeviceMemory&& other) noexcept { swap(other); }
   DeviceMemory& operator=(DeviceMemory&& other) noexcept {

@@ -6,6 +6,22 @@
 
 namespace glint {
 
+size_t training_bytes(const Parameters& p, const Partition& partition) {
+  const size_t n = p.elements(), decayed = p.decayed_elements();
+  const bool bf16 = p.dtype() == DType::bf16;
+  size_t weights = n;  // in fp32
+  if (bf16 && partition.sharded) {
+    weights -= decayed;
+    for (const Piece& piece : partition.pieces) weights += piece.begin < decayed ? piece.size() : 0;
+  }
+  return sizeof(float) * (weights + n + 2 * partition.kept) + (bf16 ? sizeof(Bf16) * n : 0);
+}
+
+size_t optimizer_traffic(const Parameters& p, const Partition& partition) {
+  // The gradient is read twice, for its norm too; weight and moments are read and written; the rounded copy is written.
+  return partition.kept * (8 * sizeof(float) + (p.dtype() == DType::bf16 ? sizeof(Bf16) : 0));
+}
+
 namespace {
 
 // Sums of squares of the pieces come first in the scratch memory.

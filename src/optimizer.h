@@ -9,12 +9,19 @@
 
 namespace glint {
 
-// Bytes of device memory that optimizer_step wants besides.
+// Bytes that a rank holds of the weights (fp32; in bf16 also the rounded ones), gradients and moments. The parameters
+// need only be laid out. The one source of what training will allocate: Parameters::bytes() is what it has allocated.
+size_t training_bytes(const Parameters& parameters, const Partition& partition);
+
+// Bytes that one optimizer_step reads and writes.
+size_t optimizer_traffic(const Parameters& parameters, const Partition& partition);
+
+// Bytes of device memory that optimizer_step needs as scratch.
 size_t optimizer_scratch(const Parameters& parameters, const Partition& partition);
 
-// The gradient's norm into *state, clipping to grad_clip (0: none), and one update. Changes nothing where the norm is
-// no finite number, but halts the state. Of this rank's pieces; where they are not all, the ranks add their norms up
-// and hand each other the new parameters by `exchange`.
+// The norm of the gradient into *state, clipping to grad_clip (0: none), and one update of this rank's pieces. Where
+// the norm is not finite nothing changes, and the state is halted. Sharded ranks add up their norms and gather the new
+// parameters through `exchange`.
 void optimizer_step(Parameters& parameters, const Partition& partition, GradientExchange* exchange,
                     const AdamW& settings, double grad_clip, StepState* state, void* scratch);
 

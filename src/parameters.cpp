@@ -19,6 +19,12 @@ Parameter* Parameters::add(std::string name, Shape shape) {
   return &list_.emplace_back(std::move(parameter));
 }
 
+size_t Parameters::count() const {
+  size_t count = 0;
+  for (const Parameter& parameter : list_) count += parameter.shape.elements();
+  return count;
+}
+
 void Parameters::lay_out() {
   constexpr size_t kAlign = 64 / sizeof(float);
   elements_ = 0;
@@ -55,12 +61,12 @@ void Parameters::allocate_training(size_t moments) {
 
 float* Parameters::value_at(size_t offset) const {
   if (!values_.data()) return nullptr;
-  GLINT_CHECK(offset >= first_value_, "the value of element ", offset, " is other ranks' to keep");
+  GLINT_CHECK(offset >= first_value_, "the value of element ", offset, " is kept by other ranks");
   return values_.f32() + (offset - first_value_);
 }
 
 void Parameters::keep_masters(const std::vector<float>& of_own_pieces) {
-  GLINT_CHECK(rounded() && first_value_ == 0, "masters are kept apart once, in bf16");
+  GLINT_CHECK(rounded() && first_value_ == 0, "masters are set once, in bf16");
   masters_ = DeviceMemory(std::max<size_t>(1, of_own_pieces.size()) * sizeof(float),
                           "the weights that this rank updates", device_);
   DeviceMemory rest(std::max<size_t>(1, elements_ - decayed_) * sizeof(float), "the parameters that stay fp32",

@@ -1,6 +1,6 @@
 // Parameters, their gradients and the optimizer's moments, each in one flat fp32 buffer with the same layout: tensors
-// that get weight decay (2-D and more) first, then the rest, so that AdamW is one call. Where the model computes in
-// bf16, a flat copy rounded to it besides, which the optimizer keeps up to date.
+// with weight decay (2-D and more) first, then the rest, so that AdamW is one call. A model that computes in bf16 also
+// has a flat copy rounded to bf16, which the optimizer updates.
 #pragma once
 
 #include <cstddef>
@@ -31,35 +31,34 @@ class Parameters {
   // Declares a parameter; the address stays valid. Only before allocate().
   Parameter* add(std::string name, Shape shape);
 
-  // Fixes where each lies in the flat buffers.
+  // Fixes the offsets in the flat buffers, without memory.
   void lay_out();
   // Lays out and allocates the values (zeroed).
   void allocate();
-  // Gradients and moments, for training only; moments of so many elements (Partition::kept), or of all.
+  // Gradients and moments, for training only; moments of that many elements (Partition::kept), or of all.
   void allocate_training(size_t moments = SIZE_MAX);
 
   const Device& device() const { return device_; }
   DType dtype() const { return dtype_; }
-  size_t elements() const {
-    return elements_;
-  }  // with the padding that aligns each tensor to 64 bytes; padding stays 0
+  size_t count() const;                          // of the model's parameters, without padding
+  size_t elements() const { return elements_; }  // with the padding (zeros) that aligns each tensor to 64 bytes
   size_t decayed_elements() const { return decayed_; }
   float* values() const { return value_at(0); }
-  float* value_at(size_t offset) const;                                  // of what this rank has; see keep_masters
+  float* value_at(size_t offset) const;  // null before allocate(); see keep_masters() for what a rank has
   Bf16* rounded() const { return static_cast<Bf16*>(rounded_.data()); }  // null in fp32
   float* gradients() const { return gradients_.f32(); }
   float* first_moments() const { return m_.f32(); }
   float* second_moments() const { return v_.f32(); }
-  size_t bytes() const {
+  size_t bytes() const {  // allocated; training_bytes() in src/optimizer.h predicts it
     return values_.bytes() + rounded_.bytes() + gradients_.bytes() + m_.bytes() + v_.bytes() + masters_.bytes();
   }
 
-  // In bf16, where several ranks share the updates: keeps these fp32 weights, on the device as masters(), and frees all
-  // those of decayed elements, which the model reads rounded.
+  // In bf16, where several ranks share the updates: keeps the fp32 weights that this rank updates, on the device as
+  // masters(), and frees those of all decayed elements, which the model reads rounded.
   void keep_masters(const std::vector<float>& of_own_pieces);
-  float* masters() const { return masters_.f32(); }  // null: values() has them all
+  float* masters() const { return masters_.f32(); }  // null: values() has all weights
 
-  // Rounds the values anew: after they were written other than by the optimizer.
+  // Rounds the values to bf16 again, after something other than the optimizer has written them.
   void refresh_rounded();
 
   std::deque<Parameter>& all() { return list_; }
@@ -74,7 +73,7 @@ class Parameters {
   DeviceMemory values_, rounded_, gradients_, m_, v_, masters_;
 };
 
-// One of the flat buffers as the host sees it: the buffer itself on a CPU, a copy of a GPU's, brought back by store().
+// The host's view of a flat buffer: the buffer itself on a CPU; a copy of a GPU's, which store() writes back.
 class HostCopy {
  public:
   HostCopy(const Parameters& parameters, float* flat) : HostCopy(parameters, flat, parameters.elements()) {}

@@ -6,18 +6,18 @@
 
 namespace glint {
 
-// What one step of a schedule does to a buffer.
+// How one step of a schedule uses a buffer.
 enum class AccessMode {
-  write,  // all of it, whatever was there
+  write,  // all of it; the old value does not matter
   read,
-  update,  // reads and writes: what was there matters
+  update,  // reads and writes
 };
 struct Access {
   int buffer;
   AccessMode mode;
 };
 
-// A buffer lives in [first, last] steps; one that is written again later (recomputed) lives several times.
+// The steps [first, last] in which a buffer is live; one that is written again later (recomputed) has several.
 struct LiveRange {
   int first, last;
 };
@@ -32,7 +32,7 @@ inline constexpr size_t kArenaAlignment = 64;
 // schedule[s] lists the accesses of step s. Throws Error if a buffer is read before it was written.
 std::vector<std::vector<LiveRange>> live_ranges(const std::vector<std::vector<Access>>& schedule, size_t buffers);
 
-// Sets each offset and returns the arena's size in bytes. Greedy, largest buffer first, at the lowest free place.
+// Sets each offset and returns the arena's size in bytes. Greedy: largest buffer first, at the lowest free offset.
 size_t plan_arena(std::vector<PlannedBuffer>& buffers);
 
 }  // namespace glint

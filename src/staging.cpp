@@ -1,27 +1,29 @@
 #include "src/staging.h"
 
-#include <vector>
+#include "src/memory.h"
 
 namespace glint {
 
 namespace {
 
-// The host's memory is the device's.
+// Host and device share the memory.
 class CpuStaging final : public Staging {
  public:
-  explicit CpuStaging(size_t words) : words_(words), memory_(2 * words) {}
-  int32_t* host(int slot) override { return memory_.data() + static_cast<size_t>(slot) * words_; }
+  explicit CpuStaging(size_t slot_bytes) : slot_bytes_(slot_bytes), memory_(2 * slot_bytes, "the tokens of a step") {}
+  std::byte* host(int slot) override { return slots() + static_cast<size_t>(slot) * slot_bytes_; }
   void upload(int) override {}
   void release(int) override {}
-  const int32_t* slots() const override { return memory_.data(); }
+  std::byte* slots() const override { return static_cast<std::byte*>(memory_.data()); }
 
  private:
-  size_t words_;
-  std::vector<int32_t> memory_;
+  size_t slot_bytes_;
+  DeviceMemory memory_;
 };
 
 }  // namespace
 
-std::unique_ptr<Staging> make_staging(const CpuContext&, size_t words) { return std::make_unique<CpuStaging>(words); }
+std::unique_ptr<Staging> make_staging(const CpuContext&, size_t slot_bytes) {
+  return std::make_unique<CpuStaging>(slot_bytes);
+}
 
 }  // namespace glint

@@ -1,9 +1,8 @@
-// The way of a step's input to the device: two slots in turn, so that the host fills one while the device reads the
+// Uploads a step's input to the device: a double buffer, so that the host fills one slot while the device reads the
 // other.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 
 #include "src/device.h"
@@ -13,16 +12,17 @@ namespace glint {
 class Staging {
  public:
   virtual ~Staging() = default;
-  // Memory of slot 0 or 1 for the host to write. Waits until what was uploaded from it before has left it.
-  virtual int32_t* host(int slot) = 0;
-  // Brings the slot to the device; work given to the context from now on finds it there.
+  // Host memory of slot 0 or 1 to write to. Waits until its last upload is done.
+  virtual std::byte* host(int slot) = 0;
+  // Copies the slot to the device, for all work enqueued from now on.
   virtual void upload(int slot) = 0;
-  // No work given to the context from now on reads the slot's last upload.
+  // No work enqueued from now on reads the slot's last upload.
   virtual void release(int slot) = 0;
-  virtual const int32_t* slots() const = 0;  // on the device, one behind the other
+  virtual std::byte* slots() const = 0;  // on the device, one after the other
 };
 
-std::unique_ptr<Staging> make_staging(const CpuContext& ctx, size_t words);  // of four bytes, a slot
-std::unique_ptr<Staging> make_staging(const CudaContext& ctx, size_t words);
+// slot_bytes: a multiple of StepInputLayout::kAlignment, to which each slot is then aligned.
+std::unique_ptr<Staging> make_staging(const CpuContext& ctx, size_t slot_bytes);
+std::unique_ptr<Staging> make_staging(const CudaContext& ctx, size_t slot_bytes);
 
 }  // namespace glint

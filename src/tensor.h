@@ -1,4 +1,4 @@
-// Tensors of a graph: a handle to a shape, a dtype and a buffer whose address the planner fixes once.
+// Tensors of a graph: a handle to a shape, a dtype and a buffer whose address is fixed once.
 #pragma once
 
 #include <cstddef>
@@ -48,16 +48,16 @@ struct Buffer {
   bool outside = false;
 };
 
-// What a graph knows of one tensor. Tensors may share a buffer (a value and what is computed in place of it).
+// A graph's record of one tensor. Tensors may share a buffer, where one is computed in place of another.
 struct TensorRecord {
   std::string name;
   Shape shape;
   DType dtype = DType::f32;
   Buffer* value = nullptr;
-  Buffer* gradient = nullptr;  // null: nothing asked for one
+  Buffer* gradient = nullptr;  // null: none needed
 };
 
-// A handle, cheap to copy, valid as long as its graph. The empty tensor stands for "none" (a layer without bias).
+// A handle, cheap to copy, valid as long as its graph. The empty tensor means "none" (a layer without bias).
 class Tensor {
  public:
   Tensor() = default;
@@ -78,7 +78,7 @@ class Tensor {
   }
   float* f32() const { return data<float>(); }
   int32_t* i32() const { return data<int32_t>(); }
-  // Of the value's dtype, but for parameters, whose gradients are always fp32.
+  // In the value's dtype; gradients of parameters are always fp32.
   template <typename Scalar = float>
   Scalar* gradient() const {
     return record_ && record_->gradient ? static_cast<Scalar*>(record_->gradient->data) : nullptr;

@@ -4,11 +4,11 @@
 
 namespace glint {
 
-Evaluator::Evaluator(Gpt& model, int batch, int context, AttentionKind attention)
+Evaluator::Evaluator(Model& model, int batch, int context, AttentionKind attention)
     : batch_(batch), graph_({.device = model.parameters().device(), .dtype = model.parameters().dtype()}) {
   tokens_ = graph_.input("tokens", {batch, context}, DType::i32);
   targets_ = graph_.input("targets", {batch, context}, DType::i32);
-  losses_ = cross_entropy(graph_, model.head(graph_, model.hidden(graph_, tokens_, attention)), targets_, 0.0f);
+  losses_ = model.loss(graph_, tokens_, targets_, attention, 0.0f);
   graph_.keep(losses_);
   arena_ = DeviceMemory(graph_.plan(), "evaluation", model.parameters().device());
   graph_.bind(arena_.data());
@@ -32,7 +32,7 @@ std::span<const float> Evaluator::losses(const std::function<void(int32_t*, int3
 }
 
 double Evaluator::mean_loss(const FillBatch& fill, int batches, Communicator* comm) {
-  double sums[] = {0, 0};  // of the losses, and how many
+  double sums[] = {0, 0};  // of the losses; their number
   for (int i = comm ? comm->rank() : 0; i < batches; i += comm ? comm->size() : 1) {
     const auto rows = losses([&](int32_t* tokens, int32_t* targets) {
       fill(tokens, targets, static_cast<uint64_t>(i) * static_cast<uint64_t>(batch_), batch_);

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "models/gpt.h"
+#include "models/model.h"
 #include "train/training_step.h"
 
 namespace glint {
@@ -14,13 +14,13 @@ namespace glint {
 class Evaluator {
  public:
   // On the model's device.
-  Evaluator(Gpt& model, int batch, int context, AttentionKind attention);
+  Evaluator(Model& model, int batch, int context, AttentionKind attention);
 
   int batch() const { return batch_; }
-  // Mean loss, nats per token, over `batches` batches that `fill` numbers from sequence 0 on.
-  // With ranks each takes every size()-th of them, and all get the mean.
+  // Mean loss, nats per token, over `batches` batches of the sequences 0, 1, ... of `fill`. Each of several ranks
+  // evaluates its share of the batches, and all return the mean.
   double mean_loss(const FillBatch& fill, int batches, Communicator* comm = nullptr);
-  // The losses (batch, T) of one batch, until the next call.
+  // The losses (batch, T) of one batch; valid until the next call.
   std::span<const float> losses(const std::function<void(int32_t* tokens, int32_t* targets)>& fill);
 
  private:

@@ -24,7 +24,7 @@ LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, con
   GLINT_REQUIRE(config.vocab == run.tokenizer.vocabulary(), folder.string(), " has a vocabulary of ", config.vocab,
                 ", ", run.paths.tokenizer().string(), " one of ", run.tokenizer.vocabulary(),
                 ": they don't belong together");
-  run.model = std::make_unique<Gpt>(config, device, dtype);
+  run.model = make_model(config, device, dtype);
   Parameters& parameters = run.model->parameters();
   HostCopy values(parameters, parameters.values());
   load_checkpoint(folder, tensor_views(parameters, values.data()));

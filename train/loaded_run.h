@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "data/tokenizer.h"
-#include "models/gpt.h"
+#include "models/model.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/run_folder.h"
 
@@ -19,7 +19,7 @@ struct LoadedRun {
   RunPaths paths;
   CheckpointState state;
   Tokenizer tokenizer;
-  std::unique_ptr<Gpt> model;
+  std::unique_ptr<Model> model;
 };
 
 // The model on `device`, to compute in `dtype`.

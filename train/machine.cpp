@@ -12,14 +12,15 @@ uint64_t machine_memory() {
   uint64_t bytes = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE));
   for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
     uint64_t limit = 0;
-    if (std::ifstream(path) >> limit && limit > 0) bytes = std::min(bytes, limit);  // "max" is no number: no limit
+    if (std::ifstream(path) >> limit && limit > 0)
+      bytes = std::min(bytes, limit);  // "max", not a number, means no limit
   }
   return bytes;
 }
 
 namespace {
 
-// A figure of /proc/self/status, in bytes.
+// An entry of /proc/self/status, in bytes.
 uint64_t own_status(std::string_view key) {
   std::ifstream file("/proc/self/status");
   for (std::string word; file >> word;) {
@@ -67,7 +68,7 @@ std::string cpu_vectors() {
   add(__builtin_cpu_supports("fma"), "FMA");
   add(__builtin_cpu_supports("avx512f"), "AVX-512");
 #endif
-  return list.empty() ? "none that glint asks for" : list;
+  return list.empty() ? "none that glint uses" : list;
 }
 
 }  // namespace glint

@@ -1,4 +1,4 @@
-// What machine this is, as far as Linux tells.
+// This machine, as Linux describes it.
 #pragma once
 
 #include <cstdint>
@@ -6,17 +6,15 @@
 
 namespace glint {
 
-// Bytes of memory this process may use at most: the machine's, or its control group's if that is less.
+// Bytes of memory that this process may use: the machine's, or its control group's if that is less.
 uint64_t machine_memory();
-// The most memory this process has held so far. (Not getrusage's figure: that one is inherited from whoever started
-// us.)
+// Peak resident memory of this process. (getrusage's figure is inherited from the parent process.)
 uint64_t peak_memory();
-// What it holds now.
-uint64_t used_memory();
+uint64_t used_memory();  // resident now
 std::string cpu_name();
 // The widest vectors this build was compiled for, e.g. "256 bits (AVX2, FMA)".
 std::string compiled_vectors();
-// What the CPU offers, as far as it matters here, e.g. "AVX2 FMA AVX-512".
+// The vector instructions that the CPU has, of those that glint uses, e.g. "AVX2 FMA AVX-512".
 std::string cpu_vectors();
 
 }  // namespace glint

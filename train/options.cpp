@@ -9,6 +9,7 @@
 #include "src/comm/ranks.h"
 #include "src/memory.h"
 #include "train/machine.h"
+#include "train/plan.h"
 
 namespace glint {
 
@@ -34,28 +35,13 @@ std::string nearest_divisors(int n, int wrong) {
   return above <= n && above != below ? str_cat(below, " or ", above) : str_cat(below);
 }
 
-// In double: absurd sizes must not overflow before they are refused.
-double parameters_of(const GptConfig& model) {
-  const double c = model.embd, vocab = model.vocab;
-  const double kv = c * model.kv_heads / std::max(1, model.heads);
-  const double block = c * (c + 2 * kv) + c * c + 8 * c * c + 2 * c;  // qkv, projection, both of the MLP, two norms
-  return model.layers * block + (vocab + model.context) * c + c;
-}
-
-// The least that a pass keeps for backward: per token and layer the inputs of every matrix product.
-double activations_of(const TrainOptions& options) {
-  const GptConfig& model = options.model;
-  const double tokens = static_cast<double>(options.micro_batch) * model.context, c = model.embd;
-  const double layers = options.recompute ? 1.0 : model.layers;
-  return tokens * (layers * 12 * c + static_cast<double>(model.layers) * c + model.vocab);
-}
-
 void require_fits(const TrainOptions& options) {
   const double needed = needed_bytes(options), there = static_cast<double>(machine_memory());
   if (needed <= there) return;
-  throw UserError(str_cat("a model of ", parameters_of(options.model), " parameters, --context ", options.model.context,
-                          " and --micro-batch ", options.micro_batch, " would need at least ", human_bytes(needed),
-                          " of memory and this machine has ", human_bytes(there),
+  throw UserError(str_cat("a model of --layers ", options.model.layers, " and --embd ", options.model.embd,
+                          " with --context ", options.model.context, " and --micro-batch ", options.micro_batch,
+                          " would need at least ", human_bytes(needed), " of memory and this machine has ",
+                          human_bytes(there),
                           ": lower --layers, --embd, --context or --micro-batch, or use --recompute true"));
 }
 
@@ -142,8 +128,16 @@ void TrainOptions::validate() const {
 }
 
 double needed_bytes(const TrainOptions& options) {
-  constexpr double kCopies = 4;  // parameters, gradients, two moments
-  return sizeof(float) * (kCopies * parameters_of(options.model) + activations_of(options));
+  PlanRun run{.model = options.model,
+              .dtype = dtype_of(options.dtype),
+              .attention = options.attention,
+              .recompute = options.recompute,
+              .batch = options.batch,
+              .micro_batch = options.micro_batch,
+              .devices = options.ranks,
+              .zero = options.zero == 1};
+  run.model.vocab = std::max(run.model.vocab, 1);  // unknown before the data are read
+  return memory_of(run);
 }
 
 int default_threads() { return std::max(1, std::min(omp_get_max_threads(), omp_get_num_procs())); }

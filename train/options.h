@@ -82,8 +82,8 @@ nlohmann::ordered_json to_json(const TrainOptions& options);
 // Throws UserError naming `source` if a key is missing, unknown or of the wrong type.
 TrainOptions options_from_json(const nlohmann::ordered_json& json, const std::string& source);
 
-// Rough lower bound of what training asks of memory, in bytes: parameters, gradients, two moments, and activations of
-// one micro-batch. In double, so that absurd sizes don't overflow.
+// Bytes that one rank needs for weights, gradients, moments, and activations of one micro-batch: memory_of() in
+// train/plan.h. In double, so that absurd sizes do not overflow.
 double needed_bytes(const TrainOptions& options);
 
 // The flags of `glint train`: made before parsing, asked after it.

@@ -3,7 +3,9 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstddef>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <string>
@@ -63,38 +65,43 @@ double measure_peak_gflops(int threads) {
   constexpr int kRounds = 200'000, kRepeats = 25;  // about 2 ms each
   const double flops = 2.0 * kChains * kRounds * static_cast<double>(sizeof(Vector) / sizeof(float));
   double total = 0;
-  float kept = 0;
-#pragma omp parallel num_threads(threads) reduction(+ : total, kept)
+  float sink = 0;
+#pragma omp parallel num_threads(threads) reduction(+ : total, sink)
   {
-    // The best of each thread counts, for others use the machine too, and seldom all of its cores at once.
+    // The best of each thread counts: other programs use the machine too, but seldom all cores at once.
     double best = std::numeric_limits<double>::infinity();
     for (int repeat = 0; repeat < kRepeats; ++repeat) {
 #pragma omp barrier
       const auto start = Clock::now();
-      kept += run_chains(kRounds);
+      sink += run_chains(kRounds);
       best = std::min(best, seconds_since(start));
     }
     total += flops / best / 1e9;
   }
-  const volatile float used = kept;  // so that the work isn't optimised away
+  const volatile float used = sink;  // so that the work is not optimised away
   static_cast<void>(used);
   return total;
 }
 
 namespace {
 
-// Dense bf16 with fp32 accumulation, TFLOP/s, by NVIDIA's data sheets; fp32 is measured.
-struct KnownGpu {
-  const char* name;  // a part of the device's
-  double bf16_tflops;
-};
-constexpr KnownGpu kKnownGpus[] = {{"H200", 989.4},      {"H100 PCIe", 756.5}, {"H100 NVL", 835.5}, {"H100", 989.4},
-                                   {"A100", 311.9},      {"A40", 149.7},       {"A10", 125.0},      {"L40S", 362.1},
-                                   {"L40", 181.1},       {"L4", 121.0},        {"RTX 4090", 165.2}, {"RTX 3090", 71.2},
-                                   {"RTX A6000", 154.8}, {"B200", 2250.0}};
+constexpr GpuSheet kGpuSheets[] = {{"H200", 989, 141, 4800, 450, 50},
+                                   {"H100 PCIE", 756.5},
+                                   {"H100 NVL", 835.5},
+                                   {"H100", 989, 80, 3350, 450, 50},
+                                   {"A100", 312, 80, 2039, 300, 25},
+                                   {"A40", 149.7},
+                                   {"A10", 125.0},
+                                   {"L40S", 362.1},
+                                   {"L40", 181.1},
+                                   {"L4", 121.0},
+                                   {"RTX 4090", 165.2},
+                                   {"RTX 3090", 71.2},
+                                   {"RTX A6000", 154.8},
+                                   {"B200", 2250.0}};
 
-// Memory to measure with: beside a model that fills its device there may be none. (Unused without CUDA.)
-[[maybe_unused]] std::optional<DeviceMemory> if_there_is(size_t bytes, const Device& device) {
+// Memory to measure with, if any is free beside the model. (Unused without CUDA.)
+[[maybe_unused]] std::optional<DeviceMemory> free_memory(size_t bytes, const Device& device) {
   try {
     return std::optional<DeviceMemory>(std::in_place, bytes, "a measurement", device);
   } catch (const UserError&) {
@@ -102,13 +109,13 @@ constexpr KnownGpu kKnownGpus[] = {{"H200", 989.4},      {"H100 PCIe", 756.5}, {
   }
 }
 
-// The rate of square products, larger and larger until one takes long enough to be timed.
+// The rate of square products of growing size, until one takes long enough to be timed.
 template <typename Scalar, typename Context>
 double measure_products(const Device& device, const Context& ctx) {
   double best = 0;
   for (int n = 256; n <= 8192; n *= 2) {
     const size_t bytes = static_cast<size_t>(n) * static_cast<size_t>(n) * sizeof(Scalar);
-    const auto memory = if_there_is(3 * bytes, device);
+    const auto memory = free_memory(3 * bytes, device);
     if (!memory) break;
     char* base = static_cast<char*>(memory->data());
     const auto at = [&](size_t i) { return reinterpret_cast<Scalar*>(base + i * bytes); };
@@ -117,27 +124,27 @@ double measure_products(const Device& device, const Context& ctx) {
       linear_forward(ctx, at(0), static_cast<const Scalar*>(at(1)), static_cast<const Scalar*>(at(2)), none, {n, n, n});
     };
     product();
-    double seconds = seconds_of(ctx, product);
-    for (int repeat = 0; repeat < 4; ++repeat) seconds = std::min(seconds, seconds_of(ctx, product));
+    double seconds = measure_seconds(ctx, product);
+    for (int repeat = 0; repeat < 4; ++repeat) seconds = std::min(seconds, measure_seconds(ctx, product));
     best = std::max(best, 2e-9 * n * static_cast<double>(n) * n / seconds);
     if (seconds > 1e-3) break;
   }
   return best;
 }
 
-// Conversions of longer and longer arrays to bf16, which read four bytes and write two.
+// The bandwidth of conversions to bf16, which read four bytes and write two, of growing arrays.
 template <typename Context>
 double measure_conversions(const Device& device, const Context& ctx) {
   double best = 0;
   for (size_t n = 1 << 12; n <= size_t{1} << 28; n *= 4) {
-    const auto memory = if_there_is(6 * n, device);
+    const auto memory = free_memory(6 * n, device);
     if (!memory) break;
     const auto* from = static_cast<const float*>(memory->data());
     auto* to = reinterpret_cast<Bf16*>(static_cast<char*>(memory->data()) + 4 * n);
     const auto convert_all = [&] { convert(ctx, to, from, n); };
     convert_all();
-    double seconds = seconds_of(ctx, convert_all);
-    for (int repeat = 0; repeat < 4; ++repeat) seconds = std::min(seconds, seconds_of(ctx, convert_all));
+    double seconds = measure_seconds(ctx, convert_all);
+    for (int repeat = 0; repeat < 4; ++repeat) seconds = std::min(seconds, measure_seconds(ctx, convert_all));
     best = std::max(best, 6e-9 * static_cast<double>(n) / seconds);
     if (seconds > 2e-4) break;
   }
@@ -146,11 +153,17 @@ double measure_conversions(const Device& device, const Context& ctx) {
 
 }  // namespace
 
+const GpuSheet* gpu_sheet(const std::string& name) {
+  std::string upper = name;
+  for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  const auto sheet = std::find_if(std::begin(kGpuSheets), std::end(kGpuSheets),
+                                  [&](const GpuSheet& gpu) { return upper.find(gpu.name) != std::string::npos; });
+  return sheet == std::end(kGpuSheets) ? nullptr : sheet;
+}
+
 double peak_gflops(const Device& device, DType dtype) {
-  if (dtype == DType::bf16 && !device.is_cpu()) {
-    for (const KnownGpu& gpu : kKnownGpus)
-      if (device.name().find(gpu.name) != std::string::npos) return 1000 * gpu.bf16_tflops;
-  }
+  const GpuSheet* sheet = gpu_sheet(device.name());
+  if (sheet && dtype == DType::bf16) return 1000 * sheet->bf16_tflops;
   return std::visit(
       [&]<typename Context>(const Context& ctx) {
         if constexpr (std::is_same_v<Context, CpuContext>) return measure_peak_gflops(ctx.threads);

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "kernels/check.h"
-#include "models/gpt.h"
-#include "src/partition.h"
+#include "src/memory.h"
+#include "src/optimizer.h"
 #include "train/machine.h"
 #include "train/peak.h"
 #include "train/training_step.h"
@@ -14,7 +15,7 @@ namespace glint {
 
 namespace {
 
-// Adds a profiled node's number to the right one of the three.
+// Adds the number of a profiled node to the right one of the three.
 void add(PlanWork::Part& part, const std::string& name, double flops, double bytes) {
   if (name.starts_with("linear")) part.products += flops;
   else if (name.starts_with("attention")) part.attention += flops;
@@ -25,17 +26,41 @@ double seconds(const PlanWork::Part& part, const PlanDevice& device) {
   return part.products / device.product_rate + part.attention / device.attention_rate + part.bytes / device.byte_rate;
 }
 
-// A reduce-scatter or an all-gather of so many bytes in k buckets.
+// Seconds of a reduce-scatter or an all-gather of that many bytes in k buckets.
 double half_of_messages(double bytes, double k, const PlanRun& run, const PlanDevice& device) {
   const double N = run.devices;
   const double rate = run.devices > device.per_node ? std::min(device.per_node * device.net, device.link) : device.link;
   return (N - 1) / N * bytes / rate + k * std::ceil(std::log2(N)) * device.latency;
 }
 
+constexpr double kAbsurd = 0x1p43;  // bytes of one tensor, 9 TB: far below what overflows
+
+// Of a weight or an activation, in double.
+double largest_tensor(const PlanRun& run) {
+  const GptConfig& model = run.model;
+  const double C = model.embd, context = model.context, vocab = model.vocab, tokens = run.micro_batch * context;
+  const double scores = run.attention == AttentionKind::reference ? tokens * model.heads * context : 0;
+  return 4 * std::max({4 * C * C, (vocab + context) * C, tokens * 4 * C, tokens * vocab, scores});
+}
+
+Partition partition_of(const PlanRun& run, const Parameters& parameters) {
+  return partition_of(parameters, 0, run.devices, {static_cast<size_t>(run.bucket_bytes), run.zero});
+}
+
 }  // namespace
 
-PlanWork work_of(const PlanRun& run) {
-  Gpt model(run.model, CpuContext{1, default_matmul_engine()}, run.dtype, Weights::laid_out);
+std::unique_ptr<Model> planned_model(const PlanRun& run) {
+  const double largest = largest_tensor(run), tokens = static_cast<double>(run.micro_batch) * run.model.context;
+  GLINT_REQUIRE(largest <= kAbsurd, "no machine holds a model of --embd ", run.model.embd, " with --micro-batch ",
+                run.micro_batch, " and --context ", run.model.context, ": its largest tensor takes ",
+                human_bytes(largest));
+  GLINT_REQUIRE(run.model.layers <= 10'000, "--layers ", run.model.layers, ": no more than 10000 can be planned");
+  GLINT_REQUIRE(tokens <= INT32_MAX, "--micro-batch ", run.micro_batch, " of --context ", run.model.context,
+                " is more than 2^31 tokens in one pass: lower one of them");
+  return make_model(run.model, CpuContext{1, default_matmul_engine()}, run.dtype, Weights::laid_out);
+}
+
+PlanWork work_of(const PlanRun& run, Model& model) {
   const RngState rng;
   Graph graph({.device = model.parameters().device(),
                .dtype = run.dtype,
@@ -45,64 +70,66 @@ PlanWork work_of(const PlanRun& run) {
                .recompute = run.recompute});
   const Shape shape{run.micro_batch, run.model.context};
   const Tensor tokens = graph.input("tokens", shape, DType::i32), targets = graph.input("targets", shape, DType::i32);
-  graph.keep(cross_entropy(graph, model.head(graph, model.hidden(graph, tokens, run.attention)), targets, 1.0f));
+  graph.keep(model.loss(graph, tokens, targets, run.attention, 1.0f));
   PlanWork work;
   work.arena = static_cast<double>(graph.plan());
-  work.parameters = static_cast<double>(model.parameters().elements());
-  work.decayed = static_cast<double>(model.parameters().decayed_elements());
   for (const auto& [name, stats] : graph.work())
     add(name.ends_with(" backward") || name.ends_with(" recompute") ? work.backward : work.forward, name, stats.flops,
         stats.bytes);
   return work;
 }
 
-Plan plan_of(const PlanRun& run, const PlanWork& work, const PlanDevice& device) {
-  const double n = work.parameters, N = run.devices, part = run.zero ? 1 / N : 1;
-  const bool bf16 = run.dtype == DType::bf16;
+Plan plan_of(const PlanRun& run, const Parameters& parameters, const PlanWork& work, const PlanDevice& device) {
+  const Partition partition = partition_of(run, parameters);
   Plan plan;
   plan.arena = work.arena;
-  plan.weights = 4 * n + 8 * n * part;
-  plan.weights += bf16 ? 2 * n + 4 * work.decayed * part + 4 * (n - work.decayed) : 4 * n;
+  plan.weights = static_cast<double>(training_bytes(parameters, partition));
 
-  const double micro_batches = static_cast<double>(run.batch) / N / run.micro_batch;
-  const double touched =
-      (bf16 ? 34 : 32) * n * part;  // the gradient twice; weight and moments there and back; the rounded copy
+  const double micro_batches = static_cast<double>(run.batch) / run.devices / run.micro_batch;
   plan.backward = seconds(work.backward, device);
-  plan.compute = micro_batches * (seconds(work.forward, device) + plan.backward) + touched / device.byte_rate;
+  plan.compute = micro_batches * (seconds(work.forward, device) + plan.backward) +
+                 static_cast<double>(optimizer_traffic(parameters, partition)) / device.byte_rate;
 
   if (run.devices == 1) return plan;
-  // Buckets as partition_of() cuts them, near enough: of equal size.
-  const double bucket = std::min(run.bucket_bytes, std::max(4.0 * (1 << 18), 4 * n / 12)),
-               k = std::ceil(4 * n / bucket);
+  const auto n = static_cast<double>(parameters.elements()), k = static_cast<double>(partition.buckets.size());
   const double half = half_of_messages(4 * n, k, run, device), reduced = run.zero ? half : 2 * half;
-  const double gathered = run.zero ? half_of_messages(bf16 ? 2 * n : 4 * n, k, run, device) : 0;
+  const double weight_bytes = run.dtype == DType::bf16 ? 2 * n : 4 * n;
+  const double gathered = run.zero ? half_of_messages(weight_bytes, k, run, device) : 0;
   plan.messages = reduced + gathered;
   plan.exposed = std::max(reduced / k, reduced - (1 - 1 / k) * plan.backward) + gathered;
   return plan;
 }
 
-// Peaks and links by NVIDIA's data sheets (H100 SXM5, H200 SXM, A100 SXM4 80 GB: dense bf16, HBM, NVLink each way), 50
-// GB/s a GPU between nodes (one NDR InfiniBand port each) or 25 (HDR). What is reached of them is a guess to be
-// replaced by figures of one's own: 60% in products (nanoGPT reports 50% of an A100's peak for whole steps), 35% in
-// attention, 80% of the bandwidths.
-PlanDevice device_preset(const std::string& name) {
-  struct Sheet {
-    const char* name;
-    double memory_gb, tflops, memory_gbs, link_gbs, net_gbs;
+double memory_of(const PlanRun& run) {
+  if (const double largest = largest_tensor(run); largest > kAbsurd) return largest;
+  const auto with_layers = [&](int layers) {
+    PlanRun few = run;
+    few.model.layers = layers;
+    few.bucket_bytes = PlanRun().bucket_bytes;  // no matter for memory, and never tiny ones of a huge model
+    const auto model = planned_model(few);
+    return static_cast<double>(training_bytes(model->parameters(), partition_of(few, model->parameters()))) +
+           work_of(few, *model).arena;
   };
-  constexpr Sheet kSheets[] = {
-      {"h100", 80, 989, 3350, 450, 50}, {"h200", 141, 989, 4800, 450, 50}, {"a100", 80, 312, 2039, 300, 25}};
-  for (const Sheet& sheet : kSheets)
-    if (name == sheet.name)
-      return {name,
-              sheet.memory_gb * 1e9,
-              0.6e12 * sheet.tflops,
-              0.35e12 * sheet.tflops,
-              0.8e9 * sheet.memory_gbs,
-              8,
-              0.8e9 * sheet.link_gbs,
-              0.8e9 * sheet.net_gbs,
-              10e-6};
+  constexpr int kFew = 3;
+  if (run.model.layers <= kFew) return with_layers(run.model.layers);
+  const double few = with_layers(kFew);
+  return few + (run.model.layers - kFew) * (few - with_layers(kFew - 1));
+}
+
+// How much of a data sheet's figures is reached is a guess: 60% in products (nanoGPT reports 50% of an A100's peak for
+// whole steps), 35% in attention, 80% of the bandwidths.
+PlanDevice device_preset(const std::string& name) {
+  const GpuSheet* sheet = gpu_sheet(name);
+  if (sheet && sheet->memory_gb > 0)
+    return {.name = name,
+            .memory = 1e9 * sheet->memory_gb,
+            .product_rate = 0.6e12 * sheet->bf16_tflops,
+            .attention_rate = 0.35e12 * sheet->bf16_tflops,
+            .byte_rate = 0.8e9 * sheet->memory_gbs,
+            .per_node = 8,
+            .link = 0.8e9 * sheet->link_gbs,
+            .net = 0.8e9 * sheet->net_gbs,
+            .latency = 10e-6};
   throw UserError("--device " + name + ": there are data sheets of h100, h200 and a100, and `here` is measured");
 }
 
@@ -110,10 +137,14 @@ PlanDevice measured_cpu(const PlanRun& run, int threads) {
   GptConfig config = run.model;
   config.layers = std::min(2, config.layers);
   const int batch = std::min(run.micro_batch, std::max(1, 2048 / config.context));
-  Gpt model(config, CpuContext{threads, default_matmul_engine()}, run.dtype);
-  model.initialize(1);
-  RngState rng{.seed = 1};
-  TrainingStep step(model, {batch, batch, config.context, run.attention, run.recompute, {}, 1.0}, rng);
+  const auto model = make_model(config, CpuContext{threads, default_matmul_engine()}, run.dtype);
+  model->initialize(1);
+  const StepSettings settings = {.batch = batch,
+                                 .micro_batch = batch,
+                                 .context = config.context,
+                                 .attention = run.attention,
+                                 .recompute = run.recompute};
+  TrainingStep step(*model, settings, {.seed = 1});
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t, int count) {
     for (int i = 0; i < count * config.context; ++i)
       tokens[i] = i * 7 % config.vocab, targets[i] = i * 5 % config.vocab;
@@ -137,8 +168,7 @@ PlanDevice measured_cpu(const PlanRun& run, int threads) {
   device.attention_rate = work.attention / time.attention;
   device.byte_rate = work.bytes / time.bytes;
   device.per_node = 1 << 20;
-  // A message is copied twice, out of one process into the kernel and from there into the other, and added up: read,
-  // read, written.
+  // A message is copied twice, from one process into the kernel and from there into the other, and added up.
   device.link = device.net = measure_bandwidth(threads) * 1e9 / 8;
   device.latency = 100e-6;
   device.memory = static_cast<double>(machine_memory());

@@ -68,7 +68,7 @@ void Progress::report(const ProgressReport& report) {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
   const std::string content = line(report, elapsed.count());
   if (is_terminal_) {
-    // Back to the start of the line, and what is left of the former one wiped out. No wrapping: it would stay behind.
+    // Overwrites the line and clears the rest of the old one. Cut to the terminal's width: a wrapped line would remain.
     std::fprintf(stderr, "\r%s\x1b[K", content.substr(0, terminal_width() - 1).c_str());
     live_ = true;
   } else {

@@ -1,4 +1,5 @@
-// What a run says on standard error: on a terminal one live line, else one plain line per report; nothing when quiet.
+// Prints a run's progress on standard error: on a terminal one live line, otherwise a line per report; nothing when
+// quiet.
 #pragma once
 
 #include <chrono>
@@ -11,9 +12,9 @@ namespace glint {
 struct ProgressSettings {
   bool quiet = false;
   uint64_t first_step = 0;  // steps done before this process began
-  uint64_t steps = 0;       // the goal
+  uint64_t steps = 0;       // in total
   double flops_per_token = 0;
-  double peak_gflops = 0;  // of the machine; 0: not known, no MFU
+  double peak_gflops = 0;  // of the device; 0: unknown, no MFU
 };
 
 struct ProgressReport {
@@ -35,7 +36,7 @@ class Progress {
   void report(const ProgressReport& report);
   void note(const std::string& line);     // a line of its own, above the live one
   void warning(const std::string& line);  // the same, even when quiet
-  void finish();                          // ends the live line; harmless when repeated
+  void finish();                          // ends the live line; may be called again
 
   // "step 120/2000  loss 1.2345  ..."
   std::string line(const ProgressReport& report, double seconds_so_far) const;

@@ -7,7 +7,7 @@
 #include "train/checkpoint/team_checkpoint.h"
 #include "train/clock.h"
 #include "train/evaluator.h"
-#include "train/not_finite.h"
+#include "train/nonfinite.h"
 #include "train/peak.h"
 #include "train/progress.h"
 #include "train/run_data.h"
@@ -26,24 +26,30 @@ StepSettings step_settings(const TrainOptions& o, Team& team) {
   adamw.eps = static_cast<float>(o.eps);
   adamw.weight_decay = static_cast<float>(o.weight_decay);
   const PartitionSettings partition{static_cast<size_t>(o.bucket_mb * (1 << 20)), o.zero == 1};
-  return {o.batch,     o.micro_batch, o.model.context,
-          o.attention, o.recompute,   adamw,
-          o.grad_clip, o.graph,       team.size() > 1 ? &team.comm() : nullptr,
-          partition};
+  return {.batch = o.batch,
+          .micro_batch = o.micro_batch,
+          .context = o.model.context,
+          .attention = o.attention,
+          .recompute = o.recompute,
+          .adamw = adamw,
+          .grad_clip = o.grad_clip,
+          .graph = o.graph,
+          .comm = team.size() > 1 ? &team.comm() : nullptr,
+          .partition = partition};
 }
 
 Device device_of(const TrainOptions& o, const Team& team) {
   return open_device({o.device, o.dtype, team.gpu(), o.threads, o.matmul, o.tf32});
 }
 
-// Tokens are made once, by the rank that leads; on machines that don't see its folder, by the first rank of each.
+// The text is tokenized once, by rank 0; on machines that do not see its folder, by the first rank of each.
 Dataset team_data(const RunPaths& run, const TrainOptions& options, Team& team) {
   std::optional<Dataset> data;
   const auto is_there = [&] { return std::filesystem::exists(run.data_record()); };
   team.run_collectively(team.leads(), [&] { data = is_there() ? open_run_data(run) : create_run_data(run, options); });
   team.run_collectively(!data && team.local_rank() == 0 && !is_there(), [&] { data = create_run_data(run, options); });
   GLINT_REQUIRE(data || is_there(), "rank ", team.rank(), " does not find ", run.data_record().string(),
-                ", where the first rank of its machine has put the tokens: give all ranks of a machine the same --out");
+                ", which the first rank of its machine has written: give all ranks of a machine the same --out");
   return data ? std::move(*data) : open_run_data(run);
 }
 
@@ -55,26 +61,26 @@ class Trainer {
         team_(team),
         data_(std::move(data)),
         device_(device),
-        model_(options.model, device_, dtype_of(options.dtype)),
-        rng_{.seed = options.seed},
-        step_(initialized(model_, options.seed), step_settings(options, team), rng_),
-        evaluator_(model_, options.micro_batch, options.model.context, options.attention),
+        model_(initialized_model(options, device_)),
+        step_(*model_, step_settings(options, team), {.seed = options.seed}),
+        evaluator_(*model_, options.micro_batch, options.model.context, options.attention),
         train_windows_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::training),
         train_probe_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::evaluation),
         val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation) {}
 
-  // Goes on from the last checkpoint, if there is one.
+  // Continues from the last checkpoint, if there is one.
   void restore();
-  // Returns the signal that stopped it, or 0 where it is done.
+  // Returns the signal that stopped it, or 0 after the last step.
   int run();
 
  private:
-  static Gpt& initialized(Gpt& model, uint64_t seed) {
-    model.initialize(seed);
+  static std::unique_ptr<Model> initialized_model(const TrainOptions& options, const Device& device) {
+    auto model = make_model(options.model, device, dtype_of(options.dtype));
+    model->initialize(options.seed);
     return model;
   }
   int steps(const SignalWatch& signals);
-  uint64_t step() const { return rng_.step; }
+  uint64_t step() const { return step_.rng().step; }
   bool at(int64_t interval) const { return interval > 0 && step() % static_cast<uint64_t>(interval) == 0; }
   bool done() const { return step() >= static_cast<uint64_t>(options_.steps); }
   uint64_t tokens_per_step() const {
@@ -94,13 +100,12 @@ class Trainer {
   Team& team_;
   Dataset data_;
   Device device_;
-  Gpt model_;
-  RngState rng_;
+  std::unique_ptr<Model> model_;
   TrainingStep step_;
   Evaluator evaluator_;
   RandomWindows train_windows_, train_probe_, val_probe_;
   const FillBatch fill_ = [this](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
-    train_windows_.fill(tokens, targets, rng_.step, first, count);
+    train_windows_.fill(tokens, targets, step(), first, count);
   };
 
   std::optional<double> best_, last_val_;
@@ -110,24 +115,24 @@ class Trainer {
 };
 
 std::string Trainer::describe() const {
-  const GptConfig& m = model_.config();
-  const Parameters& p = model_.parameters();
-  const double held = static_cast<double>(p.bytes());
+  const Parameters& p = model_->parameters();
+  const auto bytes_of = [&](const Partition& partition) {
+    return human_bytes(static_cast<double>(training_bytes(p, partition)));
+  };
   std::string line =
-      str_cat(m.layers, " layers, ", m.heads, " heads, ", m.embd, " channels, context ", m.context, ", vocabulary ",
-              m.vocab, ": ", m.parameters(), " parameters\n", "memory: ", human_bytes(held),
-              " parameters, gradients and moments; ", human_bytes(static_cast<double>(step_.arena_bytes())),
+      str_cat(model_->describe(), ", context ", model_->context(), ", vocabulary ", model_->vocab(), ": ", p.count(),
+              " parameters\nmemory: ", bytes_of(step_.partition()), " parameters, gradients and moments; ",
+              human_bytes(static_cast<double>(step_.arena_bytes())),
               " activations in one arena\ndata: ", data_.info().train_tokens, " training and ", data_.info().val_tokens,
               " validation tokens from ", data_.info().source);
   if (team_.size() > 1) {
-    // Gradients and moments of 4 bytes each; the weights, which in bf16 are masters and a rounded copy.
-    const double n = static_cast<double>(p.elements()), part = 1.0 / team_.size();
-    const bool rounded = p.rounded() != nullptr;
-    const double of_all = n * (rounded ? 18 : 16), of_part = n * (rounded ? 4 + 2 + part * 12 : 4 + 4 + part * 8);
+    const auto bytes_if = [&](bool sharded) {
+      return bytes_of(partition_of(p, team_.rank(), team_.size(), {.sharded = sharded}));
+    };
     line += str_cat("\nranks: ", team_.size(), ", ", options_.batch / team_.size(),
                     " sequences of each batch each, gradients in ", step_.partition().buckets.size(),
-                    " buckets; parameters, gradients and moments of a rank take ", human_bytes(of_part),
-                    " with --zero 1, ", human_bytes(of_all), " without");
+                    " buckets; parameters, gradients and moments of a rank take ", bytes_if(true), " with --zero 1, ",
+                    bytes_if(false), " without");
   }
   if (data_.entropy())
     line += str_cat("\nentropy: no model can have a loss below the corpus's entropy, ", *data_.entropy(),
@@ -136,25 +141,23 @@ std::string Trainer::describe() const {
 }
 
 void Trainer::restore() {
-  if (const auto state = load_checkpoint_together(folder_.paths().last(), model_.parameters(), step_, team_)) {
-    rng_.step = state->step;
-    rng_.offset = state->rng_offset;
-    rng_.seed = state->rng_seed;
+  if (const auto state = load_checkpoint_together(folder_.paths().last(), model_->parameters(), step_, team_)) {
+    step_.restore({.seed = state->rng_seed, .offset = state->rng_offset, .step = state->step});
     best_ = state->best_val_loss;
   }
-  folder_.forget_metrics_after(rng_.step);
+  folder_.forget_metrics_after(step());
 }
 
 void Trainer::save(bool best) {
   CheckpointState state;
   state.step = step();
   state.tokens = step() * tokens_per_step();
-  state.rng_seed = rng_.seed;
-  state.rng_offset = rng_.offset;
+  state.rng_seed = step_.rng().seed;
+  state.rng_offset = step_.rng().offset;
   state.best_val_loss = best_;
   state.options = options_;
   const auto& folder = best ? folder_.paths().best() : folder_.paths().last();
-  save_checkpoint_together(folder, best ? Saved::weights : Saved::all, model_.parameters(), step_, team_, state);
+  save_checkpoint_together(folder, best ? Saved::weights : Saved::all, model_->parameters(), step_, team_, state);
   if (!best) saved_step_ = step();
 }
 
@@ -183,15 +186,15 @@ void Trainer::evaluate(Progress& progress) {
 StepResult Trainer::sync() {
   const StepResult result = step_.result();
   if (result.finite() && result.step == step()) return result;
-  const bool kept = has_checkpoint(folder_.paths().last());
-  const std::string first = first_not_finite(step_, fill_, team_);
+  const bool saved = has_checkpoint(folder_.paths().last());
+  const std::string first = find_nonfinite(step_, fill_, team_);
   throw UserError(str_cat(
       "step ", step() + 1, ": the loss or its gradient is no longer finite; first in ", first, ". ",
-      kept ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint had been written yet",
+      saved ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint had been written yet",
       "; try a lower --lr, a longer --warmup or a --grad-clip"));
 }
 
-// Whether the host waits for the step just given: to report it, or before the parameters are used. On a CPU, always.
+// Whether the host waits for the step just enqueued: to report it, or before the parameters are used. On a CPU, always.
 bool Trainer::should_sync() const {
   return device_.is_cpu() || done() || at(options_.log_every) || at(options_.eval_every) ||
          at(options_.checkpoint_every);
@@ -202,8 +205,7 @@ int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
   const auto start = Clock::now();
   const double lr = learning_rate(options_, static_cast<int64_t>(step()));
   step_.run(fill_, lr);
-  // Before this rank waits for its GPU, which may wait for the others' without an end: here a rank that stands still is
-  // found.
+  // Before this rank waits for its GPU, which may wait for other ranks without a timeout: a hanging rank is found here.
   const int stop = team_.largest(signals.received());
   StepResult result;
   if (should_sync()) result = sync();
@@ -227,13 +229,12 @@ int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
   return stop;
 }
 
-// Where ranks differ before the first step, no later one can be right. (Their options are compared before anything is
-// made.)
+// Ranks that differ before the first step would train wrongly. (Their options have been compared already.)
 void Trainer::require_same_start() {
   if (team_.size() == 1) return;
   team_.require_same({{"checksum of the data", str_cat(data_.info().checksum)},
                       {"step", str_cat(step())},
-                      {"checksum of the parameters", str_cat(checksum_of(model_.parameters()))}});
+                      {"checksum of the parameters", str_cat(checksum_of(model_->parameters()))}});
 }
 
 int Trainer::run() {
@@ -244,7 +245,7 @@ int Trainer::run() {
   } catch (const PeerError& error) {
     throw PeerError(error.rank, str_cat("step ", step() + 1, ": ", error.what()));
   } catch (const std::exception& error) {
-    team_.comm().abort(error.what());  // before all is taken down: NCCL's end would tell the others less
+    team_.comm().abort(error.what());  // while the communicator still exists, so that other ranks get the message
     throw;
   }
 }
@@ -253,8 +254,8 @@ int Trainer::steps(const SignalWatch& signals) {
   int stop = 0;
   const bool quiet = options_.quiet || !team_.leads();
   Progress progress({quiet, step(), static_cast<uint64_t>(options_.steps),
-                     model_.flops_per_token(options_.model.context),
-                     quiet ? 0 : team_.size() * peak_gflops(device_, model_.parameters().dtype())});
+                     model_->flops_per_token(options_.model.context),
+                     quiet ? 0 : team_.size() * peak_gflops(device_, model_->parameters().dtype())});
   progress.note(describe());
   if (step() > 0) progress.note(str_cat("resumed at step ", step()));
   if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);
@@ -268,7 +269,7 @@ int Trainer::steps(const SignalWatch& signals) {
     save(false);
   }
   if (const auto times = step_.exchanged(); times.busy > 0)
-    progress.note(str_cat("ranks: gradients and parameters travelled for ",
+    progress.note(str_cat("ranks: exchanging gradients and parameters took ",
                           1000 * times.busy / static_cast<double>(step_.timed_steps()), " ms a step, ",
                           std::lround(100 * (1 - std::min(1.0, times.waited / times.busy))),
                           "% of it hidden behind backward"));
@@ -276,7 +277,7 @@ int Trainer::steps(const SignalWatch& signals) {
   if (stop) {
     if (team_.leads())
       progress.warning(
-          str_cat("stopped at step ", step(), "; go on with: glint train --resume ", folder_.paths().root.string()));
+          str_cat("stopped at step ", step(), "; continue with: glint train --resume ", folder_.paths().root.string()));
     return stop;
   }
   progress.note(str_cat("done: ", folder_.paths().root.string(), " holds last/", best_ ? " and best/" : ""));
@@ -286,7 +287,7 @@ int Trainer::steps(const SignalWatch& signals) {
 }  // namespace
 
 int start_training(TrainOptions options, RunFolder& folder, Team& team) {
-  const Device device = device_of(options, team);  // first: without it nothing is made
+  const Device device = device_of(options, team);  // first: if it fails, nothing is written
   std::optional<Trainer> trainer;
   try {
     Dataset data = team_data(folder.paths(), options, team);
@@ -295,7 +296,7 @@ int start_training(TrainOptions options, RunFolder& folder, Team& team) {
     folder.write_config(options);
     trainer.emplace(options, device, folder, std::move(data), team);
   } catch (...) {
-    folder.discard();  // so that the same --out can be tried again, with a smaller model, say
+    folder.discard();  // so that the same --out can be used again, for example with a smaller model
     throw;
   }
   return trainer->run();

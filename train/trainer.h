@@ -1,4 +1,4 @@
-// The training loop: steps, evaluations, checkpoints, until the last step or a signal.
+// The training loop: steps, evaluations and checkpoints, until the last step or a signal.
 #pragma once
 
 #include "train/options.h"
@@ -7,9 +7,9 @@
 
 namespace glint {
 
-// Starts a run in an empty folder, or goes on from RUN/last (from step 0 if a kill came before the first checkpoint).
-// Returns 0, or the SIGINT or SIGTERM that stopped it, once the step is finished and saved; UserError on a loss that
-// isn't finite. Of several ranks, the one that leads has the folder, the others follow it.
+// Starts a run in an empty folder, or continues from RUN/last (from step 0 if there is no checkpoint yet). Returns 0,
+// or the SIGINT or SIGTERM that stopped it, once the step is finished and saved; throws UserError on a loss that is not
+// finite. Of several ranks, rank 0 owns the folder.
 int start_training(TrainOptions options, RunFolder& folder, Team& team);
 int resume_training(const TrainOptions& options, RunFolder& folder, Team& team);
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <span>
 #include <utility>
 
@@ -12,7 +11,7 @@ namespace glint {
 
 bool StepResult::finite() const { return std::isfinite(loss) && std::isfinite(gradient_norm); }
 
-TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& rng)
+TrainingStep::TrainingStep(Model& model, const StepSettings& settings, const RngState& rng)
     : model_(model),
       settings_(settings),
       rng_(rng),
@@ -24,7 +23,7 @@ TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& r
               .rng = nullptr,
               .global_batch = settings.batch,
               .recompute = settings.recompute}),
-      layout_{static_cast<size_t>(sequences()) * static_cast<size_t>(settings.context)} {
+      input_{static_cast<size_t>(sequences()) * static_cast<size_t>(settings.context)} {
   GLINT_CHECK(sequences() * ranks() == settings.batch && sequences() % settings.micro_batch == 0, "batch ",
               settings.batch, ", ", ranks(), " ranks, micro-batch ", settings.micro_batch);
   const Device& device = model.parameters().device();
@@ -47,36 +46,38 @@ TrainingStep::TrainingStep(Gpt& model, const StepSettings& settings, RngState& r
   graph_.set_rng(&state_->rng);
   tokens_ = graph_.input("tokens", {B, T}, DType::i32);
   targets_ = graph_.input("targets", {B, T}, DType::i32);
-  const Tensor logits = model.head(graph_, model.hidden(graph_, tokens_, settings.attention));
-  losses_ =
-      cross_entropy(graph_, logits, targets_, 1.0f / (static_cast<float>(settings.batch) * static_cast<float>(T)));
+  losses_ = model.loss(graph_, tokens_, targets_, settings.attention,
+                       1.0f / (static_cast<float>(settings.batch) * static_cast<float>(T)));
   graph_.keep(losses_);
   arena_ = DeviceMemory(graph_.plan(), "activations and their gradients", device);
   graph_.bind(arena_.data());
   if (settings.comm)
     exchange_ = std::make_unique<GradientExchange>(graph_, model.parameters(), partition_, *settings.comm);
-  staging_ = on_device([&](const auto& ctx) { return make_staging(ctx, layout_.words()); });
+  staging_ = on_device([&](const auto& ctx) { return make_staging(ctx, input_.bytes()); });
+}
+
+void TrainingStep::restore(const RngState& rng) {
+  rng_ = rng;
+  rng_on_device_ = false;
 }
 
 void TrainingStep::upload(const FillBatch& fill, double learning_rate) {
-  if (!ran_ || on_device_ != rng_) {
+  if (!rng_on_device_) {
     const StepState state{rng_, {}, 0};
     on_device([&](const auto& ctx) { copy_to_device(ctx, state_, &state, sizeof state); });
+    rng_on_device_ = true;
   }
   const int slot = static_cast<int>(rng_.step % 2);
-  int32_t* words = staging_->host(slot);
-  const float rate = static_cast<float>(learning_rate);
-  std::memcpy(words, &rate, sizeof rate);
-  fill(words + StagedBatch::kTokensAt, words + layout_.targets_at(), static_cast<uint64_t>(first_sequence()),
-       sequences());
+  const StepInput input = input_.at(staging_->host(slot));
+  *input.learning_rate = static_cast<float>(learning_rate);
+  fill(input.tokens, input.targets, static_cast<uint64_t>(first_sequence()), sequences());
   staging_->upload(slot);
 }
 
-// The graph's input of one micro-batch.
 void TrainingStep::load_micro_batch(int micro) {
   const size_t n = static_cast<size_t>(settings_.micro_batch) * static_cast<size_t>(settings_.context);
   const auto number = static_cast<size_t>(micro);
-  const MicroBatch batch{staging_->slots(), layout_, number * n, n,
+  const MicroBatch batch{staging_->slots(), input_, number * n, n,
                          static_cast<uint64_t>(first_sequence()) + number * static_cast<size_t>(settings_.micro_batch)};
   on_device([&](const auto& ctx) { begin_micro_batch(ctx, state_, tokens_.i32(), targets_.i32(), batch); });
   graph_.accumulate(micro > 0);
@@ -88,7 +89,7 @@ void TrainingStep::enqueue() {
     load_micro_batch(micro);
     graph_.forward();
     on_device([&](const auto& ctx) { sum(ctx, micro_losses_ + micro, losses_.f32(), rows, scratch_); });
-    // Every rank's gradients are of the mean over the whole batch already; losses are sums over tokens.
+    // Gradients are already of the mean over the whole batch, on every rank; losses are sums over tokens.
     if (exchange_) exchange_->set_gradient_sync(micro + 1 == micro_batches());
     graph_.backward();
   }
@@ -102,10 +103,8 @@ void TrainingStep::enqueue() {
     on_device([&](const auto& ctx) { advance(ctx, state_, graph_.dropout_offsets_used()); });
   };
   if (profiling_) {
-    optimizer_.seconds += on_device([&](const auto& ctx) { return seconds_of(ctx, update); });
-    // Gradient (twice: its norm), weight and moments are read, all but the gradient written; then the rounded copy.
-    optimizer_.bytes +=
-        static_cast<double>(partition_.kept) * (8 * 4 + (model_.parameters().dtype() == DType::bf16 ? 2 : 0));
+    optimizer_.seconds += on_device([&](const auto& ctx) { return measure_seconds(ctx, update); });
+    optimizer_.bytes += static_cast<double>(optimizer_traffic(model_.parameters(), partition_));
   } else {
     update();
   }
@@ -113,7 +112,8 @@ void TrainingStep::enqueue() {
 
 void TrainingStep::run(const FillBatch& fill, double learning_rate) {
   upload(fill, learning_rate);
-  // The first step runs plainly: libraries then choose their kernels and load them, which does not belong into a graph.
+  // The first step runs without a graph: libraries then choose and load their kernels, which a capture must not
+  // contain.
   if (ran_ && settings_.graph && !profiling_) {
     if (!replay_) replay_ = on_device([&](const auto& ctx) { return capture(ctx, [this] { enqueue(); }); });
     replay_();
@@ -126,7 +126,6 @@ void TrainingStep::run(const FillBatch& fill, double learning_rate) {
   staging_->release(static_cast<int>(rng_.step % 2));
   rng_.offset += graph_.dropout_offsets_used();
   rng_.step += 1;
-  on_device_ = rng_;
   ran_ = true;
 }
 
@@ -141,7 +140,7 @@ StepResult TrainingStep::result() {
       total += loss;
     }
   });
-  if (exchange_) exchange_->check();  // a GPU's work may have been cut short by another rank's end
+  if (exchange_) exchange_->check();  // the end of another rank may have cut the work short
   if (std::exchange(replayed_, false)) {
     if (exchange_) exchange_->count_replay();
     timed_steps_ += 1;
@@ -150,15 +149,15 @@ StepResult TrainingStep::result() {
           state.rng.step};
 }
 
-std::string TrainingStep::first_not_finite(const FillBatch& fill) {
+std::string TrainingStep::find_nonfinite(const FillBatch& fill) {
   StepState state;
   on_device([&](const auto& ctx) { copy_to_host(ctx, &state, state_, sizeof state); });
-  rng_ = state.rng;
-  rng_.first_sequence = 0;
+  state.rng.first_sequence = 0;
+  restore(state.rng);
   upload(fill, 0);
   for (int micro = 0; micro < micro_batches(); ++micro) {
     load_micro_batch(micro);
-    if (auto name = graph_.find_not_finite()) return *name;
+    if (auto name = graph_.find_nonfinite()) return *name;
   }
   return kSumOfGradients;
 }

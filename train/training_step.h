@@ -1,15 +1,14 @@
 // One optimizer step as data: tokens -> forward and backward per micro-batch -> gradient norm -> AdamW. All of it is
-// given to the device at once, on a GPU as one CUDA graph; the host waits only where it asks for the result.
+// enqueued at once, on a GPU as one CUDA graph; the host waits only when it asks for the result.
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "models/gpt.h"
+#include "models/model.h"
 #include "src/gathered_state.h"
 #include "src/gradient_exchange.h"
 #include "src/optimizer.h"
@@ -26,47 +25,51 @@ struct StepSettings {
   int context = 1;      // T
   AttentionKind attention = AttentionKind::flash;
   bool recompute = false;
-  AdamW adamw;
+  AdamW adamw = {};
   double grad_clip = 1.0;            // 0: none
   bool graph = true;                 // on a GPU: capture the step as a CUDA graph
-  Communicator* comm = nullptr;      // the ranks that share the batch, an equal part each; null: this process alone
-  PartitionSettings partition = {};  // how the gradients travel between them, and who keeps the moments
+  Communicator* comm = nullptr;      // the ranks that share the batch in equal parts; null: this process alone
+  PartitionSettings partition = {};  // buckets of the gradient exchange, and which rank keeps which moments
 };
 
-// What first_not_finite() says where no tensor by itself is at fault.
+// find_nonfinite() returns this where every tensor by itself is finite.
 inline constexpr const char* kSumOfGradients = "the sum of the gradients";
 
 struct StepResult {
   double loss = 0;  // mean over the batch, nats per token
   double gradient_norm = 0;
-  uint64_t step = 0;  // steps done; fewer than were given where one was halted: its gradient was not finite
+  uint64_t step = 0;  // steps done; fewer than were run if one was halted: its gradient was not finite
   bool finite() const;
 };
 
 class TrainingStep {
  public:
-  // Records and plans, for the model's device; its parameters are set already. `rng` is where the random numbers stand
-  // before the next step; run() moves it on, and it may be set to go on from elsewhere.
-  TrainingStep(Gpt& model, const StepSettings& settings, RngState& rng);
+  // Records and plans, on the model's device. The model's parameters are already set.
+  TrainingStep(Model& model, const StepSettings& settings, const RngState& rng);
+
+  // Before the next step: seed, dropout offset, and steps done.
+  const RngState& rng() const { return rng_; }
+  // Continues from another state.
+  void restore(const RngState& rng);
 
   size_t arena_bytes() const { return arena_.bytes(); }
   const Partition& partition() const { return partition_; }
   GradientExchange* exchange() { return exchange_.get(); }  // null: one rank
-  // How long the ranks' messages took, and how long this rank had nothing else to do, in all steps that were timed:
-  // those of a CUDA graph are where their result was asked for.
+  // How long the communication took, and how long this rank waited for it, over all timed steps. Steps of a CUDA graph
+  // are timed if their result is asked for.
   CollectiveQueue::Times exchanged() const { return exchange_ ? exchange_->times() : CollectiveQueue::Times(); }
   int64_t timed_steps() const { return timed_steps_; }
 
-  // Gives one step to the device. Its parameters stay as they are from the first gradient on that is not finite.
+  // Enqueues one step. Once a gradient is not finite, no step changes the parameters any more.
   void run(const FillBatch& fill, double learning_rate);
-  // Of the last step given; waits for it.
+  // Of the last step; waits for it.
   StepResult result();
 
-  // After a result that is not finite: which tensor was the first (forward, then backward, micro-batch by micro-batch).
-  // `rng` goes back to where that step began.
-  std::string first_not_finite(const FillBatch& fill);
+  // After a result that is not finite: the first such tensor (forward, then backward, micro-batch by micro-batch).
+  // rng() is then where that step began.
+  std::string find_nonfinite(const FillBatch& fill);
 
-  // Seconds spent by node, gathered while on; a step then runs without graph, node by node.
+  // Measures the seconds of each node while on; a step then runs without CUDA graph, node by node.
   void profile(bool on);
   Profile profiled() const;
 
@@ -76,29 +79,30 @@ class TrainingStep {
     return std::visit(call, model_.parameters().device().context());
   }
   int ranks() const { return settings_.comm ? settings_.comm->size() : 1; }
-  int sequences() const { return settings_.batch / ranks(); }  // of the batch, this rank's
+  int sequences() const { return settings_.batch / ranks(); }  // of this rank
   int first_sequence() const { return settings_.comm ? settings_.comm->rank() * sequences() : 0; }
   int micro_batches() const { return sequences() / settings_.micro_batch; }
   void upload(const FillBatch& fill, double learning_rate);
   void load_micro_batch(int micro);
   void enqueue();
 
-  Gpt& model_;
+  Model& model_;
   StepSettings settings_;
-  RngState& rng_;
-  RngState on_device_;  // what `rng` was when the device last had it
+  RngState rng_;
+  bool rng_on_device_ = false;  // the device's state agrees with it
   const Partition partition_;
   Graph graph_;
   Tensor tokens_, targets_, losses_;
   DeviceMemory arena_, state_memory_;
-  StepState* state_;      // on the device, as all that follows
+  StepState* state_;      // on the device, like the next two
   double* micro_losses_;  // (micro-batches) sums
   char* scratch_;
-  StagedBatch layout_;
+  StepInputLayout input_;
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<GradientExchange> exchange_;  // null: one rank
   std::function<void()> replay_;
-  bool ran_ = false, profiling_ = false, replayed_ = false;  // replayed: by the last step, and not counted yet
+  bool ran_ = false, profiling_ = false;
+  bool replayed_ = false;  // the last step was a replay, and is not counted yet
   int64_t timed_steps_ = 0;
   OpStats optimizer_;
   CollectiveQueue::Times profiled_from_;

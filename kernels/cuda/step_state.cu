@@ -8,12 +8,12 @@ namespace {
 constexpr int kThreads = 256;
 
 __global__ void begin_micro_batch_kernel(StepState* state, int32_t* tokens, int32_t* targets, const MicroBatch batch) {
-  const int32_t* slot = slot_of(*state, batch);
-  if (blockIdx.x == 0 && threadIdx.x == 0) begin(*state, batch, slot);  // nobody here reads what it writes
+  const StepInput input = input_of(*state, batch);
+  if (blockIdx.x == 0 && threadIdx.x == 0) begin(*state, batch, input);  // no other thread reads what it writes
   const size_t i = size_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= batch.n) return;
-  tokens[i] = slot[StagedBatch::kTokensAt + batch.first + i];
-  targets[i] = slot[batch.layout.targets_at() + batch.first + i];
+  tokens[i] = input.tokens[batch.first + i];
+  targets[i] = input.targets[batch.first + i];
 }
 
 __global__ void clip_kernel(StepState* state, float limit) { clip(*state, limit); }

@@ -15,10 +15,9 @@ namespace glint {
 
 namespace {
 
-constexpr int kOldest =
-    80;  // compute capability: sm_80 has the bf16 tensor cores and asynchronous copies that the kernels use
+constexpr int kOldest = 80;  // compute capability: the kernels need bf16 tensor cores and asynchronous copies
 
-// What the handle of a device keeps alive.
+// Owned by the handles of a device.
 struct Gpu {
   CudaStream stream;
   std::unique_ptr<CudaMatmul, void (*)(CudaMatmul*)> matmul{make_cuda_matmul(), free_cuda_matmul};
@@ -29,7 +28,7 @@ struct Gpu {
 std::vector<GpuInfo> gpus_here(std::string& fault) {
   int count = 0;
   const cudaError_t found = cudaGetDeviceCount(&count);
-  fault = found == cudaSuccess ? "no GPU is there" : cudaGetErrorString(found);
+  fault = found == cudaSuccess ? "this machine has no GPU" : cudaGetErrorString(found);
   std::vector<GpuInfo> gpus;
   for (int i = 0; found == cudaSuccess && i < count; ++i) {
     cudaDeviceProp properties;
@@ -59,7 +58,7 @@ void* allocate(const CudaContext& ctx, size_t bytes, std::string& fault) {
   void* data = nullptr;
   const cudaError_t status = cudaMalloc(&data, bytes);
   if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // it is dealt with
+    cudaGetLastError();  // clears the error
     const auto [free, total] = free_and_total(ctx);
     fault =
         str_cat(human_bytes(static_cast<double>(free)), " of ", human_bytes(static_cast<double>(total)), " are free");
@@ -86,18 +85,18 @@ void copy_to_host(const CudaContext& ctx, void* host, const void* device, size_t
 }
 void synchronize(const CudaContext& ctx) { check_cuda(cudaStreamSynchronize(ctx.stream), "the work on the GPU"); }
 
-double seconds_of(const CudaContext& ctx, const std::function<void()>& give) {
-  return seconds_of_each(ctx, {give}).front();
+double measure_seconds(const CudaContext& ctx, const std::function<void()>& enqueue) {
+  return measure_seconds_of_each(ctx, {enqueue}).front();
 }
 
-std::vector<double> seconds_of_each(const CudaContext& ctx, const std::vector<std::function<void()>>& work) {
+std::vector<double> measure_seconds_of_each(const CudaContext& ctx, const std::vector<std::function<void()>>& work) {
   std::deque<CudaEvent> events;
   const auto record = [&] {
     check_cuda(cudaEventRecord(events.emplace_back(cudaEventDefault).handle, ctx.stream), "cudaEventRecord");
   };
   record();
-  for (const auto& give : work) {
-    give();
+  for (const auto& enqueue : work) {
+    enqueue();
     record();
   }
   check_cuda(cudaEventSynchronize(events.back().handle), "the timed work");
@@ -110,13 +109,13 @@ std::vector<double> seconds_of_each(const CudaContext& ctx, const std::vector<st
   return seconds;
 }
 
-std::function<void()> capture(const CudaContext& ctx, const std::function<void()>& give) {
+std::function<void()> capture(const CudaContext& ctx, const std::function<void()>& enqueue) {
   cudaGraph_t graph = nullptr;
   check_cuda(cudaStreamBeginCapture(ctx.stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
   try {
-    give();
+    enqueue();
   } catch (...) {
-    cudaStreamEndCapture(ctx.stream, &graph);  // else the stream could not be used any more
+    cudaStreamEndCapture(ctx.stream, &graph);  // otherwise the stream would be unusable
     if (graph) cudaGraphDestroy(graph);
     throw;
   }

@@ -52,8 +52,7 @@ std::vector<float> losses_and_gradients(Gpt& gpt, const CpuContext& cpu, Attenti
   }
   Graph graph({.device = cpu, .training = true});
   const Tensor tokens = graph.input("tokens", {B, T}, DType::i32), targets = graph.input("targets", {B, T}, DType::i32);
-  const Tensor logits = gpt.head(graph, gpt.hidden(graph, tokens, kind));
-  const Tensor losses = cross_entropy(graph, logits, targets, 1.0f / static_cast<float>(B * T));
+  const Tensor losses = gpt.loss(graph, tokens, targets, kind, 1.0f / static_cast<float>(B * T));
   graph.keep(losses);
   const DeviceMemory arena(graph.plan(), "test");
   graph.bind(arena.data());

@@ -29,7 +29,9 @@ TEST_CASE("parameters have the names and shapes of Hugging Face's GPT-2") {
   config.vocab = 50257, config.context = 1024, config.layers = 12, config.heads = config.kv_heads = 12,
   config.embd = 768;
   config.bias = true;
-  CHECK(config.parameters() == 124439808);  // GPT-2 "124M", as its model card counts it
+  const auto laid_out = make_model(config, CpuContext{}, DType::f32, Weights::laid_out);
+  CHECK(laid_out->parameters().count() == 124439808);  // GPT-2 "124M", as its model card counts it
+  CHECK(laid_out->parameters().bytes() == 0);
   config.layers = 1, config.vocab = 10, config.context = 20;
   const Gpt model(config);
   const std::vector<std::pair<std::string, Shape>> expected = {{"wte.weight", {10, 768}},
@@ -49,13 +51,16 @@ TEST_CASE("parameters have the names and shapes of Hugging Face's GPT-2") {
                                                                {"ln_f.weight", {768}},
                                                                {"ln_f.bias", {768}}};
   REQUIRE(model.parameters().all().size() == expected.size());
-  int64_t count = 0;
   for (size_t i = 0; i < expected.size(); ++i) {
     CHECK(model.parameters().all()[i].name == expected[i].first);
     CHECK(model.parameters().all()[i].shape == expected[i].second);
-    count += static_cast<int64_t>(expected[i].second.elements());
   }
-  CHECK(count == config.parameters());
+}
+
+TEST_CASE("FLOPs per token: 6 per weight of a product, and causal attention") {
+  const GptConfig config = test::tiny_config();
+  const double C = config.embd, T = 10, per_layer = C * config.qkv_width() + C * C + 8 * C * C + T * C;
+  CHECK(Gpt(config).flops_per_token(10) == doctest::Approx(6 * (config.layers * per_layer + C * config.vocab)));
 }
 
 TEST_CASE("initialisation: GPT-2's deviations, keyed by the name alone") {
@@ -186,16 +191,16 @@ TEST_CASE("evaluation never drops") {
 TEST_CASE("what a NaN reached first is named") {
   TinyRun run(test::tiny_config(), 2, 2);
   run.run();
-  CHECK_FALSE(run.graph.find_not_finite().has_value());
+  CHECK_FALSE(run.graph.find_nonfinite().has_value());
   Parameter* broken = nullptr;
   for (Parameter& parameter : run.model.parameters().all())
     if (parameter.name == "h.1.mlp.c_fc.weight") broken = &parameter;
   REQUIRE(broken);
   broken->data()[3] = std::nanf("");
-  CHECK(run.graph.find_not_finite() == "parameter h.1.mlp.c_fc.weight");
+  CHECK(run.graph.find_nonfinite() == "parameter h.1.mlp.c_fc.weight");
   // Finite weights whose product overflows: the value that overflows is named, not what follows from it.
   for (size_t i = 0; i < broken->shape.elements(); ++i) broken->data()[i] = 3e38f;
-  const auto name = run.graph.find_not_finite();
+  const auto name = run.graph.find_nonfinite();
   REQUIRE(name.has_value());
   CHECK(name->starts_with("h.1."));
 }

@@ -51,8 +51,7 @@ struct TinyRun {
     model.parameters().allocate_training();
     tokens = graph.input("tokens", {micro, c.context}, DType::i32);
     targets = graph.input("targets", {micro, c.context}, DType::i32);
-    losses = cross_entropy(graph, model.head(graph, model.hidden(graph, tokens, kind)), targets,
-                           1.0f / static_cast<float>(whole * c.context));
+    losses = model.loss(graph, tokens, targets, kind, 1.0f / static_cast<float>(whole * c.context));
     graph.keep(losses);
     arena = DeviceMemory(graph.plan(), "test");
     graph.bind(arena.data());

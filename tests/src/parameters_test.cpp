@@ -29,13 +29,13 @@ TEST_CASE("parameters lie flat: decayed tensors first, each aligned, padding zer
   for (size_t i = 0; i < 80; ++i) CHECK(parameters.gradients()[i] == 0.0f);
 }
 
-TEST_CASE("memory that can't be had is a user error that says how much") {
+TEST_CASE("too little memory is a user error that says how much was needed") {
   try {
-    DeviceMemory(size_t{1} << 60, "a dream");
+    DeviceMemory(size_t{1} << 60, "a huge buffer");
     FAIL("2^60 bytes were granted");
   } catch (const UserError& error) {
     const std::string message = error.what();
-    CHECK(message.find("a dream") != std::string::npos);
+    CHECK(message.find("a huge buffer") != std::string::npos);
     CHECK(message.find("1.2 EB") != std::string::npos);
   }
 }

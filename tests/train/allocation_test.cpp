@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include "models/gpt.h"
 #include "train/training_step.h"
 
 namespace {
@@ -52,8 +53,7 @@ TEST_CASE("a step allocates nothing, with micro-batches, dropout and recompute e
       const long at_start = allocations;
       Gpt model(config, CpuContext{2, MatmulEngine::eigen});
       model.initialize(1);
-      RngState rng{.seed = 1};
-      TrainingStep step(model, {4, 2, 70, kind, recompute, {}, 1.0}, rng);
+      TrainingStep step(model, {4, 2, 70, kind, recompute, {}, 1.0}, {.seed = 1});
       CHECK(allocations > at_start);  // the counter counts
       const long before = allocations;
       for (int i = 0; i < 2; ++i) step.run(fill, 1e-3);

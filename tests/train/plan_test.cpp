@@ -1,5 +1,7 @@
 #include "train/plan.h"
 
+#include <utility>
+
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
@@ -29,9 +31,18 @@ PlanDevice round_device() {
   return device;
 }
 
+// 1e8 parameters, 9e7 of them with weight decay.
+Parameters round_parameters(DType dtype) {
+  Parameters parameters(CpuContext{}, dtype);
+  parameters.add("weight", {9000, 10000});
+  parameters.add("bias", {10'000'000});
+  parameters.lay_out();
+  return parameters;
+}
+
 PlanWork round_work() {
   PlanWork work;
-  work.parameters = 1e8, work.decayed = 9e7, work.arena = 1e9;
+  work.arena = 1e9;
   work.forward = {1e11, 1e10, 1e9};
   work.backward = {2e11, 2e10, 1e9};
   return work;
@@ -44,12 +55,12 @@ TEST_CASE("plan: memory of one rank is that of a training step, to the byte") {
     for (const bool recompute : {false, true}) {
       const PlanRun run = run_of(dtype, recompute);
       Gpt model(run.model, CpuContext{1, default_matmul_engine()}, dtype);
-      RngState rng;
       const TrainingStep step(
-          model, {run.batch, run.micro_batch, run.model.context, AttentionKind::flash, recompute, {}, 1.0}, rng);
-      const Plan plan = plan_of(run, work_of(run), round_device());
+          model, {run.batch, run.micro_batch, run.model.context, AttentionKind::flash, recompute, {}, 1.0}, {});
+      const Plan plan = plan_of(run, model.parameters(), work_of(run, model), round_device());
       CHECK(plan.arena == static_cast<double>(step.arena_bytes()));
       CHECK(plan.weights == static_cast<double>(model.parameters().bytes()));
+      CHECK(memory_of(run) == plan.memory());
       CHECK(plan.messages == 0);
     }
 }
@@ -65,41 +76,61 @@ TEST_CASE("plan: memory of two ranks with --zero 1 is that of a run" * doctest::
     INFO(ran.err);
     REQUIRE(ran.code == 0);
     const double measured = nlohmann::json::parse(ran.out)["device_bytes"];
-    CHECK(plan_of(run, work_of(run), round_device()).memory() == doctest::Approx(measured).epsilon(0.002));
+    CHECK(memory_of(run) == measured);
+  }
+}
+
+TEST_CASE(
+    "plan: memory of many layers is extrapolated to what the planner gives, and of absurd sizes is huge at once") {
+  for (const bool recompute : {false, true}) {
+    PlanRun run = run_of(DType::f32, recompute);
+    run.model.layers = 12;
+    const auto model = planned_model(run);
+    CHECK(memory_of(run) == doctest::Approx(plan_of(run, model->parameters(), work_of(run, *model), {}).memory()));
+    PlanRun deep = run;
+    deep.model.layers = 2'000'000'000;
+    CHECK(memory_of(deep) > 1e14);
+    for (int* size : {&run.model.embd, &run.model.heads, &run.model.vocab, &run.micro_batch}) {
+      const int usual = std::exchange(*size, 2'147'483'640);
+      if (size == &run.model.heads) run.model.embd = *size;
+      CHECK(memory_of(run) > 1e13);
+      *size = usual;
+    }
   }
 }
 
 TEST_CASE("plan: the formula, by hand") {
   PlanRun run;
   run.batch = 8, run.micro_batch = 2, run.dtype = DType::f32;
-  Plan plan = plan_of(run, round_work(), round_device());
+  const Parameters fp32 = round_parameters(DType::f32), bf16 = round_parameters(DType::bf16);
+  Plan plan = plan_of(run, fp32, round_work(), round_device());
   CHECK(plan.memory() == doctest::Approx(1e9 + 16e8));
   CHECK(plan.backward == doctest::Approx(0.2 + 0.04 + 0.01));
   CHECK(plan.compute == doctest::Approx(4 * (0.13 + 0.25) + 0.032));
   CHECK(plan.step() == plan.compute);
   // Four on one node: 4e8 bytes of gradients in ceil(4e8 / 25 MiB) = 16 buckets.
   run.devices = 4;
-  plan = plan_of(run, round_work(), round_device());
+  plan = plan_of(run, fp32, round_work(), round_device());
   CHECK(plan.compute == doctest::Approx(0.38 + 0.032));
   const double messages = 2 * (0.75 * 4e8 / 1e10 + 16 * 2 * 1e-5);
   CHECK(plan.messages == doctest::Approx(messages));
   CHECK(plan.exposed == doctest::Approx(messages / 16));  // all the rest fits behind 0.25 s of backward
   // Eight on two nodes: four of 1 GB/s go out of each.
   run.devices = 8, run.zero = true, run.batch = 16;
-  plan = plan_of(run, round_work(), round_device());
+  plan = plan_of(run, fp32, round_work(), round_device());
   CHECK(plan.weights == doctest::Approx(8e8 + 8e8 / 8));
   CHECK(plan.compute == doctest::Approx(0.38 + 0.004));
   const double half = 0.875 * 4e8 / 4e9 + 16 * 3 * 1e-5;
   CHECK(plan.messages == doctest::Approx(2 * half));
   CHECK(plan.exposed == doctest::Approx(half / 16 + half));
   run.dtype = DType::bf16;
-  plan = plan_of(run, round_work(), round_device());
+  plan = plan_of(run, bf16, round_work(), round_device());
   CHECK(plan.weights == doctest::Approx(4e8 + 1e8 + 2e8 + 4 * 9e7 / 8 + 4 * 1e7));
   // A network so slow that backward is over long before.
   PlanDevice slow = round_device();
   slow.net = 1e6;
   run.zero = false;
-  plan = plan_of(run, round_work(), slow);
+  plan = plan_of(run, bf16, round_work(), slow);
   CHECK(plan.exposed == doctest::Approx(plan.messages - 15.0 / 16 * plan.backward));
 }
 

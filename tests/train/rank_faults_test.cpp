@@ -9,11 +9,12 @@
 
 #include <doctest/doctest.h>
 
+#include "models/gpt.h"
 #include "src/comm/communicator.h"
 #include "tests/src/comm/rank_processes.h"
 #include "tests/train/run_program.h"
 #include "train/checkpoint/checkpoint.h"
-#include "train/not_finite.h"
+#include "train/nonfinite.h"
 
 #ifdef GLINT_WITH_GLOO
 
@@ -208,8 +209,7 @@ TEST_CASE("ranks: one of a broken step" * doctest::skip()) {  // started by the 
   config.vocab = 13, config.context = 8, config.layers = 1, config.heads = config.kv_heads = 2, config.embd = 32;
   Gpt model(config, CpuContext{1, MatmulEngine::eigen});
   model.initialize(1);
-  RngState rng{.seed = 1};
-  TrainingStep step(model, {4, 2, 8, AttentionKind::flash, false, {}, 1.0, false, &team.comm()}, rng);
+  TrainingStep step(model, {4, 2, 8, AttentionKind::flash, false, {}, 1.0, false, &team.comm()}, {.seed = 1});
   const FillBatch fill = [](int32_t* tokens, int32_t* targets, uint64_t, int count) {
     std::fill_n(tokens, count * 8, 3);
     std::fill_n(targets, count * 8, 4);
@@ -219,7 +219,7 @@ TEST_CASE("ranks: one of a broken step" * doctest::skip()) {  // started by the 
   step.run(fill, 1e-3);
   CHECK(!step.result().finite());
   const std::string expected = "parameter " + model.parameters().all()[2].name + " on rank 1";
-  CHECK(first_not_finite(step, fill, team) == expected);
+  CHECK(find_nonfinite(step, fill, team) == expected);
 }
 
 TEST_CASE("ranks: NaN on one rank is seen by all, and named") {

@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 
+#include "models/gpt.h"
 #include "train/evaluator.h"
 #include "train/schedule.h"
 
@@ -19,7 +20,7 @@ GptConfig small_config() {
   return config;
 }
 
-// Fixed sequences whose targets follow from their places.
+// Fixed sequences with targets that their positions determine.
 void fixed_batch(int32_t* tokens, int32_t* targets, uint64_t first, int count) {
   for (int i = 0; i < count * 8; ++i) {
     const int place = static_cast<int>(first) * 8 + i;
@@ -30,13 +31,12 @@ void fixed_batch(int32_t* tokens, int32_t* targets, uint64_t first, int count) {
 
 }  // namespace
 
-TEST_CASE("one batch is learnt by heart: its loss goes to nearly zero") {
+TEST_CASE("one batch is memorised: its loss becomes nearly zero") {
   Gpt model(small_config(), CpuContext{2, default_matmul_engine()});
   model.initialize(1);
-  RngState rng{.seed = 1};
   AdamW adamw;
   adamw.weight_decay = 0;
-  TrainingStep step(model, {3, 3, 8, AttentionKind::flash, false, adamw, 1.0}, rng);
+  TrainingStep step(model, {3, 3, 8, AttentionKind::flash, false, adamw, 1.0}, {.seed = 1});
   double loss = 0;
   for (int i = 0; i < 300; ++i) {
     step.run(fixed_batch, 1e-2);
@@ -45,7 +45,7 @@ TEST_CASE("one batch is learnt by heart: its loss goes to nearly zero") {
     loss = result.loss;
   }
   CHECK(loss < 0.01);
-  CHECK(rng.step == 300);
+  CHECK(step.rng().step == 300);
   Evaluator evaluator(model, 3, 8, AttentionKind::reference);
   CHECK(evaluator.mean_loss(fixed_batch, 1) < 0.01);
 }
@@ -56,8 +56,7 @@ TEST_CASE("[threads] training is repeatable bit for bit, and whole batches equal
   const auto train = [&](int micro_batch) {
     Gpt model(config, CpuContext{2, default_matmul_engine()});
     model.initialize(1);
-    RngState rng{.seed = 1};
-    TrainingStep step(model, {4, micro_batch, 8, AttentionKind::flash, false, {}, 1.0}, rng);
+    TrainingStep step(model, {4, micro_batch, 8, AttentionKind::flash, false, {}, 1.0}, {.seed = 1});
     std::vector<double> losses;
     for (int i = 0; i < 10; ++i) {
       step.run(fixed_batch, 1e-3);
@@ -70,15 +69,14 @@ TEST_CASE("[threads] training is repeatable bit for bit, and whole batches equal
   for (size_t i = 0; i < whole.size(); ++i) CHECK(cut[i] == doctest::Approx(whole[i]).epsilon(2e-5));
 }
 
-TEST_CASE("[threads] a rank alone, whose gradients travel to nobody, trains to the same bits") {
+TEST_CASE("[threads] one rank with a communicator trains to the same bits as without") {
   GptConfig config = small_config();
   config.attn_dropout = 0.2f;
   const auto comm = make_single_communicator();
   const auto train = [&](Communicator* team) {
     Gpt model(config);
     model.initialize(1);
-    RngState rng{.seed = 1};
-    TrainingStep step(model, {4, 2, 8, AttentionKind::flash, false, {}, 1.0, true, team}, rng);
+    TrainingStep step(model, {4, 2, 8, AttentionKind::flash, false, {}, 1.0, true, team}, {.seed = 1});
     for (int i = 0; i < 5; ++i) step.run(fixed_batch, 1e-3);
     CHECK((step.exchanged().bytes > 0) == (team != nullptr));
     return std::vector<float>(model.parameters().values(), model.parameters().values() + model.parameters().elements());
@@ -91,25 +89,23 @@ TEST_CASE("each step draws new masks; a step's offsets depend on the batch, not 
   config.attn_dropout = 0.5f;
   Gpt model(config);
   model.initialize(1);
-  RngState rng{.seed = 1};
-  TrainingStep step(model, {4, 2, 8, AttentionKind::flash, false, {}, 1.0}, rng);
-  const RngState start = rng;
+  TrainingStep step(model, {4, 2, 8, AttentionKind::flash, false, {}, 1.0}, {.seed = 1});
+  const RngState start = step.rng();
   const auto loss = [&] {
     step.run(fixed_batch, 0.0);  // a learning rate of 0: only the masks change
     return step.result().loss;
   };
   const double first = loss();
-  CHECK(rng.offset == 2 * dropout_offsets(4, 2));
+  CHECK(step.rng().offset == 2 * dropout_offsets(4, 2));
   CHECK(loss() != first);
-  rng = start;
+  step.restore(start);
   CHECK(loss() == first);
 }
 
 TEST_CASE("a loss that is not finite is found, and its first tensor named") {
   Gpt model(small_config());
   model.initialize(1);
-  RngState rng;
-  TrainingStep step(model, {2, 1, 8, AttentionKind::flash, false, {}, 1.0}, rng);
+  TrainingStep step(model, {2, 1, 8, AttentionKind::flash, false, {}, 1.0}, {});
   step.run(fixed_batch, 1e-3);
   Parameter *wpe = nullptr, *wte = nullptr;
   for (Parameter& parameter : model.parameters().all()) {
@@ -118,14 +114,13 @@ TEST_CASE("a loss that is not finite is found, and its first tensor named") {
   }
   wpe->data()[0] = std::numeric_limits<float>::infinity();
   const float before = wte->data()[0];
-  for (int i = 0; i < 3; ++i)
-    step.run(fixed_batch, 1e-3);  // the host need not look at once: nothing is changed any more
+  for (int i = 0; i < 3; ++i) step.run(fixed_batch, 1e-3);  // the host need not sync at once: nothing changes any more
   const StepResult result = step.result();
   CHECK_FALSE(result.finite());
   CHECK(result.step == 1);
   CHECK(wte->data()[0] == before);
-  CHECK(step.first_not_finite(fixed_batch) == "parameter wpe.weight");
-  CHECK(rng.step == 1);
+  CHECK(step.find_nonfinite(fixed_batch) == "parameter wpe.weight");
+  CHECK(step.rng().step == 1);
 }
 
 TEST_CASE("learning rate: linear up, cosine down, then constant") {

@@ -17,7 +17,7 @@ struct AttentionFlags : BenchFlags {
   AttentionKind kind = AttentionKind::flash;
 };
 
-// Any values of the right size do.
+// Arbitrary values.
 template <typename Scalar>
 std::vector<Scalar> made_up(size_t n) {
   std::vector<Scalar> values(n);
@@ -30,7 +30,7 @@ std::vector<Scalar> made_up(size_t n) {
   return values;
 }
 
-// q, k, v, out and their gradients, what the kernels want besides, and the state of the random numbers.
+// q, k, v, out and their gradients, log-sum-exp, scratch, and the RNG state.
 template <typename Context, typename Scalar>
 struct AttentionArrays {
   AttentionShape shape;
@@ -42,9 +42,9 @@ struct AttentionArrays {
   AttentionArrays(const Device& device, const Context& ctx, const AttentionShape& s, AttentionKind kind) : shape(s) {
     const size_t queries = static_cast<size_t>(s.B) * s.T * s.NH * s.HS,
                  keys = static_cast<size_t>(s.B) * s.T * s.NKV * s.HS;
-    const size_t rows = static_cast<size_t>(s.B) * s.NH * s.T, wanted = scratch_of(ctx, s, kind);
+    const size_t rows = static_cast<size_t>(s.B) * s.NH * s.T, scratch_floats = scratch_of(ctx, s, kind);
     constexpr size_t kGap = 256;  // each array begins at a multiple of it
-    memory = DeviceMemory(4 * (queries + keys) * sizeof(Scalar) + (rows + wanted) * sizeof(float) + 12 * kGap,
+    memory = DeviceMemory(4 * (queries + keys) * sizeof(Scalar) + (rows + scratch_floats) * sizeof(float) + 12 * kGap,
                           "the benchmark", device);
     char* next = static_cast<char*>(memory.data());
     const auto take = [&]<typename T>(T*& array, size_t n) {
@@ -53,7 +53,7 @@ struct AttentionArrays {
     };
     take(q, queries), take(out, queries), take(dout, queries), take(dq, queries);
     take(k, keys), take(v, keys), take(dk, keys), take(dv, keys);
-    take(lse, rows), take(scratch, wanted), take(rng, 1);
+    take(lse, rows), take(scratch, scratch_floats), take(rng, 1);
     const auto values = made_up<Scalar>(queries);
     for (Scalar* array : {q, dout}) copy_to_device(ctx, array, values.data(), queries * sizeof(Scalar));
     for (Scalar* array : {k, v}) copy_to_device(ctx, array, values.data(), keys * sizeof(Scalar));
@@ -109,9 +109,9 @@ AttentionTimes time_attention(const Device& device, const Context& ctx, const At
       call([](auto&&... all) { attention_backward(all...); });
     });
   };
-  // On a GPU a call may be over before the next is there: enough of them to keep it busy are timed together.
+  // A GPU may finish a call before the next is enqueued: enough calls to keep it busy are timed together.
   forward();
-  const double once = seconds_of(ctx, forward);
+  const double once = measure_seconds(ctx, forward);
   const int calls = device.is_cpu() ? 1 : static_cast<int>(std::clamp(3e-3 / once, 1.0, 100.0));
   const auto time = [&](auto call) {
     return median_ms(ctx, flags.repeats,
@@ -144,7 +144,7 @@ void print_times(const AttentionFlags& flags, const AttentionShape& shape, const
 void bench_attention(AttentionFlags flags) {
   if (flags.kv_heads == 0) flags.kv_heads = flags.heads;
   GLINT_REQUIRE(flags.batch >= 1 && flags.context >= 1, "--batch and --context are 1 or more");
-  GptConfig config;  // its checks are the ones wanted here
+  GptConfig config;  // for its checks
   config.vocab = 1, config.layers = 1, config.context = flags.context, config.heads = flags.heads;
   config.kv_heads = flags.kv_heads, config.embd = flags.heads * flags.head_size, config.attn_dropout = flags.dropout;
   config.validate();

@@ -1,7 +1,7 @@
 // glint bench step: whole optimizer steps of a model, and where their time goes.
 #include <algorithm>
 
-#include "models/gpt.h"
+#include "models/model.h"
 #include "train/commands/bench.h"
 #include "train/machine.h"
 #include "train/peak.h"
@@ -17,11 +17,11 @@ struct StepFlags : BenchFlags {
   int batch = 12, micro_batch = 0, steps = 20;
   bool recompute = false, profile = false, graph = true;
   AttentionKind attention = AttentionKind::flash;
-  TrainOptions team;  // of it: what concerns ranks
+  TrainOptions team;  // only its options of ranks
 };
 
-// Where the time goes, and how near each name comes to the least time that its products and its bytes would take at the
-// device's peak (the roofline of S. Williams, A. Waterman, D. Patterson, 2009).
+// Where the time goes, and the share of the device's peak in products or bandwidth that each op reaches (the roofline
+// of S. Williams, A. Waterman, D. Patterson, 2009).
 void print_profile(const Profile& profile, double steps, double peak_gflops, double bandwidth) {
   std::vector<std::pair<OpStats, std::string>> rows;
   double total = 0;
@@ -39,7 +39,7 @@ void print_profile(const Profile& profile, double steps, double peak_gflops, dou
   }
 }
 
-// To tell whether steps leave something behind.
+// To detect memory that steps leak.
 struct MemoryInUse {
   int64_t host, device = 0;  // bytes; 0 where the device is the host
 };
@@ -68,49 +68,45 @@ void bench_step(StepFlags flags, Team& team) {
                 " does not divide --batch ", flags.batch, team.size() > 1 ? str_cat(" / ", team.size(), " ranks") : "");
   flags.gpu = team.gpu();
   const Device device = open_device(flags);
-  Gpt model(flags.model, device, dtype_of(flags.dtype));
-  model.initialize(1);
-  RngState rng{.seed = 1};
-  TrainingStep step(model,
-                    {flags.batch,
-                     flags.micro_batch,
-                     flags.model.context,
-                     flags.attention,
-                     flags.recompute,
-                     {},
-                     1.0,
-                     flags.graph,
-                     team.size() > 1 ? &team.comm() : nullptr,
-                     {static_cast<size_t>(flags.team.bucket_mb * (1 << 20)), flags.team.zero == 1}},
-                    rng);
+  const auto model = make_model(flags.model, device, dtype_of(flags.dtype));
+  model->initialize(1);
+  const StepSettings settings = {
+      .batch = flags.batch,
+      .micro_batch = flags.micro_batch,
+      .context = flags.model.context,
+      .attention = flags.attention,
+      .recompute = flags.recompute,
+      .graph = flags.graph,
+      .comm = team.size() > 1 ? &team.comm() : nullptr,
+      .partition = {static_cast<size_t>(flags.team.bucket_mb * (1 << 20)), flags.team.zero == 1}};
+  TrainingStep step(*model, settings, {.seed = 1});
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
     for (int i = 0; i < count * flags.model.context; ++i) {
-      const uint32_t place =
-          static_cast<uint32_t>(i) + static_cast<uint32_t>(first) * 7919u + static_cast<uint32_t>(rng.step) * 104729u;
+      const uint32_t place = static_cast<uint32_t>(i) + static_cast<uint32_t>(first) * 7919u +
+                             static_cast<uint32_t>(step.rng().step) * 104729u;
       tokens[i] = static_cast<int32_t>(place * 2654435761u % static_cast<uint32_t>(flags.model.vocab));
       targets[i] = static_cast<int32_t>((place + 1) * 2654435761u % static_cast<uint32_t>(flags.model.vocab));
     }
   };
   const auto one_step = [&] { step.run(fill, 1e-4); };
   one_step();  // touches every page
-  one_step();  // on a GPU: is captured
+  one_step();  // captures the CUDA graph
   step.profile(flags.profile);
   const MemoryInUse before = memory_in_use(device);
   const CollectiveQueue::Times exchanged_before = step.exchanged();
   const int64_t timed_before = step.timed_steps();
   const double ms =
       std::visit([&](const auto& ctx) { return median_ms(ctx, flags.steps, one_step); }, device.context());
-  for (int i = 0; i < 3 && step.timed_steps() == timed_before + i;
-       ++i) {  // a CUDA graph's steps are timed where they are looked at
+  for (int i = 0; i < 3 && step.timed_steps() == timed_before + i; ++i) {  // steps of a CUDA graph are not timed yet
     one_step();
     step.result();
   }
   const MemoryInUse after = memory_in_use(device);
   const CollectiveQueue::Times exchanged = step.exchanged();
   if (!team.leads()) return;
-  const double peak = team.size() * peak_gflops(device, model.parameters().dtype());
+  const double peak = team.size() * peak_gflops(device, model->parameters().dtype());
   const double tokens = static_cast<double>(flags.batch) * flags.model.context;
-  const double gflops = model.flops_per_token(flags.model.context) * tokens / ms * 1e-6;
+  const double gflops = model->flops_per_token(flags.model.context) * tokens / ms * 1e-6;
   std::vector<BenchResult> results = {
       {"median_ms", ms},     {"tokens_per_s", 1000 * tokens / ms}, {"gflops", gflops},
       {"peak_gflops", peak}, {"share_of_peak", gflops / peak},     {"device", device.name()}};
@@ -133,9 +129,9 @@ void bench_step(StepFlags flags, Team& team) {
                                      {"of peak: " + name,
                                       1e-9 * std::max(stats.flops / peak, stats.bytes / bandwidth) / stats.seconds}});
   }
-  results.insert(results.end(), {{"parameters", flags.model.parameters()},
+  results.insert(results.end(), {{"parameters", model->parameters().count()},
                                  {"arena_bytes", step.arena_bytes()},
-                                 {"device_bytes", step.arena_bytes() + model.parameters().bytes()},
+                                 {"device_bytes", step.arena_bytes() + model->parameters().bytes()},
                                  {"peak_bytes", peak_memory()},
                                  {"host_growth_bytes", after.host - before.host},
                                  {"device_growth_bytes", after.device - before.device}});

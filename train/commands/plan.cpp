@@ -1,4 +1,4 @@
-// glint plan: memory, time and scaling of a run, before there are the devices for it.
+// glint plan: predicted memory, time and scaling of a run.
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
@@ -66,29 +66,31 @@ PlanDevice device_of(const PlanFlags& flags) {
   return device;
 }
 
-// The largest that fits, for what does not.
-int fitting_micro_batch(PlanRun run, const PlanDevice& device) {
-  for (const int share = run.batch / run.devices; run.micro_batch >= 1; --run.micro_batch)
-    if (share % run.micro_batch == 0 && plan_of(run, work_of(run), device).memory() <= device.memory)
-      return run.micro_batch;
-  return 0;
+// The largest that fits; 0: none.
+int fitting_micro_batch(PlanRun run, Model& model, const PlanDevice& device) {
+  const int share = run.batch / run.devices;
+  for (; run.micro_batch >= 1; --run.micro_batch) {
+    if (share % run.micro_batch != 0) continue;
+    if (plan_of(run, model.parameters(), work_of(run, model), device).memory() <= device.memory) break;
+  }
+  return run.micro_batch;
 }
 
 struct Row {
   PlanRun run;
   Plan plans[2];      // without and with --zero 1
-  double alone_rate;  // tokens/s of one device by itself, by which scaling is measured
+  double alone_rate;  // tokens/s of one device, the reference of scaling
 
   double rate(int zero) const { return static_cast<double>(run.batch) * run.model.context / plans[zero].step(); }
   double scaling(int zero) const { return rate(zero) / alone_rate / run.devices; }
 };
 
-std::vector<Row> rows_of(const PlanFlags& flags, const PlanDevice& device) {
+std::vector<Row> rows_of(const PlanFlags& flags, Model& model, const PlanDevice& device) {
   std::vector<Row> rows;
   Row row{flags.run, {}, 1.0};
   PlanRun& run = row.run;
-  const PlanWork work = work_of(run);
-  row.plans[0] = plan_of(run, work, device);
+  const PlanWork work = work_of(run, model);
+  row.plans[0] = plan_of(run, model.parameters(), work, device);
   row.alone_rate = row.rate(0);
   for (const int devices : counts_of(flags.devices)) {
     run.devices = devices;
@@ -98,14 +100,14 @@ std::vector<Row> rows_of(const PlanFlags& flags, const PlanDevice& device) {
                   " does not divide the ", run.batch / devices, " sequences of one of ", devices, " devices");
     for (const bool zero : {false, true}) {
       run.zero = zero;
-      row.plans[zero] = plan_of(run, work, device);
+      row.plans[zero] = plan_of(run, model.parameters(), work, device);
     }
     rows.push_back(row);
   }
   return rows;
 }
 
-void print_json(const std::vector<Row>& rows, const PlanDevice& device, int64_t parameters) {
+void print_json(const std::vector<Row>& rows, const Model& model, const PlanDevice& device) {
   auto plans = nlohmann::ordered_json::array();
   for (const Row& row : rows) {
     const auto one = [&](int zero) -> nlohmann::ordered_json {
@@ -122,7 +124,8 @@ void print_json(const std::vector<Row>& rows, const PlanDevice& device, int64_t 
     };
     plans.push_back({{"devices", row.run.devices}, {"batch", row.run.batch}, {"zero_0", one(0)}, {"zero_1", one(1)}});
   }
-  const nlohmann::ordered_json all = {{"device", device.name}, {"parameters", parameters}, {"plans", plans}};
+  const nlohmann::ordered_json all = {
+      {"device", device.name}, {"parameters", model.parameters().count()}, {"plans", plans}};
   std::printf("%s\n", all.dump().c_str());
 }
 
@@ -136,16 +139,16 @@ void print_row(const Row& row) {
   std::printf("\n");
 }
 
-void print_table(const std::vector<Row>& rows, const PlanDevice& device, int64_t parameters) {
+void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& device) {
   std::printf(
       "%s parameters in %s. A device (%s) reaches %.3g TFLOP/s in products, %.3g in attention, "
       "%.4g GB/s of its memory,\n"
       "%.3g GB/s to its neighbours, %.3g between nodes of %d. Two columns each: without and with --zero 1.\n"
       "step = m (products + attention + bytes, each / its rate) + AdamW + 2 (N-1)/N gradients / link, "
       "less what backward hides:\ntrain/plan.h has the formula.\n\n",
-      std::to_string(parameters).c_str(), rows[0].run.dtype == DType::bf16 ? "bf16" : "fp32", device.name.c_str(),
-      1e-12 * device.product_rate, 1e-12 * device.attention_rate, 1e-9 * device.byte_rate, 1e-9 * device.link,
-      1e-9 * device.net, device.per_node);
+      std::to_string(model.parameters().count()).c_str(), rows[0].run.dtype == DType::bf16 ? "bf16" : "fp32",
+      device.name.c_str(), 1e-12 * device.product_rate, 1e-12 * device.attention_rate, 1e-9 * device.byte_rate,
+      1e-9 * device.link, 1e-9 * device.net, device.per_node);
   std::printf("%7s %7s %17s %19s %19s %15s %13s\n", "devices", "batch", "memory of a rank", "ms a step", "tokens/s",
               "scaling", "hidden");
   for (const Row& row : rows) {
@@ -154,7 +157,7 @@ void print_table(const std::vector<Row>& rows, const PlanDevice& device, int64_t
       if (device.memory == 0 || row.plans[zero].memory() <= device.memory) continue;
       PlanRun run = row.run;
       run.zero = zero;
-      const int fits = fitting_micro_batch(run, device);
+      const int fits = fitting_micro_batch(run, model, device);
       std::printf("        does not fit%s: a device has %s; %s\n", zero ? " with --zero 1" : "",
                   human_bytes(device.memory).c_str(),
                   fits > 0 ? str_cat("--micro-batch ", fits, " does").c_str()
@@ -172,8 +175,9 @@ void print_plan(PlanFlags flags) {
                 "--batch, --batch-per-device and --micro-batch are 1 or more");
   run.batch = flags.batch > 0 ? flags.batch : flags.each;
   const PlanDevice device = device_of(flags);
-  const std::vector<Row> rows = rows_of(flags, device);
-  flags.json ? print_json(rows, device, run.model.parameters()) : print_table(rows, device, run.model.parameters());
+  const auto model = planned_model(run);
+  const std::vector<Row> rows = rows_of(flags, *model, device);
+  flags.json ? print_json(rows, *model, device) : print_table(rows, *model, device);
 }
 
 }  // namespace

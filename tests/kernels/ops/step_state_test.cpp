@@ -46,12 +46,17 @@ TEST_CASE("step state: a norm that is not finite halts it, and a halted state do
 }
 
 TEST_CASE("step state: a micro-batch comes from the slot of the step's parity, small shapes") {
-  const StagedBatch layout{600};
-  std::vector<int32_t> slots(2 * layout.words());
-  for (size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<int32_t>(i);
+  constexpr int kTokens = 601;
+  const StepInputLayout layout{kTokens};
+  CHECK(layout.bytes() % StepInputLayout::kAlignment == 0);
   const float rates[] = {0.25f, 0.5f};
-  for (size_t slot : {0, 1}) std::memcpy(&slots[slot * layout.words()], &rates[slot], sizeof(float));
-  const Buffer<int32_t> there(slots);
+  std::vector<std::byte> slots(2 * layout.bytes());
+  for (int slot : {0, 1}) {
+    const StepInput input = layout.at(slots.data() + static_cast<size_t>(slot) * layout.bytes());
+    *input.learning_rate = rates[slot];
+    for (int i = 0; i < kTokens; ++i) input.tokens[i] = 10000 * slot + i, input.targets[i] = 5000 + input.tokens[i];
+  }
+  const Buffer<std::byte> there(slots);
   for (const uint64_t step : {6, 7}) {
     for (const size_t first : {size_t{0}, size_t{300}}) {
       const Buffer<int32_t> tokens(300), targets(300);
@@ -60,9 +65,9 @@ TEST_CASE("step state: a micro-batch comes from the slot of the step's parity, s
       });
       const auto got_tokens = tokens.to_host(), got_targets = targets.to_host();
       for (size_t i = 0; i < 300; ++i) {
-        const size_t at = step % 2 * layout.words() + StagedBatch::kTokensAt + first + i;
-        CHECK(got_tokens[i] == static_cast<int32_t>(at));
-        CHECK(got_targets[i] == static_cast<int32_t>(at + 600));
+        const auto expected = static_cast<int32_t>(step % 2 * 10000 + first + i);
+        CHECK(got_tokens[i] == expected);
+        CHECK(got_targets[i] == expected + 5000);
       }
       CHECK(got.adamw.learning_rate == rates[step % 2]);
       CHECK(got.adamw.t == step + 1);

@@ -87,13 +87,12 @@ TEST_CASE("cuda training: a rank alone, whose gradients travel to itself inside 
     const auto train = [&](Communicator* team, bool graph) {
       Gpt model(tiny(0.2f), Device::cuda(), dtype);
       model.initialize(1);
-      RngState rng{.seed = 5};
       StepSettings s = settings(2, false, graph);
       s.comm = team;
-      TrainingStep step(model, s, rng);
+      TrainingStep step(model, s, {.seed = 5});
       for (int i = 0; i < 5; ++i)
         step.run([&](int32_t* tokens, int32_t* targets, uint64_t first,
-                     int count) { batch_of(rng.step, tokens, targets, first, count); },
+                     int count) { batch_of(step.rng().step, tokens, targets, first, count); },
                  3e-3);
       CHECK(step.timed_steps() == (graph ? 1 : 5));
       const CollectiveQueue::Times before = step.exchanged();

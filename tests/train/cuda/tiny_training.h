@@ -1,6 +1,7 @@
 // A GPT so small that an emulated GPU trains it in a second.
 #pragma once
 
+#include "models/gpt.h"
 #include "tests/kernels/cuda/emulation.h"
 #include "train/training_step.h"
 

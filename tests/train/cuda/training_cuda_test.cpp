@@ -12,39 +12,38 @@ using namespace glint::test;
 
 namespace {
 
-struct Course {
+struct Curve {
   std::vector<double> losses, norms;
   std::vector<float> values;
-  bool operator==(const Course&) const = default;
+  bool operator==(const Curve&) const = default;
 };
 
-Course train(const Device& device, DType dtype, const StepSettings& settings, float dropout, int steps = 20) {
+Curve train(const Device& device, DType dtype, const StepSettings& settings, float dropout, int steps = 20) {
   Gpt model(tiny(dropout), device, dtype);
   model.initialize(1);
-  RngState rng{.seed = 5, .offset = 0xffffff00};
-  TrainingStep step(model, settings, rng);
-  Course course;
+  TrainingStep step(model, settings, {.seed = 5, .offset = 0xffffff00});
+  Curve curve;
   for (int i = 0; i < steps; ++i) {
     step.run([&](int32_t* tokens, int32_t* targets, uint64_t first,
-                 int count) { batch_of(rng.step, tokens, targets, first, count); },
+                 int count) { batch_of(step.rng().step, tokens, targets, first, count); },
              3e-3);
-    if (i % 3 == 2 || i + 1 == steps) {  // a look now and then, as training has it
+    if (i % 3 == 2 || i + 1 == steps) {  // sync now and then, as training does
       const StepResult result = step.result();
       CHECK(result.step == static_cast<uint64_t>(i + 1));
-      course.losses.push_back(result.loss);
-      course.norms.push_back(result.gradient_norm);
+      curve.losses.push_back(result.loss);
+      curve.norms.push_back(result.gradient_norm);
     }
   }
   const Parameters& p = model.parameters();
   HostCopy values(p, p.values());
-  course.values.assign(values.data(), values.data() + p.elements());
-  return course;
+  curve.values.assign(values.data(), values.data() + p.elements());
+  return curve;
 }
 
-void check_close(const Course& got, const Course& expected, double tolerance) {
+void check_close(const Curve& got, const Curve& expected, double tolerance) {
   REQUIRE(got.losses.size() == expected.losses.size());
   for (size_t i = 0; i < got.losses.size(); ++i) {
-    INFO("look ", i);
+    INFO("sync ", i);
     CHECK(got.losses[i] == doctest::Approx(expected.losses[i]).epsilon(tolerance));
     CHECK(got.norms[i] == doctest::Approx(expected.norms[i]).epsilon(20 * tolerance));
   }
@@ -54,19 +53,19 @@ void check_close(const Course& got, const Course& expected, double tolerance) {
 
 TEST_CASE("cuda training in fp32 follows the CPU's to rounding, with dropout, GQA, micro-batches and recompute") {
   const Emulated emulated;
-  const Course cpu = train(CpuContext{2, default_matmul_engine()}, DType::f32, settings(4), 0.2f);
+  const Curve cpu = train(CpuContext{2, default_matmul_engine()}, DType::f32, settings(4), 0.2f);
   CHECK(cpu.losses.back() < 0.8 * cpu.losses.front());  // it does learn
-  const Course whole = train(Device::cuda(), DType::f32, settings(4), 0.2f);
+  const Curve whole = train(Device::cuda(), DType::f32, settings(4), 0.2f);
   check_close(whole, cpu, 1e-4);
   check_close(train(Device::cuda(), DType::f32, settings(2), 0.2f), cpu, 1e-4);
   check_close(train(Device::cuda(), DType::f32, settings(2, true), 0.2f), cpu, 1e-4);
 }
 
-TEST_CASE("training in bf16, on cuda and on the CPU, follows fp32's as near as bf16 can, and one the other nearer") {
+TEST_CASE("training in bf16, on cuda and on the CPU, follows fp32's as near as bf16 can, and each other more closely") {
   const Emulated emulated;
   const CpuContext cpu{2, default_matmul_engine()};
-  const Course fp32 = train(cpu, DType::f32, settings(4), 0.2f), bf16 = train(cpu, DType::bf16, settings(4), 0.2f),
-               cuda = train(Device::cuda(), DType::bf16, settings(2), 0.2f);
+  const Curve fp32 = train(cpu, DType::f32, settings(4), 0.2f), bf16 = train(cpu, DType::bf16, settings(4), 0.2f),
+              cuda = train(Device::cuda(), DType::bf16, settings(2), 0.2f);
   check_close(bf16, fp32, 2e-2);
   check_close(cuda, fp32, 2e-2);
   check_close(cuda, bf16, 1e-2);
@@ -74,11 +73,11 @@ TEST_CASE("training in bf16, on cuda and on the CPU, follows fp32's as near as b
 
 TEST_CASE("cuda training: the same bits with the step as a graph and plainly, in any order of the streams") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    Course first;
+    Curve first;
     for (const uint64_t seed : {1, 2}) {
       const Emulated emulated(seed);
-      const Course graph = train(Device::cuda(), dtype, settings(2, false, true), 0.3f, 5);
-      const Course plain = train(Device::cuda(), dtype, settings(2, false, false), 0.3f, 5);
+      const Curve graph = train(Device::cuda(), dtype, settings(2, false, true), 0.3f, 5);
+      const Curve plain = train(Device::cuda(), dtype, settings(2, false, false), 0.3f, 5);
       CHECK(graph == plain);
       if (!first.losses.empty()) CHECK(graph == first);
       first = graph;
@@ -86,13 +85,12 @@ TEST_CASE("cuda training: the same bits with the step as a graph and plainly, in
   }
 }
 
-TEST_CASE("cuda training: nothing is changed any more once a gradient is not finite") {
+TEST_CASE("cuda training: nothing changes once a gradient is not finite") {
   const Emulated emulated;
   for (const DType dtype : {DType::f32, DType::bf16}) {
     Gpt model(tiny(0.0f), Device::cuda(), dtype);
     model.initialize(1);
-    RngState rng{.seed = 5};
-    TrainingStep step(model, settings(2), rng);
+    TrainingStep step(model, settings(2), {.seed = 5});
     const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
       batch_of(0, tokens, targets, first, count);
     };
@@ -109,8 +107,8 @@ TEST_CASE("cuda training: nothing is changed any more once a gradient is not fin
     CHECK(result.step == 3);
     HostCopy after(p, p.values());
     CHECK(std::equal(after.data(), after.data() + p.elements(), values.data()));
-    CHECK(step.first_not_finite(fill) == "parameter h.1.ln_2.weight");
-    CHECK(rng.step == 3);
+    CHECK(step.find_nonfinite(fill) == "parameter h.1.ln_2.weight");
+    CHECK(step.rng().step == 3);
   }
 }
 

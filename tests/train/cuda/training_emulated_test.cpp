@@ -6,12 +6,11 @@
 using namespace glint;
 using namespace glint::test;
 
-TEST_CASE("cuda training: a step is one launch of a graph, and the host waits only where it looks") {
+TEST_CASE("cuda training: a step is one launch of a graph, and the host waits only where it syncs") {
   const Emulated emulated;
   Gpt model(tiny(0.1f), Device::cuda(), DType::bf16);
   model.initialize(1);
-  RngState rng{.seed = 5};
-  TrainingStep step(model, settings(2), rng);
+  TrainingStep step(model, settings(2), {.seed = 5});
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
     batch_of(0, tokens, targets, first, count);
   };
