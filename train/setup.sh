@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that glint needs and that are missing; prints nothing if none is.
 #   train/setup.sh        for the build and its tests
-#   train/setup.sh --ci   and for .ci/run: clang with its OpenMP and sanitizer runtimes, clang-format, a Redis server
+#   train/setup.sh --ci   and for .ci/run: clang with its OpenMP and sanitizer runtimes, clang-format
 # Without root rights it prints the command to run, and fails.
 set -euo pipefail
 
@@ -9,8 +9,8 @@ needed=(cmake ninja-build g++ libeigen3-dev libcli11-dev nlohmann-json3-dev libx
 wanted=(libdnnl-dev libgloo-dev)  # optional: faster matrix products; several ranks on CPUs
 case "${1:-}" in
   "") ;;
-  # llvm: line numbers in the sanitizers' reports; redis-tools: the server without its service
-  --ci) needed+=(clang libomp-dev libclang-rt-dev llvm clang-format-14 redis-tools iproute2) ;;
+  # llvm: line numbers in the sanitizers' reports
+  --ci) needed+=(clang libomp-dev libclang-rt-dev llvm clang-format-14) ;;
   *) echo "usage: train/setup.sh [--ci]" >&2; exit 2 ;;
 esac
 
