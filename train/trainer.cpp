@@ -193,7 +193,7 @@ StepResult Trainer::sync() {
       "; try a lower --lr, a longer --warmup or a --grad-clip"));
 }
 
-// Whether the host waits for the step just enqueued: to report it, or before the parameters are used. On a CPU, always.
+// Whether the host waits for the step just given: to report it, or before the parameters are used. On a CPU, always.
 bool Trainer::should_sync() const {
   return device_.is_cpu() || done() || at(options_.log_every) || at(options_.eval_every) ||
          at(options_.checkpoint_every);
@@ -204,7 +204,8 @@ int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
   const auto start = Clock::now();
   const double lr = learning_rate(options_, static_cast<int64_t>(step()));
   step_.run(fill_, lr);
-  // Before this rank waits for its GPU, which may wait for other ranks without a timeout: a hanging rank is found here.
+  // Before this rank waits for its GPU, which may wait for the others' without an end: here a rank that stands still is
+  // found.
   const int stop = team_.largest(signals.received());
   StepResult result;
   if (should_sync()) result = sync();
@@ -243,7 +244,7 @@ int Trainer::run() {
   } catch (const PeerError& error) {
     throw PeerError(error.rank, str_cat("step ", step() + 1, ": ", error.what()));
   } catch (const std::exception& error) {
-    team_.comm().abort(error.what());  // while the communicator still exists, so that other ranks get the message
+    team_.comm().abort(error.what());  // before all is taken down: NCCL's end would tell the others less
     throw;
   }
 }
