@@ -86,6 +86,7 @@ class Trainer {
   uint64_t tokens_per_step() const {
     return static_cast<uint64_t>(options_.batch) * static_cast<uint64_t>(options_.model.context);
   }
+  uint64_t tokens() const { return step() * tokens_per_step(); }
 
   std::string describe() const;
   void save(bool best);
@@ -149,13 +150,12 @@ void Trainer::restore() {
 }
 
 void Trainer::save(bool best) {
-  CheckpointState state;
-  state.step = step();
-  state.tokens = step() * tokens_per_step();
-  state.rng_seed = step_.rng().seed;
-  state.rng_offset = step_.rng().offset;
-  state.best_val_loss = best_;
-  state.options = options_;
+  const CheckpointState state = {.step = step(),
+                                 .tokens = tokens(),
+                                 .rng_seed = step_.rng().seed,
+                                 .rng_offset = step_.rng().offset,
+                                 .best_val_loss = best_,
+                                 .options = options_};
   const auto& folder = best ? folder_.paths().best() : folder_.paths().last();
   save_checkpoint_together(folder, best ? Saved::weights : Saved::all, model_->parameters(), step_, team_, state);
   if (!best) saved_step_ = step();
@@ -169,8 +169,7 @@ void Trainer::evaluate(Progress& progress) {
                                 &team_.comm());
   };
   MetricsLine line;
-  line.step = step();
-  line.tokens = step() * tokens_per_step();
+  line.step = step(), line.tokens = tokens();
   line.val_loss = last_val_ = loss_of(val_probe_);
   line.train_loss = loss_of(train_probe_);
   folder_.append(line);
@@ -194,7 +193,7 @@ StepResult Trainer::sync() {
       "; try a lower --lr, a longer --warmup or a --grad-clip"));
 }
 
-// Whether the host waits for the step just enqueued: to report it, or before the parameters are used. On a CPU, always.
+// Whether the host waits for the step just given: to report it, or before the parameters are used. On a CPU, always.
 bool Trainer::should_sync() const {
   return device_.is_cpu() || done() || at(options_.log_every) || at(options_.eval_every) ||
          at(options_.checkpoint_every);
@@ -205,7 +204,8 @@ int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
   const auto start = Clock::now();
   const double lr = learning_rate(options_, static_cast<int64_t>(step()));
   step_.run(fill_, lr);
-  // Before this rank waits for its GPU, which may wait for other ranks without a timeout: a hanging rank is found here.
+  // Before this rank waits for its GPU, which may wait for the others' without an end: here a rank that stands still is
+  // found.
   const int stop = team_.largest(signals.received());
   StepResult result;
   if (should_sync()) result = sync();
@@ -215,8 +215,7 @@ int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
 
   const double step_seconds = interval_seconds_ / static_cast<double>(interval_steps_);
   MetricsLine line;
-  line.step = step();
-  line.tokens = step() * tokens_per_step();
+  line.step = step(), line.tokens = tokens();
   line.loss = result.loss;
   line.lr = lr;
   line.grad_norm = result.gradient_norm;
@@ -245,7 +244,7 @@ int Trainer::run() {
   } catch (const PeerError& error) {
     throw PeerError(error.rank, str_cat("step ", step() + 1, ": ", error.what()));
   } catch (const std::exception& error) {
-    team_.comm().abort(error.what());  // while the communicator still exists, so that other ranks get the message
+    team_.comm().abort(error.what());  // before all is taken down: NCCL's end would tell the others less
     throw;
   }
 }

@@ -7,6 +7,7 @@
 
 #include "models/gpt.h"
 #include "tests/train/run_program.h"
+#include "train/peak.h"
 #include "train/training_step.h"
 
 using namespace glint;
@@ -97,6 +98,18 @@ TEST_CASE(
       *size = usual;
     }
   }
+}
+
+TEST_CASE("plan: a GPU's data sheet is found by the name that the driver gives, or a user") {
+  const std::pair<const char*, double> sheets[] = {{"NVIDIA H100 80GB HBM3", 989}, {"NVIDIA H100 PCIe", 756.5},
+                                                   {"NVIDIA A100-SXM4-80GB", 312}, {"NVIDIA A10", 125},
+                                                   {"NVIDIA L40S", 362.1},         {"h200", 989}};
+  for (const auto& [name, tflops] : sheets) {
+    INFO(name);
+    REQUIRE(gpu_sheet(name));
+    CHECK(gpu_sheet(name)->bf16_tflops == tflops);
+  }
+  CHECK(gpu_sheet("emulated GPU") == nullptr);
 }
 
 TEST_CASE("plan: the formula, by hand") {

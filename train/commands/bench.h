@@ -1,4 +1,4 @@
-// Shared by the commands of `glint bench`.
+// What the parts of `glint bench` share.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +26,7 @@ inline double median(std::vector<double> values) {
   return n % 2 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
-// Median milliseconds of `repeats` calls after a first one as warm-up.
+// Median milliseconds of `repeats` calls after one that warms up, on the clock of the context they give their work to.
 template <typename Context, typename Call>
 double median_ms(const Context& ctx, int repeats, Call call) {
   std::vector<double> times;
@@ -35,11 +35,11 @@ double median_ms(const Context& ctx, int repeats, Call call) {
   return median(std::move(times));
 }
 
-// Starts several ranks, unless a launcher has, and runs `body` in each.
+// For what several ranks do together: starts them (unless a launcher has), and runs `body` in each.
 void add_rank_flags(Command command, TrainOptions& options);
 void run_in_team(TrainOptions options, const std::function<void(Team&)>& body);
 
-// Prints the results as one JSON object, or one line each.
+// Prints the results as one JSON object, or a line each.
 struct BenchResult {
   std::string name;
   std::variant<double, int64_t, uint64_t, std::string> value;

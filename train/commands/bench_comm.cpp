@@ -15,11 +15,11 @@ namespace {
 
 struct CommFlags : BenchFlags {
   double from_kb = 64, to_mb = 64;
-  TrainOptions team;  // only its options of ranks
+  TrainOptions team;  // of it: what concerns ranks
 };
 
-// The bus bandwidth is `times` the algorithm's bandwidth, bytes / seconds. It counts how often each byte must cross the
-// bus, and so compares with the hardware's, whatever the collective and the number of ranks.
+// Bandwidth of a bus that every byte crosses as often as the collective needs at least: so that it compares with the
+// hardware's, whatever the collective and the number of ranks. times: of the algorithm's bandwidth, bytes / seconds.
 struct Collective {
   const char* name;
   double times;
@@ -29,7 +29,7 @@ template <typename Context>
 double seconds_of_call(const Context& ctx, CollectiveQueue& queue, Team& team, const Collective& what, float* data,
                        size_t n, int repeats) {
   const std::string name = what.name;
-  team.comm().barrier();  // so that no late start is measured
+  team.comm().barrier();  // all at once, so that nobody's lateness is measured
   return 1e-3 * median_ms(ctx, repeats, [&] {
            if (name == "all_reduce") queue.all_reduce(data, n);
            if (name == "reduce_scatter") queue.reduce_scatter(data, n);
@@ -91,7 +91,7 @@ void register_bench_comm(Command bench) {
   add_bench_flags(command, *flags);
   command.run([flags] {
     if (flags->team.ranks == 0 && ranks_from_environment().source.empty())
-      flags->team.ranks = 2;  // the fewest that communicate
+      flags->team.ranks = 2;  // the least that say anything
     run_in_team(flags->team, [&](Team& team) { bench_comm(*flags, team); });
   });
 }

@@ -1,4 +1,4 @@
-// glint info: describes this build and this machine.
+// glint info: what this build is, and what this machine can do.
 #include <cstdio>
 #include <memory>
 
@@ -31,7 +31,7 @@ std::string compiler() {
 #endif
 }
 
-// The libraries between ranks, on one line, which tests/gpu/steps.sh reads.
+// What several ranks can talk by; one line, which tests/gpu/steps.sh reads.
 std::string between_ranks() {
   if (!kHasGloo) return "one process alone (this build has no Gloo)";
   if constexpr (Device::kHasCuda) {

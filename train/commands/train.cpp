@@ -1,4 +1,4 @@
-// glint train: starts or resumes a run, by one process or by several ranks that share each batch.
+// glint train: a new run, or the rest of one; by one process, or by several ranks that share each batch.
 #include <filesystem>
 
 #include <nlohmann/json.hpp>
@@ -16,14 +16,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Options that may differ between ranks.
+// What a rank may have otherwise than rank 0: where things are on its machine, and what is its own affair.
 bool of_one_rank(const OptionField& field) {
   for (const char* name : {"data", "out", "threads", "interface", "quiet", "restarts"})
     if (field.name == std::string_view(name)) return true;
   return false;
 }
 
-// Compares all other options, and glint's version, before they are used.
+// Options that all ranks must have alike, with glint's version; before anything is made of them.
 void require_same_options(const TrainOptions& options, Team& team) {
   Team::Fields fields = {{"version of glint", version()}};
   for (const OptionField& field : option_table())
@@ -33,8 +33,8 @@ void require_same_options(const TrainOptions& options, Team& team) {
 
 struct Start {
   fs::path root;      // the run folder
-  bool fresh = true;  // a new run; otherwise a resumed one
-  bool seen = true;   // this rank can read the run folder; otherwise rank 0 sends the options
+  bool fresh = true;  // otherwise it goes on
+  bool seen = true;   // from here; otherwise the rank that leads says what the run is
 };
 
 void train_in_team(TrainOptions options, const Start& start, Team& team) {
@@ -45,7 +45,7 @@ void train_in_team(TrainOptions options, const Start& start, Team& team) {
   }
   require_same_options(options, team);
   RunFolder folder = !team.leads() ? RunFolder::follow(root) : fresh ? RunFolder::create(root) : RunFolder::open(root);
-  team.comm().barrier();  // ends here if the folder of rank 0 could not be opened
+  team.comm().barrier();  // no further where that failed
   if (!fresh) folder.write_config(options);
   const int stop = fresh ? start_training(options, folder, team) : resume_training(options, folder, team);
   if (stop) throw ExitCode{128 + stop};
