@@ -22,7 +22,7 @@ struct GptConfig {
   int qkv_width() const { return (heads + 2 * kv_heads) * head_size(); }
   int hidden() const { return 4 * embd; }
   int64_t parameters() const;  // token embedding and head are one
-  void validate() const;       // throws UserError naming the flag that is wrong
+  void validate() const;       // throws UserError naming the wrong `field`
 };
 
 }  // namespace glint
