@@ -149,7 +149,7 @@ TEST_CASE("tensors that are missing, left over or of another shape are named") {
   other.views[0].name = "wpe.weight";
   CHECK(load().find("lacks wpe.weight") != std::string::npos);
   other.views.erase(other.views.begin());
-  CHECK(load().find("holds wte.weight, which is no part of this model") != std::string::npos);
+  CHECK(load().find("holds wte.weight, which is not part of this model") != std::string::npos);
   Tensors model2(0), m2(0), v2(0);
   v2.views.pop_back();
   CHECK(error_of([&] {
