@@ -21,20 +21,13 @@ constexpr int kMaxThreads = 4096;
 template <typename Value>
 void require_range(const Value& value, const OptionInfo& option) {
   if constexpr (std::is_arithmetic_v<Value> && !std::is_same_v<Value, bool>) {
-    const char* positive = std::is_integral_v<Value> ? ": give a number of 1 or more" : ": give a number above 0";
-    switch (option.range) {
-      case Range::any:
-        return;
-      case Range::positive:
-        GLINT_REQUIRE(value > 0, "--", option.name, " ", value, positive);
-        return;
-      case Range::not_negative:
-        GLINT_REQUIRE(value >= 0, "--", option.name, " ", value, ": give a number of 0 or more");
-        return;
-      case Range::fraction:
-        GLINT_REQUIRE(value >= 0 && value < 1, "--", option.name, " ", value, " is not in [0, 1)");
-        return;
-    }
+    const auto require = [&](bool holds, const char* hint) {
+      GLINT_REQUIRE(holds, "--", option.name, " ", value, hint);
+    };
+    const bool whole = std::is_integral_v<Value>;
+    if (option.range == Range::positive) require(value > 0, whole ? ": give 1 or more" : ": give a number above 0");
+    if (option.range == Range::not_negative) require(value >= 0, ": give 0 or more");
+    if (option.range == Range::fraction) require(value >= 0 && value < 1, " is not in [0, 1)");
   }
 }
 

@@ -186,7 +186,7 @@ TEST_CASE("weights in Hugging Face's dress are taken, with its buffers and its t
   CHECK(load(twice).find("twice") != std::string::npos);
   std::vector<TensorView> extra = dressed;
   extra.push_back({"transformer.ln_f.bias", {4}, bias});
-  CHECK(load(extra).find("ln_f.bias, which is no part") != std::string::npos);
+  CHECK(load(extra).find("ln_f.bias, which is not part") != std::string::npos);
 }
 
 TEST_CASE("a process that saves without pause, killed at random moments, always leaves a whole checkpoint") {
