@@ -10,7 +10,7 @@ namespace {
 
 __extension__ using Wide = unsigned __int128;
 
-// A 64-bit draw to 0 .. range-1 by its high part; no number is likelier than another by more than range / 2^64.
+// Maps a 64-bit draw to 0 .. range-1 by its high part; probabilities differ by at most range / 2^64.
 uint64_t scale_to(uint64_t draw, uint64_t range) {
   return static_cast<uint64_t>(static_cast<Wide>(draw) * range >> 64);
 }
@@ -21,7 +21,7 @@ RandomWindows::RandomWindows(TokenSpan tokens, int T, uint64_t seed, Sampling sa
     : tokens_(tokens), T_(T), seed_(seed), sampling_(sampling) {
   GLINT_CHECK(T >= 1, "T is ", T);
   GLINT_REQUIRE(tokens.size() > static_cast<size_t>(T), "a split of ", tokens.size(), " tokens has no window of ", T,
-                " tokens and the next one: give more text or a smaller --context");
+                " tokens and the next one: give more text or a smaller `context`");
 }
 
 uint64_t RandomWindows::offset(uint64_t step, uint64_t sequence) const {
@@ -54,7 +54,7 @@ uint64_t SequentialWindows::fill(int32_t* inputs, int32_t* targets, uint64_t fir
   GLINT_CHECK(first_window < windows(), "window ", first_window, " of ", windows());
   const size_t room = static_cast<size_t>(count) * static_cast<size_t>(T_);
   const size_t begin = first_window * static_cast<size_t>(T_);
-  const size_t real = std::min<size_t>(room, predictions() - begin);  // windows are neighbours: one run of tokens
+  const size_t real = std::min<size_t>(room, predictions() - begin);  // the windows are adjacent
   tokens_.copy_to(inputs, begin, real);
   tokens_.copy_to(targets, begin + 1, real);
   std::fill(inputs + real, inputs + room, 0);

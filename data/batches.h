@@ -1,4 +1,4 @@
-// Tokens to batches, into buffers of the caller.
+// Batches of tokens, copied into the caller's buffers.
 #pragma once
 
 #include <cstdint>
@@ -7,21 +7,21 @@
 
 namespace glint {
 
-// What a random offset is for. Each use draws from a domain of its own.
+// What a random offset is for; each use has its own random numbers.
 enum class Sampling : uint32_t { training = 0x7261696e, evaluation = 0x6576616c };
 
 // Windows of T tokens at random places. Window (step, sequence) is a pure function of (seed, sampling, step, sequence),
-// so a batch is the same however it is cut into micro-batches or spread over ranks, and after any restart.
+// so a batch does not depend on micro-batches, ranks or restarts.
 class RandomWindows {
  public:
   // UserError unless there are more than T tokens.
   RandomWindows(TokenSpan tokens, int T, uint64_t seed, Sampling sampling);
 
   // inputs, targets (count, T): sequences first_sequence .. first_sequence + count - 1 of the global batch of `step`
-  // (evaluation: of batch number `step`). targets is inputs moved on by one token.
+  // (evaluation: of batch number `step`). targets is inputs shifted by one token.
   void fill(int32_t* inputs, int32_t* targets, uint64_t step, uint64_t first_sequence, int count) const;
 
-  // Place of a window's first token: uniform over 0 .. tokens.size() - T - 1.
+  // Index of a window's first token: uniform over 0 .. tokens.size() - T - 1.
   uint64_t offset(uint64_t step, uint64_t sequence) const;
 
  private:
@@ -31,7 +31,7 @@ class RandomWindows {
   Sampling sampling_;
 };
 
-// Windows side by side over a whole split: every token but the first is predicted exactly once.
+// Adjacent windows over a whole split: every token but the first is predicted exactly once.
 class SequentialWindows {
  public:
   SequentialWindows(TokenSpan tokens, int T);  // UserError unless there are 2 tokens or more
@@ -40,7 +40,7 @@ class SequentialWindows {
   uint64_t windows() const;  // the last may be shorter than T
 
   // inputs, targets (count, T): windows first_window .. first_window + count - 1. Returns n, the number of real
-  // predictions: the first n of the count*T. What lies behind the end of the split is filled with token 0 and must not
+  // predictions: the first n of the count*T. The rest is filled with token 0 and must not
   // be counted (a causal model's losses before it do not depend on it).
   uint64_t fill(int32_t* inputs, int32_t* targets, uint64_t first_window, int count) const;
 

@@ -37,7 +37,7 @@ Dataset Dataset::open(const std::filesystem::path& folder) {
   std::error_code ignored;
   GLINT_REQUIRE(std::filesystem::exists(folder, ignored), folder.string(), " does not exist");
   GLINT_REQUIRE(is_prepared(folder), folder.string(), " is not a prepared folder: it has no ", kTokensFile,
-                "; make one with `glint data prepare FILE --out DIR`");
+                "; make one with `glint data prepare`");
   TokenFile file(folder / kTokensFile);
   Dataset dataset(Tokenizer::load(folder / kTokenizerFile), file.info());
   const bool belongs = dataset.tokenizer_.kind() == dataset.info_.tokenizer &&
@@ -85,7 +85,7 @@ void Dataset::require_context(int context) const {
   if (shorter >= wanted) return;
   // n characters leave n - floor(9n/10), at least n/10, for validation.
   std::string advice = str_cat("give a text of at least ", 10 * wanted, " characters");
-  if (shorter >= 2) advice += str_cat(", or a --context of at most ", shorter - 1);
+  if (shorter >= 2) advice += str_cat(", or a `context` of at most ", shorter - 1);
   throw UserError(str_cat("the text (", info_.source, ") is too short for a context of ", context,
                           ": its validation split has ", info_.val_tokens, " tokens and ", wanted, " are needed; ",
                           advice));

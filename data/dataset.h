@@ -26,11 +26,11 @@ bool is_prepared(const std::filesystem::path& path);
 
 class Dataset {
  public:
-  // A prepared folder (data/prepare.h), or a run folder, which holds the same files. UserError: not a prepared folder,
-  // or a broken one; tokens.bin and tokenizer.json that don't belong together.
+  // A prepared folder (data/prepare.h), or a run folder, which holds the same files. UserError if it is not one, is
+  // damaged, or has a tokens.bin that was not made with its tokenizer.json.
   static Dataset open(const std::filesystem::path& folder);
 
-  // A text file encoded in memory by a tokenizer at hand, to evaluate a model on another text. Split 90/10 as ever;
+  // A text file encoded in memory by an existing tokenizer, to evaluate a model on another text. Split 90/10 as usual;
   // unknown characters are counted in info().
   static Dataset encode(const std::filesystem::path& file, const Tokenizer& tokenizer);
 
@@ -38,13 +38,13 @@ class Dataset {
   const TokenFileInfo& info() const { return info_; }
   TokenSpan tokens(Split split) const;     // valid while this Dataset lives, moved or not
   uint64_t text_bytes(Split split) const;  // for bits per byte
-  std::optional<double> entropy() const;   // of the text's source, nats per token: the least possible loss
+  std::optional<double> entropy() const;   // of the text's source in nats per token: the lowest possible loss
 
   // UserError, saying how much text is needed, unless both splits have more than context tokens.
   void require_context(int context) const;
 
-  std::string describe() const;  // several lines for a person: `glint data info`
-  std::string to_json() const;   // the same for a program
+  std::string describe() const;  // several lines, for people: `glint data info`
+  std::string to_json() const;   // the same, for programs
 
  private:
   Dataset(Tokenizer tokenizer, TokenFileInfo info) : tokenizer_(std::move(tokenizer)), info_(std::move(info)) {}

@@ -55,7 +55,7 @@ void FileWriter::commit() {
   if (::rename(partial_.c_str(), path_.c_str()) != 0) fail("replace");
   partial_.clear();
 
-  // The new name is safe once the folder is. Some file systems don't sync folders; that is no reason to fail.
+  // The new name is durable once the folder is synced. Some file systems can't sync folders, which is no error.
   const std::filesystem::path folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
   const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor >= 0) {

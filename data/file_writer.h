@@ -1,4 +1,4 @@
-// A new file that appears under its name whole or not at all: written aside, synced, then renamed.
+// A new file that appears complete or not at all: written to a temporary name, synced, then renamed.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@ namespace glint {
 class FileWriter {
  public:
   // Starts `path` + ".partial.<process id>" beside the target. Every failure of the system (no such folder, no rights,
-  // disk full) is a UserError that names the target; the target itself is untouched until commit().
+  // disk full) is a UserError that names the target; the target does not change before commit().
   explicit FileWriter(std::filesystem::path path);
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
@@ -31,7 +31,7 @@ class FileWriter {
   uint64_t size_ = 0;
 };
 
-// A whole small file by FileWriter.
+// Writes a small file with FileWriter.
 void write_file(const std::filesystem::path& path, std::string_view content);
 
 }  // namespace glint

@@ -1,96 +1,70 @@
-// A probabilistic grammar over word lists, with memory: a word once drawn can be said again. Its entropy is a finite
-// sum.
+// A probabilistic grammar whose entropy is a finite sum. A rule is a choice between alternatives with integer weights;
+// each is written as a pattern, or as one pattern for each form of the rule (singular, plural). In a pattern stand
+//   plain text
+//   {rule} {rule.form}  what the rule yields, in its first or the named form
+//   {new rule.form}     the same, and the choice is remembered
+//   {same rule.form}    the remembered choice, of plain text: no information
 //
-// Text is written as rules; a rule is a choice of alternatives with integer weights; an alternative is a pattern:
-//   plain text          as it stands
-//   {list} {list.form}  a word of the list, each equally likely, in its first or the named form
-//   {new list.form}     the same, and remembered
-//   {same list.form}    the word of the list remembered last: no choice, no information
-//   {rule}              what the rule yields
-//
-// Unambiguous by construction, which tests/data/corpus_test.cpp checks on the corpus: cut text into tokens (words, and
-// single other characters; spaces only separate). In every choice each alternative begins with tokens that no other
-// alternative of it begins with, no list has a word twice in a form that is drawn (forms that are only said again may
-// coincide: "she"), and no pattern is empty. So a reader who has understood everything up to a choice knows from the
-// next token alone which one was made (the grammar is LL(1)); by induction a text has one derivation, and the end of
-// one sentence, hence the beginning of the next, is known too.
-// Therefore -log p(text) is the sum of -log of its choices' probabilities, the information of a sentence is that of its
-// derivation, and for independent sentences the entropy per character is
-//   E[information of a sentence] / E[characters of a sentence]       (renewal-reward theorem).
-// Both expectations are sums over the rules, as rules don't recur, choices are independent, and a remembered word is
-// equally likely to be any of its list, whatever else was chosen.
+// The grammar is LL(1), which tests/data/corpus_test.cpp checks: with text cut into tokens (words, and single other
+// characters but spaces), no two alternatives of a choice begin with the same token, and none is empty. So the next
+// token always tells which choice was made, and each text has one derivation. The information of a sentence, -log p, is
+// then the sum over its choices, and the entropy per character of independent sentences is E[information of a sentence]
+// / E[its characters] (renewal-reward theorem). Both are sums over the rules, since rules don't recur, choices are
+// independent, and a remembered choice has the probabilities of its rule.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace glint {
 
-struct WordList {
-  std::vector<std::vector<std::string>> words;  // [word][form]
-};
-
 struct GrammarItem {
-  enum class Kind { literal, word, new_word, same_word, rule };
-  Kind kind = Kind::literal;
-  int index = 0;  // of the list or the rule
-  int form = 0;
-  std::string text;  // literal
+  enum class Kind { text, draw, draw_new, repeat };
+  Kind kind = Kind::text;
+  std::string text;
+  size_t rule = 0, form = 0;
 };
 
 struct GrammarAlternative {
-  uint32_t weight = 1;
-  std::vector<GrammarItem> items;
+  uint32_t weight;
+  std::vector<std::vector<GrammarItem>> forms;
 };
 
 struct GrammarRule {
   std::string name;
-  uint32_t total_weight = 0;
+  std::vector<std::string> forms;
   std::vector<GrammarAlternative> alternatives;
+  uint32_t total_weight = 0;
+  std::vector<double> nats, length;  // expected information and characters, by form
 };
 
 class Grammar {
  public:
-  struct Alternative {
-    uint32_t weight;
-    const char* pattern;
-  };
+  using Alternatives = std::vector<std::pair<uint32_t, std::vector<std::string>>>;  // weight, pattern of each form
 
-  // Lists first, then rules from the innermost out: a pattern may only name what is already there, so nothing recurs.
-  // The last rule added is the one that sentences are drawn from.
-  void add_list(const std::string& name, std::vector<std::string> form_names,
-                std::vector<std::vector<std::string>> words);
-  void add_rule(const std::string& name, const std::vector<Alternative>& alternatives);
+  // From the innermost rule out: a pattern may only name rules that have been added, else Error is thrown. The last
+  // rule yields the sentences.
+  void add(const std::string& name, const std::vector<std::string>& forms, const Alternatives& alternatives);
 
-  // Appends one sentence. choose(n) gives a number below n, each equally likely.
+  // Appends one sentence. choose(n) returns a number below n, each equally likely.
   using Choose = std::function<uint32_t(uint32_t n)>;
   void append_sentence(std::string& out, const Choose& choose) const;
 
-  double sentence_nats() const { return expected_.back().nats; }          // expected information of a sentence
-  double sentence_length() const { return expected_.back().length; }      // expected characters of a sentence
+  double sentence_nats() const { return rules_.back().nats[0]; }          // expected information of a sentence
+  double sentence_length() const { return rules_.back().length[0]; }      // expected characters of a sentence
   double entropy() const { return sentence_nats() / sentence_length(); }  // nats per character
-
-  const std::vector<WordList>& lists() const { return lists_; }
   const std::vector<GrammarRule>& rules() const { return rules_; }
 
  private:
-  struct Expected {
-    double nats = 0.0, length = 0.0;
-  };
-  std::vector<GrammarItem> parse_pattern(const std::string& pattern) const;
-  GrammarItem parse_reference(const std::string& reference) const;
-  Expected expected(const GrammarItem& item) const;
-  void append_rule(std::string& out, size_t index, const Choose& choose, std::vector<int>& memory) const;
+  std::vector<GrammarItem> parse(const std::string& pattern) const;
+  void append(std::string& out, const std::vector<GrammarItem>& items, const Choose& choose,
+              std::vector<size_t>& chosen) const;
 
-  std::map<std::string, int> list_names_, rule_names_;
-  std::vector<std::map<std::string, int>> form_names_;  // by list
-  std::vector<WordList> lists_;
   std::vector<GrammarRule> rules_;
-  std::vector<Expected> expected_;  // by rule
 };
 
 }  // namespace glint

@@ -24,15 +24,15 @@ struct Descriptor {
 }  // namespace
 
 MappedFile::MappedFile(std::filesystem::path path, Access access) : path_(std::move(path)) {
-  // O_NONBLOCK: a named pipe must be refused below, not waited for.
+  // O_NONBLOCK: do not wait for a named pipe, which is refused below.
   const Descriptor file{::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   GLINT_REQUIRE(file.value >= 0 || errno != ENOENT, path_.string(), " does not exist");
   GLINT_REQUIRE(file.value >= 0, "can't read ", path_.string(), ": ", std::strerror(errno));
 
   struct stat status {};
   GLINT_REQUIRE(::fstat(file.value, &status) == 0, "can't read ", path_.string(), ": ", std::strerror(errno));
-  GLINT_REQUIRE(!S_ISDIR(status.st_mode), path_.string(), " is a folder; a file is wanted here");
-  GLINT_REQUIRE(S_ISREG(status.st_mode), path_.string(), " is not a regular file; save what it gives to a file first");
+  GLINT_REQUIRE(!S_ISDIR(status.st_mode), path_.string(), " is a folder; give a file");
+  GLINT_REQUIRE(S_ISREG(status.st_mode), path_.string(), " is not a regular file; save its content to a file first");
   GLINT_REQUIRE(status.st_size > 0, path_.string(), " is empty");
 
   size_ = static_cast<size_t>(status.st_size);

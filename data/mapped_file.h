@@ -1,4 +1,4 @@
-// A file of any size as read-only memory.
+// A read-only memory map of a file of any size.
 #pragma once
 
 #include <cstddef>

@@ -18,7 +18,7 @@ constexpr size_t kPieceBytes = size_t{1} << 20;
 
 using Visit = std::function<void(std::string_view)>;
 
-// A text that can be read more than once, in pieces that end with whole characters.
+// A text that can be read repeatedly, in pieces that end with whole characters.
 struct Source {
   std::string name;
   uint64_t bytes = 0, cut = 0;  // training text is bytes 0 .. cut-1
@@ -36,7 +36,7 @@ uint64_t find_cut(const MappedFile& file, TokenizerKind kind) {
   if (error != std::string_view::npos) {
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(error), '\n');
     throw UserError(str_cat(file.path().string(), " is not UTF-8 text: see line ", line, ", byte ", error,
-                            " of the file; convert it (iconv -t UTF-8) or use --tokenizer byte"));
+                            " of the file; convert it (iconv -t UTF-8) or use `tokenizer` byte"));
   }
   return code_point_offset(text, training_share(count_code_points(text)));
 }
@@ -46,7 +46,7 @@ Source file_source(const MappedFile& file, TokenizerKind kind) {
   source.read = [&file](uint64_t begin, uint64_t end, const Visit& visit) {
     while (begin < end) {
       std::string_view piece = file.bytes().substr(begin, std::min<uint64_t>(kPieceBytes, end - begin));
-      if (begin + piece.size() < end) {  // back to the start of a character; bytes that are not UTF-8 may go anywhere
+      if (begin + piece.size() < end) {  // back to the start of a character; invalid bytes may be cut anywhere
         const auto cuts_character = [&] { return (static_cast<uint8_t>(piece.data()[piece.size()]) & 0xC0) == 0x80; };
         for (int i = 0; i < 3 && cuts_character(); ++i) piece.remove_suffix(1);
       }
@@ -63,7 +63,7 @@ Source corpus_source(uint64_t bytes, uint64_t seed) {
   source.read = [seed](uint64_t begin, uint64_t end, const Visit& visit) {
     CorpusStream stream(seed);
     std::vector<char> piece(kPieceBytes);
-    for (uint64_t at = 0; at < end;) {  // from the start: what lies before `begin` is made again and let go
+    for (uint64_t at = 0; at < end;) {  // from the start: the text before `begin` is generated and discarded
       const uint64_t stop = at < begin ? begin : end;
       const size_t count = std::min<uint64_t>(kPieceBytes, stop - at);
       stream.read(piece.data(), count);

@@ -73,7 +73,7 @@ TokenFileInfo to_info(const Header& header) {
   return info;
 }
 
-// Everything that can be told from the header and the size.
+// Checks the header and the file's size.
 Header checked_header(const MappedFile& file) {
   const std::string name = file.path().string();
   Header header{};

@@ -31,7 +31,7 @@
 
 namespace glint {
 
-// Tokens where they lie, as uint16 or uint32; read as int32. Does not own them.
+// A view of tokens stored as uint16 or uint32; reads them as int32.
 class TokenSpan {
  public:
   TokenSpan() = default;
@@ -53,7 +53,7 @@ class TokenSpan {
   int bytes_per_token_ = 2;
 };
 
-// What the header says.
+// The fields of the header.
 struct TokenFileInfo {
   int bytes_per_token = 2;
   TokenizerKind tokenizer = TokenizerKind::character;
@@ -62,7 +62,7 @@ struct TokenFileInfo {
   uint64_t train_bytes = 0, val_bytes = 0;  // of text
   uint64_t unknown_tokens = 0;              // in the validation split
   uint64_t tokenizer_fingerprint = 0;
-  uint64_t checksum = 0;  // of the payload; tells one text's tokens from another's
+  uint64_t checksum = 0;  // of the payload
   double entropy = 0.0;   // nats per token, 0: not known
   std::string source;
 };
@@ -72,7 +72,7 @@ constexpr int bytes_per_token(int vocabulary) { return vocabulary <= 65536 ? 2 :
 
 class TokenFile {
  public:
-  // Maps the file and checks all of it. UserError: another kind of file, another version, truncated, corrupted.
+  // Maps the file and checks all of it. UserError if it is another kind of file or version, truncated or corrupted.
   explicit TokenFile(const std::filesystem::path& path);
 
   const TokenFileInfo& info() const { return info_; }
@@ -92,7 +92,7 @@ class TokenFileWriter {
   ~TokenFileWriter();
 
   void append(const void* tokens, size_t count);  // count tokens of bytes_per_token bytes each
-  // Writes the header, syncs and renames. bytes_per_token and checksum of info are filled in here.
+  // Writes the header, syncs and renames. Sets bytes_per_token and checksum of info.
   void commit(TokenFileInfo info);
 
  private:

@@ -23,7 +23,7 @@ void require_utf8(std::string_view bytes, const char* what) {
   GLINT_REQUIRE(at == std::string_view::npos, what, " is not UTF-8: see byte ", at);
 }
 
-// The one character of an entry of the vocabulary.
+// The single character of a vocabulary entry.
 char32_t single_character(const std::string& entry, const std::string& name) {
   const Utf8Step step = decode_utf8(entry.data(), entry.data() + entry.size());
   GLINT_REQUIRE(step.length > 0 && static_cast<size_t>(step.length) == entry.size(), name,
@@ -97,7 +97,7 @@ Tokenizer::Counts Tokenizer::encode_into(Id* out, std::string_view text) const {
     return {text.size(), 0};
   }
   const auto unknown_id = static_cast<uint32_t>(unknown());
-  const uint32_t* const ids = ids_.data();  // kept in registers: for the compiler, out may point into *this
+  const uint32_t* const ids = ids_.data();  // in a local, since for the compiler out may alias *this
   const size_t known = ids_.size();
   const char* at = text.data();
   const char* const end = at + text.size();

@@ -14,7 +14,7 @@ namespace glint {
 
 enum class TokenizerKind : uint32_t { character = 0, byte = 1 };
 
-const char* name_of(TokenizerKind kind);                    // "char", "byte": as in --tokenizer
+const char* name_of(TokenizerKind kind);                    // "char", "byte": the names in flags and files
 TokenizerKind tokenizer_kind_named(std::string_view name);  // UserError on another name
 
 class Tokenizer {
@@ -27,9 +27,9 @@ class Tokenizer {
   int vocabulary() const;                                         // V
   int unknown() const;                                            // id of the unknown token, or -1 (byte)
   std::u32string_view characters() const { return characters_; }  // by id; empty for byte
-  uint64_t fingerprint() const;                                   // tells vocabularies apart
+  uint64_t fingerprint() const;                                   // hash of the vocabulary
 
-  // Unknown characters are listed once each, in the order they come. UserError if not UTF-8 (character).
+  // Lists each unknown character once, in order of appearance. UserError if not UTF-8 (character).
   struct Encoded {
     std::vector<int32_t> ids;
     std::u32string unknown;
@@ -43,7 +43,7 @@ class Tokenizer {
   template <typename Id>  // uint16_t or uint32_t, wide enough for vocabulary()
   Counts encode_into(Id* out, std::string_view text) const;
 
-  // The unknown token becomes U+FFFD. Tokens of bytes may be parts of characters: see Utf8Stream. Error on an id
+  // The unknown token becomes U+FFFD. Byte tokens may be parts of characters: see Utf8Stream. Error on an id
   // outside the vocabulary.
   void append_decoded(std::string& out, int32_t id) const;
   std::string decode(std::span<const int32_t> ids) const;

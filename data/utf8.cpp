@@ -50,7 +50,7 @@ size_t count_code_points(std::string_view text) {
 size_t code_point_offset(std::string_view text, size_t n) {
   constexpr size_t kBlock = 4096;
   size_t offset = 0;
-  while (text.size() - offset >= kBlock) {  // whole blocks first: counting is faster than stepping
+  while (text.size() - offset >= kBlock) {  // whole blocks first: counting is faster than decoding
     const size_t here = count_code_points(text.substr(offset, kBlock));
     if (here > n) break;
     n -= here;
@@ -101,7 +101,7 @@ std::string Utf8Stream::push(std::string_view bytes) {
       at += step.length;
       continue;
     }
-    // One U+FFFD for as much of a character as there is (Unicode's "maximal subpart"), at least one byte.
+    // One U+FFFD for each maximal subpart of a character (Unicode's term), at least one byte.
     int bad = 1;
     while (at + bad != end && decode_utf8(at, at + bad + 1).length < 0) ++bad;
     append_utf8(out, kReplacementCharacter);

@@ -1,4 +1,4 @@
-// UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF.
+// UTF-8 as RFC 3629 defines it: no overlong forms, no surrogates, nothing above U+10FFFF.
 #pragma once
 
 #include <array>
@@ -13,8 +13,8 @@ namespace glint {
 inline constexpr char32_t kReplacementCharacter = 0xFFFD;
 inline constexpr char32_t kLastCodePoint = 0x10FFFF;
 
-// One step of decoding. length is the bytes used (1..4); 0 where no character begins at this place; -1 where the text
-// ends within a character that is right so far.
+// One decoded character. length is the bytes used (1..4); 0 if no valid character begins here; -1 if the text ends
+// inside a character that is valid so far.
 struct Utf8Step {
   char32_t code_point = 0;
   int length = 0;
@@ -27,7 +27,7 @@ inline Utf8Step decode_utf8(const char* at, const char* end) {
   const int length = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
   if (length == 0) return {};
 
-  // Overlong forms, surrogates and what lies above U+10FFFF show in the second byte (RFC 3629, section 4).
+  // The second byte shows overlong forms, surrogates and values above U+10FFFF (RFC 3629, section 4).
   const uint8_t low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
   const uint8_t high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
   char32_t code_point = first & (0x7F >> length);
@@ -44,11 +44,11 @@ void append_utf8(std::string& out, char32_t code_point);
 // Byte offset of the first place that is not UTF-8 (a character cut by the end of the text counts), or npos.
 size_t find_utf8_error(std::string_view text);
 
-// The two below want valid UTF-8. Both are fast: they only tell first bytes from continuation bytes.
+// These two need valid UTF-8. They are fast, since they only look for continuation bytes.
 size_t count_code_points(std::string_view text);
 size_t code_point_offset(std::string_view text, size_t n);  // byte offset of code point n; text.size() beyond the last
 
-// The different characters of a text that comes in pieces of valid UTF-8.
+// The set of characters of a text given in pieces of valid UTF-8.
 class CharacterSet {
  public:
   void add(std::string_view text);
@@ -59,12 +59,11 @@ class CharacterSet {
   std::vector<bool> others_ = std::vector<bool>(kLastCodePoint + 1);
 };
 
-// Bytes in, whole characters out: for printing tokens as they come, when a token may be a part of a character. What
-// can't become a character is replaced by U+FFFD.
+// Bytes in, complete characters out: for printing tokens that may be parts of characters. Invalid bytes become U+FFFD.
 class Utf8Stream {
  public:
   std::string push(std::string_view bytes);  // the characters completed by these bytes
-  std::string finish();                      // U+FFFD for a character left incomplete, else nothing
+  std::string finish();                      // U+FFFD for an incomplete character, else nothing
 
  private:
   std::string pending_;

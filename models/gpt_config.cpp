@@ -5,22 +5,22 @@
 namespace glint {
 
 void GptConfig::validate() const {
-  GLINT_REQUIRE(layers >= 1, "--layers ", layers, ": a model has at least 1 layer");
-  GLINT_REQUIRE(heads >= 1, "--heads ", heads, ": attention has at least 1 head");
-  GLINT_REQUIRE(embd >= 1, "--embd ", embd, ": a model has at least 8 channels");
-  GLINT_REQUIRE(context >= 1, "--context ", context, ": a sequence has at least 1 token");
+  GLINT_REQUIRE(layers >= 1, "`layers` ", layers, ": a model has at least 1 layer");
+  GLINT_REQUIRE(heads >= 1, "`heads` ", heads, ": attention has at least 1 head");
+  GLINT_REQUIRE(embd >= 8, "`embd` ", embd, ": a model has at least 8 channels");
+  GLINT_REQUIRE(context >= 1, "`context` ", context, ": a sequence has at least 1 token");
   GLINT_REQUIRE(vocab >= 1, "the vocabulary is empty (", vocab, ")");
-  GLINT_REQUIRE(embd % heads == 0, "--embd ", embd, " is not a multiple of --heads ", heads, "; try --embd ",
+  GLINT_REQUIRE(embd % heads == 0, "`embd` ", embd, " is not a multiple of `heads` ", heads, "; try `embd` ",
                 (embd / heads + 1) * heads);
-  GLINT_REQUIRE(head_size() % 8 == 0 && head_size() >= 8 && head_size() <= 256, "--embd ", embd, " / --heads ", heads,
+  GLINT_REQUIRE(head_size() % 8 == 0 && head_size() >= 8 && head_size() <= 256, "`embd` ", embd, " / `heads` ", heads,
                 " = ", head_size(), " channels per head; attention takes 8 to 256 in steps of 8");
-  GLINT_REQUIRE(kv_heads >= 1 && heads % kv_heads == 0, "--kv-heads ", kv_heads, " does not divide --heads ", heads);
+  GLINT_REQUIRE(kv_heads >= 1 && heads % kv_heads == 0, "`kv_heads` ", kv_heads, " does not divide `heads` ", heads);
   const struct {
-    const char* flag;
+    const char* field;
     float p;
-  } drops[] = {{"--embd-dropout", embd_dropout}, {"--attn-dropout", attn_dropout}, {"--resid-dropout", resid_dropout}};
-  for (const auto& [flag, p] : drops)
-    GLINT_REQUIRE(p >= 0.0f && p < 1.0f, flag, " ", p, " is not in [0, 1)");  // a NaN fails both
+  } drops[] = {{"`embd_dropout`", embd_dropout}, {"`attn_dropout`", attn_dropout}, {"`resid_dropout`", resid_dropout}};
+  for (const auto& [field, p] : drops)
+    GLINT_REQUIRE(p >= 0.0f && p < 1.0f, field, " ", p, " is not in [0, 1)");  // a NaN fails both
 }
 
 }  // namespace glint

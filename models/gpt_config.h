@@ -21,7 +21,7 @@ struct GptConfig {
   int head_size() const { return embd / heads; }
   int qkv_width() const { return (heads + 2 * kv_heads) * head_size(); }
   int hidden() const { return 4 * embd; }
-  void validate() const;  // throws UserError naming the flag that is wrong
+  void validate() const;  // throws UserError naming the wrong `field`
 };
 
 }  // namespace glint

@@ -9,9 +9,9 @@
 namespace glint {
 
 void SamplingOptions::validate() const {
-  GLINT_REQUIRE(temperature >= 0.0f && std::isfinite(temperature), "--temperature ", temperature, " is not 0 or more");
-  GLINT_REQUIRE(top_k >= 0, "--top-k ", top_k, " is not 0 (all) or more");
-  GLINT_REQUIRE(top_p > 0.0f && top_p <= 1.0f, "--top-p ", top_p, " is not in (0, 1]");
+  GLINT_REQUIRE(temperature >= 0.0f && std::isfinite(temperature), "`temperature` ", temperature, " is not 0 or more");
+  GLINT_REQUIRE(top_k >= 0, "`top_k` ", top_k, " is not 0 (all) or more");
+  GLINT_REQUIRE(top_p > 0.0f && top_p <= 1.0f, "`top_p` ", top_p, " is not in (0, 1]");
 }
 
 Sampler::Sampler(const SamplingOptions& options) : options_(options) { options.validate(); }

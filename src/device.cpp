@@ -12,7 +12,7 @@ namespace glint {
 #ifndef GLINT_WITH_CUDA
 Device Device::cuda(int, bool) {
   throw UserError(
-      "--device cuda: this build of glint has no CUDA; build it where a CUDA toolkit is found, or use --device cpu");
+      "`device` cuda: this build of glint has no CUDA; build it where a CUDA toolkit is found, or use `device` cpu");
 }
 std::vector<GpuInfo> gpus_here(std::string& fault) {
   fault = "this build has no CUDA";

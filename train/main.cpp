@@ -1,4 +1,4 @@
-// The program: reads the command line, runs one command, and turns whatever it throws into a line and an exit code.
+// The program: parses the command line, runs one command, and turns what it throws into a message and an exit code.
 //   0 done   1 error   2 wrong usage   130, 143 stopped by SIGINT, SIGTERM after saving
 #include <csignal>
 #include <cstdio>
@@ -14,50 +14,45 @@ namespace {
 
 constexpr int kError = 1, kUsage = 2;
 
-void register_all(glint::Command program) {
-  glint::register_train(program);
-  glint::register_sample(program);
-  glint::register_eval(program);
-  glint::register_data(program);
-  glint::register_mask(program);
-  glint::register_bench(program);
-  glint::register_plan(program);
-  glint::register_info(program);
+void register_all(CLI::App& app) {
+  app.set_version_flag("--version", std::string("glint ") + glint::version());
+  app.require_subcommand(1);
+  glint::format_help(app);
+  glint::register_train(app);
+  glint::register_sample(app);
+  glint::register_eval(app);
+  glint::register_data(app);
+  glint::register_mask(app);
+  glint::register_bench(app);
+  glint::register_plan(app);
+  glint::register_info(app);
 }
 
-int fail(const char* what) {
-  std::fprintf(stderr, "glint: %s\n", what);
-  return kError;
-}
-
-// A full disk under standard output shows only here.
+// Throws if standard output could not be written, for example to a full disk.
 void flush_results() {
   GLINT_REQUIRE(std::fflush(stdout) == 0 && !std::ferror(stdout),
                 "standard output can't be written (closed, or its disk is full)");
-}
-
-void run(int argc, char** argv) {
-  const glint::SignalThread signals;  // before any other thread
-  glint::CommandLine line("glint", "Trains small GPTs from text, and samples from them.",
-                          std::string("glint ") + glint::version());
-  line.program().require_command();
-  register_all(line.program());
-  line.run({argv + 1, argv + argc});
-  flush_results();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is then an error of write(), like a full disk
+  CLI::App app("Trains small GPTs from text, and samples from them.", "glint");
+  const auto fail = [&app](const std::string& what, int code = kError) {
+    std::fprintf(stderr, "glint: %s\n", glint::with_flags(app, what).c_str());
+    return code;
+  };
   try {
-    run(argc, argv);
+    const glint::SignalThread signals;  // before any other thread
+    register_all(app);
+    glint::parse(app, {argv + 1, argv + argc});
+    flush_results();
     return 0;
   } catch (const glint::ExitCode& exit) {
     return exit.code;
   } catch (const glint::UsageError& error) {
-    fail(error.what());
-    return kUsage;
+    return fail(error.what(), kUsage);
   } catch (const std::bad_alloc&) {
     return fail("out of memory: lower the sizes asked for");
   } catch (const std::exception& error) {

@@ -1,12 +1,13 @@
 // Everything that defines a training run: the flags of `glint train`, the keys of a --config file and of config.json.
-// One table (options.cpp) drives all of them.
+// train/options_table.h lists them.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <limits>
-#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -14,7 +15,10 @@
 #include "kernels/context.h"
 #include "models/gpt_config.h"
 #include "src/ops.h"
-#include "train/command_line.h"
+
+namespace CLI {
+class App;
+}
 
 namespace glint {
 
@@ -22,8 +26,24 @@ enum class MatmulChoice { automatic, eigen, onednn };
 enum class DeviceChoice { cpu, cuda };
 enum class DtypeChoice { fp32, bf16 };
 
-// Defaults suit a laptop's CPU and the built-in corpus. What is unset, and a 0 that says "as ...", is filled in by
-// complete().
+// The values of a choice by their names in flags and files.
+template <typename Choice>
+using Names = std::vector<std::pair<const char*, Choice>>;
+inline Names<bool> names_of(bool) { return {{"true", true}, {"false", false}}; }
+inline Names<Gelu> names_of(Gelu) { return {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}}; }
+inline Names<TokenizerKind> names_of(TokenizerKind) {
+  return {{"char", TokenizerKind::character}, {"byte", TokenizerKind::byte}};
+}
+inline Names<AttentionKind> names_of(AttentionKind) {
+  return {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}};
+}
+inline Names<MatmulChoice> names_of(MatmulChoice) {
+  return {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}};
+}
+inline Names<DeviceChoice> names_of(DeviceChoice) { return {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}}; }
+inline Names<DtypeChoice> names_of(DtypeChoice) { return {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}}; }
+
+// The defaults suit a laptop's CPU and the built-in corpus. complete() replaces those that depend on other options.
 struct TrainOptions {
   static constexpr double kUnset = std::numeric_limits<double>::quiet_NaN();  // no flag can give these two
   static constexpr int64_t kUnsetSteps = std::numeric_limits<int64_t>::min();
@@ -41,14 +61,14 @@ struct TrainOptions {
   int64_t lr_decay_steps = 0;    // 0: as steps
   double beta1 = 0.9, beta2 = 0.99, eps = 1e-8;
   double weight_decay = 0.1;  // 2-D tensors only
-  double grad_clip = 1.0;     // 0: none
+  double grad_clip = 1.0;     // 0: no limit
 
   int64_t eval_every = 250;  // steps; 0: never
   int eval_batches = 20;
   int64_t log_every = 10;          // 0: never
   int64_t checkpoint_every = 500;  // 0: at the end only
   uint64_t seed = 1337;
-  int threads = 0;  // 0: as many as the machine gives this process
+  int threads = 0;  // 0: all that this process may use
   TokenizerKind tokenizer = TokenizerKind::character;
   AttentionKind attention = AttentionKind::flash;
   MatmulChoice matmul = MatmulChoice::automatic;
@@ -58,21 +78,20 @@ struct TrainOptions {
   DtypeChoice dtype = DtypeChoice::fp32;
   bool quiet = false;
   int ranks = 0;              // processes that share each batch; 0: as many as a launcher has started, or one
-  int zero = 0;               // 1: each rank keeps its part of AdamW's moments alone (ZeRO stage 1)
-  double bucket_mb = 25;      // MiB of gradients that travel together, at most
+  int zero = 0;               // 1: each rank stores only its part of AdamW's moments (ZeRO stage 1)
+  double bucket_mb = 25;      // largest bucket of gradients sent at once, MiB
   double comm_timeout = 120;  // seconds that a rank waits for another
-  int restarts = 0;           // how often the launcher starts the ranks again after one has failed
+  int restarts = 0;           // how often the launcher restarts the ranks after one has failed
   std::string rendezvous;     // "redis://host:port"; empty: a folder in the run folder
-  std::string interface;      // network interface that ranks talk over; empty: see GlooOptions
+  std::string interface;      // network interface between ranks; empty: see GlooOptions
 
   TrainOptions() { model.kv_heads = 0; }
 
-  // Fills in what depends on other options; afterwards nothing is left to be guessed.
+  // Sets the options that are unset or depend on others.
   void complete();
-  // For a run that goes on with another number of ranks than it was saved with: threads and micro-batch as they are
-  // then.
+  // Adapts threads and micro_batch to another number of ranks than the run was saved with.
   void fit_to(int new_ranks);
-  // Throws UserError naming the flag that is wrong, also if the run can't fit this machine's memory. Completed options
+  // Throws UserError naming the wrong flag, also if the run cannot fit into this machine's memory. Completed options
   // only.
   void validate() const;
 };
@@ -86,47 +105,50 @@ TrainOptions options_from_json(const nlohmann::ordered_json& json, const std::st
 // train/plan.h. In double, so that absurd sizes do not overflow.
 double needed_bytes(const TrainOptions& options);
 
-// The flags of `glint train`: made before parsing, asked after it.
+// Adds every option as a flag that sets its field, and --dropout, which sets three.
+void add_train_options(CLI::App& app, TrainOptions& options);
+
+// The flags of `glint train`: made before parsing, used after it.
 class TrainFlags {
  public:
-  explicit TrainFlags(Command command);
-  ~TrainFlags();
-  TrainFlags(const TrainFlags&) = delete;
-  TrainFlags& operator=(const TrainFlags&) = delete;
+  explicit TrainFlags(CLI::App& app);
 
   // The folder given to --resume; empty: a new run.
-  std::filesystem::path resume() const;
-  // A new run: defaults, over them the --config file, over it the flags. Completed and validated.
+  std::filesystem::path resume() const { return resume_; }
+  // A new run: defaults, overridden by the --config file, overridden by the flags. Completed and validated.
   TrainOptions fresh() const;
-  // What the flags alone say, not validated: to meet the rank that leads, where its run folder can't be seen from here.
+  // The same, not validated: for a rank that cannot see the run folder and will get the options from rank 0.
   TrainOptions meeting() const;
-  // A resumed one: `saved` with what flags may change (steps, and what doesn't touch the mathematics). Any other flag
-  // whose value differs from the saved one is a UserError. Completed and validated.
+  // A resumed run: `saved`, overridden by --config and flags. Throws UserError where an option that may not change on
+  // resume differs. Completed and validated.
   TrainOptions resumed(TrainOptions saved) const;
 
  private:
-  struct Given;
-  std::unique_ptr<Given> given_;
+  TrainOptions applied_to(TrainOptions options) const;
+
+  const CLI::App& app_;
+  TrainOptions parsed_;  // target of the first parse, which only checks; applied_to() parses again
+  std::string config_, resume_;
 };
 
-// Threads this process may use (affinity and OMP_NUM_THREADS heeded).
+// Threads this process may use (respects affinity and OMP_NUM_THREADS).
 int default_threads();
 // The engine of a choice; UserError if this build lacks it.
 MatmulEngine matmul_engine(MatmulChoice choice);
 CpuContext cpu_context(int threads, MatmulChoice matmul);
 
-// Where a command computes, and in what.
+// Where a command computes, and in which number format.
 struct DeviceFlags {
   DeviceChoice device = DeviceChoice::cpu;
   DtypeChoice dtype = DtypeChoice::fp32;
   int gpu = 0;      // its number
-  int threads = 0;  // of a CPU; 0: as many as the machine gives
+  int threads = 0;  // of a CPU; 0: all
   MatmulChoice matmul = MatmulChoice::automatic;
   bool tf32 = false;
 };
-// The shape of a model, for commands that make one up. --kv-heads may be left at 0.
-void add_model_flags(Command command, GptConfig& model);
-void add_device_flags(Command command, DeviceFlags& flags);
+// The shape of a model, for commands that make one up. --kv-heads may stay 0.
+void add_model_flags(CLI::App& app, GptConfig& model);
+void add_device_flags(CLI::App& app, DeviceFlags& flags);
 Device open_device(const DeviceFlags& flags);
 DType dtype_of(DtypeChoice choice);
 

@@ -1,9 +1,11 @@
-#include <algorithm>
+#include <cmath>
 #include <fstream>
-#include <map>
+
+#include <nlohmann/json.hpp>
 
 #include "kernels/check.h"
 #include "src/comm/ranks.h"
+#include "train/command_line.h"
 #include "train/options_table.h"
 
 namespace glint {
@@ -11,135 +13,144 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kDropout = "dropout";  // a shorthand for three options, not one of its own
-using Texts = std::map<std::string, std::string>;
+using Arguments = std::vector<std::string>;
 
-// First the shorthand, then what is more special. `prefix` says in errors where the values came from.
-void apply(TrainOptions& options, const Texts& values, const std::string& prefix) {
-  if (const auto shorthand = values.find(kDropout); shorthand != values.end()) {
-    float p = 0;
-    const std::string problem = read_value(shorthand->second, p);
-    GLINT_REQUIRE(problem.empty(), prefix, kDropout, ": ", problem);
-    GLINT_REQUIRE(p >= 0 && p < 1, prefix, kDropout, " ", p, " is not in [0, 1)");
-    options.model.embd_dropout = options.model.attn_dropout = options.model.resid_dropout = p;
-  }
-  for (const auto& [name, value] : values) {
-    if (name == kDropout) continue;
-    const OptionField* field = find_option(name);
-    GLINT_REQUIRE(field, prefix, name, " is no option; see `glint train --help` for their names");
-    const std::string problem = set_value(options, *field, value);
-    GLINT_REQUIRE(problem.empty(), prefix, name, ": ", problem);
+// Parses the arguments over the options. `source` says in errors where they come from.
+void apply(TrainOptions& options, const std::string& source, const Arguments& arguments) {
+  CLI::App app;
+  app.set_help_flag();
+  add_train_options(app, options);
+  try {
+    app.parse(Arguments(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::ParseError& error) {
+    throw UserError(source + error.what());
   }
 }
 
-// The keys of a TOML file. Only `name = value` lines: there are no tables among the options.
-Texts read_config(const fs::path& path) {
+// The `key = value` lines of a TOML file as flags.
+Arguments read_config(const std::string& source, const fs::path& path) {
   std::ifstream stream(path);
   GLINT_REQUIRE(stream && !fs::is_directory(path), "cannot read --config ", path.string());
-  Texts values;
-  std::vector<TomlEntry> entries;
+  TrainOptions scratch;
+  CLI::App known;
+  known.set_help_flag();
+  add_train_options(known, scratch);
+  Arguments arguments;
   try {
-    entries = read_toml(stream);
-  } catch (const UsageError& error) {
-    throw UserError(str_cat("--config ", path.string(), ": ", error.what()));
+    for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(stream)) {
+      GLINT_REQUIRE(item.parents.empty(), source, "unknown table [", item.parents.front(), "]; remove its header");
+      GLINT_REQUIRE(known.get_option_no_throw("--" + item.name), source, "unknown key '", item.name, "'");
+      GLINT_REQUIRE(item.inputs.size() == 1, source, "'", item.name, "' takes one value");
+      arguments.insert(arguments.end(), {"--" + item.name, item.inputs.front()});
+    }
+  } catch (const CLI::Error& error) {
+    throw UserError(source + error.what());
   }
-  for (const auto& [tables, key, given] : entries) {
-    GLINT_REQUIRE(tables.empty(), "--config ", path.string(), ": unknown table [", tables.front(),
-                  "]; options stand in none");
-    GLINT_REQUIRE(key == kDropout || find_option(key), "--config ", path.string(), ": unknown key '", key, "'");
-    GLINT_REQUIRE(given.size() == 1 && !values.contains(key), "--config ", path.string(), ": '", key,
-                  "' wants one value, once");
-    values[key] = given.front();
-  }
-  return values;
+  return arguments;
 }
 
-bool is_switch(const OptionField& field) {
-  return std::holds_alternative<Of<bool>>(field.member) || std::holds_alternative<OfModel<bool>>(field.member);
-}
-
-// A flag whose value, once it can be read, is kept as text in `given`.
-void add_flag(Command command, const OptionField& field, Texts& given) {
-  const bool alone = is_switch(field);
-  const auto keep = [&field, &given, alone](const std::string& value) {
-    const std::string stated = alone && value.empty() ? "true" : value;  // a switch alone is on
-    TrainOptions scratch;
-    const std::string problem = set_value(scratch, field, stated);
-    if (problem.empty()) given[field.name] = stated;
-    return problem;
-  };
-  const std::string initial = field.shown_default ? field.shown_default : value_text(TrainOptions(), field);
-  command.add_text({str_cat("--", field.name), type_text(field), field.help, field.group, initial, alone}, keep);
-}
-
-void add_dropout(Command command, const std::string& group, Texts& given) {
-  const auto keep = [&given](const std::string& value) {
-    float p = 0;
-    const std::string problem = read_value(value, p);
-    if (problem.empty()) given[kDropout] = value;
-    return problem;
-  };
-  command.add_text({"--dropout", "NUMBER", "sets all three of the following", group, "0"}, keep);
+// What CLI11 would read as a number but no option can be: "-1" for an unsigned one, "nan", "inf".
+template <typename Value>
+std::string number_problem(const std::string& text) {
+  if (std::is_unsigned_v<Value> && text.starts_with('-')) return "'" + text + "' is negative";
+  Value number{};
+  const bool infinite = CLI::detail::lexical_cast(text, number) && !std::isfinite(static_cast<double>(number));
+  return infinite ? "'" + text + "' is not a finite number" : "";
 }
 
 }  // namespace
 
-struct TrainFlags::Given {
-  std::string config, resume;
-  Texts texts;  // what the command line gives, by name
-};
-
-TrainFlags::TrainFlags(Command command) : given_(std::make_unique<Given>()) {
-  const OptionField& first = option_table().front();
-  command.add("--config", given_->config, "a TOML file with the same names as these flags; flags win over it", "FILE",
-              first.group);
-  command.add("--resume", given_->resume, "go on with this run folder; needs no other flag", "RUN", first.group);
-  for (const OptionField& field : option_table()) {
-    if (field.name == std::string_view("attn-dropout")) add_dropout(command, field.group, given_->texts);
-    add_flag(command, field, given_->texts);
-  }
+void add_train_options(CLI::App& app, TrainOptions& options) {
+  for_each_option(options, [&]<typename Value>(Value& value, const OptionInfo& info) {
+    if (info.name == std::string_view("attn-dropout")) {  // before the options it sets, so that those override it
+      const auto set = [&m = options.model](float p) {
+        GLINT_REQUIRE(p >= 0 && p < 1, "--dropout ", p, " is not in [0, 1)");
+        m.embd_dropout = m.attn_dropout = m.resid_dropout = p;
+      };
+      app.add_option_function<float>("--dropout", set, "sets the following three")->default_str("0")->group(info.group);
+    }
+    CLI::Option* option = add_option(app, std::string("--") + info.name, value, info.help)->group(info.group);
+    if constexpr (std::is_arithmetic_v<Value> && !std::is_same_v<Value, bool>) option->check(number_problem<Value>);
+    if (info.shown_default) option->default_str(info.shown_default);
+    else if constexpr (std::is_same_v<Value, std::string>) option->default_str(value);
+  });
 }
 
-TrainFlags::~TrainFlags() = default;
+TrainFlags::TrainFlags(CLI::App& app) : app_(app) {
+  const char* group = "Data and output";
+  app.add_option("--config", config_, "a TOML file with the same names as these flags, which override it")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option("--resume", resume_, "continue this run; needs no other flag")->type_name("RUN")->group(group);
+  add_train_options(app, parsed_);
+}
 
-fs::path TrainFlags::resume() const { return given_->resume; }
-
-TrainOptions TrainFlags::fresh() const {
-  TrainOptions options;
-  if (!given_->config.empty()) apply(options, read_config(given_->config), "--config " + given_->config + ": ");
-  apply(options, given_->texts, "--");
-  options.complete();
-  options.validate();
+TrainOptions TrainFlags::applied_to(TrainOptions options) const {
+  const std::string source = "--config " + config_ + ": ";
+  if (!config_.empty()) apply(options, source, read_config(source, config_));
+  Arguments given;
+  for (const CLI::Option* option : app_.get_options()) {
+    const std::string name = option->get_name();
+    if (option->count() == 0 || name == "--config" || name == "--resume") continue;
+    given.push_back(name);
+    given.insert(given.end(), option->results().begin(), option->results().end());
+  }
+  apply(options, "", given);
   return options;
 }
 
 TrainOptions TrainFlags::meeting() const {
-  TrainOptions options;
-  apply(options, given_->texts, "--");
+  TrainOptions options = applied_to({});
   options.complete();
   return options;
 }
 
-TrainOptions TrainFlags::resumed(TrainOptions saved) const {
-  saved.out = given_->resume;  // the folder may have moved since
-  TrainOptions options = saved;
-  const Ranks place = ranks_from_environment();
-  const auto ranks_given = given_->texts.find("ranks");
-  int ranks = ranks_given != given_->texts.end() ? std::stoi(ranks_given->second) : saved.ranks;
-  if (!place.source.empty()) ranks = place.size;
-  if (ranks != saved.ranks) options.fit_to(ranks);
-  if (!given_->config.empty()) apply(options, read_config(given_->config), "--config " + given_->config + ": ");
-  apply(options, given_->texts, "--");
-  options.complete();
-  for (const OptionField& field : option_table()) {
-    if (field.on_resume == OnResume::free) continue;
-    const std::string now = value_text(options, field), then = value_text(saved, field);
-    GLINT_REQUIRE(now == then, "--", field.name, " ", now, " differs from the run's ",
-                  then.empty() ? "built-in corpus" : then,
-                  ": a resumed run keeps its own; leave the flag out, or start a new run without --resume");
-  }
+TrainOptions TrainFlags::fresh() const {
+  const TrainOptions options = meeting();
   options.validate();
   return options;
+}
+
+TrainOptions TrainFlags::resumed(TrainOptions saved) const {
+  saved.out = resume_;  // the folder may have moved
+  const Ranks place = ranks_from_environment();
+  TrainOptions options = applied_to(saved);
+  if (const int ranks = place.source.empty() ? options.ranks : place.size; ranks != saved.ranks) {
+    TrainOptions fitted = saved;
+    fitted.fit_to(ranks);
+    options = applied_to(fitted);
+  }
+  options.complete();
+  const nlohmann::ordered_json now = to_json(options), then = to_json(saved);
+  const auto text = [](const auto& json) { return json.is_string() ? json.template get<std::string>() : json.dump(); };
+  for_each_option(options, [&](const auto&, const OptionInfo& info) {
+    if (info.on_resume == OnResume::free || now[info.name] == then[info.name]) return;
+    const std::string saved_text = text(then[info.name]);
+    throw UserError(str_cat("--", info.name, " ", text(now[info.name]), " differs from the run's ",
+                            saved_text.empty() ? "built-in corpus" : saved_text,
+                            ": a resumed run keeps its own; leave the flag out, or start a new run without --resume"));
+  });
+  options.validate();
+  return options;
+}
+
+void add_model_flags(CLI::App& app, GptConfig& model) {
+  model.kv_heads = 0;
+  add_option(app, "--layers", model.layers, "Layers");
+  add_option(app, "--heads", model.heads, "Query heads");
+  add_option(app, "--kv-heads", model.kv_heads, "Key/value heads; 0: as --heads");
+  add_option(app, "--embd", model.embd, "Channels");
+  add_option(app, "--context", model.context, "Tokens per sequence");
+  add_option(app, "--vocab", model.vocab, "Vocabulary");
+  add_option(app, "--bias", model.bias, "Biases in linear layers and layer norms");
+}
+
+void add_device_flags(CLI::App& app, DeviceFlags& flags) {
+  add_option(app, "--device", flags.device, "Where to compute");
+  add_option(app, "--dtype", flags.dtype, "Number format of the activations");
+  add_option(app, "--threads", flags.threads, "CPU threads; 0: all");
+  add_option(app, "--matmul", flags.matmul, "Matrix product library of the CPU");
+  add_option(app, "--tf32", flags.tf32, "fp32 products on a GPU may round their inputs to 10 bits: faster");
 }
 
 }  // namespace glint

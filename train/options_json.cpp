@@ -1,3 +1,6 @@
+#include <charconv>
+#include <cmath>
+
 #include <nlohmann/json.hpp>
 
 #include "kernels/check.h"
@@ -8,30 +11,46 @@ using nlohmann::ordered_json;
 
 namespace {
 
-constexpr const char* kVocab = "vocab";  // no flag: it comes from the tokenizer
+constexpr const char* kVocab = "vocab";  // not a flag: it comes from the tokenizer
 
 template <typename Value>
-ordered_json json_of(const Value& value, const std::string& text) {
-  if constexpr (std::is_same_v<Value, float>) {
-    return std::stod(text);  // 0.1f as 0.1, which reads back as 0.1f
-  } else if constexpr (std::is_enum_v<Value>) {
-    return text;
+ordered_json json_of(const Value& value) {
+  if constexpr (std::is_enum_v<Value>) {
+    for (const auto& [name, choice] : names_of(value))
+      if (choice == value) return name;
+    return nullptr;
+  } else if constexpr (std::is_same_v<Value, float>) {
+    char text[32]{};
+    std::to_chars(text, text + sizeof text - 1, value);
+    return std::strtod(text, nullptr);  // 0.1f as 0.1, which reads back as 0.1f
   } else {
     return value;
   }
 }
 
-// The text that set_value() reads.
-std::string text_of(const ordered_json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+// False where the JSON holds another type or a number out of range.
+template <typename Value>
+bool read(const ordered_json& json, Value& value) {
+  if constexpr (std::is_enum_v<Value>) {
+    for (const auto& [name, choice] : names_of(value))
+      if (json == name) return value = choice, true;
+    return false;
+  } else {
+    constexpr bool kBool = std::is_same_v<Value, bool>, kInteger = std::is_integral_v<Value> && !kBool;
+    const bool typed = kBool                         ? json.is_boolean()
+                       : kInteger                    ? json.is_number_integer()
+                       : std::is_arithmetic_v<Value> ? json.is_number()
+                                                     : json.is_string();
+    if (typed) json.get_to(value);
+    return typed && (!kInteger || json == ordered_json(value));
+  }
+}
 
 }  // namespace
 
 ordered_json to_json(const TrainOptions& options) {
   ordered_json json;
-  for (const OptionField& field : option_table()) {
-    json[field.name] =
-        std::visit([&](auto member) { return json_of(at(options, member), value_text(options, field)); }, field.member);
-  }
+  for_each_option(options, [&](const auto& value, const OptionInfo& option) { json[option.name] = json_of(value); });
   json[kVocab] = options.model.vocab;
   return json;
 }
@@ -39,17 +58,18 @@ ordered_json to_json(const TrainOptions& options) {
 TrainOptions options_from_json(const ordered_json& json, const std::string& source) {
   GLINT_REQUIRE(json.is_object(), source, " holds no options");
   TrainOptions options;
-  for (const OptionField& field : option_table()) {
-    if (!json.contains(field.name) && field.on_resume == OnResume::free) continue;  // younger than the run
-    GLINT_REQUIRE(json.contains(field.name), source, " lacks '", field.name, "'");
-    const std::string problem = set_value(options, field, text_of(json[field.name]));
-    GLINT_REQUIRE(problem.empty(), source, ": '", field.name, "': ", problem);
-  }
-  GLINT_REQUIRE(json.contains(kVocab) && json[kVocab].is_number_integer(), source, " lacks '", kVocab, "'");
-  options.model.vocab = json[kVocab].get<int>();
-  for (const auto& [key, value] : json.items()) {
-    GLINT_REQUIRE(key == kVocab || find_option(key), source, ": unknown key '", key, "'");
-  }
+  ordered_json unknown = json;
+  const auto read_key = [&](const char* key, auto& value, bool optional) {
+    unknown.erase(key);
+    if (optional && !json.contains(key)) return;  // the run is older than the option
+    GLINT_REQUIRE(json.contains(key), source, " lacks '", key, "'");
+    GLINT_REQUIRE(read(json[key], value), source, ": '", key, "' cannot be ", json[key].dump());
+  };
+  for_each_option(options, [&](auto& value, const OptionInfo& option) {
+    read_key(option.name, value, option.on_resume == OnResume::free);
+  });
+  read_key(kVocab, options.model.vocab, false);
+  GLINT_REQUIRE(unknown.empty(), source, ": unknown key '", unknown.begin().key(), "'");
   return options;
 }
 

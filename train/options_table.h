@@ -1,84 +1,93 @@
-// The one list of training options, and how a value is read from text and written as text.
+// The options of a training run, one line each: the flag, the key in --config files and config.json, and its rules.
 #pragma once
-
-#include <cmath>
-#include <cstdint>
-#include <span>
-#include <string>
-#include <utility>
-#include <variant>
 
 #include "train/options.h"
 
 namespace glint {
 
-enum class OnResume { fixed, free };  // free: may change when a run goes on, for it doesn't touch the mathematics
+enum class Range { any, positive, not_negative, fraction };  // positive: an integer from 1; fraction: in [0, 1)
+// free: may change when a run is resumed, since it does not change the mathematics.
+enum class OnResume { fixed, free };
 
-template <typename Value>
-using Of = Value TrainOptions::*;
-template <typename Value>
-using OfModel = Value GptConfig::*;
-using OptionMember = std::variant<Of<int>, Of<int64_t>, Of<uint64_t>, Of<double>, Of<bool>, Of<std::string>,
-                                  OfModel<int>, OfModel<float>, OfModel<bool>, OfModel<Gelu>, Of<TokenizerKind>,
-                                  Of<AttentionKind>, Of<MatmulChoice>, Of<DeviceChoice>, Of<DtypeChoice>>;
-
-struct OptionField {
-  const char* name;  // the flag without its dashes, and the key in config files and config.json
-  OptionMember member;
-  OnResume on_resume;
+struct OptionInfo {
+  const char* name;  // the flag without its dashes
   const char* group;
+  OnResume on_resume;
+  Range range;
   const char* help;
-  const char* shown_default = nullptr;  // where the value alone would puzzle
+  const char* shown_default = nullptr;  // in the help, where the value alone would not tell
 };
 
-std::span<const OptionField> option_table();
-const OptionField* find_option(const std::string& name);  // null: no such option
+// Calls visit(value, OptionInfo) for each option, in the order of the help and of config.json.
+template <typename Options, typename Visit>  // Options: TrainOptions, const or not
+void for_each_option(Options& o, Visit&& visit) {
+  auto& m = o.model;
+  constexpr OnResume kFixed = OnResume::fixed, kFree = OnResume::free;
+  constexpr Range kAny = Range::any, kPositive = Range::positive, kFrom0 = Range::not_negative,
+                  kFraction = Range::fraction;
+  const char* group = "Data and output";
+  const auto add = [&](auto& value, const char* name, OnResume on_resume, Range range, const char* help,
+                       const char* shown_default = nullptr) {
+    visit(value, OptionInfo{name, group, on_resume, range, help, shown_default});
+  };
+  // clang-format off
+  add(o.data, "data", kFixed, kAny, "a UTF-8 text file, or a folder of `glint data prepare`", "the built-in corpus");
+  add(o.out, "out", kFixed, kAny, "the run folder to make");
+  add(o.tokenizer, "tokenizer", kFixed, kAny, "what a token is");
+  add(o.seed, "seed", kFixed, kAny, "of everything random: data order, initialization, dropout");
 
-template <typename Value>
-Value& at(TrainOptions& options, Of<Value> member) {
-  return options.*member;
+  group = "Model";
+  add(m.layers, "layers", kFixed, kPositive, "transformer blocks");
+  add(m.heads, "heads", kFixed, kPositive, "query heads; divides --embd");
+  add(m.kv_heads, "kv-heads", kFixed, kPositive, "key/value heads; divides --heads", "as --heads");
+  add(m.embd, "embd", kFixed, kPositive, "channels");
+  add(m.context, "context", kFixed, kPositive, "tokens the model sees at once");
+  add(m.bias, "bias", kFixed, kAny, "biases in linear layers and layer norms");
+  add(m.activation, "activation", kFixed, kAny, "GELU, exact or GPT-2's approximation");
+  add(m.attn_dropout, "attn-dropout", kFixed, kFraction, "drop probability of attention weights");
+  add(m.resid_dropout, "resid-dropout", kFixed, kFraction, "drop probability of both projections");
+  add(m.embd_dropout, "embd-dropout", kFixed, kFraction, "drop probability of the embedding");
+
+  group = "Optimizer";
+  add(o.steps, "steps", kFree, kFrom0, "optimizer steps; may be raised on --resume");
+  add(o.batch, "batch", kFixed, kPositive, "sequences per optimizer step");
+  add(o.micro_batch, "micro-batch", kFree, kPositive, "sequences per pass; fewer save memory", "--batch / --ranks");
+  add(o.lr, "lr", kFixed, kPositive, "highest learning rate");
+  add(o.min_lr, "min-lr", kFixed, kFrom0, "learning rate after the decay", "--lr / 10");
+  add(o.warmup, "warmup", kFixed, kFrom0, "steps of rising learning rate", "100, at most a tenth of the decay");
+  add(o.lr_decay_steps, "lr-decay-steps", kFixed, kFrom0, "where the cosine decay ends", "as --steps");
+  add(o.beta1, "beta1", kFixed, kFraction, "AdamW's decay of the first moment");
+  add(o.beta2, "beta2", kFixed, kFraction, "AdamW's decay of the second moment");
+  add(o.eps, "eps", kFixed, kPositive, "AdamW's epsilon");
+  add(o.weight_decay, "weight-decay", kFixed, kFrom0, "AdamW's weight decay, of 2-D tensors only");
+  add(o.grad_clip, "grad-clip", kFixed, kFrom0, "highest gradient norm; 0: no limit");
+
+  group = "Evaluation, reports and checkpoints";
+  add(o.eval_every, "eval-every", kFree, kFrom0, "steps between estimates of the losses; 0: never");
+  add(o.eval_batches, "eval-batches", kFree, kPositive, "batches of an estimate");
+  add(o.log_every, "log-every", kFree, kFrom0, "steps between lines of metrics; 0: never");
+  add(o.checkpoint_every, "checkpoint-every", kFree, kFrom0, "steps between checkpoints; 0: at the end only");
+  add(o.quiet, "quiet", kFree, kAny, "print warnings and errors only");
+
+  group = "Machine";
+  add(o.threads, "threads", kFree, kPositive, "CPU threads of each rank", "all");
+  add(o.attention, "attention", kFixed, kAny, "the fused kernel, or the plain one that stores T x T weights");
+  add(o.matmul, "matmul", kFree, kAny, "matrix product library of the CPU");
+  add(o.recompute, "recompute", kFree, kAny, "compute activations again in backward: slower, less memory");
+  add(o.device, "device", kFree, kAny, "where to compute");
+  add(o.dtype, "dtype", kFree, kAny, "number format of the forward and backward passes");
+  add(o.tf32, "tf32", kFree, kAny, "fp32 products on a GPU may round their inputs to 10 bits: faster");
+  add(o.graph, "graph", kFree, kAny, "on a GPU: run a step as one CUDA graph");
+
+  group = "Several devices";
+  add(o.ranks, "ranks", kFree, kPositive, "processes that share each batch, one per GPU", "1, or by launcher");
+  add(o.zero, "zero", kFree, kAny, "1: each rank stores only its part of AdamW's moments (ZeRO stage 1)");
+  add(o.bucket_mb, "bucket-mb", kFree, kPositive, "largest bucket of gradients sent at once, MiB");
+  add(o.comm_timeout, "comm-timeout", kFree, kPositive, "seconds that a rank waits for another");
+  add(o.restarts, "restarts", kFree, kFrom0, "times to restart all ranks from the last checkpoint after a failure");
+  add(o.rendezvous, "rendezvous", kFree, kAny, "redis://host:port if ranks share no folder", "the run folder");
+  add(o.interface, "interface", kFree, kAny, "network interface between ranks", "as routed");
+  // clang-format on
 }
-template <typename Value>
-Value& at(TrainOptions& options, OfModel<Value> member) {
-  return options.model.*member;
-}
-template <typename Member>
-const auto& at(const TrainOptions& options, Member member) {
-  return at(const_cast<TrainOptions&>(options), member);
-}
-
-template <typename Choice>
-struct ChoiceName {
-  const char* name;
-  Choice choice;
-};
-inline constexpr ChoiceName<Gelu> kGeluNames[] = {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}};
-inline constexpr ChoiceName<TokenizerKind> kTokenizerNames[] = {{"char", TokenizerKind::character},
-                                                                {"byte", TokenizerKind::byte}};
-inline constexpr ChoiceName<AttentionKind> kAttentionNames[] = {{"flash", AttentionKind::flash},
-                                                                {"reference", AttentionKind::reference}};
-inline constexpr ChoiceName<MatmulChoice> kMatmulNames[] = {
-    {"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}};
-inline constexpr ChoiceName<DeviceChoice> kDeviceNames[] = {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}};
-inline constexpr ChoiceName<DtypeChoice> kDtypeNames[] = {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}};
-inline constexpr ChoiceName<bool> kBoolNames[] = {{"true", true}, {"false", false}};
-
-constexpr std::span<const ChoiceName<Gelu>> names_of(Gelu) { return kGeluNames; }
-constexpr std::span<const ChoiceName<TokenizerKind>> names_of(TokenizerKind) { return kTokenizerNames; }
-constexpr std::span<const ChoiceName<AttentionKind>> names_of(AttentionKind) { return kAttentionNames; }
-constexpr std::span<const ChoiceName<MatmulChoice>> names_of(MatmulChoice) { return kMatmulNames; }
-constexpr std::span<const ChoiceName<DeviceChoice>> names_of(DeviceChoice) { return kDeviceNames; }
-constexpr std::span<const ChoiceName<DtypeChoice>> names_of(DtypeChoice) { return kDtypeNames; }
-constexpr std::span<const ChoiceName<bool>> names_of(bool) { return kBoolNames; }
-
-// The value of a field as text; numbers as short as they read back bit for bit.
-std::string value_text(const TrainOptions& options, const OptionField& field);
-// Reads the text into the field. Returns what is wrong with it ("'x' is no whole number"), or "" if all is well.
-std::string set_value(TrainOptions& options, const OptionField& field, const std::string& text);
-// What stands for the value in help: INT, NUMBER, TEXT, true|false, ...
-std::string type_text(const OptionField& field);
-
-// The same for a lone float (--dropout sets three fields).
-std::string read_value(const std::string& text, float& value);
 
 }  // namespace glint

@@ -30,7 +30,7 @@ Dataset create_run_data(const RunPaths& run, const TrainOptions& options) {
                                            {"checksum", dataset.info().checksum}};
     write_file_durably(run.data_record(), record.dump(2) + "\n");
     return dataset;
-  } catch (const UserError&) {  // leaves the folder empty, so that it can be asked for again
+  } catch (const UserError&) {  // leaves the folder empty, so that the same --out works again
     std::error_code ignored;
     fs::remove_all(run.data(), ignored);
     fs::remove(run.tokenizer(), ignored);
@@ -44,12 +44,12 @@ Dataset open_run_data(const RunPaths& run) {
   const bool whole = record.is_object() && record.contains("folder") && record["folder"].is_string() &&
                      record.contains("checksum") && record["checksum"].is_number_unsigned();
   GLINT_REQUIRE(whole, run.data_record().string(),
-                " is missing or damaged: it says where the tokens of this run are; start it anew");
+                " is missing or damaged: it says where the tokens of this run are; start a new run");
   const fs::path folder = run.root / record["folder"].get<std::string>();  // an absolute path stays itself
   Dataset dataset = Dataset::open(folder);
   GLINT_REQUIRE(
       dataset.info().checksum == record["checksum"].get<uint64_t>(), folder.string(),
-      " holds other tokens than this run was started with; prepare the former text again, or start a new run");
+      " holds other tokens than this run was started with; prepare the original text again, or start a new run");
   GLINT_REQUIRE(dataset.tokenizer() == Tokenizer::load(run.tokenizer()), folder.string(),
                 " has another tokenizer than ", run.tokenizer().string());
   return dataset;

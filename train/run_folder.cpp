@@ -28,7 +28,7 @@ void add(ordered_json& json, const char* key, const std::optional<double>& value
   if (value) json[key] = std::isfinite(*value) ? ordered_json(*value) : ordered_json(nullptr);  // JSON has no NaN
 }
 
-// Bytes of `content` up to the first line that is torn, or of a step after `step`.
+// Bytes of `content` before the first line that is incomplete or of a step after `step`.
 size_t bytes_to_keep(const std::string& content, uint64_t step) {
   size_t at = 0;
   for (size_t end = 0; (end = content.find('\n', at)) != std::string::npos; at = end + 1) {
@@ -46,7 +46,7 @@ RunPaths existing_run(const fs::path& root) {
   const RunPaths paths{root};
   std::error_code unreadable;
   GLINT_REQUIRE(fs::exists(root, unreadable), "there is no run folder ", root.string());
-  GLINT_REQUIRE(fs::exists(paths.config(), unreadable), root.string(), " is no run folder: it has no config.json");
+  GLINT_REQUIRE(fs::exists(paths.config(), unreadable), root.string(), " is not a run folder: it has no config.json");
   return paths;
 }
 
@@ -54,7 +54,7 @@ TrainOptions read_run_config(const RunPaths& paths) {
   std::ifstream stream(paths.config());
   GLINT_REQUIRE(stream, "cannot read ", paths.config().string(), ": ", std::strerror(errno));
   ordered_json json = ordered_json::parse(stream, nullptr, false);
-  GLINT_REQUIRE(json.is_object(), paths.config().string(), " is damaged: it is no JSON object");
+  GLINT_REQUIRE(json.is_object(), paths.config().string(), " is damaged: it is not a JSON object");
   GLINT_REQUIRE(json.value(kVersionKey, ordered_json()) == kConfigVersion, paths.config().string(),
                 " is of another version than this glint's, ", kConfigVersion);
   json.erase(kVersionKey);
@@ -64,16 +64,17 @@ TrainOptions read_run_config(const RunPaths& paths) {
 RunFolder RunFolder::create(const fs::path& root) {
   std::error_code error;
   fs::create_directories(root, error);
-  GLINT_REQUIRE(!error && fs::is_directory(root), "cannot make the run folder ", root.string(), ": ",
+  GLINT_REQUIRE(!error && fs::is_directory(root), "cannot create the run folder ", root.string(), ": ",
                 error ? error.message() : "it is a file", "; choose another --out");
   RunFolder run{RunPaths{root}};
   fs::directory_iterator entries(root, error);
   GLINT_REQUIRE(!error, "cannot read the run folder ", root.string(), ": ", error.message(), "; choose another --out");
   for (const fs::directory_entry& entry : entries) {
-    // All that a run killed at its very start leaves behind: its lock, and the folder where its ranks met.
+    // What a run killed at its start leaves: its lock, and the folder of its ranks' rendezvous.
     if (entry.path() == run.paths_.lock() || entry.path().filename().string().starts_with("launch")) continue;
-    throw UserError(str_cat("the run folder ", root.string(), " is not empty: choose another --out",
-                            fs::exists(run.paths_.config()) ? ", or go on with `--resume " + root.string() + "`" : ""));
+    throw UserError(
+        str_cat("the run folder ", root.string(), " is not empty: choose another --out",
+                fs::exists(run.paths_.config()) ? ", or continue it with `--resume " + root.string() + "`" : ""));
   }
   run.take_lock();
   return run;
@@ -93,7 +94,7 @@ RunFolder::RunFolder(RunFolder&& other) noexcept
 
 RunFolder::~RunFolder() {
   if (metrics_ >= 0) ::close(metrics_);
-  if (lock_ >= 0) ::close(lock_);  // and with it the lock. The file stays: to remove it would race with another's lock
+  if (lock_ >= 0) ::close(lock_);  // releases the lock; removing the file would race with another process
 }
 
 void RunFolder::discard() noexcept {
@@ -135,7 +136,8 @@ void RunFolder::append(const MetricsLine& line) {
   add(json, "val_loss", line.val_loss);
   add(json, "train_loss", line.train_loss);
   const std::string content = json.dump() + "\n";
-  const ssize_t written = ::write(metrics_, content.data(), content.size());  // in one call: a kill tears no line
+  const ssize_t written =
+      ::write(metrics_, content.data(), content.size());  // in one call, so that a kill leaves no partial line
   GLINT_REQUIRE(written >= 0, "cannot write ", paths_.metrics().string(), ": ", std::strerror(errno));
   GLINT_REQUIRE(static_cast<size_t>(written) == content.size(), "cannot write ", paths_.metrics().string(),
                 ": disk full");

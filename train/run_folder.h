@@ -10,14 +10,14 @@
 
 namespace glint {
 
-// The places in a run folder. Commands that only read (sample, eval) need no more than this.
+// The paths in a run folder, which is all that sample and eval need.
 struct RunPaths {
   std::filesystem::path root;
 
   std::filesystem::path config() const { return root / "config.json"; }
   std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
   std::filesystem::path tokenizer() const { return root / "tokenizer.json"; }
-  std::filesystem::path data() const { return root / "data"; }              // tokenised once, by data/
+  std::filesystem::path data() const { return root / "data"; }              // tokenised once
   std::filesystem::path data_record() const { return root / "data.json"; }  // where the tokens are
   std::filesystem::path last() const { return root / "last"; }
   std::filesystem::path best() const { return root / "best"; }
@@ -35,15 +35,15 @@ struct MetricsLine {
   std::optional<double> loss, lr, grad_norm, step_ms, tokens_per_s, val_loss, train_loss;
 };
 
-// A run folder that this process owns, by a lock that ends with the process.
+// A run folder that this process has locked; the lock ends with the process.
 class RunFolder {
  public:
-  // UserError if the folder holds anything, can't be written, or is in use.
+  // UserError if the folder is not empty, can't be written, or is in use.
   static RunFolder create(const std::filesystem::path& root);
-  // For --resume. UserError if it is no run folder or in use.
+  // For --resume. UserError if it is not a run folder or is in use.
   static RunFolder open(const std::filesystem::path& root);
 
-  // That of a run which another process owns (rank 0): nothing is locked, nothing written.
+  // The folder of a run that another process (rank 0) has locked: writes nothing.
   static RunFolder follow(const std::filesystem::path& root) { return RunFolder(RunPaths{root}, false); }
 
   RunFolder(RunFolder&& other) noexcept;
@@ -55,7 +55,7 @@ class RunFolder {
   void append(const MetricsLine& line);
   // Removes what a run writes before its first step.
   void discard() noexcept;
-  // Cuts away what was written after `step` (and a line torn by a kill), before going on from there.
+  // Removes lines after `step`, and an incomplete last line, before the run continues from `step`.
   void forget_metrics_after(uint64_t step);
 
  private:

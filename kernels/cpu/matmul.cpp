@@ -16,7 +16,7 @@ void multiply(const CpuContext& ctx, const Product& product) {
     multiply_onednn(ctx, product);
     return;
 #else
-    throw UserError("this build has no oneDNN: use --matmul eigen, or install libdnnl-dev and build again");
+    throw UserError("this build has no oneDNN: use `matmul` eigen, or install libdnnl-dev and build again");
 #endif
   }
   multiply_eigen(ctx, product);

@@ -42,13 +42,13 @@ std::vector<GpuInfo> gpus_here(std::string& fault) {
 Device Device::cuda(int index, bool tf32) {
   std::string fault;
   const std::vector<GpuInfo> gpus = gpus_here(fault);
-  GLINT_REQUIRE(!gpus.empty(), "--device cuda: ", fault,
-                "; is NVIDIA's driver installed (nvidia-smi says)? Or use --device cpu");
+  GLINT_REQUIRE(!gpus.empty(), "`device` cuda: ", fault,
+                "; is NVIDIA's driver installed (nvidia-smi says)? Or use `device` cpu");
   const int count = static_cast<int>(gpus.size());
-  GLINT_REQUIRE(index >= 0 && index < count, "--device cuda: there is no GPU ", index, "; this machine has ", count);
+  GLINT_REQUIRE(index >= 0 && index < count, "`device` cuda: there is no GPU ", index, "; this machine has ", count);
   const GpuInfo& info = gpus[static_cast<size_t>(index)];
-  GLINT_REQUIRE(info.capability >= kOldest, "--device cuda: ", info.name, " has compute capability ",
-                info.capability / 10, ".", info.capability % 10, "; 8.0 (Ampere) or later is needed. Use --device cpu");
+  GLINT_REQUIRE(info.capability >= kOldest, "`device` cuda: ", info.name, " has compute capability ",
+                info.capability / 10, ".", info.capability % 10, "; 8.0 (Ampere) or later is needed. Use `device` cpu");
   check_cuda(cudaSetDevice(index), "cudaSetDevice");
   const auto gpu = std::make_shared<const Gpu>();
   return Device(CudaContext{gpu->stream.handle, gpu->matmul.get(), tf32}, info.name, gpu);

@@ -6,7 +6,7 @@ namespace glint {
 
 Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p) {
   GLINT_REQUIRE(g.options().device.is_cpu() && g.options().dtype == DType::f32,
-                "--attention reference runs on the CPU in fp32 only; use --attention flash");
+                "`attention` reference runs on the CPU in fp32 only; use `attention` flash");
   const CpuContext& ctx = std::get<CpuContext>(g.options().device.context());
   const AttentionShape shape = shape_of(qkv, heads);
   const PackedHeads packed(shape);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <cstdint>
+#include <map>
 #include <set>
 #include <vector>
 
@@ -24,119 +26,109 @@ std::string token_at(const std::string& text, size_t at) {
   return text.substr(at, std::max<size_t>(end - at, 1));
 }
 
-// Tokens that a rule, or what is left of an alternative, can begin with.
-std::set<std::string> first_tokens(const Grammar& grammar, const GrammarRule& rule);
-
-std::set<std::string> first_tokens(const Grammar& grammar, const GrammarAlternative& alternative) {
-  for (const GrammarItem& item : alternative.items) {
-    const auto index = static_cast<size_t>(item.index);
-    if (item.kind == GrammarItem::Kind::rule) return first_tokens(grammar, grammar.rules()[index]);
-    if (item.kind == GrammarItem::Kind::literal) {
+// Tokens that the items can begin with.
+std::set<std::string> first_tokens(const Grammar& grammar, const std::vector<GrammarItem>& items) {
+  for (const GrammarItem& item : items) {
+    if (item.kind == GrammarItem::Kind::text) {
       const std::string token = token_at(item.text, 0);
       if (token.empty()) continue;  // only spaces: they separate
       return {token};
     }
-    std::set<std::string> words;
-    for (const auto& word : grammar.lists()[index].words) words.insert(word[static_cast<size_t>(item.form)]);
-    return words;
+    std::set<std::string> all;
+    for (const auto& alternative : grammar.rules()[item.rule].alternatives)
+      all.merge(first_tokens(grammar, alternative.forms[item.form]));
+    return all;
   }
   return {};
-}
-
-std::set<std::string> first_tokens(const Grammar& grammar, const GrammarRule& rule) {
-  std::set<std::string> all;
-  for (const auto& alternative : rule.alternatives) all.merge(first_tokens(grammar, alternative));
-  return all;
 }
 
 // Text back to the choices that made it: looks one token ahead, never back.
 class Parser {
  public:
-  Parser(const Grammar& grammar, const std::string& text) : grammar_(grammar), text_(text) {
-    for (const GrammarRule& rule : grammar.rules()) {
-      auto& firsts = firsts_.emplace_back();
-      for (const auto& alternative : rule.alternatives) firsts.push_back(first_tokens(grammar, alternative));
-    }
-  }
+  Parser(const Grammar& grammar, const std::string& text) : grammar_(grammar), text_(text) {}
 
   size_t place() const { return at_; }
 
-  // Reads one sentence and gives its information in nats; negative if it isn't one.
+  // Reads one sentence and returns its information in nats; negative if it isn't one.
   double sentence() {
-    memory_.assign(grammar_.lists().size(), -1);
+    chosen_.assign(grammar_.rules().size(), SIZE_MAX);
     nats_ = 0.0;
-    return rule(grammar_.rules().size() - 1) ? nats_ : -1.0;
+    return item({GrammarItem::Kind::draw, "", grammar_.rules().size() - 1, 0}) ? nats_ : -1.0;
   }
 
  private:
-  bool rule(size_t index) {
-    const GrammarRule& the_rule = grammar_.rules()[index];
-    const std::string token = token_at(text_, at_);
-    for (size_t i = 0; i < the_rule.alternatives.size(); ++i) {
-      if (!firsts_[index][i].contains(token)) continue;
-      const GrammarAlternative& alternative = the_rule.alternatives[i];
-      nats_ -= std::log(static_cast<double>(alternative.weight) / the_rule.total_weight);
-      return std::all_of(alternative.items.begin(), alternative.items.end(),
-                         [&](const GrammarItem& part) { return item(part); });
-    }
-    return false;
-  }
-
-  bool item(const GrammarItem& part) {
-    const auto index = static_cast<size_t>(part.index);
-    if (part.kind == GrammarItem::Kind::rule) return rule(index);
-    if (part.kind == GrammarItem::Kind::literal) {
-      const bool same = text_.compare(at_, part.text.size(), part.text) == 0;
-      at_ += part.text.size();
+  bool item(const GrammarItem& item) {
+    if (item.kind == GrammarItem::Kind::text) {
+      const bool same = text_.compare(at_, item.text.size(), item.text) == 0;
+      at_ += item.text.size();
       return same;
     }
-    if (at_ >= text_.size() || !is_letter(text_[at_])) return false;
-    const std::string token = token_at(text_, at_);
-    at_ += token.size();
-    const auto& words = grammar_.lists()[index].words;
-    const auto form = static_cast<size_t>(part.form);
-    if (part.kind == GrammarItem::Kind::same_word) {
-      return memory_[index] >= 0 && words[static_cast<size_t>(memory_[index])][form] == token;
+    const GrammarRule& rule = grammar_.rules()[item.rule];
+    size_t i = chosen_[item.rule];
+    if (item.kind != GrammarItem::Kind::repeat) {
+      const auto& ways = alternatives_by_token(item.rule, item.form);
+      const auto way = ways.find(token_at(text_, at_));
+      if (way == ways.end()) return false;
+      i = way->second;
+      nats_ -= std::log(static_cast<double>(rule.alternatives[i].weight) / rule.total_weight);
     }
-    const auto word = std::find_if(words.begin(), words.end(), [&](const auto& forms) { return forms[form] == token; });
-    if (word == words.end()) return false;
-    if (part.kind == GrammarItem::Kind::new_word) memory_[index] = static_cast<int>(word - words.begin());
-    nats_ += std::log(static_cast<double>(words.size()));
-    return true;
+    if (item.kind == GrammarItem::Kind::draw_new) chosen_[item.rule] = i;
+    if (i >= rule.alternatives.size()) return false;
+    const auto& items = rule.alternatives[i].forms[item.form];
+    return std::all_of(items.begin(), items.end(), [this](const GrammarItem& part) { return this->item(part); });
+  }
+
+  const std::map<std::string, size_t>& alternatives_by_token(size_t rule, size_t form) {
+    auto& ways = ways_[{rule, form}];
+    const auto& alternatives = grammar_.rules()[rule].alternatives;
+    if (ways.empty())
+      for (size_t i = 0; i < alternatives.size(); ++i)
+        for (const std::string& token : first_tokens(grammar_, alternatives[i].forms[form])) ways[token] = i;
+    return ways;
   }
 
   const Grammar& grammar_;
   const std::string& text_;
   size_t at_ = 0;
   double nats_ = 0.0;
-  std::vector<int> memory_;
-  std::vector<std::vector<std::set<std::string>>> firsts_;  // [rule][alternative]
+  std::vector<size_t> chosen_;
+  std::map<std::pair<size_t, size_t>, std::map<std::string, size_t>> ways_;  // of a rule's form: by first token
 };
 
 }  // namespace
 
-TEST_CASE("the grammar is unambiguous: no list repeats a word, no choice has two ways with the same first token") {
+TEST_CASE("the grammar is unambiguous: no choice has two ways with the same first token") {
   const Grammar& grammar = corpus_grammar();
-  for (const WordList& list : grammar.lists()) {
-    for (size_t form = 0; form < list.words.front().size(); ++form) {
-      const bool she_or_he = list.words.front()[0] == "Ada" && form > 0;  // only ever said again, never drawn
+  for (const GrammarRule& rule : grammar.rules()) {
+    for (size_t form = 0; form < rule.forms.size(); ++form) {
+      if (rule.name == "name" && form > 0) continue;  // she and he are only ever repeated, never drawn
       std::set<std::string> seen;
-      for (const auto& word : list.words) {
-        CAPTURE(word[form]);
-        CHECK(std::all_of(word[form].begin(), word[form].end(), is_letter));
-        CHECK((seen.insert(word[form]).second || she_or_he));
+      for (const auto& alternative : rule.alternatives) {
+        const auto firsts = first_tokens(grammar, alternative.forms[form]);
+        CHECK(!firsts.empty());
+        for (const std::string& token : firsts) {
+          CAPTURE(rule.name);
+          CAPTURE(token);
+          CHECK(seen.insert(token).second);
+        }
       }
     }
   }
+}
+
+TEST_CASE("what is repeated is plain text: it has no information of its own, and she is never drawn") {
+  const Grammar& grammar = corpus_grammar();
   for (const GrammarRule& rule : grammar.rules()) {
-    std::set<std::string> seen;
     for (const auto& alternative : rule.alternatives) {
-      const auto firsts = first_tokens(grammar, alternative);
-      CHECK(!firsts.empty());
-      for (const std::string& token : firsts) {
-        CAPTURE(rule.name);
-        CAPTURE(token);
-        CHECK(seen.insert(token).second);
+      for (const GrammarItem& item : alternative.forms[0]) {
+        if (item.kind == GrammarItem::Kind::text) continue;
+        const GrammarRule& inner = grammar.rules()[item.rule];
+        CHECK((item.kind == GrammarItem::Kind::repeat || inner.name != "name" || item.form == 0));
+        if (item.kind != GrammarItem::Kind::repeat) continue;
+        for (const auto& choice : inner.alternatives) {
+          REQUIRE(choice.forms[item.form].size() == 1);
+          CHECK(choice.forms[item.form][0].kind == GrammarItem::Kind::text);
+        }
       }
     }
   }
@@ -170,9 +162,9 @@ TEST_CASE("text parses back to choices whose information per character is the st
 
 TEST_CASE("entropy of a grammar small enough to do by hand") {
   Grammar grammar;
-  grammar.add_list("word", {"short", "long"}, {{"a", "aaa"}, {"b", "bbbbb"}});
-  grammar.add_rule("inner", {{1, "x"}, {1, "y{word.long}"}, {2, "z"}});
-  grammar.add_rule("outer", {{1, "{new word} {same word.long} {inner}."}, {3, "!"}});
+  grammar.add("word", {"short", "long"}, {{1, {"a", "aaa"}}, {1, {"b", "bbbbb"}}});
+  grammar.add("inner", {"form"}, {{1, {"x"}}, {1, {"y{word.long}"}}, {2, {"z"}}});
+  grammar.add("outer", {"form"}, {{1, {"{new word} {same word.long} {inner}."}}, {3, {"!"}}});
   // inner: 1.5 bits + 1/4 of the 1 bit of a word; 1 + 1/4 of 4 characters. outer adds its own choice.
   const double inner_bits = 1.75, outer_bits = 0.25 * (2.0 + 1.0 + inner_bits) + 0.75 * std::log2(4.0 / 3.0);
   CHECK(grammar.sentence_nats() == doctest::Approx(outer_bits * std::log(2.0)));

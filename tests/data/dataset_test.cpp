@@ -142,7 +142,7 @@ TEST_CASE("a context that the text is too short for is refused with what is need
   CHECK_NOTHROW(dataset.require_context(64));
   const std::string message = message_of<UserError>([&] { dataset.require_context(65); });
   const char* const expected =
-      "its validation split has 65 tokens and 66 are needed; give a text of at least 660 characters, or a --context of "
+      "its validation split has 65 tokens and 66 are needed; give a text of at least 660 characters, or a `context` of "
       "at most 64";
   CHECK(message.find(expected) != std::string::npos);
 }

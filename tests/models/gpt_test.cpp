@@ -205,7 +205,7 @@ TEST_CASE("what a NaN reached first is named") {
   CHECK(name->starts_with("h.1."));
 }
 
-TEST_CASE("impossible shapes are refused by the flag's name") {
+TEST_CASE("impossible shapes are refused by the field's name") {
   const auto message = [](auto change) -> std::string {
     GptConfig config = test::tiny_config();
     change(config);
@@ -216,12 +216,13 @@ TEST_CASE("impossible shapes are refused by the flag's name") {
     }
     return "";
   };
-  CHECK(message([](GptConfig& c) { c.heads = 5; }).find("--embd 32 is not a multiple of --heads 5") !=
+  CHECK(message([](GptConfig& c) { c.heads = 5; }).find("`embd` 32 is not a multiple of `heads` 5") !=
         std::string::npos);
-  CHECK(message([](GptConfig& c) { c.kv_heads = 3; }).find("--kv-heads 3") != std::string::npos);
+  CHECK(message([](GptConfig& c) { c.kv_heads = 3; }).find("`kv_heads` 3") != std::string::npos);
+  CHECK(message([](GptConfig& c) { c.embd = 4; }).find("at least 8 channels") != std::string::npos);
   CHECK(message([](GptConfig& c) { c.embd = 16; }).find("channels per head") != std::string::npos);
-  CHECK(message([](GptConfig& c) { c.attn_dropout = 1.0f; }).find("--attn-dropout 1 ") != std::string::npos);
-  CHECK(message([](GptConfig& c) { c.resid_dropout = std::nanf(""); }).find("--resid-dropout") != std::string::npos);
-  CHECK(message([](GptConfig& c) { c.layers = 0; }).find("--layers 0") != std::string::npos);
+  CHECK(message([](GptConfig& c) { c.attn_dropout = 1.0f; }).find("`attn_dropout` 1 ") != std::string::npos);
+  CHECK(message([](GptConfig& c) { c.resid_dropout = std::nanf(""); }).find("`resid_dropout`") != std::string::npos);
+  CHECK(message([](GptConfig& c) { c.layers = 0; }).find("`layers` 0") != std::string::npos);
   CHECK(message([](GptConfig&) {}).empty());
 }

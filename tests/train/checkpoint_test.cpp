@@ -149,7 +149,7 @@ TEST_CASE("tensors that are missing, left over or of another shape are named") {
   other.views[0].name = "wpe.weight";
   CHECK(load().find("lacks wpe.weight") != std::string::npos);
   other.views.erase(other.views.begin());
-  CHECK(load().find("holds wte.weight, which is no part of this model") != std::string::npos);
+  CHECK(load().find("holds wte.weight, which is not part of this model") != std::string::npos);
   Tensors model2(0), m2(0), v2(0);
   v2.views.pop_back();
   CHECK(error_of([&] {
@@ -186,7 +186,7 @@ TEST_CASE("weights in Hugging Face's dress are taken, with its buffers and its t
   CHECK(load(twice).find("twice") != std::string::npos);
   std::vector<TensorView> extra = dressed;
   extra.push_back({"transformer.ln_f.bias", {4}, bias});
-  CHECK(load(extra).find("ln_f.bias, which is no part") != std::string::npos);
+  CHECK(load(extra).find("ln_f.bias, which is not part") != std::string::npos);
 }
 
 TEST_CASE("a process that saves without pause, killed at random moments, always leaves a whole checkpoint") {

@@ -113,7 +113,7 @@ TEST_CASE("safetensors: damaged files are refused in one line that names the fil
   const struct {
     std::string header, says;
   } cases[] = {
-      {R"([1,2])", "no JSON object"},
+      {R"([1,2])", "not a JSON object"},
       {R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})", "header"},
       {R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
        "twice"},

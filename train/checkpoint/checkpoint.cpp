@@ -30,7 +30,7 @@ std::string hex(uint64_t value) {
   return buffer;
 }
 
-// state.json carries a checksum of itself: of its text without that key.
+// state.json contains a checksum of its own text without that key.
 void seal(ordered_json& state) {
   const std::string content = state.dump();
   state["checksum"] = hex(checksum_of(content.data(), content.size()));
@@ -63,13 +63,13 @@ std::string read_text(const fs::path& path) {
   return content.str();
 }
 
-// state.json, checked. `content` keeps its bytes.
+// Reads and checks state.json; content receives its bytes.
 ordered_json read_state_json(const fs::path& folder, std::string& content) {
   const fs::path path = folder / kStateFile;
   content = read_text(path);
   ordered_json json = ordered_json::parse(content, nullptr, false);
   GLINT_REQUIRE(json.is_object() && json.contains("version"), path.string(),
-                " is damaged: it is no checkpoint's state");
+                " is damaged: it is not a checkpoint's state");
   GLINT_REQUIRE(json["version"] == kCheckpointVersion, path.string(), " is of version ", json["version"].dump(),
                 "; this glint reads version ", kCheckpointVersion);
   GLINT_REQUIRE(sealed(json), path.string(), " is damaged: its checksum does not match");
@@ -109,7 +109,7 @@ void copy_into(const TensorView& target, const TensorView& source, const fs::pat
   std::memcpy(target.data, source.data, bytes);
 }
 
-// Takes each target out of `sources`; what is left there is reported.
+// Copies each target from `sources` and removes it there.
 void copy_all(std::span<const TensorView> targets, const std::string& prefix, ByName& sources, const fs::path& path) {
   for (const TensorView& target : targets) {
     const auto source = sources.find(prefix + target.name);
@@ -121,7 +121,7 @@ void copy_all(std::span<const TensorView> targets, const std::string& prefix, By
 
 void require_none_left(const ByName& sources, const fs::path& path) {
   if (sources.empty()) return;
-  GLINT_REQUIRE(false, path.string(), " holds ", sources.begin()->first, ", which is no part of this model",
+  GLINT_REQUIRE(false, path.string(), " holds ", sources.begin()->first, ", which is not part of this model",
                 sources.size() > 1 ? str_cat(" (and ", sources.size() - 1, " more)") : "");
 }
 
@@ -129,7 +129,7 @@ bool same_values(const TensorView& a, const TensorView& b) {
   return a.shape == b.shape && a.data && b.data && std::memcmp(a.data, b.data, a.elements() * sizeof(float)) == 0;
 }
 
-// One try; the folder may be swapped for a newer one meanwhile.
+// One attempt; a newer folder may replace this one meanwhile.
 CheckpointState load_once(const fs::path& folder, std::span<const TensorView> model, std::span<const TensorView> m,
                           std::span<const TensorView> v, std::string& state_text) {
   const ordered_json json = read_state_json(folder, state_text);
@@ -167,7 +167,7 @@ void save_checkpoint(const fs::path& folder, std::span<const TensorView> model, 
   out.commit();
 } catch (const UserError& error) {
   throw UserError(
-      str_cat("checkpoint not saved", has_checkpoint(folder) ? ", the former one is kept" : "", ": ", error.what()));
+      str_cat("checkpoint not saved", has_checkpoint(folder) ? ", the previous one is kept" : "", ": ", error.what()));
 }
 
 bool has_checkpoint(const fs::path& folder) { return fs::exists(whole_folder(folder)); }
@@ -181,7 +181,7 @@ CheckpointState read_checkpoint_state(const fs::path& folder) {
 
 CheckpointState load_checkpoint(const fs::path& folder, std::span<const TensorView> model,
                                 std::span<const TensorView> m, std::span<const TensorView> v) {
-  constexpr int kTries = 100;  // a training run may swap the folder while it is read: then its state has changed too
+  constexpr int kTries = 100;  // a training run may replace the folder while it is read; state.json then changes too
   for (int tries = 1;; ++tries) {
     const fs::path whole = whole_folder(folder);
     GLINT_REQUIRE(fs::is_directory(whole), "there is no checkpoint ", folder.string());
@@ -202,7 +202,8 @@ void load_weights(const SafetensorsFile& file, std::span<const TensorView> model
   ByName sources;
   for (const TensorView& tensor : file.tensors()) {
     const std::string_view name = tensor.name;
-    if (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")) continue;  // causal masks kept as tensors
+    if (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"))
+      continue;  // causal masks stored as tensors
     const std::string plain(name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : name);
     GLINT_REQUIRE(sources.emplace(plain, &tensor).second, file.path().string(), " holds ", plain, " twice");
   }

@@ -1,5 +1,5 @@
 // A checkpoint is a folder: model.safetensors, optimizer.safetensors (the moments, as m.NAME and v.NAME) and
-// state.json. Saved so that a kill at any moment, or a full disk, leaves a whole one.
+// state.json. A kill at any moment, or a full disk, leaves a complete one.
 #pragma once
 
 #include <cstdint>
@@ -27,19 +27,19 @@ struct CheckpointState {
 void save_checkpoint(const std::filesystem::path& folder, std::span<const TensorView> model,
                      std::span<const TensorView> m, std::span<const TensorView> v, const CheckpointState& state);
 
-// True if there is a checkpoint to read, whole or damaged.
+// Whether there is a checkpoint, complete or damaged.
 bool has_checkpoint(const std::filesystem::path& folder);
 
-// state.json alone, e.g. to build the model that the tensors are then loaded into.
+// Reads state.json only, for example to build the model before loading its tensors.
 CheckpointState read_checkpoint_state(const std::filesystem::path& folder);
 
 // Fills the views. UserError if a file is missing, truncated, corrupted (checksum) or of another version, or if tensors
-// are missing, left over or of another shape. m and v empty: the optimizer isn't read.
+// are missing, unknown or of another shape. m and v empty: the optimizer isn't read.
 CheckpointState load_checkpoint(const std::filesystem::path& folder, std::span<const TensorView> model,
                                 std::span<const TensorView> m = {}, std::span<const TensorView> v = {});
 
 // Weights from any GPT-2 style safetensors file: names with or without Hugging Face's "transformer." prefix; its
-// "attn.bias" and "attn.masked_bias" buffers and a "lm_head.weight" equal to the token embedding are passed over.
+// "attn.bias" and "attn.masked_bias" buffers and a "lm_head.weight" equal to the token embedding are skipped.
 void load_weights(const SafetensorsFile& file, std::span<const TensorView> model);
 
 }  // namespace glint

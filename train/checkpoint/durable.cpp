@@ -86,7 +86,7 @@ DurableFolder::DurableFolder(const fs::path& final_path)
     : final_(with_suffix(final_path, "")),
       partial_(with_suffix(final_path, ".partial")),
       former_(with_suffix(final_path, ".former")) {
-  // Clear up after a kill: a partial folder is worth nothing; a former one is the truth if nothing took its place.
+  // Clean up after a crash: a partial folder is useless; a former one is valid if nothing has replaced it.
   remove_tree(partial_);
   if (fs::exists(former_)) {
     if (fs::exists(final_)) {
@@ -100,7 +100,7 @@ DurableFolder::DurableFolder(const fs::path& final_path)
 
 DurableFolder::~DurableFolder() {
   if (committed_) return;
-  std::error_code ignored;  // what stays behind is removed by the next save
+  std::error_code ignored;  // the next save removes what remains
   fs::remove_all(partial_, ignored);
 }
 
@@ -115,7 +115,7 @@ void DurableFolder::commit(Swap swap) {
   swap_in(swap);
   committed_ = true;
   sync_folder(parent_of(final_));
-  remove_tree(partial_);  // after an exchange this is the former one
+  remove_tree(partial_);  // after an exchange this is the old one
   remove_tree(former_);
 }
 

@@ -1,4 +1,4 @@
-// Folders and files that are either the former or the new one, whole, whenever the process or the machine dies.
+// Atomic replacement of folders and files: a crash leaves the old or the new one, complete.
 #pragma once
 
 #include <cstdint>
@@ -27,14 +27,14 @@ class DurableFile {
   std::unique_ptr<Hash> hash_;
 };
 
-// How a new folder takes the place of the former one.
+// How a new folder replaces the old one.
 enum class Swap {
   exchange,  // both names at once (renameat2); two renames where the file system can't
   two_renames,
 };
 
-// DIR is written aside as DIR.partial; commit() swaps the two and deletes the former one. Between two renames DIR is
-// called DIR.former for a moment, so read through whole_folder().
+// DIR is written as DIR.partial; commit() swaps the two and deletes the old one. Between two renames DIR is called
+// DIR.former, so readers ask whole_folder().
 class DurableFolder {
  public:
   explicit DurableFolder(const std::filesystem::path& final_path);
@@ -53,14 +53,14 @@ class DurableFolder {
   bool committed_ = false;
 };
 
-// Where the latest whole state of DIR is: DIR itself, or DIR.former if a kill struck between two renames.
+// Where the latest complete state of DIR is: DIR itself, or DIR.former after a crash between two renames.
 std::filesystem::path whole_folder(const std::filesystem::path& path);
 
-// Replaces one small file: written aside, synced, renamed.
+// Replaces one small file: writes a new one, syncs and renames it.
 void write_file_durably(const std::filesystem::path& path, const std::string& content);
 void sync_folder(const std::filesystem::path& path);
 
-// XXH3-64 (Y. Collet): the checksum of everything a run keeps.
+// XXH3-64 (Y. Collet): the checksum of all files of a run.
 uint64_t checksum_of(const void* data, size_t bytes);
 
 }  // namespace glint

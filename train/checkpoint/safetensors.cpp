@@ -17,9 +17,9 @@ namespace {
 
 constexpr size_t kLengthBytes = 8;
 constexpr size_t kMaxHeader = 100'000'000;  // the reference implementation's limit
-constexpr size_t kAlignment = 8;            // of the data behind the header
+constexpr size_t kAlignment = 8;            // of the data after the header
 
-// Bytes of one element; 0: not a type of the format.
+// Bytes of one element; 0 if the format has no such type.
 size_t bytes_of_type(const std::string& dtype) {
   static constexpr std::pair<const char*, size_t> kTypes[] = {
       {"F32", 4}, {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"I16", 2}, {"U16", 2},
@@ -36,7 +36,7 @@ std::string make_header(std::span<const TensorView> tensors) {
   size_t offset = 0;
   for (const TensorView& tensor : tensors) {
     const size_t end = offset + tensor.elements() * sizeof(float);
-    GLINT_CHECK(!header.contains(tensor.name), "two tensors are called ", tensor.name);
+    GLINT_CHECK(!header.contains(tensor.name), "two tensors are named ", tensor.name);
     header[tensor.name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
     offset = end;
   }
@@ -45,7 +45,7 @@ std::string make_header(std::span<const TensorView> tensors) {
   return result;
 }
 
-// Refuses a key that appears twice in the outer object, which nlohmann would pass over.
+// Refuses a key that appears twice in the outer object, which nlohmann would accept.
 json parse_header(const char* begin, const char* end) {
   std::set<std::string> seen;
   return json::parse(begin, end, [&](int depth, json::parse_event_t event, json& value) {
@@ -69,7 +69,7 @@ Entry read_entry(const std::string& name, const json& json_entry) {
   GLINT_REQUIRE(bytes > 0, name, " is of the unknown type ", result.dtype);
   for (const json& size : json_entry.at("shape")) {
     GLINT_REQUIRE(size.is_number_unsigned() && size.get<uint64_t>() <= INT64_MAX, name,
-                  " has a size that is no number");
+                  " has a size that is not a number");
     result.shape.push_back(size.get<int64_t>());
     GLINT_REQUIRE(!__builtin_mul_overflow(bytes, size.get<uint64_t>(), &bytes), name, " is impossibly large");
   }
@@ -83,7 +83,7 @@ Entry read_entry(const std::string& name, const json& json_entry) {
   return result;
 }
 
-// In the order of their data.
+// Sorted by offset.
 std::vector<Entry> read_entries(const char* begin, const char* end) {
   std::vector<Entry> entries;
   const json header = parse_header(begin, end);
@@ -138,9 +138,9 @@ void SafetensorsFile::read() {
   GLINT_REQUIRE(length <= kMaxHeader, "its header would be ", length, " bytes long");
   GLINT_REQUIRE(length <= size - kLengthBytes, "it ends inside its header");
   const char* header = file_.data() + kLengthBytes;
-  GLINT_REQUIRE(length > 0 && *header == '{', "its header is no JSON object");
+  GLINT_REQUIRE(length > 0 && *header == '{', "its header is not a JSON object");
 
-  // The format leaves no holes and no overlaps: in the order of their offsets the tensors fill the file to its end.
+  // The format has no holes and no overlaps: in the order of their offsets the tensors fill the file.
   const char* data = header + length;
   const uint64_t data_size = size - kLengthBytes - length;
   uint64_t at = 0;

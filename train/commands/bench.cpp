@@ -11,16 +11,16 @@
 
 namespace glint {
 
-void add_bench_flags(Command command, BenchFlags& flags) {
+void add_bench_flags(CLI::App& command, BenchFlags& flags) {
   add_device_flags(command, flags);
-  command.add_count("--repeats", flags.repeats, "Timed runs after one to warm up; the median is printed");
+  add_count(command, "--repeats", flags.repeats, "Timed runs after one to warm up; the median is printed");
   command.add_flag("--json", flags.json, "One JSON object on standard output");
 }
 
-void add_rank_flags(Command command, TrainOptions& options) {
-  command.add("--ranks", options.ranks, "Processes, one per GPU; 0: one, or as a launcher says");
-  command.add("--comm-timeout", options.comm_timeout, "Seconds that a rank waits for another");
-  command.add("--interface", options.interface, "Network interface that ranks talk over");
+void add_rank_flags(CLI::App& command, TrainOptions& options) {
+  add_option(command, "--ranks", options.ranks, "Processes, one per GPU; 0: one, or as a launcher says");
+  add_option(command, "--comm-timeout", options.comm_timeout, "Seconds that a rank waits for another");
+  add_option(command, "--interface", options.interface, "Network interface that ranks talk over");
 }
 
 void run_in_team(TrainOptions options, const std::function<void(Team&)>& body) {
@@ -53,10 +53,10 @@ void print_results(const std::vector<BenchResult>& results, bool as_json) {
   }
 }
 
-void register_bench(Command program) {
-  Command command = program.add_command(
+void register_bench(CLI::App& program) {
+  CLI::App& command = *program.add_subcommand(
       "bench", "Time attention, matrix products, a whole training step, or what ranks say to each other");
-  command.require_command();
+  command.require_subcommand(1);
   register_bench_attention(command);
   register_bench_matmul(command);
   register_bench_step(command);

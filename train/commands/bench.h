@@ -18,7 +18,7 @@ struct BenchFlags : DeviceFlags {
   bool json = false;
 };
 
-void add_bench_flags(Command command, BenchFlags& flags);
+void add_bench_flags(CLI::App& command, BenchFlags& flags);
 
 inline double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -36,7 +36,7 @@ double median_ms(const Context& ctx, int repeats, Call call) {
 }
 
 // For what several ranks do together: starts them (unless a launcher has), and runs `body` in each.
-void add_rank_flags(Command command, TrainOptions& options);
+void add_rank_flags(CLI::App& command, TrainOptions& options);
 void run_in_team(TrainOptions options, const std::function<void(Team&)>& body);
 
 // Prints the results as one JSON object, or a line each.
@@ -46,9 +46,9 @@ struct BenchResult {
 };
 void print_results(const std::vector<BenchResult>& results, bool as_json);
 
-void register_bench_comm(Command bench);
-void register_bench_attention(Command bench);
-void register_bench_matmul(Command bench);
-void register_bench_step(Command bench);
+void register_bench_comm(CLI::App& bench);
+void register_bench_attention(CLI::App& bench);
+void register_bench_matmul(CLI::App& bench);
+void register_bench_step(CLI::App& bench);
 
 }  // namespace glint

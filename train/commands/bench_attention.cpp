@@ -166,20 +166,19 @@ void bench_attention(AttentionFlags flags) {
 
 }  // namespace
 
-void register_bench_attention(Command bench) {
-  Command command = bench.add_command("attention", "Attention, forward and backward");
+void register_bench_attention(CLI::App& bench) {
+  CLI::App& command = *bench.add_subcommand("attention", "Attention, forward and backward");
   const auto flags = std::make_shared<AttentionFlags>();
-  command.add("--batch", flags->batch, "Sequences");
-  command.add("--heads", flags->heads, "Query heads");
-  command.add("--kv-heads", flags->kv_heads, "Key/value heads; 0: as --heads");
-  command.add("--head-size", flags->head_size, "Channels per head");
-  command.add("--context", flags->context, "Tokens per sequence");
-  command.add("--dropout", flags->dropout, "Drop probability");
-  command.add_switch("--causal", flags->causal, "Each query sees only the keys up to its own place");
-  command.add_choice("--attention", flags->kind, "Kernel",
-                     {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
+  add_option(command, "--batch", flags->batch, "Sequences");
+  add_option(command, "--heads", flags->heads, "Query heads");
+  add_option(command, "--kv-heads", flags->kv_heads, "Key/value heads; 0: as --heads");
+  add_option(command, "--head-size", flags->head_size, "Channels per head");
+  add_option(command, "--context", flags->context, "Tokens per sequence");
+  add_option(command, "--dropout", flags->dropout, "Drop probability");
+  add_option(command, "--causal", flags->causal, "Each query sees only the keys up to its own place");
+  add_option(command, "--attention", flags->kind, "Kernel");
   add_bench_flags(command, *flags);
-  command.run([flags] { bench_attention(*flags); });
+  command.callback([flags] { bench_attention(*flags); });
 }
 
 }  // namespace glint

@@ -82,14 +82,14 @@ void bench_comm(CommFlags flags, Team& team) {
 
 }  // namespace
 
-void register_bench_comm(Command bench) {
-  Command command = bench.add_command("comm", "All-reduce, reduce-scatter and all-gather between ranks, by size");
+void register_bench_comm(CLI::App& bench) {
+  CLI::App& command = *bench.add_subcommand("comm", "All-reduce, reduce-scatter and all-gather between ranks, by size");
   const auto flags = std::make_shared<CommFlags>();
-  command.add("--from-kb", flags->from_kb, "Smallest buffer, KiB; each is four times the one before");
-  command.add("--to-mb", flags->to_mb, "Largest, MiB");
+  add_option(command, "--from-kb", flags->from_kb, "Smallest buffer, KiB; each is four times the one before");
+  add_option(command, "--to-mb", flags->to_mb, "Largest, MiB");
   add_rank_flags(command, flags->team);
   add_bench_flags(command, *flags);
-  command.run([flags] {
+  command.callback([flags] {
     if (flags->team.ranks == 0 && ranks_from_environment().source.empty())
       flags->team.ranks = 2;  // the least that say anything
     run_in_team(flags->team, [&](Team& team) { bench_comm(*flags, team); });

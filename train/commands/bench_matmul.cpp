@@ -71,15 +71,16 @@ void bench_matmul(const MatmulFlags& flags) {
 
 }  // namespace
 
-void register_bench_matmul(Command bench) {
-  Command command = bench.add_command("matmul", "A linear layer's products: forward, input gradient, weight gradient");
+void register_bench_matmul(CLI::App& bench) {
+  CLI::App& command =
+      *bench.add_subcommand("matmul", "A linear layer's products: forward, input gradient, weight gradient");
   const auto flags = std::make_shared<MatmulFlags>();
-  command.add("--rows", flags->rows, "Tokens");
-  command.add("--in", flags->in, "Channels in");
-  command.add("--out", flags->out, "Channels out");
-  command.add_switch("--tied", flags->tied, "Weight as (out, in), like the classifier tied to the embedding");
+  add_option(command, "--rows", flags->rows, "Tokens");
+  add_option(command, "--in", flags->in, "Channels in");
+  add_option(command, "--out", flags->out, "Channels out");
+  add_option(command, "--tied", flags->tied, "Weight as (out, in), like the classifier tied to the embedding");
   add_bench_flags(command, *flags);
-  command.run([flags] { bench_matmul(*flags); });
+  command.callback([flags] { bench_matmul(*flags); });
 }
 
 }  // namespace glint

@@ -140,26 +140,25 @@ void bench_step(StepFlags flags, Team& team) {
 
 }  // namespace
 
-void register_bench_step(Command bench) {
-  Command command = bench.add_command("step", "A whole optimizer step on made-up tokens");
+void register_bench_step(CLI::App& bench) {
+  CLI::App& command = *bench.add_subcommand("step", "A whole optimizer step on made-up tokens");
   const auto flags = std::make_shared<StepFlags>();
   flags->model.vocab = 65;
   add_model_flags(command, flags->model);
-  command.add_choice("--activation", flags->model.activation, "GELU", {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}});
-  command.add("--dropout", flags->dropout, "Drop probability, everywhere");
-  command.add("--batch", flags->batch, "Sequences per step");
-  command.add("--micro-batch", flags->micro_batch, "Sequences per pass; 0: as --batch");
-  command.add_count("--steps", flags->steps, "Timed steps; the median is printed");
-  command.add_choice("--attention", flags->attention, "Kernel",
-                     {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
-  command.add_switch("--recompute", flags->recompute, "Compute a layer again in backward instead of keeping it");
-  command.add_switch("--graph", flags->graph, "On a GPU: give a step to it as one CUDA graph");
+  add_option(command, "--activation", flags->model.activation, "GELU");
+  add_option(command, "--dropout", flags->dropout, "Drop probability, everywhere");
+  add_option(command, "--batch", flags->batch, "Sequences per step");
+  add_option(command, "--micro-batch", flags->micro_batch, "Sequences per pass; 0: as --batch");
+  add_count(command, "--steps", flags->steps, "Timed steps; the median is printed");
+  add_option(command, "--attention", flags->attention, "Kernel");
+  add_option(command, "--recompute", flags->recompute, "Compute a layer again in backward instead of keeping it");
+  add_option(command, "--graph", flags->graph, "On a GPU: give a step to it as one CUDA graph");
   command.add_flag("--profile", flags->profile, "Say on standard error where the time goes");
   add_rank_flags(command, flags->team);
-  command.add("--zero", flags->team.zero, "1: each rank keeps its part of the moments alone");
-  command.add("--bucket-mb", flags->team.bucket_mb, "MiB of gradients that travel together, at most");
+  add_option(command, "--zero", flags->team.zero, "1: each rank keeps its part of the moments alone");
+  add_option(command, "--bucket-mb", flags->team.bucket_mb, "MiB of gradients that travel together, at most");
   add_bench_flags(command, *flags);
-  command.run([flags] { run_in_team(flags->team, [&](Team& team) { bench_step(*flags, team); }); });
+  command.callback([flags] { run_in_team(flags->team, [&](Team& team) { bench_step(*flags, team); }); });
 }
 
 }  // namespace glint

@@ -1,4 +1,4 @@
-// glint data: tokenise a text, describe what was tokenised, write out the built-in corpus.
+// glint data: tokenises a text, describes a prepared folder, writes the built-in corpus.
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -20,14 +20,13 @@ struct PrepareFlags {
   TokenizerKind tokenizer = TokenizerKind::character;
 };
 
-void register_prepare(Command data) {
-  Command command = data.add_command("prepare", "Tokenise a text once, for many runs");
+void register_prepare(CLI::App& data) {
+  CLI::App& command = *data.add_subcommand("prepare", "Tokenise a text once, for many runs");
   const auto flags = std::make_shared<PrepareFlags>();
-  command.add_required("in", flags->in, "UTF-8 text file");
-  command.add_required("--out", flags->out, "Folder for the tokens");
-  command.add_choice("--tokenizer", flags->tokenizer, "What a token is",
-                     {{"char", TokenizerKind::character}, {"byte", TokenizerKind::byte}});
-  command.run([flags] {
+  command.add_option("in", flags->in, "UTF-8 text file")->required();
+  command.add_option("--out", flags->out, "Folder for the tokens")->required();
+  add_option(command, "--tokenizer", flags->tokenizer, "What a token is");
+  command.callback([flags] {
     prepare_text(flags->in, flags->tokenizer, flags->out);
     std::fputs(Dataset::open(flags->out).describe().c_str(), stderr);
   });
@@ -38,12 +37,12 @@ struct InfoFlags {
   bool json = false;
 };
 
-void register_data_info(Command data) {
-  Command command = data.add_command("info", "Describe a prepared folder, after checking all of it");
+void register_data_info(CLI::App& data) {
+  CLI::App& command = *data.add_subcommand("info", "Check and describe a prepared folder");
   const auto flags = std::make_shared<InfoFlags>();
-  command.add_required("dir", flags->folder, "Prepared folder, or run folder");
+  command.add_option("dir", flags->folder, "Prepared folder, or run folder")->required();
   command.add_flag("--json", flags->json, "One JSON object");
-  command.run([flags] {
+  command.callback([flags] {
     const Dataset dataset = Dataset::open(flags->folder);
     std::string report = flags->json ? dataset.to_json() : dataset.describe();
     if (!report.ends_with('\n')) report += '\n';
@@ -56,7 +55,7 @@ struct CorpusFlags {
   std::string out;
 };
 
-// Calls sink(pointer, size) with the corpus piece by piece.
+// Calls sink(pointer, size) for each piece of the corpus.
 template <typename Sink>
 void stream_corpus(const CorpusFlags& flags, Sink sink) {
   constexpr uint64_t kPiece = 1 << 16;
@@ -70,13 +69,13 @@ void stream_corpus(const CorpusFlags& flags, Sink sink) {
   }
 }
 
-void register_corpus(Command data) {
-  Command command = data.add_command("corpus", "Write the built-in corpus, a text whose entropy is known");
+void register_corpus(CLI::App& data) {
+  CLI::App& command = *data.add_subcommand("corpus", "Write the built-in corpus, a text whose entropy is known");
   const auto flags = std::make_shared<CorpusFlags>();
-  command.add("--bytes", flags->bytes, "Length");
-  command.add("--seed", flags->seed, "The same seed gives the same text");
-  command.add("--out", flags->out, "File to write (default: standard output)", "FILE");
-  command.run([flags] {
+  add_option(command, "--bytes", flags->bytes, "Length");
+  add_option(command, "--seed", flags->seed, "The same seed gives the same text");
+  command.add_option("--out", flags->out, "File to write (default: standard output)")->type_name("FILE");
+  command.callback([flags] {
     if (flags->out.empty()) {
       stream_corpus(*flags, [](const char* bytes, size_t size) {
         GLINT_REQUIRE(std::fwrite(bytes, 1, size, stdout) == size,
@@ -94,9 +93,9 @@ void register_corpus(Command data) {
 
 }  // namespace
 
-void register_data(Command program) {
-  Command data = program.add_command("data", "Prepare, describe or generate training text");
-  data.require_command();
+void register_data(CLI::App& program) {
+  CLI::App& data = *program.add_subcommand("data", "Prepare, describe or generate training text");
+  data.require_subcommand(1);
   register_prepare(data);
   register_data_info(data);
   register_corpus(data);

@@ -75,22 +75,20 @@ void evaluate(const EvalFlags& flags) {
 
 }  // namespace
 
-void register_eval(Command program) {
-  Command command = program.add_command("eval", "The exact loss of a trained model over a whole split");
+void register_eval(CLI::App& program) {
+  CLI::App& command = *program.add_subcommand("eval", "The exact loss of a trained model over a whole split");
   const auto flags = std::make_shared<EvalFlags>();
-  command.add_required("run", flags->run, "Run folder");
-  command.add("--data", flags->data, "Another text, or prepared folder (default: the run's own)");
-  command.add_choice("--split", flags->split, "Part of the data",
-                     {{"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
-  command.add("--batch", flags->batch, "Sequences at a time");
-  command.add_choice(
-      "--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
-      {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
-  command.add_choice("--attention", flags->attention, "Attention kernel",
-                     {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}});
+  command.add_option("run", flags->run, "Run folder")->required();
+  add_option(command, "--data", flags->data, "Another text, or prepared folder (default: the run's own)");
+  add_choice(command, "--split", flags->split, "Part of the data",
+             {{"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
+  add_option(command, "--batch", flags->batch, "Sequences at a time");
+  add_choice(command, "--checkpoint", flags->checkpoint, "Which one to read; auto: best if it exists, else last",
+             {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
+  add_option(command, "--attention", flags->attention, "Attention kernel");
   add_device_flags(command, *flags);
   command.add_flag("--json", flags->json, "One JSON object on standard output");
-  command.run([flags] { evaluate(*flags); });
+  command.callback([flags] { evaluate(*flags); });
 }
 
 }  // namespace glint

@@ -1,4 +1,4 @@
-// glint info: what this build is, and what this machine can do.
+// glint info: describes this build and this machine.
 #include <cstdio>
 #include <memory>
 
@@ -31,7 +31,7 @@ std::string compiler() {
 #endif
 }
 
-// What several ranks can talk by; one line, which tests/gpu/steps.sh reads.
+// How ranks can communicate; one line, which tests/gpu/steps.sh reads.
 std::string between_ranks() {
   if (!kHasGloo) return "one process alone (this build has no Gloo)";
   if constexpr (Device::kHasCuda) {
@@ -74,11 +74,11 @@ void print_info(int threads_asked) {
 
 }  // namespace
 
-void register_info(Command program) {
-  Command command = program.add_command("info", "Describe this build and this machine, and measure its peak");
+void register_info(CLI::App& program) {
+  CLI::App& command = *program.add_subcommand("info", "Describe this build and this machine, and measure its peak");
   const auto threads = std::make_shared<int>(0);
-  command.add("--threads", *threads, "0: as many as the machine gives");
-  command.run([threads] { print_info(*threads); });
+  add_option(command, "--threads", *threads, "CPU threads to measure with; 0: all");
+  command.callback([threads] { print_info(*threads); });
 }
 
 }  // namespace glint

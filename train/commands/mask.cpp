@@ -1,5 +1,5 @@
-// glint mask: the dropout mask of one head, to look at and to compare bit for bit with other implementations: as
-// kernels/dropout.h defines it, or (--device) as the attention kernel of a device really applies it.
+// glint mask: shows the dropout mask of one head, to compare it bit for bit with other implementations: as
+// kernels/dropout.h defines it, or (--device) as the attention kernel of a device applies it.
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -15,7 +15,6 @@
 #include "src/memory.h"
 #include "train/commands/commands.h"
 #include "train/commands/mask_kernel.h"
-#include "train/sha256.h"
 
 namespace glint {
 
@@ -60,7 +59,7 @@ class Mask {
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   int64_t count() const { return kept_; }
-  std::string sha256() const { return sha256_hex(bits_); }
+  const std::vector<uint8_t>& bits() const { return bits_; }
 
  private:
   void keep(int64_t i, int64_t j) {
@@ -88,7 +87,16 @@ void write_pbm(const Mask& mask, const std::string& path) {
   file.commit();
 }
 
-bool speaks_utf8() {
+// Prints the SHA-256 of the packed bits, which the system's sha256sum computes.
+void print_sha256(const Mask& mask) {
+  std::fflush(stdout);  // the shell writes to the same file
+  FILE* const shell = popen("sum=$(sha256sum) && echo sha256 ${sum%% *}", "w");
+  const bool sent = shell && std::fwrite(mask.bits().data(), 1, mask.bits().size(), shell) == mask.bits().size();
+  GLINT_REQUIRE(shell && pclose(shell) == 0 && sent,
+                "the mask's hash can't be printed: sha256sum is missing, or standard output is full");
+}
+
+bool locale_is_utf8() {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
     const char* value = std::getenv(name);
     if (!value || !*value) continue;
@@ -98,13 +106,13 @@ bool speaks_utf8() {
   return false;
 }
 
-// The upper left part, as much as fits the terminal. With UTF-8 two rows to a line of half blocks; else # is dropped.
+// The upper left part that fits the terminal: with UTF-8, half blocks show two rows per line; else # is dropped.
 std::string picture(const Mask& mask) {
-  constexpr int64_t kLinesAround = 4;  // what is printed besides, and the prompt
+  constexpr int64_t kLinesAround = 4;  // the other output, and the prompt
   winsize size{};
   const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > kLinesAround;
   const int64_t width = known ? size.ws_col : 80, height = (known ? size.ws_row : 36) - kLinesAround;
-  const bool utf8 = speaks_utf8();
+  const bool utf8 = locale_is_utf8();
   const int64_t rows = std::min(mask.rows(), utf8 ? 2 * height : height), cols = std::min(mask.cols(), width);
   static constexpr const char* kHalves[] = {" ", "▀", "▄", "█"};
   std::string result;
@@ -130,32 +138,33 @@ void show_mask(const MaskFlags& flags) {
   const Mask mask(flags);
   const int64_t elements = mask.rows() * mask.cols();
   if (!flags.out.empty()) write_pbm(mask, flags.out);
-  std::printf("kept %lld of %lld (%.2f%%)\nsha256 %s\n", static_cast<long long>(mask.count()),
-              static_cast<long long>(elements),
-              100.0 * static_cast<double>(mask.count()) / static_cast<double>(elements), mask.sha256().c_str());
+  std::printf("kept %lld of %lld (%.2f%%)\n", static_cast<long long>(mask.count()), static_cast<long long>(elements),
+              100.0 * static_cast<double>(mask.count()) / static_cast<double>(elements));
+  print_sha256(mask);
   if (flags.out.empty()) std::fputs(picture(mask).c_str(), stdout);
 }
 
 }  // namespace
 
-void register_mask(Command program) {
-  Command command =
-      program.add_command("mask", "Show the dropout mask of one attention head, bit for bit FlashAttention-2's");
+void register_mask(CLI::App& program) {
+  CLI::App& command =
+      *program.add_subcommand("mask", "Show the dropout mask of one attention head, bit for bit FlashAttention-2's");
   const auto flags = std::make_shared<MaskFlags>();
-  command.add("--p", flags->p, "Drop probability");
-  command.add("--seed", flags->seed, "Philox key, 64 bits; 0x... works too");
-  command.add("--offset", flags->offset, "Philox offset, 64 bits");
-  command.add("--batch-index", flags->batch_index, "Index of the sequence in the batch");
-  command.add("--heads", flags->heads, "Query heads of the model");
-  command.add("--head", flags->head, "The head to show");
-  command.add("--rows", flags->rows, "Query positions");
-  command.add("--cols", flags->cols, "Key positions");
-  command.add_choice("--device", flags->source, "Whose mask: as defined, or what this device's attention kernel drops",
-                     {{"none", MaskSource::definition}, {"cpu", MaskSource::cpu}, {"cuda", MaskSource::cuda}});
-  command.add_choice("--dtype", flags->dtype, "The kernel's arithmetic, with --device",
-                     {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}});
-  command.add("--out", flags->out, "Write a picture to this PBM file instead of the terminal; black: dropped", "FILE");
-  command.run([flags] { show_mask(*flags); });
+  add_option(command, "--p", flags->p, "Drop probability");
+  add_option(command, "--seed", flags->seed, "Philox key, 64 bits; 0x... works too");
+  add_option(command, "--offset", flags->offset, "Philox offset, 64 bits");
+  add_option(command, "--batch-index", flags->batch_index, "Index of the sequence in the batch");
+  add_option(command, "--heads", flags->heads, "Query heads of the model");
+  add_option(command, "--head", flags->head, "The head to show");
+  add_option(command, "--rows", flags->rows, "Query positions");
+  add_option(command, "--cols", flags->cols, "Key positions");
+  add_choice(command, "--device", flags->source,
+             "none: the mask as defined; else what this device's attention kernel drops",
+             {{"none", MaskSource::definition}, {"cpu", MaskSource::cpu}, {"cuda", MaskSource::cuda}});
+  add_option(command, "--dtype", flags->dtype, "Number format of the kernel, with --device");
+  command.add_option("--out", flags->out, "Write a picture to this PBM file instead of the terminal; black: dropped")
+      ->type_name("FILE");
+  command.callback([flags] { show_mask(*flags); });
 }
 
 }  // namespace glint

@@ -11,7 +11,7 @@ namespace glint {
 
 namespace {
 
-constexpr int kColumns = 128;  // channels of the head, the columns of the mask that one run shows
+constexpr int kColumns = 128;  // channels of the head = columns of the mask per run
 
 template <typename Scalar, typename Context>
 void draw(const Device& device, const Context& ctx, const MaskFlags& flags,
@@ -22,9 +22,9 @@ void draw(const Device& device, const Context& ctx, const MaskFlags& flags,
   const DeviceMemory memory(2 * bytes + kRow + kState, "the mask", device);
   char* const base = static_cast<char*>(memory.data());
   Scalar *v = reinterpret_cast<Scalar*>(base), *out = reinterpret_cast<Scalar*>(base + bytes);
-  const auto* zero = reinterpret_cast<const Scalar*>(base + 2 * bytes);  // one row that stands for all of Q and of K
+  const auto* zero = reinterpret_cast<const Scalar*>(base + 2 * bytes);  // one row, used as every row of Q and K
   auto* rng = reinterpret_cast<RngState*>(base + 2 * bytes + kRow);
-  // One head, with the number that this head of this sequence has among all.
+  // One head, with the index of this head and sequence among all.
   const RngState state{flags.seed, flags.offset, 0, flags.sequence_head()};
   copy_to_device(ctx, rng, &state, sizeof state);
 

@@ -1,4 +1,4 @@
-// The mask that an attention kernel applies, seen from outside.
+// The mask that an attention kernel applies, measured from its output.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,8 @@ struct MaskFlags {
 };
 
 // Runs the forward kernel of flags.source and calls kept(i, j) for each element of the rows x cols mask that it keeps.
-// All scores are zero, so that every weight is the same, and V is an identity matrix, a block of columns at a time: O
-// is then the dropped P itself, and an element that was kept is one that isn't zero.
+// All scores are zero, so all weights are equal, and V is an identity matrix, one block of columns at a time. The
+// output is then P after dropout, and its nonzero elements are the kept ones.
 void draw_by_kernel(const MaskFlags& flags, const std::function<void(int64_t i, int64_t j)>& kept);
 
 }  // namespace glint

@@ -1,4 +1,4 @@
-// glint sample: text from a trained model, as it is drawn.
+// glint sample: prints text from a trained model token by token.
 #include <cstdio>
 
 #include "data/utf8.h"
@@ -32,7 +32,7 @@ void sample(SampleFlags flags) {
   LoadedRun run = load_run(flags.run, flags.checkpoint, open_device(flags), dtype_of(flags.dtype));
   const auto prompt = run.tokenizer.encode(flags.prompt);
   GLINT_REQUIRE(prompt.unknown.empty(),
-                "--prompt has characters that the training text had not: ", describe_characters(prompt.unknown),
+                "--prompt has characters that are not in the training text: ", describe_characters(prompt.unknown),
                 "; leave them out");
   flags.sampling.never = run.tokenizer.unknown();
   Generator generator(*run.model);
@@ -54,22 +54,22 @@ void sample(SampleFlags flags) {
 
 }  // namespace
 
-void register_sample(Command program) {
-  Command command = program.add_command("sample", "Print text drawn from a trained model");
+void register_sample(CLI::App& program) {
+  CLI::App& command = *program.add_subcommand("sample", "Print text drawn from a trained model");
   const auto flags = std::make_shared<SampleFlags>();
-  command.add_required("run", flags->run, "Run folder");
-  command.add("--prompt", flags->prompt, "Text to continue (default: a line break)");
-  command.add("--tokens", flags->tokens, "Tokens to draw");
-  command.add("--temperature", flags->sampling.temperature, "Below 1 safer, above 1 wilder, 0 always the likeliest");
-  command.add("--top-k", flags->sampling.top_k, "Draw from the k likeliest tokens; 0: all");
-  command.add("--top-p", flags->sampling.top_p, "Draw from the likeliest tokens that hold this much probability");
-  command.add("--seed", flags->sampling.seed, "The same seed gives the same text");
-  command.add("--count", flags->count, "Samples to print");
-  command.add_choice(
-      "--checkpoint", flags->checkpoint, "Which one to read; auto: best, if there is one",
-      {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
+  command.add_option("run", flags->run, "Run folder")->required();
+  add_option(command, "--prompt", flags->prompt, "Text to continue (default: a line break)");
+  add_option(command, "--tokens", flags->tokens, "Tokens to draw");
+  add_option(command, "--temperature", flags->sampling.temperature,
+             "Below 1: more likely text, above 1: more random; 0: always the likeliest token");
+  add_option(command, "--top-k", flags->sampling.top_k, "Draw from the k likeliest tokens; 0: all");
+  add_option(command, "--top-p", flags->sampling.top_p, "Draw from the likeliest tokens with this total probability");
+  add_option(command, "--seed", flags->sampling.seed, "The same seed gives the same text");
+  add_option(command, "--count", flags->count, "Samples to print");
+  add_choice(command, "--checkpoint", flags->checkpoint, "Which one to read; auto: best if it exists, else last",
+             {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
   add_device_flags(command, *flags);
-  command.run([flags] { sample(*flags); });
+  command.callback([flags] { sample(*flags); });
 }
 
 }  // namespace glint

@@ -1,5 +1,6 @@
-// glint train: a new run, or the rest of one; by one process, or by several ranks that share each batch.
+// glint train: starts or resumes a run, in one process or in several ranks that share each batch.
 #include <filesystem>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -7,7 +8,6 @@
 #include "train/commands/commands.h"
 #include "train/exit_code.h"
 #include "train/launcher.h"
-#include "train/options_table.h"
 #include "train/trainer.h"
 
 namespace glint {
@@ -16,36 +16,32 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a rank may have otherwise than rank 0: where things are on its machine, and what is its own affair.
-bool of_one_rank(const OptionField& field) {
-  for (const char* name : {"data", "out", "threads", "interface", "quiet", "restarts"})
-    if (field.name == std::string_view(name)) return true;
-  return false;
-}
-
-// Options that all ranks must have alike, with glint's version; before anything is made of them.
+// Throws unless all ranks have the same version of glint and the same options, but for paths and what one rank decides.
 void require_same_options(const TrainOptions& options, Team& team) {
+  const std::set<std::string> of_one_rank = {"data", "out", "threads", "interface", "quiet", "restarts"};
   Team::Fields fields = {{"version of glint", version()}};
-  for (const OptionField& field : option_table())
-    if (!of_one_rank(field)) fields.emplace_back(str_cat("--", field.name), value_text(options, field));
+  const auto json = to_json(options);
+  for (const auto& [name, value] : json.items())
+    if (!of_one_rank.contains(name))
+      fields.emplace_back("--" + name, value.is_string() ? value.get<std::string>() : value.dump());
   team.require_same(fields);
 }
 
 struct Start {
   fs::path root;      // the run folder
-  bool fresh = true;  // otherwise it goes on
-  bool seen = true;   // from here; otherwise the rank that leads says what the run is
+  bool fresh = true;  // else resumed
+  bool seen = true;   // on this machine; else rank 0 sends the options
 };
 
 void train_in_team(TrainOptions options, const Start& start, Team& team) {
   const auto& [root, fresh, seen] = start;
   if (!fresh) {
     const std::string led = team.text_of(0, to_json(options).dump());
-    if (!seen) options = options_from_json(nlohmann::ordered_json::parse(led), "what rank 0 says");
+    if (!seen) options = options_from_json(nlohmann::ordered_json::parse(led), "the options of rank 0");
   }
   require_same_options(options, team);
   RunFolder folder = !team.leads() ? RunFolder::follow(root) : fresh ? RunFolder::create(root) : RunFolder::open(root);
-  team.comm().barrier();  // no further where that failed
+  team.comm().barrier();  // stops here if rank 0 failed
   if (!fresh) folder.write_config(options);
   const int stop = fresh ? start_training(options, folder, team) : resume_training(options, folder, team);
   if (stop) throw ExitCode{128 + stop};
@@ -53,10 +49,10 @@ void train_in_team(TrainOptions options, const Start& start, Team& team) {
 
 }  // namespace
 
-void register_train(Command program) {
-  Command command = program.add_command("train", "Train a GPT on a text, or on the built-in corpus");
+void register_train(CLI::App& program) {
+  CLI::App& command = *program.add_subcommand("train", "Train a GPT on a text, or on the built-in corpus");
   const auto flags = std::make_shared<TrainFlags>(command);
-  command.run([flags] {
+  command.callback([flags] {
     const Ranks place = ranks_from_environment();
     Start start;
     start.fresh = flags->resume().empty();
