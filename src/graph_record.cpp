@@ -82,9 +82,8 @@ void Graph::gradient_in_place(Tensor x) {
 }
 
 Dropout Graph::dropout_site(float p, int heads) {
-  if (!options_.training || p <= 0.0f) return {};
-  GLINT_CHECK(options_.rng, "dropout needs an RNG state");
-  const Dropout site{p, options_.rng, offsets_};
+  if (!options_.training || p == 0.0f) return {};
+  const Dropout site(p, options_.rng, offsets_);
   offsets_ += dropout_offsets(static_cast<uint64_t>(options_.global_batch), static_cast<uint64_t>(heads));
   return site;
 }

@@ -12,10 +12,10 @@ namespace glint {
 namespace attention {
 namespace {
 
-int first_query(const AttentionShape& shape, int key) {
-  return shape.causal ? std::max(0, key - (shape.S - shape.T)) : 0;
+// The first query of the first block that sees a key.
+int first_query_block(const AttentionShape& shape, int key) {
+  return CausalRange(shape).first_query(key) / kQueries * kQueries;
 }
-int first_query_block(const AttentionShape& shape, int key) { return first_query(shape, key) / kQueries * kQueries; }
 
 // The keys cut into ranges of blocks, of about equal work.
 struct Plan {
@@ -57,11 +57,6 @@ struct Plan {
   int begin[kMaxRanges + 1];  // keys; [ranges] is S
 };
 
-// Where the keys that a block of queries sees end, within a range that ends at `end`.
-int key_end(const AttentionShape& shape, int i0, int end) {
-  return shape.causal ? std::min(end, std::min(i0 + kQueries, shape.T) + shape.S - shape.T) : end;
-}
-
 // What one thread works with, cut from scratch.
 struct Workspace {
   Workspace(float* scratch, int HS, int keys)
@@ -83,7 +78,7 @@ struct Workspace {
     return static_cast<size_t>(5 * kQueries * HS + 2 * kKeys * kQueries + 2 * kQueries + kKeys * kQueries / 4) +
            size_t{4} * keys * HS + kLine;
   }
-  // Vectors had better not straddle cache lines.
+  // Vectors must not straddle cache lines: that is slow.
   static float* aligned(float* scratch) {
     return scratch + (kLine - reinterpret_cast<uintptr_t>(scratch) / sizeof(float) % kLine) % kLine;
   }
@@ -102,7 +97,7 @@ struct Workspace {
 template <bool kDrop>
 void gradient_tile(const Workspace& w, const Tile& tile) {
   for (int i = 0; i < tile.columns(); i += kWidth) {
-    const int end = mask_unseen(w.p, tile, i);
+    const int end = apply_mask(w.p, tile, i);
     const Floats lse = load(w.lse + i), row_sum = load(w.row_sum + i);
     for (int j = 0; j < end; ++j) {
       const int at = j * kQueries + i;
@@ -116,30 +111,21 @@ void gradient_tile(const Workspace& w, const Tile& tile) {
         store(w.ds + at, p * (dp - row_sum));
       }
     }
-    clear_unseen(w.p, tile, i, end);
-    clear_unseen(w.ds, tile, i, end);
+    clear_beyond(w.p, tile, i, end);
+    clear_beyond(w.ds, tile, i, end);
   }
 }
 
-// What backward is given, but for dq.
-struct Operands {
-  HeadView<float> dk, dv;
-  HeadView<const float> dout, out, q, k, v;
-  const float* lse;  // (B, NH, T)
-  AttentionShape shape;
-  simd::MaskDraw draw;
-  bool drop;
-};
-
 // A block of queries: all that its tiles have in common.
-void load_queries(const Workspace& w, const Operands& o, int b, int h, int i0, int queries) {
-  const int HS = o.shape.HS;
-  const Rows<const float> q = rows(o.q, b, i0, h), dout = rows(o.dout, b, i0, h), out = rows(o.out, b, i0, h);
-  const float* lse = o.lse + (int64_t{b} * o.shape.NH + h) * o.shape.T + i0;
-  pack_transposed(w.q_t, q, queries, HS, o.shape.scale * kLog2E);
-  pack_transposed(w.dout_t, dout, queries, HS, o.draw.rule.scale);
-  pack({w.q, HS}, q, queries, HS, o.shape.scale);
-  pack({w.dout, HS}, dout, queries, HS, o.draw.rule.scale);
+void load_queries(const Workspace& w, const AttentionBackward<float>& a, int b, int h, int i0, int queries) {
+  const int HS = a.shape.HS;
+  const float scale = a.shape.scale, keep_scale = a.dropout.scale;
+  const Rows<const float> q = rows(a.q, b, i0, h), dout = rows(a.dout, b, i0, h), out = rows(a.out, b, i0, h);
+  const float* lse = a.lse + row_of(a.shape, b, h, i0);
+  pack_transposed(w.q_t, q, queries, HS, scale * kLog2E);
+  pack_transposed(w.dout_t, dout, queries, HS, keep_scale);
+  pack({w.q, HS}, q, queries, HS, scale);
+  pack({w.dout, HS}, dout, queries, HS, keep_scale);
   for (int i = 0; i < queries; ++i) {
     w.lse[i] = lse[i] * kLog2E;
     w.row_sum[i] = simd::dot(dout.from(i).data, out.from(i).data, HS);
@@ -156,13 +142,12 @@ struct Keys {
 
 // One tile, whose keys begin at row `key` of the unit's: adds to the dq of the workspace, to dk and dv; or, at their
 // first tile, sets them.
-void add_tile(const Workspace& w, const Operands& o, const Keys& keys, int b, int h, const Tile& tile, int key,
+void add_tile(const Workspace& w, const Keys& keys, const DropoutMask& mask, const Tile& tile, int HS, int key,
               Start start_dq, Start start_dkv) {
-  const int HS = o.shape.HS;
   multiply_to_tile(w.p, keys.k.from(key), w.q_t, tile, HS);
   multiply_to_tile(w.ds, keys.v.from(key), w.dout_t, tile, HS);
-  if (o.drop) {
-    draw_tile(w.keep, o.draw, (o.draw.first_sequence + b) * o.shape.NH + h, tile);
+  if (mask.on) {
+    draw_tile(w.keep, mask, tile);
     gradient_tile<true>(w, tile);
   } else {
     gradient_tile<false>(w, tile);
@@ -173,14 +158,16 @@ void add_tile(const Workspace& w, const Operands& o, const Keys& keys, int b, in
 }
 
 // dK and dV of the keys begin .. end-1 of one KV head, and what these keys add to the dQ of the queries that see them.
-void add_keys(const Workspace& w, const Operands& o, HeadView<float> dq, int b, int kv, int begin, int end) {
+void add_keys(const Workspace& w, const AttentionBackward<float>& a, HeadView<float> dq, int b, int kv, int begin,
+              int end) {
   if (begin == end) return;
-  const AttentionShape& shape = o.shape;
+  const AttentionShape& shape = a.shape;
+  const CausalRange range(shape);
   const int HS = shape.HS, group = shape.NH / shape.NKV;
-  const Rows<const float> k = rows(o.k, b, begin, kv), v = rows(o.v, b, begin, kv);
-  const Rows<float> dk = rows(o.dk, b, begin, kv), dv = rows(o.dv, b, begin, kv);
+  const Rows<const float> k = rows(a.k, b, begin, kv), v = rows(a.v, b, begin, kv);
+  const Rows<float> dk = rows(a.dk, b, begin, kv), dv = rows(a.dv, b, begin, kv);
   Keys keys{k, v, dk, dv};
-  // Every block of queries goes through all the keys: unless they are one tile, they had better lie side by side.
+  // Every block of queries goes through all the keys: packed, unless they are one tile.
   const bool packed = end - begin > kKeys;
   if (packed) {
     pack({w.k, HS}, k, end - begin, HS, 1.0f);
@@ -188,12 +175,14 @@ void add_keys(const Workspace& w, const Operands& o, HeadView<float> dq, int b, 
     keys = {{w.k, HS}, {w.v, HS}, {w.dk, HS}, {w.dv, HS}};
   }
   for (int h = kv * group; h < (kv + 1) * group; ++h) {
+    const DropoutMask mask(a.dropout, shape.NH, b, h);
     for (int i0 = first_query_block(shape, begin); i0 < shape.T; i0 += kQueries) {
       const int queries = std::min(kQueries, shape.T - i0);
-      load_queries(w, o, b, h, i0, queries);
-      for (int j0 = begin; j0 < key_end(shape, i0, end); j0 += kKeys) {
+      load_queries(w, a, b, h, i0, queries);
+      const int key_end = std::min(end, range.key_end(i0 + kQueries - 1));
+      for (int j0 = begin; j0 < key_end; j0 += kKeys) {
         const bool first = h == kv * group && i0 == first_query_block(shape, j0);
-        add_tile(w, o, keys, b, h, Tile(shape, i0, j0, end), j0 - begin, j0 == begin ? Start::zero : Start::add,
+        add_tile(w, keys, mask, Tile(range, i0, j0, end), HS, j0 - begin, j0 == begin ? Start::zero : Start::add,
                  first ? Start::zero : Start::add);
       }
       pack(rows(dq, b, i0, h), {w.dq, HS}, queries, HS, shape.scale);
@@ -235,29 +224,26 @@ size_t attention_backward_scratch(const CpuContext& ctx, const AttentionShape& s
   return static_cast<size_t>(ctx.threads) * attention::Workspace::size(shape.HS, plan.longest()) + partials;
 }
 
-void attention_backward(const CpuContext& ctx, HeadView<float> dq, HeadView<float> dk, HeadView<float> dv,
-                        HeadView<const float> dout, HeadView<const float> out, const float* lse,
-                        HeadView<const float> q, HeadView<const float> k, HeadView<const float> v, float* scratch,
-                        const AttentionShape& shape, const Dropout& dropout) {
+void attention_backward(const CpuContext& ctx, const AttentionBackward<float>& a) {
   using namespace attention;
-  check_attention(shape, dropout);
+  const AttentionShape& shape = a.shape;
+  check_attention(shape, a.dropout);
   const Plan plan(ctx, shape);
-  const Operands o{dk, dv, dout, out, q, k, v, lse, shape, simd::MaskDraw(dropout), dropout.on()};
   const int HS = shape.HS, keys = plan.longest(), units = shape.B * shape.NKV * plan.ranges;
-  float* partials = scratch + static_cast<size_t>(ctx.threads) * Workspace::size(HS, keys);  // (ranges, B, T, NH, HS)
+  float* partials = a.scratch + static_cast<size_t>(ctx.threads) * Workspace::size(HS, keys);  // (ranges, B, T, NH, HS)
   const int64_t partial_size = int64_t{shape.B} * shape.T * shape.NH * HS;
 // Dynamic: a unit's results do not depend on who computes it.
 #pragma omp parallel for num_threads(ctx.threads) schedule(dynamic)
   for (int unit = 0; unit < units; ++unit) {
-    const Workspace w(scratch + static_cast<size_t>(omp_get_thread_num()) * Workspace::size(HS, keys), HS, keys);
+    const Workspace w(a.scratch + static_cast<size_t>(omp_get_thread_num()) * Workspace::size(HS, keys), HS, keys);
     const int range = unit % plan.ranges, b = unit / plan.ranges / shape.NKV, kv = unit / plan.ranges % shape.NKV;
-    HeadView<float> to = dq;
+    HeadView<float> to = a.dq;
     if (plan.ranges > 1) {
       to = {partials + range * partial_size, int64_t{shape.T} * shape.NH * HS, int64_t{shape.NH} * HS, HS};
     }
-    add_keys(w, o, to, b, kv, plan.begin[range], plan.begin[range + 1]);
+    add_keys(w, a, to, b, kv, plan.begin[range], plan.begin[range + 1]);
   }
-  if (plan.ranges > 1) sum_partials(ctx, dq, partials, shape, plan);
+  if (plan.ranges > 1) sum_partials(ctx, a.dq, partials, shape, plan);
 }
 
 }  // namespace glint

@@ -1,30 +1,41 @@
-// Attention of bf16 arrays on the CPU: computed in fp32, rounded where a bf16 array is written. (The CUDA kernels round
-// the weights P and the scores' gradients too, as tensor cores take them.)
+// Attention of bf16 arrays on the CPU: computed in fp32, rounded where a bf16 array is written. (The CUDA kernels also
+// round P and dS, which tensor cores take in bf16.)
 #include "kernels/cpu/widened.h"
 
 namespace glint {
 
-void attention_forward(const CpuContext& ctx, HeadView<Bf16> out, float* lse, HeadView<const Bf16> q,
-                       HeadView<const Bf16> k, HeadView<const Bf16> v, const AttentionShape& s,
-                       const Dropout& dropout) {
-  WidenedView wide_q(q, s.B, s.T, s.NH, s.HS), wide_k(k, s.B, s.S, s.NKV, s.HS), wide_v(v, s.B, s.S, s.NKV, s.HS);
-  WidenedView result(s.B, s.T, s.NH, s.HS);
-  attention_forward(ctx, result.view(), lse, wide_q.read(), wide_k.read(), wide_v.read(), s, dropout);
-  result.store(out);
+void attention_forward(const CpuContext& ctx, const AttentionForward<Bf16>& a) {
+  const AttentionShape& s = a.shape;
+  WidenedView q(a.q, s.B, s.T, s.NH, s.HS), k(a.k, s.B, s.S, s.NKV, s.HS), v(a.v, s.B, s.S, s.NKV, s.HS);
+  WidenedView out(s.B, s.T, s.NH, s.HS);
+  attention_forward(ctx, AttentionForward<float>{.out = out.view(),
+                                                 .lse = a.lse,
+                                                 .q = q.view(),
+                                                 .k = k.view(),
+                                                 .v = v.view(),
+                                                 .shape = s,
+                                                 .dropout = a.dropout});
+  out.store(a.out);
 }
 
-void attention_backward(const CpuContext& ctx, HeadView<Bf16> dq, HeadView<Bf16> dk, HeadView<Bf16> dv,
-                        HeadView<const Bf16> dout, HeadView<const Bf16> out, const float* lse, HeadView<const Bf16> q,
-                        HeadView<const Bf16> k, HeadView<const Bf16> v, float* scratch, const AttentionShape& s,
-                        const Dropout& dropout) {
-  WidenedView wide_q(q, s.B, s.T, s.NH, s.HS), wide_k(k, s.B, s.S, s.NKV, s.HS), wide_v(v, s.B, s.S, s.NKV, s.HS);
-  WidenedView wide_out(out, s.B, s.T, s.NH, s.HS), wide_dout(dout, s.B, s.T, s.NH, s.HS);
-  WidenedView result_q(s.B, s.T, s.NH, s.HS), result_k(s.B, s.S, s.NKV, s.HS), result_v(s.B, s.S, s.NKV, s.HS);
-  attention_backward(ctx, result_q.view(), result_k.view(), result_v.view(), wide_dout.read(), wide_out.read(), lse,
-                     wide_q.read(), wide_k.read(), wide_v.read(), scratch, s, dropout);
-  result_q.store(dq);
-  result_k.store(dk);
-  result_v.store(dv);
+void attention_backward(const CpuContext& ctx, const AttentionBackward<Bf16>& a) {
+  const AttentionShape& s = a.shape;
+  WidenedView q(a.q, s.B, s.T, s.NH, s.HS), k(a.k, s.B, s.S, s.NKV, s.HS), v(a.v, s.B, s.S, s.NKV, s.HS);
+  WidenedView out(a.out, s.B, s.T, s.NH, s.HS), dout(a.dout, s.B, s.T, s.NH, s.HS);
+  WidenedView dq(s.B, s.T, s.NH, s.HS), dk(s.B, s.S, s.NKV, s.HS), dv(s.B, s.S, s.NKV, s.HS);
+  attention_backward(ctx, AttentionBackward<float>{.dq = dq.view(),
+                                                   .dk = dk.view(),
+                                                   .dv = dv.view(),
+                                                   .dout = dout.view(),
+                                                   .out = out.view(),
+                                                   .lse = a.lse,
+                                                   .q = q.view(),
+                                                   .k = k.view(),
+                                                   .v = v.view(),
+                                                   .scratch = a.scratch,
+                                                   .shape = s,
+                                                   .dropout = a.dropout});
+  dq.store(a.dq), dk.store(a.dk), dv.store(a.dv);
 }
 
 }  // namespace glint

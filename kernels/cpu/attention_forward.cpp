@@ -19,15 +19,14 @@ struct alignas(64) Workspace {
   float q[kStripFloats];  // (blocks, HS, kQueries), times scale * log2(e)
   float o[kStripFloats];  // (blocks, kQueries, HS), not yet divided by the row sum
   float max[kMaxStrip * kQueries], sum[kMaxStrip * kQueries], lse[kMaxStrip * kQueries];
-  float rescale[kQueries];
+  float alpha[kQueries];      // of the tile at hand: exp2(old max - new max)
   float k[kKeys * kMaxHS];    // (kKeys, HS)
   float v[kKeys * kMaxHS];    // (kKeys, HS)
   float p[kKeys * kQueries];  // (kKeys, kQueries), scores, then probabilities
   uint8_t keep[kKeys * kQueries];
 };
 
-// The largest of each lane over `keys` rows of kQueries, and of `start`. In two chains, lest each step wait for the
-// last.
+// The largest of each lane over `keys` rows of kQueries, and of `start`: in two independent chains.
 Floats column_max(const float* s, int keys, Floats start) {
   Floats even = start, odd = start;
   int j = 0;
@@ -43,48 +42,39 @@ Floats column_max(const float* s, int keys, Floats start) {
 template <bool kDrop>
 void softmax_tile(Workspace& w, float* running_max, float* running_sum, const Tile& tile) {
   for (int i = 0; i < tile.columns(); i += kWidth) {
-    const int end = mask_unseen(w.p, tile, i);
-    const Floats old_max = load(running_max + i), max = column_max(w.p + i, end, old_max);
+    const int end = apply_mask(w.p, tile, i);
+    const Floats old_max = load(running_max + i), new_max = column_max(w.p + i, end, old_max);
     Floats sum{};
     for (int j = 0; j < end; ++j) {
       float* at = w.p + j * kQueries + i;
-      const Floats p = simd::exp2(load(at) - max);
+      const Floats p = simd::exp2(load(at) - new_max);
       sum += p;
       store(at, kDrop ? simd::keep_where(simd::expand_bytes(w.keep + j * kQueries + i), p) : p);
     }
-    clear_unseen(w.p, tile, i, end);
-    const Floats rescale = simd::exp2(old_max - max);
-    store(w.rescale + i, rescale);
-    store(running_sum + i, load(running_sum + i) * rescale + sum);
-    store(running_max + i, max);
+    clear_beyond(w.p, tile, i, end);
+    const Floats alpha = simd::exp2(old_max - new_max);
+    store(w.alpha + i, alpha);
+    store(running_sum + i, load(running_sum + i) * alpha + sum);
+    store(running_max + i, new_max);
   }
 }
 
-// What forward is given.
-struct Operands {
-  HeadView<float> out;
-  float* lse;  // (B, NH, T)
-  HeadView<const float> q, k, v;
-  AttentionShape shape;
-  simd::MaskDraw draw;
-  bool drop;
-};
-
 // The blocks of queries from `first` on, of one head: all that Algorithm 1 does inside its outer loop.
-void attend(Workspace& w, const Operands& o, int b, int h, int first, int blocks) {
-  const AttentionShape& shape = o.shape;
+void attend(Workspace& w, const AttentionForward<float>& a, int b, int h, int first, int blocks) {
+  const AttentionShape& shape = a.shape;
+  const CausalRange range(shape);
+  const DropoutMask mask(a.dropout, shape.NH, b, h);
   const int HS = shape.HS, kv = h / (shape.NH / shape.NKV), block_size = kQueries * HS;
-  const int queries = std::min(blocks * kQueries, shape.T - first);
-  const auto key_end = [&](int i_end) { return shape.causal ? i_end + shape.S - shape.T : shape.S; };
+  const int queries = std::min(blocks * kQueries, shape.T - first), key_end = range.key_end(first + queries - 1);
   for (int i = 0; i < queries; i += kQueries) {
-    pack_transposed(w.q + i * HS, rows(o.q, b, first + i, h), std::min(kQueries, queries - i), HS,
+    pack_transposed(w.q + i * HS, rows(a.q, b, first + i, h), std::min(kQueries, queries - i), HS,
                     shape.scale * kLog2E);
   }
   std::fill_n(w.max, blocks * kQueries, -INFINITY);
   std::fill_n(w.sum, blocks * kQueries, 0.0f);
-  for (int j0 = 0; j0 < key_end(first + queries); j0 += kKeys) {
-    const int keys = std::min(kKeys, key_end(first + queries) - j0);
-    Rows<const float> k = rows(o.k, b, j0, kv), v = rows(o.v, b, j0, kv);
+  for (int j0 = 0; j0 < key_end; j0 += kKeys) {
+    const int keys = std::min(kKeys, key_end - j0);
+    Rows<const float> k = rows(a.k, b, j0, kv), v = rows(a.v, b, j0, kv);
     if (blocks > 1) {
       pack({w.k, HS}, k, keys, HS, 1.0f);
       k = {w.k, HS};
@@ -94,35 +84,33 @@ void attend(Workspace& w, const Operands& o, int b, int h, int first, int blocks
       v = {w.v, HS};
     }
     for (int block = 0; block < blocks; ++block) {
-      const Tile tile(shape, first + block * kQueries, j0, j0 + keys);
-      if (tile.keys_seen(tile.queries - 1) == 0) continue;
+      const Tile tile(range, first + block * kQueries, j0, j0 + keys);
+      if (tile.visible_keys(tile.queries - 1) == 0) continue;
       multiply_to_tile(w.p, k, w.q + block * block_size, tile, HS);
-      if (o.drop) {
-        draw_tile(w.keep, o.draw, (o.draw.first_sequence + b) * shape.NH + h, tile);
+      if (mask.on) {
+        draw_tile(w.keep, mask, tile);
         softmax_tile<true>(w, w.max + block * kQueries, w.sum + block * kQueries, tile);
       } else {
         softmax_tile<false>(w, w.max + block * kQueries, w.sum + block * kQueries, tile);
       }
-      multiply_by_keys(w.o + block * block_size, w.p, v, tile, HS, j0 == 0 ? Start::zero : Start::add, w.rescale);
+      multiply_by_keys(w.o + block * block_size, w.p, v, tile, HS, j0 == 0 ? Start::zero : Start::add, w.alpha);
     }
   }
   for (int i = 0; i < queries; ++i) {
-    pack(rows(o.out, b, first + i, h), {w.o + i * HS, HS}, 1, HS, o.draw.rule.scale / w.sum[i]);
+    pack(rows(a.out, b, first + i, h), {w.o + i * HS, HS}, 1, HS, mask.scale / w.sum[i]);
   }
-  if (!o.lse) return;
+  if (!a.lse) return;
   for (int i = 0; i < queries; i += kWidth) store(w.lse + i, (load(w.max + i) + simd::log2(load(w.sum + i))) * kLn2);
-  std::copy_n(w.lse, queries, o.lse + (int64_t{b} * shape.NH + h) * shape.T + first);
+  std::copy_n(w.lse, queries, a.lse + row_of(shape, b, h, first));
 }
 
 }  // namespace
 }  // namespace attention
 
-void attention_forward(const CpuContext& ctx, HeadView<float> out, float* lse, HeadView<const float> q,
-                       HeadView<const float> k, HeadView<const float> v, const AttentionShape& shape,
-                       const Dropout& dropout) {
+void attention_forward(const CpuContext& ctx, const AttentionForward<float>& a) {
   using namespace attention;
-  check_attention(shape, dropout);
-  const Operands o{out, lse, q, k, v, shape, simd::MaskDraw(dropout), dropout.on()};
+  const AttentionShape& shape = a.shape;
+  check_attention(shape, a.dropout);
   const int blocks = (shape.T + kQueries - 1) / kQueries, heads = shape.B * shape.NH;
   // Long strips, but several for every thread: those of a causal head differ in length.
   const int strip = std::clamp(static_cast<int>(int64_t{heads} * blocks / (4 * ctx.threads)), 1, most_blocks(shape.HS));
@@ -133,7 +121,7 @@ void attention_forward(const CpuContext& ctx, HeadView<float> out, float* lse, H
   for (int unit = 0; unit < heads * strips; ++unit) {
     Workspace w;
     const int head = unit / strips, first_block = (strips - 1 - unit % strips) * strip;  // the longest rows first
-    attend(w, o, head / shape.NH, head % shape.NH, first_block * kQueries, std::min(strip, blocks - first_block));
+    attend(w, a, head / shape.NH, head % shape.NH, first_block * kQueries, std::min(strip, blocks - first_block));
   }
 }
 

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "kernels/attention.h"
+#include "kernels/causal_range.h"
 #include "kernels/cpu/attention_product.h"
 #include "kernels/cpu/dropout_simd.h"
 
@@ -22,23 +22,23 @@ using simd::store;
 inline constexpr int kQueries = 64, kKeys = 64;
 inline constexpr int kMaxHS = 256;
 
-inline constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
+inline constexpr float kLn2 = 0.693147181f;
 
 constexpr int round_up(int value, int step) { return (value + step - 1) / step * step; }
 
-// Which tile of P, how much of it exists, and what of that is seen: key j of the tile by query i of the tile if
-// j <= i + shift (causal; else shift is so large that everything is).
+// Which tile of P, how much of it exists, and what of that is visible: key j of the tile to query i of the tile if
+// j <= i + shift, as in CausalRange.
 struct Tile {
-  Tile(const AttentionShape& shape, int first_query, int first_key, int key_end)
+  Tile(const CausalRange& range, int first_query, int first_key, int key_end)
       : i0(first_query),
         j0(first_key),
-        queries(std::min(kQueries, shape.T - first_query)),
+        queries(std::min(kQueries, range.T - first_query)),
         keys(std::min(kKeys, key_end - first_key)),
-        shift(shape.causal ? first_query + shape.S - shape.T - first_key : kKeys) {}
+        shift(first_query + range.shift - first_key) {}
 
   int columns() const { return round_up(queries, kWidth); }  // of the transposed tile; the last may be padding
-  int keys_seen(int query) const { return std::clamp(query + shift + 1, 0, keys); }
-  int first_seeing(int key) const { return std::max(0, key - shift); }  // query
+  int visible_keys(int query) const { return std::clamp(query + shift + 1, 0, keys); }
+  int first_query(int key) const { return std::max(0, key - shift); }  // that sees the key
 
   int i0, j0, queries, keys, shift;
 };
@@ -91,14 +91,14 @@ inline void pack_transposed(float* to, Rows<const float> from, int count, int HS
   }
 }
 
-// ---- The products. A tile's elements that no query sees are neither computed nor read, but for a band of kBlockRows
-// ---- beyond the diagonal, which clear_unseen() sets to zero.
+// ---- The products. Masked elements of a tile are neither computed nor read, except a band of kBlockRows beyond the
+// ---- diagonal, which clear_beyond() sets to zero.
 
 // tile (keys, kQueries) = left (keys, HS) * right (HS, kQueries): S or dP, from K or V and the transposed Q or dO.
 inline void multiply_to_tile(float* tile_data, Rows<const float> left, const float* right, const Tile& tile, int HS) {
   const Rows<float> to{tile_data, kQueries};
   for (int j = 0; j < tile.keys; j += kBlockRows) {
-    const int first = tile.first_seeing(j) / kWidth * kWidth;
+    const int first = tile.first_query(j) / kWidth * kWidth;
     if (first >= tile.columns()) break;
     some_rows_product<By::row>(std::min(kBlockRows, tile.keys - j), to.from(j, first), left.from(j),
                                {right + first, kQueries}, tile.columns() - first, HS, Start::zero, nullptr);
@@ -110,8 +110,8 @@ inline void multiply_by_keys(float* to, const float* p, Rows<const float> right,
                              const float* row_scale) {
   for (int i = 0; i < tile.queries; i += kBlockRows) {
     const int count = std::min(kBlockRows, tile.queries - i);
-    some_rows_product<By::column>(count, {to + i * HS, HS}, {p + i, kQueries}, right, HS, tile.keys_seen(i + count - 1),
-                                  start, row_scale ? row_scale + i : nullptr);
+    some_rows_product<By::column>(count, {to + i * HS, HS}, {p + i, kQueries}, right, HS,
+                                  tile.visible_keys(i + count - 1), start, row_scale ? row_scale + i : nullptr);
   }
 }
 
@@ -119,7 +119,7 @@ inline void multiply_by_keys(float* to, const float* p, Rows<const float> right,
 inline void multiply_by_queries(Rows<float> to, const float* p, const float* right, const Tile& tile, int HS,
                                 Start start) {
   for (int j = 0; j < tile.keys; j += kBlockRows) {
-    const int first = std::min(tile.first_seeing(j), tile.queries);
+    const int first = std::min(tile.first_query(j), tile.queries);
     some_rows_product<By::row>(std::min(kBlockRows, tile.keys - j), to.from(j), {p + j * kQueries + first, kQueries},
                                {right + first * HS, HS}, HS, tile.queries - first, start, nullptr);
   }
@@ -127,28 +127,28 @@ inline void multiply_by_queries(Rows<float> to, const float* p, const float* rig
 
 // ---- Masks, one vector of queries (from column `query` on) at a time.
 
-// Sets the scores that no query of the lane sees to -inf, down to the last key that any of the vector sees; returns the
-// number of keys to go through.
-inline int mask_unseen(float* s, const Tile& tile, int query) {
-  const int end = tile.keys_seen(query + kWidth - 1);
-  for (int j = tile.keys_seen(query); j < end; ++j) {
+// Sets masked scores to -inf, up to the last key that any query of the vector sees; returns the number of keys up to
+// it.
+inline int apply_mask(float* s, const Tile& tile, int query) {
+  const int end = tile.visible_keys(query + kWidth - 1);
+  for (int j = tile.visible_keys(query); j < end; ++j) {
     float* at = s + j * kQueries + query;
     store(at, simd::select(simd::first_lanes(j - tile.shift - query), simd::broadcast(-__builtin_inff()), load(at)));
   }
   return end;
 }
 
-// Zeroes the band that products read beyond the last key that mask_unseen() returned.
-inline void clear_unseen(float* p, const Tile& tile, int query, int end) {
+// Zeroes the band that products read beyond the last key that apply_mask() returned.
+inline void clear_beyond(float* p, const Tile& tile, int query, int end) {
   for (int j = end; j < std::min(end + kBlockRows, tile.keys); ++j) store(p + j * kQueries + query, Floats{});
 }
 
-// keep (keys, kQueries) bytes for what is seen of the tile.
-inline void draw_tile(uint8_t* keep, const simd::MaskDraw& draw, uint64_t sequence_head, const Tile& tile) {
+// keep (keys, kQueries) bytes for the visible part of the tile.
+inline void draw_tile(uint8_t* keep, const DropoutMask& mask, const Tile& tile) {
   for (int j = 0; j < tile.keys; j += 32) {
-    for (int i = tile.first_seeing(j) / 16 * 16; i < tile.queries; i += 16) {
-      simd::draw_attention_block(keep + j * kQueries + i, kQueries, draw, sequence_head,
-                                 static_cast<uint32_t>(tile.i0 + i) / 16, static_cast<uint32_t>(tile.j0 + j) / 32);
+    for (int i = tile.first_query(j) / 16 * 16; i < tile.queries; i += 16) {
+      simd::draw_attention_block(keep + j * kQueries + i, kQueries, mask, static_cast<uint32_t>(tile.i0 + i) / 16,
+                                 static_cast<uint32_t>(tile.j0 + j) / 32);
     }
   }
 }

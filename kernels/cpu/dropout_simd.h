@@ -1,9 +1,9 @@
 // Keep masks (kernels/dropout.h) drawn many at a time: 128 elements from eight Philox counters. A mask comes as bytes,
 // 0xFF keep and 0 drop; simd::expand_bytes() makes a mask of float lanes of them, for simd::keep_where():
 //
-//   const MaskDraw draw(dropout);
-//   draw_row(keep, C, draw, sequence, t);                               // keep: C bytes, for the C channels of token t
-//   y = keep_where(expand_bytes(keep + c), x) * draw.rule.scale;        // kWidth channels from c
+//   const DropoutMask mask(dropout);
+//   draw_row(keep, C, mask, b, t);                           // keep: C bytes, for the C channels of token t
+//   y = keep_where(expand_bytes(keep + c), x) * mask.scale;  // kWidth channels from c
 #pragma once
 
 #include <cstdint>
@@ -14,37 +14,24 @@
 
 namespace glint::simd {
 
-// A dropout site with its state read: what a kernel passes on to its threads.
-struct MaskDraw {
-  MaskDraw() = default;
-  explicit MaskDraw(const Dropout& dropout) : rule(keep_rule(dropout.p)) {
-    if (!dropout.on()) return;
-    seed = dropout.rng->seed;
-    offset = dropout.rng->offset + dropout.site;
-    first_sequence = dropout.rng->first_sequence;
-  }
-  uint64_t seed = 0, offset = 0, first_sequence = 0;
-  KeepRule rule = keep_rule(0.0f);
-};
-
 // 0xFF in every byte that says keep.
-inline UInt8 keep_bytes(UInt8 random, uint8_t threshold) {
+inline UInt8 keep_bytes(UInt8 random, uint32_t threshold) {
   typedef uint8_t Byte32 __attribute__((vector_size(32)));
-  return (UInt8)((Byte32)random <= threshold);
+  return (UInt8)((Byte32)random <= static_cast<uint8_t>(threshold));
 }
 
 // keep (n) for channels 0 .. n-1 of token t of sequence b of the batch at hand: draw_row() of kernels/dropout.h.
-inline void draw_row(uint8_t* keep, int n, const MaskDraw& draw, uint64_t b, uint32_t t) {
-  const uint64_t c = draw.offset + 32 * (draw.first_sequence + b);
+inline void draw_row(uint8_t* keep, int n, const DropoutMask& mask, uint64_t b, uint32_t t) {
+  const uint64_t c = mask.offset + 32 * b;
   for (int first = 0; first < n; first += 128) {
     // Group first/16 + i is drawn by counter i: words x y z w of it serve channels 16*i + 0 4 8 12 .. +3.
     const Words group = Words{Word4{0, 2, 4, 6}, Word4{1, 3, 5, 7}} ^ static_cast<uint32_t>(first / 16);
     const PhiloxCounters random =
-        philox4x32<7>({same(low_word(c)), same(high_word(c)), same(t), group}, philox_key(draw.seed));
-    const UInt8 x = keep_bytes(low_words(random.x), draw.rule.threshold),
-                y = keep_bytes(low_words(random.y), draw.rule.threshold);
-    const UInt8 z = keep_bytes(low_words(random.z), draw.rule.threshold),
-                w = keep_bytes(low_words(random.w), draw.rule.threshold);
+        philox4x32<7>({same(low_word(c)), same(high_word(c)), same(t), group}, philox_key(mask.seed));
+    const UInt8 x = keep_bytes(low_words(random.x), mask.threshold),
+                y = keep_bytes(low_words(random.y), mask.threshold);
+    const UInt8 z = keep_bytes(low_words(random.z), mask.threshold),
+                w = keep_bytes(low_words(random.w), mask.threshold);
     // Four vectors of eight groups -> eight groups of four words, in the order of the channels.
     const UInt8 xy0145 = __builtin_shufflevector(x, y, 0, 8, 1, 9, 4, 12, 5, 13);
     const UInt8 xy2367 = __builtin_shufflevector(x, y, 2, 10, 3, 11, 6, 14, 7, 15);
@@ -67,22 +54,21 @@ inline void draw_row(uint8_t* keep, int n, const MaskDraw& draw, uint64_t b, uin
 }
 
 // The 16 x 32 block (block_row, block_column) of P, transposed: keep[j*stride + i] serves query 16*block_row + i and
-// key 32*block_column + j. sequence_head = (first_sequence + b)*NH + h. See draw_attention() of kernels/dropout.h.
-inline void draw_attention_block(uint8_t* keep, int stride, const MaskDraw& draw, uint64_t sequence_head,
-                                 uint32_t block_row, uint32_t block_column) {
+// key 32*block_column + j. See draw_attention() of kernels/dropout.h.
+inline void draw_attention_block(uint8_t* keep, int stride, const DropoutMask& mask, uint32_t block_row,
+                                 uint32_t block_column) {
   typedef uint8_t Byte32 __attribute__((vector_size(32)));
-  const uint64_t first = draw.offset + 32 * sequence_head;
   for (uint32_t quarter = 0; quarter < 4; ++quarter) {  // (j%8)/2
     // Lane 4*i + quarter is drawn by counter i and serves queries i and i+8.
-    const uint64_t c = first + quarter;
+    const uint64_t c = mask.offset + quarter;
     const Word4 even = Word4{0, 8, 16, 24} + c, odd = Word4{4, 12, 20, 28} + c;
     const PhiloxCounters random = philox4x32<7>(
-        {{even, odd}, {even >> 32, odd >> 32}, same(block_row), same(block_column)}, philox_key(draw.seed));
+        {{even, odd}, {even >> 32, odd >> 32}, same(block_row), same(block_column)}, philox_key(mask.seed));
     const UInt8 words[4] = {low_words(random.x), low_words(random.y), low_words(random.z), low_words(random.w)};
 #pragma GCC unroll 4
     for (int k = 0; k < 4; ++k) {
       // Bytes 0 1 2 3 of each word: (query i, key j), (i, j+1), (i+8, j), (i+8, j+1) with j = 8*k + 2*quarter.
-      const Byte32 kept = (Byte32)keep_bytes(words[k], draw.rule.threshold);
+      const Byte32 kept = (Byte32)keep_bytes(words[k], mask.threshold);
       const UInt8 by_byte =
           (UInt8)__builtin_shufflevector(kept, kept, 0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15, 16, 20, 24,
                                          28, 18, 22, 26, 30, 17, 21, 25, 29, 19, 23, 27, 31);

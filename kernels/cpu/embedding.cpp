@@ -31,9 +31,9 @@ void embedding_forward(const CpuContext& ctx, Scalar* out, const int32_t* tokens
   const size_t T = static_cast<size_t>(shape.T), C = static_cast<size_t>(shape.C),
                rows = static_cast<size_t>(shape.B) * T;
   const size_t first_position = shape.first_position ? static_cast<size_t>(*shape.first_position) : 0;
-  const simd::MaskDraw draw(dropout);
+  const DropoutMask site(dropout);
   parallel_ranges(ctx, rows, 1, rows * C, [&](Range range) {
-    simd::RowMask mask(draw, shape.C);
+    simd::RowMask mask(site, shape.C);
     for (size_t row = range.begin; row < range.end; ++row) {
       const size_t b = row / T, t = row % T;
       Scalar* to = out + row * C;
@@ -63,11 +63,11 @@ void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const S
   simd::RowMask::check(shape.C);
   const size_t B = static_cast<size_t>(shape.B), T = static_cast<size_t>(shape.T), C = static_cast<size_t>(shape.C);
   const size_t cleared_rows = write_dwte == Write::set ? static_cast<size_t>(shape.V) : 0;
-  const simd::MaskDraw draw(dropout);
+  const DropoutMask site(dropout);
   parallel_ranges(ctx, C, 16, (B * T + cleared_rows) * C, [&](Range channels) {  // 16: whole cache lines
     clear_channels(dwte, cleared_rows, C, channels);
     if (write_dwpe == Write::set) clear_channels(dwpe, T, C, channels);
-    simd::RowMask mask(draw, static_cast<int>(channels.end));
+    simd::RowMask mask(site, static_cast<int>(channels.end));
     float dropped[simd::RowMask::kMaxChannels];  // (C) dropout'(dout) of one token
     for (size_t row = 0; row < B * T; ++row) {
       const Scalar* gradient = dout + row * C;

@@ -14,9 +14,9 @@ void for_masked_rows(const CpuContext& ctx, const ResidualShape& shape, const Dr
   simd::RowMask::check(shape.C);
   const size_t T = static_cast<size_t>(shape.T), C = static_cast<size_t>(shape.C),
                rows = static_cast<size_t>(shape.B) * T;
-  const simd::MaskDraw draw(dropout);
+  const DropoutMask site(dropout);
   parallel_ranges(ctx, rows, 1, rows * C, [&](Range range) {
-    simd::RowMask mask(draw, shape.C);
+    simd::RowMask mask(site, shape.C);
     for (size_t row = range.begin; row < range.end; ++row) {
       mask.move_to(row / T, row % T);
       map_row(row * C, mask);

@@ -17,16 +17,16 @@ class RowMask {
 
   static void check(int C) { GLINT_CHECK(C <= kMaxChannels, "rows of ", C, " channels, at most ", kMaxChannels); }
 
-  RowMask(const MaskDraw& draw, int C) : draw_(draw), C_(C) {}
+  RowMask(const DropoutMask& mask, int C) : mask_(mask), C_(C) {}
 
   // Draws the mask of token t of sequence b of the batch at hand.
-  void move_to(size_t b, size_t t) { draw_row(keep_, C_, draw_, b, static_cast<uint32_t>(t)); }
+  void move_to(size_t b, size_t t) { draw_row(keep_, C_, mask_, b, static_cast<uint32_t>(t)); }
 
   // dropout(value), the channels from c.
-  Floats apply(size_t c, Floats value) const { return keep_where(expand_bytes(keep_ + c), value) * draw_.rule.scale; }
+  Floats apply(size_t c, Floats value) const { return keep_where(expand_bytes(keep_ + c), value) * mask_.scale; }
 
  private:
-  const MaskDraw& draw_;
+  const DropoutMask mask_;
   int C_;
   uint8_t keep_[kMaxChannels + kWidth];  // the last vector of an odd C reads past it
 };

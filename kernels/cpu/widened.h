@@ -44,10 +44,6 @@ class WidenedView {
     const int64_t row = int64_t{heads_} * HS_;
     return {values_.data(), T_ * row, row, HS_};
   }
-  HeadView<const float> read() {
-    const HeadView<float> v = view();
-    return {v.data, v.batch_stride, v.token_stride, v.head_stride};
-  }
   void store(HeadView<Bf16> to) {
     for_each([&](int b, int t, int h) {
       const float* source = view().at(b, t, h);

@@ -1,10 +1,10 @@
-// Attention on an NVIDIA GPU: checks of what is asked, choice of the kernels. The kernels are in attention/.
+// Attention on an NVIDIA GPU: checks of the arguments, choice of the kernels. The kernels are in attention/.
 #include "kernels/attention.h"
 
 #include <cstdint>
 
 #include "kernels/attention_check.h"
-#include "kernels/cuda/attention/arguments.h"
+#include "kernels/cuda/attention/launch.h"
 
 namespace glint {
 namespace attention {
@@ -26,12 +26,6 @@ void check_shape(const AttentionShape& shape, const Dropout& dropout) {
   GLINT_CHECK(shape.scale > 0.0f, "scale ", shape.scale);
 }
 
-DropoutRule rule_of(const Dropout& dropout) {
-  if (!dropout.on()) return {nullptr, 0, 255, 1.0f};
-  const KeepRule rule = keep_rule(dropout.p);
-  return {dropout.rng, dropout.site, rule.threshold, rule.scale};
-}
-
 // Calls f with the head size of the kernels that HS channels are padded to.
 template <typename F>
 void with_head_size(int HS, F&& f) {
@@ -41,55 +35,43 @@ void with_head_size(int HS, F&& f) {
   else f.template operator()<128>();
 }
 
-}  // namespace
-
-}  // namespace attention
-
-void attention_forward(const CudaContext& ctx, HeadView<Bf16> out, float* lse, HeadView<const Bf16> q,
-                       HeadView<const Bf16> k, HeadView<const Bf16> v, const AttentionShape& shape,
-                       const Dropout& dropout) {
-  using namespace attention;
-  check_shape(shape, dropout);
-  check_view("out", out), check_view("q", q), check_view("k", k), check_view("v", v);
-  const ForwardArguments<Bf16> a{q, k, v, out, lse, shape, rule_of(dropout)};
-  with_head_size(shape.HS, [&]<int kHS>() { launch_forward<kHS>(ctx, a); });
+template <typename Scalar>
+void check(const AttentionBackward<Scalar>& a) {
+  check_shape(a.shape, a.dropout);
+  GLINT_CHECK(a.lse && a.scratch, "backward needs lse and scratch");
 }
 
-void attention_forward(const CudaContext& ctx, HeadView<float> out, float* lse, HeadView<const float> q,
-                       HeadView<const float> k, HeadView<const float> v, const AttentionShape& shape,
-                       const Dropout& dropout) {
-  using namespace attention;
-  check_shape(shape, dropout);
-  launch_forward_fp32(ctx, {q, k, v, out, lse, shape, rule_of(dropout)});
+}  // namespace
+}  // namespace attention
+
+using namespace attention;
+
+void attention_forward(const CudaContext& ctx, const AttentionForward<Bf16>& a) {
+  check_shape(a.shape, a.dropout);
+  check_view("out", a.out), check_view("q", a.q), check_view("k", a.k), check_view("v", a.v);
+  with_head_size(a.shape.HS, [&]<int kHS>() { launch_forward<kHS>(ctx, a); });
+}
+
+void attention_forward(const CudaContext& ctx, const AttentionForward<float>& a) {
+  check_shape(a.shape, a.dropout);
+  launch_forward_fp32(ctx, a);
 }
 
 size_t attention_backward_scratch(const CudaContext&, const AttentionShape& shape) {
-  return static_cast<size_t>(shape.B) * shape.NH * shape.T;  // D
+  return static_cast<size_t>(shape.B) * shape.NH * shape.T;  // delta
 }
 
-void attention_backward(const CudaContext& ctx, HeadView<Bf16> dq, HeadView<Bf16> dk, HeadView<Bf16> dv,
-                        HeadView<const Bf16> dout, HeadView<const Bf16> out, const float* lse, HeadView<const Bf16> q,
-                        HeadView<const Bf16> k, HeadView<const Bf16> v, float* scratch, const AttentionShape& shape,
-                        const Dropout& dropout) {
-  using namespace attention;
-  check_shape(shape, dropout);
-  check_view("q", q), check_view("k", k), check_view("v", v), check_view("out", out), check_view("dout", dout);
-  check_view("dq", dq), check_view("dk", dk), check_view("dv", dv);
-  GLINT_CHECK(lse && scratch, "backward needs the lse of forward, and its scratch");
-  const BackwardArguments<Bf16> a{q, k, v, out, dout, dq, dk, dv, lse, scratch, shape, rule_of(dropout)};
+void attention_backward(const CudaContext& ctx, const AttentionBackward<Bf16>& a) {
+  check(a);
+  check_view("q", a.q), check_view("k", a.k), check_view("v", a.v), check_view("out", a.out);
+  check_view("dout", a.dout), check_view("dq", a.dq), check_view("dk", a.dk), check_view("dv", a.dv);
   launch_delta(ctx, a);
-  with_head_size(shape.HS, [&]<int kHS>() { launch_backward_keys<kHS>(ctx, a); });
-  with_head_size(shape.HS, [&]<int kHS>() { launch_backward_queries<kHS>(ctx, a); });
+  with_head_size(a.shape.HS, [&]<int kHS>() { launch_backward_keys<kHS>(ctx, a); });
+  with_head_size(a.shape.HS, [&]<int kHS>() { launch_backward_queries<kHS>(ctx, a); });
 }
 
-void attention_backward(const CudaContext& ctx, HeadView<float> dq, HeadView<float> dk, HeadView<float> dv,
-                        HeadView<const float> dout, HeadView<const float> out, const float* lse,
-                        HeadView<const float> q, HeadView<const float> k, HeadView<const float> v, float* scratch,
-                        const AttentionShape& shape, const Dropout& dropout) {
-  using namespace attention;
-  check_shape(shape, dropout);
-  GLINT_CHECK(lse && scratch, "backward needs the lse of forward, and its scratch");
-  const BackwardArguments<float> a{q, k, v, out, dout, dq, dk, dv, lse, scratch, shape, rule_of(dropout)};
+void attention_backward(const CudaContext& ctx, const AttentionBackward<float>& a) {
+  check(a);
   launch_delta(ctx, a);
   launch_backward_keys_fp32(ctx, a);
   launch_backward_queries_fp32(ctx, a);

@@ -17,7 +17,7 @@ constexpr int kWarps = 4, kAhead = 4;  // rows that a warp has in flight
 template <typename Scalar>
 __global__ void __launch_bounds__(32 * kRowsPerBlock)
     forward_kernel(Scalar* out, const int32_t* tokens, const Scalar* wte, const Scalar* wpe, const EmbeddingShape shape,
-                   const __grid_constant__ DropoutSite site) {
+                   const __grid_constant__ Dropout site) {
   constexpr int kCount = kPack<Scalar>;
   const RowDropout dropout(site, shape.T);
   const int first_position = shape.first_position ? *shape.first_position : 0;
@@ -47,7 +47,7 @@ struct Gradient {
   float* dwte;
   float* partial;  // (chunks, 2, C): sums of a token that began in an earlier chunk, of one that goes on in the next
   int rows, T, C;
-  DropoutSite site;
+  Dropout site;
 
   __device__ int token_at(int i) const { return tokens[order[i]]; }
   // Whether the chunk's last token has more places in the next.
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(32 * kWarps) sum_long_tokens_kernel(const __gr
 // A warp a position and 32 packs of channels: the sum over the sequences, in their order.
 template <typename Scalar>
 __global__ void __launch_bounds__(32 * kWarps) position_kernel(float* dwpe, const Scalar* dout, int B, int T, int C,
-                                                               const __grid_constant__ DropoutSite site, Write write) {
+                                                               const __grid_constant__ Dropout site, Write write) {
   constexpr int kCount = kPack<Scalar>;
   const int t = blockIdx.x * kWarps + threadIdx.x / 32;
   const Channels<Scalar> channels(C);
@@ -207,7 +207,7 @@ void embedding_forward(const CudaContext& ctx, Scalar* out, const int32_t* token
                        const EmbeddingShape& shape, const Dropout& dropout) {
   const auto what = [&] { return str_cat("embedding_forward, B ", shape.B, ", T ", shape.T, ", C ", shape.C); };
   const size_t rows = static_cast<size_t>(shape.B) * static_cast<size_t>(shape.T);
-  launch(ctx, row_launch(rows), what, forward_kernel<Scalar>, out, tokens, wte, wpe, shape, site_of(dropout));
+  launch(ctx, row_launch(rows), what, forward_kernel<Scalar>, out, tokens, wte, wpe, shape, dropout);
 }
 
 size_t embedding_backward_scratch(const CudaContext&, const EmbeddingShape& shape) {
@@ -232,7 +232,7 @@ void embedding_backward(const CudaContext& ctx, float* dwte, float* dwpe, const 
   }
   const int* order = sort_by_token(ctx, tokens, rows, shape.V, static_cast<int*>(scratch));
   float* partial = static_cast<float*>(scratch) + order_words(rows);
-  const Gradient<Scalar> a{dout, tokens, order, dwte, partial, rows, shape.T, shape.C, site_of(dropout)};
+  const Gradient<Scalar> a{dout, tokens, order, dwte, partial, rows, shape.T, shape.C, dropout};
   launch(ctx, grid(chunks), what, sum_chunks_kernel<Scalar>, a);
   launch(ctx, grid(chunks), what, sum_long_tokens_kernel<Scalar>, a);
   launch(ctx, grid(shape.T), what, position_kernel<Scalar>, dwpe, dout, shape.B, shape.T, shape.C, a.site, write_dwpe);

@@ -10,7 +10,7 @@ namespace {
 template <typename Scalar>
 __global__ void __launch_bounds__(32 * kRowsPerBlock)
     residual_kernel(Scalar* to, const Scalar* x, const Scalar* y, const ResidualShape shape,
-                    const __grid_constant__ DropoutSite site) {
+                    const __grid_constant__ Dropout site) {
   constexpr int kCount = kPack<Scalar>;
   const RowDropout dropout(site, shape.T);
   for_each_row(shape.B * shape.T, shape.C, [&](int row, size_t first) {
@@ -35,7 +35,7 @@ void launch_residual(const CudaContext& ctx, Scalar* to, const Scalar* x, const 
                      const Dropout& dropout) {
   const auto what = [&] { return str_cat("residual_dropout, B ", shape.B, ", T ", shape.T, ", C ", shape.C); };
   const size_t rows = static_cast<size_t>(shape.B) * static_cast<size_t>(shape.T);
-  launch(ctx, row_launch(rows), what, residual_kernel<Scalar>, to, x, y, shape, site_of(dropout));
+  launch(ctx, row_launch(rows), what, residual_kernel<Scalar>, to, x, y, shape, dropout);
 }
 
 }  // namespace

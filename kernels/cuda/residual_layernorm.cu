@@ -16,7 +16,7 @@ struct ResidualSource {
   Scalar* sum;
   const Scalar *x, *y;
   int T, C;
-  DropoutSite site;
+  Dropout site;
 
   struct Raw {
     Pack<Scalar, kCount> x, y;
@@ -49,7 +49,7 @@ struct ResidualSink {
   static constexpr int kCount = kPack<Scalar>;
   Scalar *dsum, *dy;
   int T, C;
-  DropoutSite site;
+  Dropout site;
 
   struct Started {
     __device__ auto load(int row, int c, int valid) const {
@@ -82,7 +82,7 @@ template <typename Scalar>
 void residual_layernorm_forward(const CudaContext& ctx, Scalar* out, Scalar* sum, float* mean, float* rstd,
                                 const Scalar* x, const Scalar* y, const float* weight, const float* bias,
                                 const ResidualLayerNormShape& shape, const Dropout& dropout) {
-  const ResidualSource<Scalar> source{sum, x, y, shape.T, shape.C, site_of(dropout)};
+  const ResidualSource<Scalar> source{sum, x, y, shape.T, shape.C, dropout};
   launch_forward(ctx, out, mean, rstd, source, weight, bias, rows_of(shape));
 }
 
@@ -95,7 +95,7 @@ void residual_layernorm_backward(const CudaContext& ctx, Scalar* dsum, Scalar* d
                                  const Scalar* dout, const Scalar* sum, const float* mean, const float* rstd,
                                  const float* weight, float* scratch, const ResidualLayerNormShape& shape,
                                  const Dropout& dropout, Write write_parameters) {
-  const ResidualSink<Scalar> sink{dsum, dy, shape.T, shape.C, site_of(dropout)};
+  const ResidualSink<Scalar> sink{dsum, dy, shape.T, shape.C, dropout};
   launch_backward(ctx, dweight, dbias, Backward<Scalar>{dout, sum, mean, rstd, weight, scratch}, sink, rows_of(shape),
                   write_parameters);
 }

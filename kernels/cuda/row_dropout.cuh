@@ -9,56 +9,34 @@
 
 namespace glint {
 
-// A dropout site as kernels take it; rng null: off.
-struct DropoutSite {
-  const RngState* rng = nullptr;
-  uint64_t site = 0;
-  int threshold = 255;
-  float scale = 1.0f;
-};
-
-inline DropoutSite site_of(const Dropout& dropout) {
-  if (!dropout.on()) return {};
-  GLINT_CHECK(dropout.rng, "dropout ", dropout.p, " without a random state");
-  const KeepRule rule = keep_rule(dropout.p);
-  return {dropout.rng, dropout.site, rule.threshold, rule.scale};
-}
-
-// The mask of rows of (B, T, C), row = b*T + t. The state is read from memory here, at the latest moment.
+// The mask of rows of (B, T, C), row = b*T + t.
 class RowDropout {
  public:
-  __device__ RowDropout(const DropoutSite& site, int T) : site_(site), T_(T) {
-    if (!site.rng) return;
-    seed_ = site.rng->seed;
-    offset_ = site.rng->offset + site.site;
-    first_sequence_ = site.rng->first_sequence;
-  }
+  __device__ RowDropout(const Dropout& dropout, int T) : mask_(dropout), T_(T) {}
 
   // values = dropout(values), the channels c .. c + kCount - 1 of the row; c is a multiple of kCount. One draw
   // serves 16.
   template <int kCount>
   __device__ void apply(float (&values)[kCount], int row, int c) const {
     static_assert(kCount == 4 || kCount == 8 || kCount == 16);
-    if (!site_.rng) return;
+    if (!mask_.on) return;
     const int b = row / T_;
-    const PhiloxCounter draw =
-        draw_row(seed_, offset_, first_sequence_ + b, static_cast<uint32_t>(row - b * T_), c / 16);
+    const PhiloxCounter draw = draw_row(mask_.seed, mask_.offset, b, static_cast<uint32_t>(row - b * T_), c / 16);
 #pragma unroll
     for (int first = 0; first < kCount; first += 4) {
       const int index = c % 16 / 4 + first / 4;
       const uint32_t word = index < 2 ? (index == 0 ? draw.x : draw.y) : (index == 2 ? draw.z : draw.w);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const int byte = word >> (8 * i) & 0xff;
-        values[first + i] = (byte <= site_.threshold ? values[first + i] : 0.0f) * site_.scale;
+        const uint32_t byte = word >> (8 * i) & 0xff;
+        values[first + i] = (byte <= mask_.threshold ? values[first + i] : 0.0f) * mask_.scale;
       }
     }
   }
 
  private:
-  const DropoutSite& site_;
+  DropoutMask mask_;
   int T_;
-  uint64_t seed_ = 0, offset_ = 0, first_sequence_ = 0;
 };
 
 // ---- A warp a row.

@@ -23,16 +23,30 @@ Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionK
             .backward_scratch = scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
               const Scalar* x = constant<Scalar>(qkv);
-              attention_forward(ctx, unpacked(out.data<Scalar>(), shape), lse.f32(), packed.q(x), packed.k(x),
-                                packed.v(x), shape, dropout);
+              attention_forward(ctx, AttentionForward<Scalar>{.out = unpacked(out.data<Scalar>(), shape),
+                                                              .lse = lse.f32(),
+                                                              .q = packed.q(x),
+                                                              .k = packed.k(x),
+                                                              .v = packed.v(x),
+                                                              .shape = shape,
+                                                              .dropout = dropout});
             }),
             .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
               const Scalar *x = constant<Scalar>(qkv), *dout = out.gradient<Scalar>();
               Scalar* dx = dqkv.data<Scalar>();
               GLINT_CHECK(dqkv.write() == Write::set, "the packed heads have one user");
-              attention_backward(ctx, packed.q(dx), packed.k(dx), packed.v(dx), unpacked(dout, shape),
-                                 unpacked(constant<Scalar>(out), shape), lse.f32(), packed.q(x), packed.k(x),
-                                 packed.v(x), scratch.f32(), shape, dropout);
+              attention_backward(ctx, AttentionBackward<Scalar>{.dq = packed.q(dx),
+                                                                .dk = packed.k(dx),
+                                                                .dv = packed.v(dx),
+                                                                .dout = unpacked(dout, shape),
+                                                                .out = unpacked(constant<Scalar>(out), shape),
+                                                                .lse = lse.f32(),
+                                                                .q = packed.q(x),
+                                                                .k = packed.k(x),
+                                                                .v = packed.v(x),
+                                                                .scratch = scratch.f32(),
+                                                                .shape = shape,
+                                                                .dropout = dropout});
             }),
             .flops = flops_of(shape),
             .backward_flops = 2.5 * flops_of(shape)});
@@ -58,7 +72,9 @@ Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads
               now.S = *first + shape.T;
               const HeadView<const Scalar> k{constant<Scalar>(cache), 0, row, shape.HS},
                   v{k.data + capacity * row, 0, row, shape.HS};
-              attention_forward(ctx, unpacked(out.data<Scalar>(), shape), nullptr, packed.q(x), k, v, now, Dropout{});
+              attention_forward(
+                  ctx, AttentionForward<Scalar>{
+                           .out = unpacked(out.data<Scalar>(), shape), .q = packed.q(x), .k = k, .v = v, .shape = now});
             })});
   return out;
 }

@@ -27,17 +27,32 @@ Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p) 
             .forward =
                 [=, &ctx] {
                   const float* x = constant<float>(qkv);
-                  reference_attention_forward(ctx, unpacked(out.f32(), shape), lse.f32(), packed.q(x), packed.k(x),
-                                              packed.v(x), scratch.f32(), shape, dropout);
+                  reference_attention_forward(ctx, {.out = unpacked(out.f32(), shape),
+                                                    .lse = lse.f32(),
+                                                    .q = packed.q(x),
+                                                    .k = packed.k(x),
+                                                    .v = packed.v(x),
+                                                    .scratch = scratch.f32(),
+                                                    .shape = shape,
+                                                    .dropout = dropout});
                 },
             .backward =
                 [=, &ctx] {
                   const float *x = constant<float>(qkv), *dout = out.gradient();
                   float* dx = dqkv.data();
                   GLINT_CHECK(dqkv.write() == Write::set, "the packed heads have one user");
-                  reference_attention_backward(ctx, packed.q(dx), packed.k(dx), packed.v(dx), unpacked(dout, shape),
-                                               unpacked(constant<float>(out), shape), lse.f32(), packed.q(x),
-                                               packed.k(x), packed.v(x), backward_scratch.f32(), shape, dropout);
+                  reference_attention_backward(ctx, {.dq = packed.q(dx),
+                                                     .dk = packed.k(dx),
+                                                     .dv = packed.v(dx),
+                                                     .dout = unpacked(dout, shape),
+                                                     .out = unpacked(constant<float>(out), shape),
+                                                     .lse = lse.f32(),
+                                                     .q = packed.q(x),
+                                                     .k = packed.k(x),
+                                                     .v = packed.v(x),
+                                                     .scratch = backward_scratch.f32(),
+                                                     .shape = shape,
+                                                     .dropout = dropout});
                 }});
   return out;
 }

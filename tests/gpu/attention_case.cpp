@@ -53,8 +53,7 @@ struct View {
     const size_t wanted = static_cast<size_t>(s.B) * s.T * heads * s.HS;
     GLINT_REQUIRE(values.size() == wanted, "an array has ", values.size(), " elements instead of ", wanted);
   }
-  template <typename T = Scalar>
-  HeadView<T> get() const {
+  HeadView<Scalar> get() const {
     const int64_t token = int64_t{heads} * shape.HS;
     return {buffer.data(), token * shape.T, token, shape.HS};
   }
@@ -81,11 +80,26 @@ void run(const Case& c, const Folder& folder) {
       std::vector<float>(static_cast<size_t>(s.B) * s.NH * s.T, std::numeric_limits<float>::quiet_NaN()));
   const DeviceBuffer<float> scratch(attention_backward_scratch(CudaContext{}, s));
   const DeviceBuffer<RngState> rng(std::vector<RngState>{c.rng});
-  const Dropout dropout{c.p, c.p > 0.0f ? rng.data() : nullptr, 0};
-  const auto read = [](const View<Scalar>& view) { return view.template get<const Scalar>(); };
-  attention_forward(CudaContext{}, out.get(), lse.data(), read(q), read(k), read(v), s, dropout);
-  attention_backward(CudaContext{}, dq.get(), dk.get(), dv.get(), read(dout), read(out), lse.data(), read(q), read(k),
-                     read(v), scratch.data(), s, dropout);
+  const Dropout dropout(c.p, rng.data(), 0);
+  attention_forward(CudaContext{}, AttentionForward<Scalar>{.out = out.get(),
+                                                            .lse = lse.data(),
+                                                            .q = q.get(),
+                                                            .k = k.get(),
+                                                            .v = v.get(),
+                                                            .shape = s,
+                                                            .dropout = dropout});
+  attention_backward(CudaContext{}, AttentionBackward<Scalar>{.dq = dq.get(),
+                                                              .dk = dk.get(),
+                                                              .dv = dv.get(),
+                                                              .dout = dout.get(),
+                                                              .out = out.get(),
+                                                              .lse = lse.data(),
+                                                              .q = q.get(),
+                                                              .k = k.get(),
+                                                              .v = v.get(),
+                                                              .scratch = scratch.data(),
+                                                              .shape = s,
+                                                              .dropout = dropout});
   write_array(folder / "out", out.buffer.to_host());
   write_array(folder / "dq", dq.buffer.to_host());
   write_array(folder / "dk", dk.buffer.to_host());

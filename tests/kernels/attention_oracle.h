@@ -76,15 +76,40 @@ struct Problem {
     randomise(v, s.B, s.S, s.NKV, s.HS, inputs);
     randomise(dout, s.B, s.T, s.NH, s.HS, inputs);
     rng = {inputs.engine(), 0xffffff00 + inputs.engine() % 1000, 0, inputs.engine() % 3};
-    dropout = {p, nullptr, inputs.engine() % 100};
+    dropout = {p, inputs.engine() % 100};
   }
-  Dropout dropout_now() const { return {dropout.p, &rng, dropout.site}; }
+  // The arguments of the CPU's functions; scratch is not among them.
+  AttentionForward<float> forward_arguments() {
+    return {.out = out.view(),
+            .lse = lse.data(),
+            .q = q.view(),
+            .k = k.view(),
+            .v = v.view(),
+            .shape = shape,
+            .dropout = {dropout.p, &rng, dropout.site}};
+  }
+  AttentionBackward<float> backward_arguments() {
+    return {.dq = dq.view(),
+            .dk = dk.view(),
+            .dv = dv.view(),
+            .dout = dout.view(),
+            .out = out.view(),
+            .lse = lse.data(),
+            .q = q.view(),
+            .k = k.view(),
+            .v = v.view(),
+            .shape = shape,
+            .dropout = {dropout.p, &rng, dropout.site}};
+  }
 
   AttentionShape shape;
   Array q, k, v, dout, out, dq, dk, dv;
   std::vector<float> lse;
   RngState rng;
-  Dropout dropout;  // without its state
+  struct {
+    float p;
+    uint64_t site;
+  } dropout;
 };
 
 // What the definition gives: (B, heads, tokens, HS) each, lse (B, NH, T).

@@ -35,11 +35,12 @@ void forward(Kernel kernel, Problem& x, int threads) {
   CpuContext ctx;
   ctx.threads = threads;
   if (kernel == Kernel::tiled) {
-    attention_forward(ctx, x.out.view(), x.lse.data(), x.q.read(), x.k.read(), x.v.read(), x.shape, x.dropout_now());
+    attention_forward(ctx, x.forward_arguments());
   } else {
     Scratch scratch(reference_attention_scratch(ctx, x.shape));
-    reference_attention_forward(ctx, x.out.view(), x.lse.data(), x.q.read(), x.k.read(), x.v.read(),
-                                scratch.floats.data(), x.shape, x.dropout_now());
+    AttentionForward<float> a = x.forward_arguments();
+    a.scratch = scratch.floats.data();
+    reference_attention_forward(ctx, a);
     CHECK(scratch.intact());
   }
 }
@@ -49,15 +50,9 @@ void backward(Kernel kernel, Problem& x, int threads) {
   ctx.threads = threads;
   const bool tiled = kernel == Kernel::tiled;
   Scratch scratch(tiled ? attention_backward_scratch(ctx, x.shape) : reference_attention_scratch(ctx, x.shape));
-  const auto run = [&](auto kernel_backward) {
-    kernel_backward(x.dq.view(), x.dk.view(), x.dv.view(), x.dout.read(), x.out.read(), x.lse.data(), x.q.read(),
-                    x.k.read(), x.v.read(), scratch.floats.data(), x.shape, x.dropout_now());
-  };
-  if (tiled) {
-    run([&](auto... arguments) { attention_backward(ctx, arguments...); });
-  } else {
-    run([&](auto... arguments) { reference_attention_backward(ctx, arguments...); });
-  }
+  AttentionBackward<float> a = x.backward_arguments();
+  a.scratch = scratch.floats.data();
+  tiled ? attention_backward(ctx, a) : reference_attention_backward(ctx, a);
   CHECK(scratch.intact());
 }
 
@@ -261,7 +256,9 @@ TEST_CASE("attention without a place for the log-sum-exp") {
   INFO("seed ", inputs.seed);
   Problem x(make_shape(1, 33, 33, 1, 1, 8, true), Layout::separate, 0.0f, inputs), without = x;
   forward(Kernel::tiled, x, 1);
-  attention_forward(CpuContext{}, without.out.view(), nullptr, x.q.read(), x.k.read(), x.v.read(), x.shape, Dropout{});
+  AttentionForward<float> a = without.forward_arguments();
+  a.lse = nullptr;
+  attention_forward(CpuContext{}, a);
   CHECK(same_bytes(without.out.buffer, x.out.buffer));
 }
 

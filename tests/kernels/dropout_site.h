@@ -8,8 +8,6 @@
 
 namespace glint::test {
 
-inline Dropout make_site(float p, const RngState* rng, uint64_t site) { return {p, rng, site}; }
-
 // What dropout multiplies each element of (B, T, C) with.
 inline std::vector<float> row_factors(float p, const RngState& rng, uint64_t site, int B, int T, int C) {
   const KeepRule rule = keep_rule(p);
@@ -26,13 +24,13 @@ inline std::vector<float> row_factors(float p, const RngState& rng, uint64_t sit
 }
 
 // A site whose RNG state lies in the backend's memory. With p = 0 it has none.
-struct DropoutSite {
-  DropoutSite(float probability, const RngState& rng_state, uint64_t first = 96)
+struct TestSite {
+  TestSite(float probability, const RngState& rng_state, uint64_t first = 96)
       : p(probability),
         rng(rng_state),
         site(first),
         state(rng),
-        dropout(p > 0.0f ? make_site(p, state.data(), site) : Dropout{}) {}
+        dropout(p > 0.0f ? Dropout(p, state.data(), site) : Dropout{}) {}
   std::vector<float> factors(int B, int T, int C) const { return row_factors(p, rng, site, B, T, C); }
 
   float p;

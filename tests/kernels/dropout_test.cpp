@@ -116,38 +116,42 @@ TEST_CASE("vectorised draws equal the scalar ones") {
         repeat % 2 ? uint64_t{inputs.engine() % 3} << 32 : 0xffffffff00000000;  // also wraps and carries
     const RngState rng{inputs.engine(), high + 0xffffff00 + inputs.engine() % 256, 0, inputs.engine() % 5};
     const float ps[] = {0.1f, 0.5f, 0.9f, 0.999f, 0x1p-26f};
-    const Dropout dropout = test::make_site(ps[repeat % 5], &rng, inputs.engine() % 300);
+    const Dropout dropout{ps[repeat % 5], &rng, inputs.engine() % 300};
+    const KeepRule rule = keep_rule(dropout.p);
     const uint64_t offset = rng.offset + dropout.site, b = inputs.engine() % 4;
     const uint32_t t = static_cast<uint32_t>(inputs.engine() % 2000);
-    const simd::MaskDraw draw(dropout);
+    const DropoutMask mask(dropout);
 
     const int n = 1 + inputs.below(700);
     std::vector<uint8_t> row(static_cast<size_t>(n) + 1, 0x5a);
-    simd::draw_row(row.data(), n, draw, b, t);
+    simd::draw_row(row.data(), n, mask, b, t);
     int wrong = 0;
     for (int c = 0; c < n; ++c) {
       const bool kept_here =
-          keep_row(rng.seed, offset, rng.first_sequence + b, t, static_cast<uint32_t>(c), draw.rule.threshold);
+          keep_row(rng.seed, offset, rng.first_sequence + b, t, static_cast<uint32_t>(c), rule.threshold);
       wrong += row[static_cast<size_t>(c)] != (kept_here ? 0xff : 0);
     }
     CHECK(wrong == 0);
     CHECK(row.back() == 0x5a);
 
-    const uint64_t sequence_head = inputs.engine() % 1000;
+    const int sequence = inputs.below(400), H = 5, h = inputs.below(H);
+    const uint64_t sequence_head =
+        (rng.first_sequence + static_cast<uint64_t>(sequence)) * H + static_cast<uint64_t>(h);
+    const DropoutMask head_mask(dropout, H, sequence, h);
     const uint32_t block_row = t / 16, block_column = static_cast<uint32_t>(inputs.below(60));
     constexpr int kStride = 24;
     std::vector<uint8_t> block(32 * kStride, 0x5a);
-    simd::draw_attention_block(block.data(), kStride, draw, sequence_head, block_row, block_column);
+    simd::draw_attention_block(block.data(), kStride, head_mask, block_row, block_column);
     for (uint32_t j = 0; j < 32; ++j) {
       for (uint32_t i = 0; i < kStride; ++i) {
         const uint8_t byte = block[j * kStride + i];
         if (i >= 16) {
           wrong += byte != 0x5a;
         } else {
-          wrong += byte != (keep_attention(rng.seed, offset, sequence_head, 16 * block_row + i, 32 * block_column + j,
-                                           draw.rule.threshold)
-                                ? 0xff
-                                : 0);
+          const bool kept_here = keep_attention(rng.seed, offset, sequence_head, 16 * block_row + i,
+                                                32 * block_column + j, rule.threshold);
+          wrong += byte != (kept_here ? 0xff : 0);
+          wrong += kept_here != head_mask.keeps_attention(16 * block_row + i, 32 * block_column + j);
         }
       }
     }

@@ -70,7 +70,6 @@ struct AttentionArrays {
     const int64_t row = static_cast<int64_t>(heads) * shape.HS;
     return {data, shape.T * row, row, shape.HS};
   }
-  HeadView<const Scalar> read(const Scalar* data, int heads) const { return view(data, heads); }
 };
 
 template <typename Context, typename Scalar>
@@ -85,29 +84,38 @@ AttentionTimes time_attention(const Device& device, const Context& ctx, const At
                               const AttentionFlags& flags) {
   const AttentionArrays<Context, Scalar> a(device, ctx, shape, flags.kind);
   const int NH = shape.NH, NKV = shape.NKV;
-  const Dropout dropout{flags.dropout, flags.dropout > 0 ? a.rng : nullptr, 0};
-  const auto inputs = [&](auto call) { call(a.read(a.q, NH), a.read(a.k, NKV), a.read(a.v, NKV)); };
+  const Dropout dropout(flags.dropout, a.rng, 0);
+  const AttentionForward<Scalar> forward_arguments{.out = a.view(a.out, NH),
+                                                   .lse = a.lse,
+                                                   .q = a.view(a.q, NH),
+                                                   .k = a.view(a.k, NKV),
+                                                   .v = a.view(a.v, NKV),
+                                                   .scratch = a.scratch,
+                                                   .shape = shape,
+                                                   .dropout = dropout};
+  const AttentionBackward<Scalar> backward_arguments{.dq = a.view(a.dq, NH),
+                                                     .dk = a.view(a.dk, NKV),
+                                                     .dv = a.view(a.dv, NKV),
+                                                     .dout = a.view(a.dout, NH),
+                                                     .out = a.view(a.out, NH),
+                                                     .lse = a.lse,
+                                                     .q = a.view(a.q, NH),
+                                                     .k = a.view(a.k, NKV),
+                                                     .v = a.view(a.v, NKV),
+                                                     .scratch = a.scratch,
+                                                     .shape = shape,
+                                                     .dropout = dropout};
   const auto forward = [&] {
-    inputs([&](auto q, auto k, auto v) {
-      if constexpr (kHasReference<Context, Scalar>) {
-        if (flags.kind == AttentionKind::reference)
-          return reference_attention_forward(ctx, a.view(a.out, NH), a.lse, q, k, v, a.scratch, shape, dropout);
-      }
-      attention_forward(ctx, a.view(a.out, NH), a.lse, q, k, v, shape, dropout);
-    });
+    if constexpr (kHasReference<Context, Scalar>) {
+      if (flags.kind == AttentionKind::reference) return reference_attention_forward(ctx, forward_arguments);
+    }
+    attention_forward(ctx, forward_arguments);
   };
   const auto backward = [&] {
-    inputs([&](auto q, auto k, auto v) {
-      const auto call = [&](auto kernel) {
-        kernel(ctx, a.view(a.dq, NH), a.view(a.dk, NKV), a.view(a.dv, NKV), a.read(a.dout, NH), a.read(a.out, NH),
-               a.lse, q, k, v, a.scratch, shape, dropout);
-      };
-      if constexpr (kHasReference<Context, Scalar>) {
-        if (flags.kind == AttentionKind::reference)
-          return call([](auto&&... all) { reference_attention_backward(all...); });
-      }
-      call([](auto&&... all) { attention_backward(all...); });
-    });
+    if constexpr (kHasReference<Context, Scalar>) {
+      if (flags.kind == AttentionKind::reference) return reference_attention_backward(ctx, backward_arguments);
+    }
+    attention_backward(ctx, backward_arguments);
   };
   // A GPU may finish a call before the next is enqueued: enough calls to keep it busy are timed together.
   forward();

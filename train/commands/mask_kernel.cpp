@@ -30,7 +30,7 @@ void draw(const Device& device, const Context& ctx, const MaskFlags& flags,
 
   const AttentionShape shape{1, T, T, 1, 1, kColumns, false, 1.0f};
   const HeadView<const Scalar> zeros{zero, 0, 0, 0}, values{v, 0, kColumns, 0};
-  const Dropout dropout{flags.p, flags.p > 0 ? rng : nullptr, 0};
+  const Dropout dropout(flags.p, rng, 0);
   Scalar one{};
   if constexpr (std::is_same_v<Scalar, Bf16>) one = to_bf16(1.0f);
   else one = 1.0f;
@@ -40,7 +40,10 @@ void draw(const Device& device, const Context& ctx, const MaskFlags& flags,
     std::fill(host.begin(), host.end(), Scalar{});
     for (int64_t c = 0; c < columns; ++c) host[static_cast<size_t>((first + c) * kColumns + c)] = one;
     copy_to_device(ctx, v, host.data(), bytes);
-    attention_forward(ctx, {out, 0, kColumns, 0}, nullptr, zeros, zeros, values, shape, dropout);
+    attention_forward(
+        ctx,
+        AttentionForward<Scalar>{
+            .out = {out, 0, kColumns, 0}, .q = zeros, .k = zeros, .v = values, .shape = shape, .dropout = dropout});
     copy_to_host(ctx, host.data(), out, bytes);
     for (int64_t i = 0; i < flags.rows; ++i) {
       for (int64_t c = 0; c < columns; ++c) {

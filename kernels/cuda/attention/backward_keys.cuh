@@ -23,15 +23,15 @@ struct BackwardKeysTiles {
 
 // This thread's part of the rows of queries i .. i + kTile - 1 of head h; drop bits for keys from j on.
 template <bool kDropout>
-__device__ inline void fill_rows(QueryRows& rows, const BackwardArguments<Bf16>& a, int b, int h, int i, int j) {
+__device__ inline void fill_rows(QueryRows& rows, const AttentionBackward<Bf16>& a, int b, int h, int i, int j) {
   if (threadIdx.x < kTile) {
     const int t = i + threadIdx.x;
     const bool valid = t < a.shape.T;  // else P = 0
     rows.lse2[threadIdx.x] = valid ? a.lse[row_of(a.shape, b, h, t)] * kLog2E : INFINITY;
-    rows.delta[threadIdx.x] = valid ? a.delta[row_of(a.shape, b, h, t)] : 0.0f;
+    rows.delta[threadIdx.x] = valid ? a.scratch[row_of(a.shape, b, h, t)] : 0.0f;
   }
   if constexpr (kDropout) {
-    const MaskDraw mask(a.dropout, b, a.shape.NH, h);
+    const HeadMask mask(a.dropout, b, a.shape.NH, h);
 #pragma unroll
     for (int block = 0; block < kTile / 32; ++block) {
       uint32_t drop[4];
@@ -70,7 +70,7 @@ struct TransposedMask {
 };
 
 template <int kHS, bool kDropout>
-__global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_constant__ BackwardArguments<Bf16> a) {
+__global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_constant__ AttentionBackward<Bf16> a) {
   using Tiles = BackwardKeysTiles<kHS>;
   constexpr int kQueries = kHS <= 64 ? kTile : 32;  // at a time: dK and dV of long heads leave few registers
   const AttentionShape& shape = a.shape;
@@ -131,13 +131,13 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_co
 }
 
 template <int kHS>
-void launch_backward_keys(const CudaContext& ctx, const BackwardArguments<Bf16>& a) {
+void launch_backward_keys(const CudaContext& ctx, const AttentionBackward<Bf16>& a) {
   using Tiles = BackwardKeysTiles<kHS>;
   static_assert(sizeof(Tiles) <= 99 * 1024);
   const auto what = [&] { return backward_text("dK and dV", a.shape); };
   const dim3 grid((a.shape.S + kTile - 1) / kTile, a.shape.NKV, a.shape.B);
   launch(ctx, {grid, dim3(kThreads), sizeof(Tiles)}, what,
-         a.dropout.rng ? backward_keys_kernel<kHS, true> : backward_keys_kernel<kHS, false>, a);
+         a.dropout.on() ? backward_keys_kernel<kHS, true> : backward_keys_kernel<kHS, false>, a);
 }
 
 }  // namespace glint::attention

@@ -10,7 +10,7 @@ struct BackwardKeysTiles {
   float p[kTile][kTile + 1], ds[kTile][kTile + 1];  // (queries, keys)
 };
 
-__global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_constant__ BackwardArguments<float> a) {
+__global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_constant__ AttentionBackward<float> a) {
   const AttentionShape& shape = a.shape;
   const int kv = blockIdx.y, b = blockIdx.z, group = shape.NH / shape.NKV, HS = shape.HS;
   const int j0 = blockIdx.x * kTile, row = warp() * kWarpRows;  // long columns, those of the first keys, come first
@@ -20,13 +20,12 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_co
   shared.k.load(a.k, b, j0, kv, shape.S, HS);
   shared.v.load(a.v, b, j0, kv, shape.S, HS);
   for (int h = kv * group; h < (kv + 1) * group; ++h) {
-    const Mask mask(a.dropout, b, shape.NH, h);
     for (int i0 = CausalRange(shape).first_query(j0) / kTile * kTile; i0 < shape.T; i0 += kTile) {
       shared.q.load(a.q, b, i0, h, shape.T, HS);
       shared.dout.load(a.dout, b, i0, h, shape.T, HS);
       __syncthreads();
       for (int r = row; r < row + kWarpRows; ++r) {
-        const Gradient g = gradient_of(a, mask, b, h, i0 + r, j0 + lane(), shared.q.data[r], shared.dout.data[r],
+        const Gradient g = gradient_of(a, b, h, i0 + r, j0 + lane(), shared.q.data[r], shared.dout.data[r],
                                        shared.k.data[lane()], shared.v.data[lane()]);
         shared.p[r][lane()] = g.p;
         shared.ds[r][lane()] = g.ds;
@@ -59,7 +58,7 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_co
 
 }  // namespace fp32
 
-void launch_backward_keys_fp32(const CudaContext& ctx, const BackwardArguments<float>& a) {
+void launch_backward_keys_fp32(const CudaContext& ctx, const AttentionBackward<float>& a) {
   const AttentionShape& s = a.shape;
   const dim3 grid((s.S + fp32::kTile - 1) / fp32::kTile, s.NKV, s.B);
   launch(

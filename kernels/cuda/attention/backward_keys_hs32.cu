@@ -3,5 +3,5 @@
 
 namespace glint::attention {
 static_assert(sizeof(BackwardKeysTiles<32>) <= 27648);  // dynamic shared memory
-template void launch_backward_keys<32>(const CudaContext&, const BackwardArguments<Bf16>&);
+template void launch_backward_keys<32>(const CudaContext&, const AttentionBackward<Bf16>&);
 }  // namespace glint::attention

@@ -11,7 +11,7 @@ struct BackwardQueriesTiles {
 };
 
 template <int kHS, bool kDropout>
-__global__ void __launch_bounds__(kThreads) backward_queries_kernel(const __grid_constant__ BackwardArguments<Bf16> a) {
+__global__ void __launch_bounds__(kThreads) backward_queries_kernel(const __grid_constant__ AttentionBackward<Bf16> a) {
   using Tiles = BackwardQueriesTiles<kHS>;
   const AttentionShape& shape = a.shape;
   const int h = blockIdx.y, b = blockIdx.z, kv = h / (shape.NH / shape.NKV);
@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kThreads) backward_queries_kernel(const __grid
   for (int half = 0; half < 2; ++half) {
     const int t = i + lane() / 4 + 8 * half;
     lse2[half] = t < shape.T ? a.lse[row_of(shape, b, h, t)] * kLog2E : INFINITY;
-    delta[half] = t < shape.T ? a.delta[row_of(shape, b, h, t)] : 0.0f;
+    delta[half] = t < shape.T ? a.scratch[row_of(shape, b, h, t)] : 0.0f;
   }
   Accumulator<kRows, kHS> dq;
   TileDropout<kRows, kTile, kDropout> dropout(a.dropout, b, shape.NH, h);
@@ -69,13 +69,13 @@ __global__ void __launch_bounds__(kThreads) backward_queries_kernel(const __grid
 }
 
 template <int kHS>
-void launch_backward_queries(const CudaContext& ctx, const BackwardArguments<Bf16>& a) {
+void launch_backward_queries(const CudaContext& ctx, const AttentionBackward<Bf16>& a) {
   using Tiles = BackwardQueriesTiles<kHS>;
   static_assert(sizeof(Tiles) <= 99 * 1024);
   const auto what = [&] { return backward_text("dQ", a.shape); };
   const dim3 grid((a.shape.T + kTile - 1) / kTile, a.shape.NH, a.shape.B);
   launch(ctx, {grid, dim3(kThreads), sizeof(Tiles)}, what,
-         a.dropout.rng ? backward_queries_kernel<kHS, true> : backward_queries_kernel<kHS, false>, a);
+         a.dropout.on() ? backward_queries_kernel<kHS, true> : backward_queries_kernel<kHS, false>, a);
 }
 
 }  // namespace glint::attention

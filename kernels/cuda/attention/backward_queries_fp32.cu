@@ -10,11 +10,10 @@ struct BackwardQueriesTiles {
 };
 
 __global__ void __launch_bounds__(kThreads)
-    backward_queries_kernel(const __grid_constant__ BackwardArguments<float> a) {
+    backward_queries_kernel(const __grid_constant__ AttentionBackward<float> a) {
   const AttentionShape& shape = a.shape;
   const int h = blockIdx.y, b = blockIdx.z, kv = h / (shape.NH / shape.NKV), HS = shape.HS;
   const int i0 = (gridDim.x - 1 - blockIdx.x) * kTile, row = warp() * kWarpRows;  // long rows first
-  const Mask mask(a.dropout, b, shape.NH, h);
   BackwardQueriesTiles& shared = dynamic_shared<BackwardQueriesTiles>();
   float dq[kWarpRows][kLaneChannels] = {};
 
@@ -27,7 +26,7 @@ __global__ void __launch_bounds__(kThreads)
     const int keys = min(kTile, shape.S - j0);
 #pragma unroll
     for (int r = 0; r < kWarpRows; ++r) {
-      const Gradient g = gradient_of(a, mask, b, h, i0 + row + r, j0 + lane(), shared.q.data[row + r],
+      const Gradient g = gradient_of(a, b, h, i0 + row + r, j0 + lane(), shared.q.data[row + r],
                                      shared.dout.data[row + r], shared.k.data[lane()], shared.v.data[lane()]);
       for (int key = 0; key < keys; ++key) {  // dQ += dS K
         const float ds = __shfl_sync(0xffffffffu, g.ds, key);
@@ -46,7 +45,7 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace fp32
 
-void launch_backward_queries_fp32(const CudaContext& ctx, const BackwardArguments<float>& a) {
+void launch_backward_queries_fp32(const CudaContext& ctx, const AttentionBackward<float>& a) {
   const AttentionShape& s = a.shape;
   const dim3 grid((s.T + fp32::kTile - 1) / fp32::kTile, s.NH, s.B);
   launch(

@@ -3,5 +3,5 @@
 
 namespace glint::attention {
 static_assert(sizeof(BackwardQueriesTiles<32>) <= 24576);  // dynamic shared memory
-template void launch_backward_queries<32>(const CudaContext&, const BackwardArguments<Bf16>&);
+template void launch_backward_queries<32>(const CudaContext&, const AttentionBackward<Bf16>&);
 }  // namespace glint::attention

@@ -3,5 +3,5 @@
 
 namespace glint::attention {
 static_assert(sizeof(BackwardQueriesTiles<64>) <= 49152);  // dynamic shared memory
-template void launch_backward_queries<64>(const CudaContext&, const BackwardArguments<Bf16>&);
+template void launch_backward_queries<64>(const CudaContext&, const AttentionBackward<Bf16>&);
 }  // namespace glint::attention

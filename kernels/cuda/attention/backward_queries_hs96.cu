@@ -3,5 +3,5 @@
 
 namespace glint::attention {
 static_assert(sizeof(BackwardQueriesTiles<96>) <= 73728);  // dynamic shared memory
-template void launch_backward_queries<96>(const CudaContext&, const BackwardArguments<Bf16>&);
+template void launch_backward_queries<96>(const CudaContext&, const AttentionBackward<Bf16>&);
 }  // namespace glint::attention

@@ -1,7 +1,7 @@
-// What a query does not see, hidden from a tile of scores.
+// The causal mask of a tile of scores.
 #pragma once
 
-#include "kernels/cuda/attention/causal_range.cuh"
+#include "kernels/causal_range.h"
 #include "kernels/cuda/attention/mma_tile.cuh"
 
 namespace glint::attention {
@@ -9,7 +9,7 @@ namespace glint::attention {
 struct CausalMask : CausalRange {
   __device__ explicit CausalMask(const AttentionShape& shape) : CausalRange(shape) {}
 
-  // Scores (queries x keys) that query i does not see become -inf. A tile that is seen as a whole costs one comparison.
+  // Scores (queries x keys) that are not visible become -inf. A tile that is visible as a whole costs one comparison.
   template <int kRows, int kColumns>
   __device__ void apply(Accumulator<kRows, kColumns>& s, int i, int j) const {
     if (j + kColumns <= min(S, i + shift + 1)) return;
@@ -29,7 +29,7 @@ struct CausalMask : CausalRange {
       }
     }
   }
-  // The same for transposed scores, (keys x queries). Keys beyond S are left alone: no result of theirs is kept.
+  // The same for transposed scores, (keys x queries). Keys beyond S are not masked: their results are not stored.
   template <int kRows, int kColumns>
   __device__ void apply_transposed(Accumulator<kRows, kColumns>& s, int j, int i) const {
     if (j + kRows <= i + shift + 1) return;

@@ -17,7 +17,7 @@ struct ForwardTiles {
 };
 
 template <int kHS, bool kDropout>
-__global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant__ ForwardArguments<Bf16> a) {
+__global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant__ AttentionForward<Bf16> a) {
   using Tiles = ForwardTiles<kHS>;
   constexpr int kRows = Tiles::kRows, kKeys = Tiles::kKeys;
   const AttentionShape& shape = a.shape;
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
 }
 
 template <int kHS>
-void launch_forward(const CudaContext& ctx, const ForwardArguments<Bf16>& a) {
+void launch_forward(const CudaContext& ctx, const AttentionForward<Bf16>& a) {
   using Tiles = ForwardTiles<kHS>;
   static_assert(sizeof(Tiles) <= 99 * 1024);  // what the smallest of sm_80 and later has
   const AttentionShape& s = a.shape;
@@ -82,7 +82,7 @@ void launch_forward(const CudaContext& ctx, const ForwardArguments<Bf16>& a) {
   };
   const dim3 grid((s.T + Tiles::kQueries - 1) / Tiles::kQueries, s.NH, s.B);
   launch(ctx, {grid, dim3(kThreads), sizeof(Tiles)}, what,
-         a.dropout.rng ? forward_kernel<kHS, true> : forward_kernel<kHS, false>, a);
+         a.dropout.on() ? forward_kernel<kHS, true> : forward_kernel<kHS, false>, a);
 }
 
 }  // namespace glint::attention

@@ -9,12 +9,11 @@ struct ForwardTiles {
   TokenTile q, k, v;
 };
 
-__global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant__ ForwardArguments<float> a) {
+__global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant__ AttentionForward<float> a) {
   const AttentionShape& shape = a.shape;
   const int h = blockIdx.y, b = blockIdx.z, kv = h / (shape.NH / shape.NKV), HS = shape.HS;
   const int i0 = (gridDim.x - 1 - blockIdx.x) * kTile, row = warp() * kWarpRows;  // long rows first
   const CausalRange range(shape);
-  const Mask mask(a.dropout, b, shape.NH, h);
   const float scale2 = shape.scale * kLog2E;
   ForwardTiles& shared = dynamic_shared<ForwardTiles>();
   float o[kWarpRows][kLaneChannels] = {}, max[kWarpRows], sum[kWarpRows] = {};  // a lane has its part of each sum
@@ -35,7 +34,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
       const float new_max = fmaxf(max[r], warp_max(s)), alpha = exp2f(max[r] - new_max), p = exp2f(s - new_max);
       max[r] = new_max;
       sum[r] = sum[r] * alpha + p;
-      const float kept = mask.keeps(i, j) ? p : 0.0f;
+      const float kept = DropoutMask(a.dropout, shape.NH, b, h).keeps_attention(i, j) ? p : 0.0f;
 #pragma unroll
       for (float& x : o[r]) x *= alpha;
       for (int key = 0; key < keys; ++key) {  // O += P V
@@ -60,7 +59,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
 
 }  // namespace fp32
 
-void launch_forward_fp32(const CudaContext& ctx, const ForwardArguments<float>& a) {
+void launch_forward_fp32(const CudaContext& ctx, const AttentionForward<float>& a) {
   const AttentionShape& s = a.shape;
   const dim3 grid((s.T + fp32::kTile - 1) / fp32::kTile, s.NH, s.B);
   launch(

@@ -3,5 +3,5 @@
 
 namespace glint::attention {
 static_assert(sizeof(ForwardTiles<64>) <= 49152);  // dynamic shared memory
-template void launch_forward<64>(const CudaContext&, const ForwardArguments<Bf16>&);
+template void launch_forward<64>(const CudaContext&, const AttentionForward<Bf16>&);
 }  // namespace glint::attention

@@ -3,5 +3,5 @@
 
 namespace glint::attention {
 static_assert(sizeof(ForwardTiles<96>) <= 61440);  // dynamic shared memory
-template void launch_forward<96>(const CudaContext&, const ForwardArguments<Bf16>&);
+template void launch_forward<96>(const CudaContext&, const AttentionForward<Bf16>&);
 }  // namespace glint::attention

@@ -3,7 +3,9 @@
 // channels lane, lane + 32, ...
 #pragma once
 
-#include "kernels/cuda/attention/causal_range.cuh"
+#include "kernels/causal_range.h"
+#include "kernels/cuda/attention/launch.h"
+#include "kernels/cuda/device.cuh"
 
 namespace glint::attention::fp32 {
 
@@ -53,34 +55,18 @@ __device__ inline void for_channels(int HS, F f) {
   }
 }
 
-// Which elements of P of one head stay, element by element: kernels/dropout.h as it stands.
-struct Mask {
-  __device__ Mask(const DropoutRule& given, int b, int NH, int h) : rule(given) {
-    if (!rule.rng) return;
-    sequence_head = (rule.rng->first_sequence + b) * NH + h;
-    offset = rule.rng->offset + rule.site;
-  }
-  __device__ bool keeps(int i, int j) const {
-    return !rule.rng ||
-           keep_attention(rule.rng->seed, offset, sequence_head, i, j, static_cast<uint8_t>(rule.threshold));
-  }
-
-  DropoutRule rule;
-  uint64_t offset = 0, sequence_head = 0;
-};
-
 // Element (i, j) of P, dropped, and of dS, as backward makes them again; see backward.cuh for the formulas.
 struct Gradient {
   float p, ds;
 };
-__device__ inline Gradient gradient_of(const BackwardArguments<float>& a, const Mask& mask, int b, int h, int i, int j,
-                                       const float* q, const float* dout, const float* k, const float* v) {
+__device__ inline Gradient gradient_of(const AttentionBackward<float>& a, int b, int h, int i, int j, const float* q,
+                                       const float* dout, const float* k, const float* v) {
   const AttentionShape& s = a.shape;
   if (i >= s.T || !CausalRange(s).is_visible(i, j)) return {0.0f, 0.0f};
   const int64_t row = row_of(s, b, h, i);
   const float p = exp2f((dot(q, k, s.HS) * s.scale - a.lse[row]) * kLog2E);
-  if (!mask.keeps(i, j)) return {0.0f, -p * a.delta[row]};
-  return {p, p * (dot(dout, v, s.HS) - a.delta[row])};
+  if (!DropoutMask(a.dropout, s.NH, b, h).keeps_attention(i, j)) return {0.0f, -p * a.scratch[row]};
+  return {p, p * (dot(dout, v, s.HS) - a.scratch[row])};
 }
 
 inline std::string what_of(const char* kernel, const AttentionShape& s) {

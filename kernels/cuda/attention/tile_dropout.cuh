@@ -2,7 +2,7 @@
 // that a lane of an mma accumulator holds of a 16 x 32 block: word k is n_tile k (8 columns), its byte r element r.
 #pragma once
 
-#include "kernels/cuda/attention/arguments.h"
+#include "kernels/cuda/attention/launch.h"
 #include "kernels/cuda/attention/mma_tile.cuh"
 
 namespace glint::attention {
@@ -20,25 +20,22 @@ struct ByteCompare {
   uint32_t addend, either;
 };
 
-// The mask of one head, to be drawn block by block; reads the state of the random numbers from the device's memory.
-struct MaskDraw {
-  __device__ MaskDraw(const DropoutRule& rule, int b, int NH, int h)
-      : compare(rule.threshold),
-        seed(rule.rng->seed),
-        offset(rule.rng->offset + rule.site),
-        sequence_head((rule.rng->first_sequence + b) * NH + h) {}
+// The mask of one head, to be drawn block by block.
+struct HeadMask {
+  __device__ HeadMask(const Dropout& dropout, int b, int NH, int h)
+      : mask(dropout, NH, b, h), compare(dropout.threshold) {}
 
   // The drop bits (as ByteCompare has them) of this lane of block (row, column), in units of 16 rows and 32 columns.
   __device__ void draw(uint32_t (&drop)[4], int block_row, int block_column) const {
-    const PhiloxCounter random = draw_attention(seed, offset, sequence_head, block_row, block_column, lane());
+    const PhiloxCounter random = draw_attention(mask.seed, mask.offset, 0, block_row, block_column, lane());
     drop[0] = compare.above(random.x);
     drop[1] = compare.above(random.y);
     drop[2] = compare.above(random.z);
     drop[3] = compare.above(random.w);
   }
 
+  DropoutMask mask;
   ByteCompare compare;
-  uint64_t seed, offset, sequence_head;
 };
 
 // The mask of an accumulator tile whose corner lies at a multiple of (16, 32). Off, it is nothing at all.
@@ -46,7 +43,7 @@ template <int kRows, int kColumns, bool kDropout>
 struct TileDropout {
   static_assert(kRows % 16 == 0 && kColumns % 32 == 0);
 
-  __device__ TileDropout(const DropoutRule&, int, int, int) {}
+  __device__ TileDropout(const Dropout&, int, int, int) {}
   __device__ void draw(int, int) {}
   __device__ void apply(Fragment<kRows, kColumns>&) const {}
   __device__ void apply(Accumulator<kRows, kColumns>&) const {}
@@ -54,7 +51,7 @@ struct TileDropout {
 
 template <int kRows, int kColumns>
 struct TileDropout<kRows, kColumns, true> {
-  __device__ TileDropout(const DropoutRule& rule, int b, int NH, int h) : mask(rule, b, NH, h) {}
+  __device__ TileDropout(const Dropout& dropout, int b, int NH, int h) : mask(dropout, b, NH, h) {}
 
   // Of the tile that begins at (row, column).
   __device__ void draw(int row, int column) {
@@ -95,7 +92,7 @@ struct TileDropout<kRows, kColumns, true> {
     }
   }
 
-  MaskDraw mask;
+  HeadMask mask;
   uint32_t drop[kRows / 16][kColumns / 32][4];
 };
 

@@ -96,7 +96,9 @@ TEST_CASE("cuda attention without a place for the log-sum-exp") {
   Problem x(square_shape(1, 33, 1, 1, 64, true), Layout::packed, 0.0f, inputs);
   test::run_forward<Bf16>(x, Dropout{});
   test::DeviceArray<Bf16> q(x.q), k(x.k), v(x.v), out(x.out);
-  attention_forward(CudaContext{}, out.view(), nullptr, q.read(), k.read(), v.read(), x.shape, Dropout{});
+  attention_forward(
+      CudaContext{},
+      AttentionForward<Bf16>{.out = out.view(), .q = q.view(), .k = k.view(), .v = v.view(), .shape = x.shape});
   test::Array without = x.out;
   out.copy_to(without);
   CHECK(same_bits(without.buffer, x.out.buffer));

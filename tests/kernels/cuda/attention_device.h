@@ -29,9 +29,6 @@ struct DeviceArray {
   explicit DeviceArray(const Array& array)
       : strides(array.read()), first(strides.data - array.buffer.data()), buffer(convert(array.buffer)) {}
   HeadView<Scalar> view() { return {at_first(), strides.batch_stride, strides.token_stride, strides.head_stride}; }
-  HeadView<const Scalar> read() {
-    return {at_first(), strides.batch_stride, strides.token_stride, strides.head_stride};
-  }
   void copy_to(Array& array) const {
     const std::vector<Scalar> values = buffer.to_host();
     for (size_t i = 0; i < values.size(); ++i) array.buffer[i] = to_float(values[i]);
@@ -52,9 +49,8 @@ struct DeviceArray {
 // The problem's dropout, its RNG state in the device's memory.
 class DeviceDropout {
  public:
-  explicit DeviceDropout(const Problem& x) : state_(std::vector<RngState>{x.rng}), dropout_(x.dropout) {
-    dropout_.rng = x.dropout.on() ? state_.data() : nullptr;
-  }
+  explicit DeviceDropout(const Problem& x)
+      : state_(std::vector<RngState>{x.rng}), dropout_(x.dropout.p, state_.data(), x.dropout.site) {}
   const Dropout& get() const { return dropout_; }
   void set(const RngState& state) { state_.copy_from(std::span(&state, 1)); }
 
@@ -69,7 +65,13 @@ template <typename Scalar>
 void run_forward(Problem& x, const Dropout& dropout) {
   DeviceArray<Scalar> q(x.q), k(x.k), v(x.v), out(x.out);
   DeviceBuffer<float> lse(x.lse);
-  attention_forward(CudaContext{}, out.view(), lse.data(), q.read(), k.read(), v.read(), x.shape, dropout);
+  attention_forward(CudaContext{}, AttentionForward<Scalar>{.out = out.view(),
+                                                            .lse = lse.data(),
+                                                            .q = q.view(),
+                                                            .k = k.view(),
+                                                            .v = v.view(),
+                                                            .shape = x.shape,
+                                                            .dropout = dropout});
   out.copy_to(x.out);
   x.lse = lse.to_host();
 }
@@ -78,8 +80,18 @@ void run_backward(Problem& x, const Dropout& dropout) {
   DeviceArray<Scalar> q(x.q), k(x.k), v(x.v), out(x.out), dout(x.dout), dq(x.dq), dk(x.dk), dv(x.dv);
   DeviceBuffer<float> lse(x.lse);
   DeviceBuffer<float> scratch(attention_backward_scratch(CudaContext{}, x.shape));  // AddressSanitizer sees its end
-  attention_backward(CudaContext{}, dq.view(), dk.view(), dv.view(), dout.read(), out.read(), lse.data(), q.read(),
-                     k.read(), v.read(), scratch.data(), x.shape, dropout);
+  attention_backward(CudaContext{}, AttentionBackward<Scalar>{.dq = dq.view(),
+                                                              .dk = dk.view(),
+                                                              .dv = dv.view(),
+                                                              .dout = dout.view(),
+                                                              .out = out.view(),
+                                                              .lse = lse.data(),
+                                                              .q = q.view(),
+                                                              .k = k.view(),
+                                                              .v = v.view(),
+                                                              .scratch = scratch.data(),
+                                                              .shape = x.shape,
+                                                              .dropout = dropout});
   dq.copy_to(x.dq);
   dk.copy_to(x.dk);
   dv.copy_to(x.dv);

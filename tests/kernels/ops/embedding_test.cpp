@@ -12,7 +12,7 @@ struct Problem {
   std::vector<float> wte, wpe, dout;  // (V, C), (T, C), (B, T, C)
   std::vector<float> factors;         // (B, T, C), of dropout
 
-  Problem(RandomInputs& inputs, const EmbeddingShape& s, const DropoutSite& site)
+  Problem(RandomInputs& inputs, const EmbeddingShape& s, const TestSite& site)
       : shape(s), factors(site.factors(s.B, s.T, s.C)) {
     const size_t T = static_cast<size_t>(s.T);
     for (int i = 0; i < s.B * s.T; ++i)
@@ -62,7 +62,7 @@ void check(RandomInputs& inputs, const EmbeddingShape& shape, float probability,
            size_t offset = 0) {
   INFO("B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", V ", shape.V, ", p ", probability, ", bytes ",
        sizeof(Scalar));
-  const DropoutSite site(probability, rng);
+  const TestSite site(probability, rng);
   const Problem<Scalar> p(inputs, shape, site);
   const Guarded<Scalar> wte(p.wte, offset), wpe(p.wpe, offset);
   const Buffer<int32_t> tokens(p.tokens);
@@ -117,7 +117,7 @@ TEST_CASE("embedding: many tokens, some of them very frequent; large vocabularie
 TEST_CASE("embedding: the oracle's backward is the derivative of its forward") {
   RandomInputs inputs(702);
   INFO("seed ", inputs.seed);
-  const Problem<float> p(inputs, {2, 3, 8, 4}, DropoutSite(0.3f, kRngStates[0]));
+  const Problem<float> p(inputs, {2, 3, 8, 4}, TestSite(0.3f, kRngStates[0]));
   const auto te = convert<double>(p.wte), pe = convert<double>(p.wpe), dout = convert<double>(p.dout);
   std::vector<double> dte(te.size()), dpe(pe.size());
   p.backward(dte, dpe);
@@ -128,7 +128,7 @@ TEST_CASE("embedding: the oracle's backward is the derivative of its forward") {
 TEST_CASE("embedding: gradients have the same bits in every order") {
   RandomInputs inputs(1703);
   INFO("seed ", inputs.seed);
-  const DropoutSite site(0.1f, kRngStates[1], 0);
+  const TestSite site(0.1f, kRngStates[1], 0);
   const Problem<Bf16> p(inputs, {4, 150, 40, 260}, site);
   const Gradients once = run_backward({}, p, site.dropout);
   in_every_order([&](const Context& ctx) {
@@ -159,7 +159,7 @@ TEST_CASE("embedding: starts at a position given by pointer") {
 TEST_CASE("embedding: a NaN reaches the rows of its token and position, no others") {
   RandomInputs inputs(1705);
   INFO("seed ", inputs.seed);
-  Problem<float> p(inputs, {3, 50, 6, 9}, DropoutSite(0.0f, {}));
+  Problem<float> p(inputs, {3, 50, 6, 9}, TestSite(0.0f, {}));
   p.dout[77 * 6 + 2] = std::nanf("");
   const Gradients got = run_backward({}, p, Dropout{});
   for (size_t i = 0; i < got.dwte.size(); ++i) CHECK(std::isnan(got.dwte[i]) == (i == p.token(77 * 6 + 2)));

@@ -58,7 +58,7 @@ template <typename Scalar>
 void check(RandomInputs& inputs, const ResidualLayerNormShape& shape, float p, const RngState& rng, size_t offset = 0) {
   INFO("B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", p ", p, ", rng offset ", rng.offset, ", bytes ",
        sizeof(Scalar));
-  const DropoutSite site(p, rng);
+  const TestSite site(p, rng);
   const Problem<Scalar> problem(inputs, shape);
   const Results got = run({}, problem, site.dropout, Write::set, Place::apart, offset);
 
@@ -113,7 +113,7 @@ TEST_CASE("residual_layernorm: in place, and the same bits in every order") {
   RandomInputs inputs(1903);
   INFO("seed ", inputs.seed);
   for (const int C : {72, 1100}) {
-    const DropoutSite site(0.2f, kRngStates[1], 32);
+    const TestSite site(0.2f, kRngStates[1], 32);
     const Problem<Bf16> p(inputs, {3, 7, C});
     const Results once = run({}, p, site.dropout), added = run({}, p, site.dropout, Write::add);
     in_every_order(

@@ -26,7 +26,7 @@ template <typename Scalar>
 void check(RandomInputs& inputs, const ResidualShape& shape, float p, const RngState& rng, size_t offset = 0) {
   INFO("B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", p ", p, ", rng offset ", rng.offset, ", bytes ",
        sizeof(Scalar));
-  const DropoutSite site(p, rng);
+  const TestSite site(p, rng);
   const std::vector<float> factors = site.factors(shape.B, shape.T, shape.C);
   const auto x = rounded<Scalar>(inputs.normal(factors.size())), y = rounded<Scalar>(inputs.normal(factors.size()));
   for_each_context([&](const Context& ctx) {
@@ -68,7 +68,7 @@ TEST_CASE("residual: in place, and the same bits in every order") {
   INFO("seed ", inputs.seed);
   const ResidualShape shape{3, 70, 65};
   for (const float p : {0.0f, 0.2f}) {
-    const DropoutSite site(p, kRngStates[1], 0);
+    const TestSite site(p, kRngStates[1], 0);
     const auto x = inputs.normal(3 * 70 * 65), y = inputs.normal(3 * 70 * 65);
     const Results apart = run<float>({}, x, y, shape, site.dropout);
     in_every_order([&](const Context& ctx) {
@@ -84,7 +84,7 @@ TEST_CASE("residual: in place, and the same bits in every order") {
 TEST_CASE("residual: the random state is read when the kernel runs") {
   const ResidualShape shape{2, 4, 40};
   const std::vector<float> ones(2 * 4 * 40, 1.0f);
-  const DropoutSite site(0.5f, kRngStates[0], 32);
+  const TestSite site(0.5f, kRngStates[0], 32);
   const auto before = run<float>({}, ones, ones, shape, site.dropout).dy;
   RngState later = kRngStates[0];
   later.offset += 1000;
