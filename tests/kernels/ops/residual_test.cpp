@@ -106,7 +106,7 @@ TEST_CASE("residual: a NaN stays one, in more rows than a GPU's grid has warps")
 TEST_CASE("residual: rows too wide for the mask are refused") {
   const RngState rng;
   std::vector<float> x(20000);
-  CHECK_THROWS_AS(residual_dropout_backward(Context{}, x.data(), x.data(), {1, 1, 20000}, make_site(0.5f, &rng, 0)),
+  CHECK_THROWS_AS(residual_dropout_backward(Context{}, x.data(), x.data(), {1, 1, 20000}, Dropout(0.5f, &rng, 0)),
                   Error);
 }
 #endif
