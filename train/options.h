@@ -62,7 +62,6 @@ struct TrainOptions {
   double bucket_mb = 25;      // MiB of gradients that travel together, at most
   double comm_timeout = 120;  // seconds that a rank waits for another
   int restarts = 0;           // how often the launcher starts the ranks again after one has failed
-  std::string rendezvous;     // "redis://host:port"; empty: a folder in the run folder
   std::string interface;      // network interface that ranks talk over; empty: see GlooOptions
 
   TrainOptions() { model.kv_heads = 0; }

@@ -72,8 +72,6 @@ const OptionField kTable[] = {
     {"comm-timeout", &T::comm_timeout, kFree, kRanks, "seconds that a rank waits for another"},
     {"restarts", &T::restarts, kFree, kRanks,
      "times to start all ranks again, from the last checkpoint, after one failed"},
-    {"rendezvous", &T::rendezvous, kFree, kRanks, "redis://host:port, where ranks without a common folder meet",
-     "the run folder"},
     {"interface", &T::interface, kFree, kRanks, "network interface that ranks talk over", "as the route says"},
 };
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that glint builds from, those that are missing; says nothing when all are there.
 #   train/setup.sh        what a build and its tests need
-#   train/setup.sh --ci   and what .ci/run needs: clang with its OpenMP and sanitizer runtimes, a Redis server and iproute2
+#   train/setup.sh --ci   and what .ci/run needs: clang with its OpenMP and sanitizer runtimes
 # Without root rights it prints the one line to run, and fails.
 set -euo pipefail
 
@@ -9,8 +9,8 @@ needed=(cmake ninja-build g++ libeigen3-dev libcli11-dev nlohmann-json3-dev libx
 wanted=(libdnnl-dev libgloo-dev)  # faster matrix products; several ranks on CPUs; glint builds without them
 case "${1:-}" in
   "") ;;
-  # llvm: line numbers in sanitizers' reports; redis-tools: the server's program, without the service that redis-server starts
-  --ci) needed+=(clang libomp-dev libclang-rt-dev llvm redis-tools iproute2) ;;
+  # llvm: line numbers in sanitizers' reports
+  --ci) needed+=(clang libomp-dev libclang-rt-dev llvm) ;;
   *) echo "usage: train/setup.sh [--ci]" >&2; exit 2 ;;
 esac
 

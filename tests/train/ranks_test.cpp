@@ -166,7 +166,7 @@ TEST_CASE("ranks: bench comm and bench step measure what they say to each other"
   CHECK(result["exchanged_mbytes"] > 2 * 4e-6 * result["parameters"].get<double>());  // there and back
   const auto alone = run_program({"bench", "comm", "--ranks", "1"});
   CHECK(alone.code == 1);
-  CHECK(alone.err == "glint: --ranks 1 has nobody to talk to: give 2 or more\n");
+  CHECK(alone.err == "glint: --ranks 1 has no other rank to measure: give 2 or more\n");
 }
 
 TEST_CASE("ranks: a build without Gloo says so" * doctest::skip(kHasGloo)) {

@@ -163,7 +163,7 @@ void register_bench_step(Command bench) {
   command.add("--zero", flags->team.zero, "1: each rank keeps its part of the moments alone");
   command.add("--bucket-mb", flags->team.bucket_mb, "MiB of gradients that travel together, at most");
   add_bench_flags(command, *flags);
-  command.run([flags] { run_in_team(flags->team, [&](Team& team) { bench_step(*flags, team); }); });
+  command.run([flags] { run_in_team(flags->team, flags->device, [&](Team& team) { bench_step(*flags, team); }); });
 }
 
 }  // namespace glint
