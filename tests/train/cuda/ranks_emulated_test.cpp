@@ -108,7 +108,8 @@ TEST_CASE("train --device cuda on two machines without a common folder, and on o
       "--out",  "--data", folder / "text.txt", "--device", "cuda",    "--layers", "1",       "--heads", "2",
       "--embd", "32",     "--context",         "12",       "--batch", "4",        "--steps", "4",       "--eval-every",
       "0"};
-  const Ran trained = run({"0", "0"}, model), resumed = run({"0", "0"}, {"--resume", "--steps", "6"});
+  const Ran trained = run({"0", "0"}, model),
+            resumed = run({"0", "0"}, {"--resume", "--steps", "6", "--device", "cuda"});
   INFO(trained.err, resumed.err);
   CHECK(trained.code == 0);
   CHECK(resumed.code == 0);
