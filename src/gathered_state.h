@@ -1,5 +1,5 @@
-// What each rank keeps a part of, as a whole on the host of rank 0: to be written to a checkpoint, or as it was read
-// from one.
+// State that is sharded over the ranks, gathered in host memory of rank 0 to write a checkpoint, or read from one there
+// and scattered.
 #pragma once
 
 #include <optional>
@@ -11,7 +11,7 @@
 
 namespace glint {
 
-// First or second moments, or masters. Where every rank keeps all of it, on a CPU: the buffer itself.
+// First or second moments, or masters. Not sharded on a CPU: the buffer itself, without a copy.
 class GatheredState {
  public:
   // kept: of this rank's pieces up to element `end`, on the parameters' device.
@@ -19,26 +19,26 @@ class GatheredState {
   GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm, float* kept)
       : GatheredState(parameters, partition, comm, kept, parameters.elements()) {}
 
-  float* data() { return whole_.empty() ? kept_.data() : whole_.data(); }  // (elements) on rank 0; of no use on others
+  float* data() { return whole_.empty() ? kept_.data() : whole_.data(); }  // (elements); valid on rank 0
   void gather();                                                           // fills data() up to `end` from all ranks
-  void scatter();  // gives what data() holds on rank 0 back to all ranks
+  void scatter();  // sends what data() holds on rank 0 to all ranks
 
  private:
   const Partition& partition_;
   Communicator& comm_;
   const size_t end_, kept_elements_;
   HostCopy kept_;
-  std::vector<float> whole_;  // empty where `kept_` is all there is
+  std::vector<float> whole_;  // empty where `kept_` holds everything
 };
 
-// The parameters in fp32, which with sharded masters no rank has.
+// The parameters in fp32; with sharded masters no rank holds all of them.
 class GatheredParameters {
  public:
   GatheredParameters(Parameters& parameters, const Partition& partition, Communicator& comm);
 
   float* data() { return all_ ? all_->data() : masters_->data(); }  // as GatheredState's
   void gather();
-  // exchange: the ranks', where they keep masters apart.
+  // exchange: used where the masters are sharded.
   void scatter(GradientExchange* exchange);
 
  private:
@@ -46,7 +46,7 @@ class GatheredParameters {
   const Partition& partition_;
   Communicator& comm_;
   std::optional<HostCopy> all_;           // one of the two
-  std::optional<GatheredState> masters_;  // of what is decayed; the rest every rank has
+  std::optional<GatheredState> masters_;  // of decayed elements; every rank holds the others
 };
 
 // Frees the fp32 values of decayed elements that other ranks update: in bf16 nothing else reads them.

@@ -1,4 +1,4 @@
-// Adds the gradients of all ranks up while backward goes on: each bucket as soon as backward has filled it.
+// Sums the gradients over all ranks while backward runs: each bucket as soon as backward has filled it.
 #pragma once
 
 #include <memory>
@@ -14,19 +14,21 @@ class GradientExchange {
   // Hooks into backward of the graph, which is planned.
   GradientExchange(Graph& graph, const Parameters& parameters, const Partition& partition, Communicator& comm);
 
-  // From now on backward hands over what it has filled; off in all micro-batches but a step's last one.
+  // Whether backward sums the buckets it has filled; off in all micro-batches but a step's last one.
   void set_gradient_sync(bool on) { sync_ = on; }
-  // Behind backward: all buckets, and `losses` (n), are summed when the device's further work begins. Sharded, the
-  // gradients of this rank's pieces only.
+  // After backward: all buckets, and `losses` (n), are summed when the device's further work begins. Sharded: only the
+  // gradients of this rank's pieces.
   void finish(double* losses, size_t n);
   // Sums (n) over the ranks; further work waits for it.
   void add_up(double* sums, size_t n);
-  // Behind the update of the pieces: further work finds all parameters, also those that others updated (decayed ones in
-  // bf16 as they are rounded).
+  // After the update of the pieces: further work finds all parameters, also those that other ranks updated (decayed
+  // ones in bf16 as they are rounded).
   void gather(const Parameters& parameters);
 
+  // As CollectiveQueue's.
   void check() { queue_->check(); }
-  void count_replay() { queue_->count_replay(); }  // see CollectiveQueue, which times() is of too
+  void begin_replay() { queue_->begin_replay(); }
+  void count_replay() { queue_->count_replay(); }
   CollectiveQueue::Times times() const { return queue_->times(); }
 
  private:

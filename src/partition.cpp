@@ -8,7 +8,7 @@ namespace glint {
 
 namespace {
 
-// What is left to send when backward ends is at least the last bucket: so there are this many, unless they got too
+// When backward ends, at least the last bucket is still to be sent: so there are this many, unless they would be too
 // small to be worth a message.
 constexpr size_t kFewBuckets = 12, kSmallBucket = size_t{1} << 18;  // elements
 

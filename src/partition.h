@@ -1,5 +1,5 @@
-// How the flat buffers of parameters are cut for several ranks: into buckets, in which gradients travel, and into the
-// pieces of them that one rank updates.
+// How the flat buffers of parameters are divided among ranks: into buckets, in which gradients are exchanged, and the
+// pieces of them that this rank updates.
 #pragma once
 
 #include <cstddef>
@@ -21,23 +21,24 @@ struct Piece {
 };
 
 struct PartitionSettings {
-  size_t bucket_bytes = size_t{25} << 20;  // of gradients, at most; smaller where that would leave few buckets
-  bool sharded = false;  // each rank keeps the moments of its shard of every bucket alone, and updates that (ZeRO stage
-                         // 1: S. Rajbhandari et al., 2020); otherwise of all, and every rank updates everything
-};
-
-struct Partition {
-  std::vector<Bucket>
-      buckets;  // all elements, in order; decayed ones and others apart, as they are filled at different times
-  std::vector<Piece> pieces;  // this rank's, none of them empty
-  size_t kept = 0;            // elements of all pieces: of the moments
+  size_t bucket_bytes = size_t{25} << 20;  // of gradients, at most; smaller where that would make few buckets
+  // Each rank holds only the moments of its shard of every bucket, and updates that shard (ZeRO stage 1: S. Rajbhandari
+  // et al., 2020). Otherwise every rank holds all moments and updates everything.
   bool sharded = false;
 };
 
-// Where AdamW finds the fp32 weights of a piece.
+struct Partition {
+  // All elements, in order; none holds both decayed and other ones, which are filled at different times.
+  std::vector<Bucket> buckets;
+  std::vector<Piece> pieces;  // this rank's, none empty
+  size_t kept = 0;            // elements of all pieces, and of the moments
+  bool sharded = false;
+};
+
+// The fp32 weights of a piece, for AdamW.
 float* masters_of(const Parameters& parameters, const Piece& piece);
 
-// One rank alone has one bucket and one piece of all.
+// For one rank: one bucket and one piece with everything.
 Partition partition_of(const Parameters& parameters, int rank, int ranks, const PartitionSettings& settings);
 
 }  // namespace glint

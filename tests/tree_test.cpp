@@ -37,7 +37,6 @@ const std::vector<std::pair<std::string, Names>> kForeign = {
     {"xxhash", {"train/", "data/"}},
     {"doctest/", {}},
     {"gloo/", {"src/comm/gloo"}},
-    {"hiredis/", {"src/comm/gloo_redis"}},
 };
 const Names kCudaHeaders = {"cuda", "cublas", "nccl", "mma.h"};
 

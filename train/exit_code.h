@@ -3,6 +3,9 @@
 
 namespace glint {
 
+// Of a rank that ended because another one failed.
+inline constexpr int kPeerFailed = 3;
+
 struct ExitCode {
   int code;
 };

@@ -1,6 +1,8 @@
 #include "train/launcher.h"
 
+#include <netinet/in.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +15,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -29,7 +32,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kLook = std::chrono::milliseconds(20);
+constexpr auto kPoll = std::chrono::milliseconds(20);
 constexpr auto kGrace = std::chrono::seconds(5);  // from a rank's failure until the others are killed
 
 std::vector<std::string> own_command_line() {
@@ -42,53 +45,111 @@ std::vector<std::string> own_command_line() {
   return words;
 }
 
-pid_t start(const std::vector<std::string>& words, int rank, int ranks, const std::string& launch) {
+// A port of this machine that is free now, and not the first.
+int free_port() {
+  const int trial = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in own = {};
+  own.sin_family = AF_INET;
+  own.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof own;
+  auto* generic = reinterpret_cast<sockaddr*>(&own);
+  const bool found = trial >= 0 && bind(trial, generic, length) == 0 && getsockname(trial, generic, &length) == 0;
+  close(trial);
+  GLINT_REQUIRE(found, "cannot find a free port for the ranks: ", std::strerror(errno));
+  return ntohs(own.sin_port);
+}
+
+struct Launch {
+  std::vector<std::string> words;
+  int ranks;
+  std::string id;
+  int port;  // MASTER_PORT
+};
+
+pid_t start(const Launch& launch, int rank) {
   std::vector<char*> argv;
-  for (const std::string& word : words)
+  for (const std::string& word : launch.words)
     argv.push_back(const_cast<char*>(word.c_str()));  // NOLINT: execv changes nothing
   argv.push_back(nullptr);
   const pid_t parent = getpid(), child = fork();
   GLINT_REQUIRE(child >= 0, "cannot start rank ", rank, ": ", std::strerror(errno));
   if (child > 0) return child;
-  prctl(PR_SET_PDEATHSIG, SIGTERM);  // a launcher that is killed leaves nobody behind
+  prctl(PR_SET_PDEATHSIG, SIGTERM);  // a launcher that is killed leaves no ranks behind
   if (getppid() != parent) _exit(1);
   setpgid(0, 0);  // Ctrl-C reaches the launcher, which passes it on once
   setenv("RANK", std::to_string(rank).c_str(), 1);
   setenv("LOCAL_RANK", std::to_string(rank).c_str(), 1);
-  setenv("WORLD_SIZE", std::to_string(ranks).c_str(), 1);
-  setenv("OMP_NUM_THREADS", std::to_string(std::max(1, default_threads() / ranks)).c_str(), 0);
-  setenv("TORCHELASTIC_RUN_ID", launch.c_str(), 1);
+  setenv("WORLD_SIZE", std::to_string(launch.ranks).c_str(), 1);
+  setenv("MASTER_ADDR", "127.0.0.1", 1);
+  setenv("MASTER_PORT", std::to_string(launch.port).c_str(), 1);
+  setenv("OMP_NUM_THREADS", std::to_string(std::max(1, default_threads() / launch.ranks)).c_str(), 0);
+  setenv("TORCHELASTIC_RUN_ID", launch.id.c_str(), 1);
   execv("/proc/self/exe", argv.data());
   _exit(127);
 }
 
 int code_of(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
 
+struct Ended {
+  int rank, status;
+  bool killed;  // by the launcher
+};
+
+// The rank that failed first by itself: not one that ended because of another, unless all did.
+const Ended* first_failure(const std::vector<Ended>& ended) {
+  const auto find = [&](auto fits) {
+    const auto found = std::find_if(ended.begin(), ended.end(), fits);
+    return found == ended.end() ? nullptr : &*found;
+  };
+  const Ended* first = find([](const Ended& rank) {
+    return !rank.killed && code_of(rank.status) != 0 && code_of(rank.status) != kPeerFailed;
+  });
+  if (!first) first = find([](const Ended& rank) { return rank.killed; });
+  return first ? first : find([](const Ended& rank) { return code_of(rank.status) != 0; });
+}
+
+// A rank that ended with a code has said why itself.
+void report(const Ended& rank) {
+  if (rank.killed)
+    std::fprintf(stderr, "glint: rank %d hung: it did not end after the others had failed, and was killed\n",
+                 rank.rank);
+  else if (WIFSIGNALED(rank.status))
+    std::fprintf(stderr, "glint: rank %d failed first: %s (signal %d)\n", rank.rank, strsignal(WTERMSIG(rank.status)),
+                 WTERMSIG(rank.status));
+  else if (rank.rank != 0 && code_of(rank.status) < 128)
+    std::fprintf(stderr, "glint: rank %d failed first, with exit code %d\n", rank.rank, code_of(rank.status));
+}
+
 // Starts all ranks once. Returns 0, or the code of the one that failed first.
 int run_once(const std::vector<std::string>& words, int ranks, const SignalWatch& signals) {
-  const std::string launch = std::to_string(getpid()) + "-" + std::to_string(Clock::now().time_since_epoch().count());
-  std::vector<pid_t> running;
-  const auto tell_all = [&](int signal) {
-    for (const pid_t rank : running) kill(rank, signal);
+  const std::string id = std::to_string(getpid()) + "-" + std::to_string(Clock::now().time_since_epoch().count());
+  const Launch launch{words, ranks, id, free_port() - 1};  // NCCL's is MASTER_PORT + 1
+  std::map<pid_t, int> running;
+  const auto send_all = [&](int signal) {
+    for (const auto& [process, rank] : running) kill(process, signal);
   };
-  for (int rank = 0; rank < ranks; ++rank) running.push_back(start(words, rank, ranks, launch));
+  for (int rank = 0; rank < ranks; ++rank) running.emplace(start(launch, rank), rank);
 
-  int failure = 0;
-  bool passed_on = false;
+  std::vector<Ended> ended;
+  bool passed_on = false, killed = false;
   auto end_by = Clock::time_point::max();
   while (!running.empty()) {
     int status = 0;
     const pid_t gone = waitpid(-1, &status, WNOHANG);
-    if (gone > 0) {
-      std::erase(running, gone);
-      if (code_of(status) != 0 && failure == 0) failure = code_of(status), end_by = Clock::now() + kGrace;
+    if (const auto found = running.find(gone); gone > 0 && found != running.end()) {
+      ended.push_back({found->second, status, killed});
+      running.erase(found);
+      if (code_of(status) != 0) end_by = std::min(end_by, Clock::now() + kGrace);
       continue;
     }
-    if (signals.received() && !passed_on) tell_all(signals.received()), passed_on = true;
-    if (Clock::now() > end_by) tell_all(SIGKILL);
-    std::this_thread::sleep_for(kLook);
+    if (signals.received() && !passed_on) send_all(signals.received()), passed_on = true;
+    if (Clock::now() > end_by) send_all(SIGKILL), killed = true;
+    std::this_thread::sleep_for(kPoll);
   }
-  return failure;
+  const Ended* first = first_failure(ended);
+  if (!first) return 0;
+  report(*first);
+  return code_of(first->status);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Starts the ranks of a run on this machine, one process each, and stays by them.
+// Starts the ranks of a run on this machine, one process each, and waits for them.
 #pragma once
 
 #include <filesystem>
@@ -10,9 +10,10 @@ struct Restarts {
   int most = 0;               // times
 };
 
-// Runs this program `ranks` times with its own command line, and RANK, WORLD_SIZE, LOCAL_RANK in the environment.
-// SIGINT and SIGTERM are passed on. When one rank fails the others have a moment to end by themselves, and are then
-// killed. After that all are started again, with --resume where the run folder can be resumed, as often as `restarts`
+// Runs this program `ranks` times with its own command line, and RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
+// MASTER_PORT in the environment. SIGINT and SIGTERM are passed on. When a rank fails the others have 5 s to end by
+// themselves, and are then killed; a line names the rank that failed first, unless that is rank 0 with an error of its
+// own. After that all are started again, with --resume where the run folder can be resumed, as often as `restarts`
 // allows. Returns when all have ended well; else throws ExitCode, that of the rank which failed first.
 void launch_ranks(int ranks, const Restarts& restarts = {});
 

@@ -1,5 +1,5 @@
 // The program: parses the command line, runs one command, and turns what it throws into a message and an exit code.
-//   0 done   1 error   2 wrong usage   130, 143 stopped by SIGINT, SIGTERM after saving
+//   0 done   1 error   2 wrong usage   3 another rank failed   130, 143 stopped by SIGINT, SIGTERM after saving
 #include <csignal>
 #include <cstdio>
 #include <new>

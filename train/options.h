@@ -81,9 +81,8 @@ struct TrainOptions {
   int zero = 0;               // 1: each rank stores only its part of AdamW's moments (ZeRO stage 1)
   double bucket_mb = 25;      // largest bucket of gradients sent at once, MiB
   double comm_timeout = 120;  // seconds that a rank waits for another
-  int restarts = 0;           // how often the launcher restarts the ranks after one has failed
-  std::string rendezvous;     // "redis://host:port"; empty: a folder in the run folder
-  std::string interface;      // network interface between ranks; empty: see GlooOptions
+  int restarts = 0;           // how often the launcher starts the ranks again after one has failed
+  std::string interface;      // network interface that ranks talk over; empty: see GlooOptions
 
   TrainOptions() { model.kv_heads = 0; }
 

@@ -85,7 +85,6 @@ void for_each_option(Options& o, Visit&& visit) {
   add(o.bucket_mb, "bucket-mb", kFree, kPositive, "largest bucket of gradients sent at once, MiB");
   add(o.comm_timeout, "comm-timeout", kFree, kPositive, "seconds that a rank waits for another");
   add(o.restarts, "restarts", kFree, kFrom0, "times to restart all ranks from the last checkpoint after a failure");
-  add(o.rendezvous, "rendezvous", kFree, kAny, "redis://host:port if ranks share no folder", "the run folder");
   add(o.interface, "interface", kFree, kAny, "network interface between ranks", "as routed");
   // clang-format on
 }

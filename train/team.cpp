@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <future>
+#include <optional>
 #include <span>
 
 #include <nlohmann/json.hpp>
@@ -14,29 +17,31 @@ namespace glint {
 
 namespace fs = std::filesystem;
 
-Team::Team(const Ranks& place, const fs::path& root, const TrainOptions& options)
-    : local_rank_(place.local_rank), by_slurm_(place.source == "Slurm") {
-  if (place.size == 1) {
-    comm_ = make_single_communicator();
-    return;
+namespace {
+
+// Slurm shows each task only its own GPU where it is asked to (--gpus-per-task).
+int gpu_of(const Ranks& place) {
+  std::string fault;
+  return place.source == "Slurm" && gpus_here(fault).size() == 1 ? 0 : place.local_rank;
+}
+
+std::unique_ptr<Communicator> connect(const Ranks& place, const fs::path& root, const TrainOptions& options) {
+  if (place.size == 1) return make_single_communicator();
+  const auto timeout = std::chrono::milliseconds(static_cast<int64_t>(1000 * options.comm_timeout));
+  if (options.device == DeviceChoice::cuda) {
+    if (!options.interface.empty()) setenv("NCCL_SOCKET_IFNAME", options.interface.c_str(), 0);
+    if constexpr (Device::kHasCuda) return make_nccl_communicator(place, gpu_of(place), timeout);
   }
   std::error_code error;
   fs::create_directories(root, error);
   GLINT_REQUIRE(!error, "cannot make the run folder ", root.string(), ": ", error.message(), "; choose another --out");
-  GlooOptions gloo;
-  gloo.folder = root.string();
-  gloo.launch = place.launch;
-  gloo.rendezvous = options.rendezvous;
-  gloo.interface = options.interface;
-  gloo.timeout = std::chrono::milliseconds(static_cast<int64_t>(1000 * options.comm_timeout));
-  comm_ = make_gloo_communicator(place, gloo);
+  return make_gloo_communicator(place, {root.string(), place.launch, options.interface, timeout});
 }
 
-// Slurm shows each task its own GPU alone where it is asked to (--gpus-per-task).
-int Team::gpu() const {
-  std::string fault;
-  return by_slurm_ && gpus_here(fault).size() == 1 ? 0 : local_rank_;
-}
+}  // namespace
+
+Team::Team(const Ranks& place, const fs::path& root, const TrainOptions& options)
+    : local_rank_(place.local_rank), gpu_(gpu_of(place)), comm_(connect(place, root, options)) {}
 
 std::string Team::text_of(int rank, const std::string& own) {
   uint64_t length = own.size();
@@ -66,12 +71,12 @@ void Team::run_collectively(bool own, const std::function<void()>& work) {
     if (own) work();
     return;
   }
-  constexpr auto kSignOfLife = std::chrono::milliseconds(100);
-  std::future<void> under_way;
-  if (own) under_way = std::async(std::launch::async, work);
+  constexpr auto kPoll = std::chrono::milliseconds(100);
+  std::future<void> running;
+  if (own) running = std::async(std::launch::async, work);
   do {
-    if (under_way.valid() && under_way.wait_for(kSignOfLife) == std::future_status::ready) under_way.get();
-  } while (largest(under_way.valid()) != 0);
+    if (running.valid() && running.wait_for(kPoll) == std::future_status::ready) running.get();
+  } while (largest(running.valid()) != 0);
 }
 
 int Team::largest(int value) {
@@ -82,29 +87,29 @@ int Team::largest(int value) {
 }
 
 std::string Team::first_text(const std::string& own) {
-  const int speaks = size() - largest(own.empty() ? 0 : size() - rank());
-  if (speaks == size()) return "";
-  const std::string found = text_of(speaks, own);
+  const int root = size() - largest(own.empty() ? 0 : size() - rank());
+  if (root == size()) return "";
+  const std::string found = text_of(root, own);
   try {
-    comm_->barrier();           // none goes on, and maybe ends, before all have it
-  } catch (const PeerError&) {  // one that has it did
+    comm_->barrier();           // no rank ends before all have the text
+  } catch (const PeerError&) {  // one with the text has ended
   }
   return found;
 }
 
 void run_as_rank(const Ranks& place, const fs::path& root, const TrainOptions& options,
                  const std::function<void(Team&)>& body) {
-  Team team(place, root, options);
+  std::optional<Team> team;
   try {
-    body(team);
+    team.emplace(place, root, options);
+    body(*team);
   } catch (const PeerError& error) {
-    const bool leader_died = error.rank == 0 && std::string(error.what()).find("gave up") == std::string::npos;
-    if (team.leads() || (leader_died && team.rank() == 1)) throw;
-    throw ExitCode{1};
+    if (!error.reported) std::fprintf(stderr, "glint: rank %d: %s\n", place.rank, error.what());
+    throw ExitCode{kPeerFailed};
   } catch (const std::exception& error) {
-    team.comm().abort(error.what());
-    if (team.leads()) throw;
-    throw ExitCode{1};
+    if (team) team->comm().abort(error.what());
+    if (place.rank == 0) throw;
+    throw UserError(str_cat("rank ", place.rank, ": ", error.what()));
   }
 }
 

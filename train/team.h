@@ -1,4 +1,4 @@
-// The ranks that train one run together, seen from one of them.
+// The ranks that train one run, seen from one of them.
 #pragma once
 
 #include <cstdint>
@@ -18,23 +18,22 @@ namespace glint {
 
 class Team {
  public:
-  // Meets the others, in a folder of `root` unless options.rendezvous says where; alone where `place` says so.
+  // Connects to the other ranks: over NCCL for --device cuda, otherwise over Gloo by a folder in `root`.
   Team(const Ranks& place, const std::filesystem::path& root, const TrainOptions& options);
 
   Communicator& comm() { return *comm_; }
   int size() const { return comm_->size(); }
   int rank() const { return comm_->rank(); }
   int local_rank() const { return local_rank_; }     // on this machine
-  int gpu() const;                                   // which one it takes of those that it sees
+  int gpu() const { return gpu_; }                   // its GPU's number among those it sees
   bool leads() const { return comm_->rank() == 0; }  // prints and writes
 
-  // What must be the same on all ranks: (name, value). A UserError on every rank names the rank and the field that
-  // differs from rank 0's.
+  // (name, value) that must be the same on all ranks; a UserError on every rank names the rank and the field that
+  // differ from rank 0's.
   using Fields = std::vector<std::pair<std::string, std::string>>;
   void require_same(const Fields& fields);
-  // Runs `work` on the ranks whose `own` it is; returns when all are through, however long that takes: those that wait
-  // are shown that the others live. For what may take longer than --comm-timeout, such as a large text, or a checkpoint
-  // on a slow disk.
+  // Runs `work` on the ranks with `own` set; returns when all are done. May take longer than --comm-timeout: the ranks
+  // exchange a value meanwhile.
   void run_collectively(bool own, const std::function<void()>& work);
   // The largest of all ranks' values.
   int largest(int value);
@@ -48,13 +47,13 @@ class Team {
   }
 
  private:
-  const int local_rank_;
-  const bool by_slurm_;
+  const int local_rank_, gpu_;
   std::unique_ptr<Communicator> comm_;
 };
 
-// Meets the team and runs `body` in it. Where that throws the others are told why; one rank's error speaks for all: the
-// leading one's, or where that is the one that died the next one's. The others end with ExitCode.
+// Connects the team and runs `body` in it. What fails says which rank it is: an error of this rank is thrown on, with
+// "rank R: " before it unless R is 0; where another rank failed, a line about it is printed (unless that rank has done
+// so) and ExitCode{kPeerFailed} thrown.
 void run_as_rank(const Ranks& place, const std::filesystem::path& root, const TrainOptions& options,
                  const std::function<void(Team&)>& body);
 

@@ -19,6 +19,8 @@ namespace glint {
 
 namespace {
 
+constexpr int kSignalsEvery = 4;  // steps on GPUs from one comparison of signals between ranks to the next
+
 StepSettings step_settings(const TrainOptions& o, Team& team) {
   AdamW adamw;
   adamw.beta1 = static_cast<float>(o.beta1);
@@ -193,10 +195,11 @@ StepResult Trainer::sync() {
       "; try a lower --lr, a longer --warmup or a --grad-clip"));
 }
 
-// Whether the host waits for the step just given: to report it, or before the parameters are used. On a CPU, always.
+// Whether the host waits for the step just given: to report it, before the parameters are used, or for the ranks to
+// compare whether a signal came. On a CPU, always.
 bool Trainer::should_sync() const {
   return device_.is_cpu() || done() || at(options_.log_every) || at(options_.eval_every) ||
-         at(options_.checkpoint_every);
+         at(options_.checkpoint_every) || (team_.size() > 1 && at(kSignalsEvery));
 }
 
 // Returns the signal that one of the ranks has received, or 0.
@@ -204,11 +207,12 @@ int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
   const auto start = Clock::now();
   const double lr = learning_rate(options_, static_cast<int64_t>(step()));
   step_.run(fill_, lr);
-  // Before this rank waits for its GPU, which may wait for the others' without an end: here a rank that stands still is
-  // found.
-  const int stop = team_.largest(signals.received());
   StepResult result;
-  if (should_sync()) result = sync();
+  int stop = team_.size() == 1 ? signals.received() : 0;
+  if (should_sync()) {
+    result = sync();
+    stop = team_.largest(signals.received());
+  }
   interval_seconds_ += seconds_since(start);
   interval_steps_ += 1;
   if (!at(options_.log_every) && !done()) return stop;
@@ -242,9 +246,9 @@ int Trainer::run() {
   try {
     return steps(signals);
   } catch (const PeerError& error) {
-    throw PeerError(error.rank, str_cat("step ", step() + 1, ": ", error.what()));
+    throw PeerError(error.rank, str_cat("step ", step() + 1, ": ", error.what()), error.reported);
   } catch (const std::exception& error) {
-    team_.comm().abort(error.what());  // before all is taken down: NCCL's end would tell the others less
+    team_.comm().abort(error.what());  // before the destructors, which may wait for the other ranks
     throw;
   }
 }

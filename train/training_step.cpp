@@ -117,6 +117,7 @@ void TrainingStep::run(const FillBatch& fill, double learning_rate) {
   if (ran_ && settings_.graph && !profiling_) {
     if (!replay_) replay_ = on_device([&](const auto& ctx) { return capture(ctx, [this] { enqueue(); }); });
     replay_();
+    if (exchange_) exchange_->begin_replay();
     replayed_ = true;
   } else {
     enqueue();

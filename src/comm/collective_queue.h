@@ -1,14 +1,13 @@
-// Collectives on a device's memory, beside its other work: on the CPU a thread of their own, on a GPU a stream of their
-// own. So that gradients travel while backward goes on.
+// Collectives on a device's memory, asynchronous to its other work, so that gradients are exchanged while backward
+// runs: on a CPU in a thread of their own, on a GPU on a stream of their own.
 //
-// Calls return at once. What they give runs in the order given; each collective begins when the work is done that was
-// given to the device before it, and join() makes the device's further work wait for all of them. All ranks give the
-// same in the same order. Sums have the same bits on all ranks, and on CPUs those that communicator.h promises.
+// Calls return at once. Collectives run in the order of the calls; each begins when the work enqueued on the device
+// before it is done, and join() makes the device's further work wait for all of them. All ranks make the same calls in
+// the same order. Bits and errors: see communicator.h. PeerError is thrown by join(), check() or a later call.
 //
-// Errors: PeerError where another rank is at fault, thrown by join() or a later call, on a GPU by check(). There a
-// thread sees to it that the work ends which waits for that rank, and with it the host's wait; what it leaves in memory
-// means nothing: call check() after a wait. A rank that fails by itself tells the others by Communicator::abort().
-// Error where this rank's NCCL fails.
+// A GPU: while one rank's GPU waits for another's, a thread of the communicator looks for NCCL's errors and at the
+// timeout; it then aborts NCCL's kernels, so that the host's wait for its GPU ends. What they leave in memory is
+// unspecified: call check() after each wait.
 #pragma once
 
 #include <cstddef>
@@ -25,39 +24,38 @@ class CollectiveQueue {
  public:
   virtual ~CollectiveQueue() = default;
 
-  // data (n): as the calls of Communicator of the same names; memory of the device.
+  // data (n), in the device's memory: as the calls of Communicator of the same names.
   virtual void all_reduce(float* data, size_t n) = 0;
   virtual void all_reduce(double* data, size_t n) = 0;
   virtual void reduce_scatter(float* data, size_t n) = 0;
   virtual void all_gather(float* data, size_t n) = 0;
   virtual void all_gather(Bf16* data, size_t n) = 0;
 
-  // Work given to the device from now on begins when the queue is empty. On a CPU: waits for that.
+  // Work enqueued on the device from now on begins when the queue is empty. On a CPU: waits for that.
   virtual void join() = 0;
-  // Throws what is known to be wrong with another rank; waits for nothing. For the time in which a host waits for its
-  // GPU.
+  // Once the host has waited for the device: throws if a collective failed.
   virtual void check() = 0;
 
-  // What was captured into a CUDA graph counts for a replay when this is called behind it, once the device's work has
-  // ended.
+  // A CUDA graph that captured calls of this queue: begin_replay() once a replay is enqueued (the timeout starts),
+  // count_replay() once the device's work has ended (its times count).
+  virtual void begin_replay() {}
   virtual void count_replay() {}
 
-  // What collectives took so far, and for how much of that the device had nothing else to do, waiting in join().
+  // How long collectives took so far, and how much of that the device spent waiting in join().
   struct Times {
     double busy = 0, waited = 0;  // seconds
-    double bytes = 0;             // of the buffers that were given
+    double bytes = 0;             // of all buffers
   };
   virtual Times times() const = 0;
 };
 
-// Both talk to the ranks of `comm`, which must live longer. On a CPU nobody else may use it between a call here and
+// For the ranks of `comm`, which must outlive the queue. On a CPU nothing else may use `comm` between a call here and
 // join().
 std::unique_ptr<CollectiveQueue> make_collective_queue(const CpuContext& ctx, Communicator& comm);
-// Over NCCL, whose ranks find each other by `comm`; a thread of its own calls check() and abort() of it. One GPU
-// each. What was captured with its calls must be destroyed before the queue, or NCCL waits for that. UserError in a
-// build without NCCL.
+// comm: of make_nccl_communicator, or of one rank. Graphs that captured calls must be destroyed before the queue.
+// UserError in a build without NCCL.
 std::unique_ptr<CollectiveQueue> make_collective_queue(const CudaContext& ctx, Communicator& comm);
-// "2.28.9"; empty in a build without NCCL. In builds with CUDA alone.
+// "2.28.9"; empty in a build without NCCL. In builds with CUDA only.
 std::string nccl_version();
 
 }  // namespace glint

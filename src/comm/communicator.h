@@ -1,17 +1,15 @@
-// What the ranks of a training run say to each other. A communicator is one rank's end of it: all ranks make the same
-// calls with the same sizes in the same order, each rank from one thread at a time; check() and abort() may come from
-// another one. Two kinds: one process alone, and Gloo between CPUs; what stands above knows neither.
+// What the ranks of a training run exchange. A communicator is one rank's end: all ranks make the same calls with the
+// same sizes in the same order, each rank from one thread at a time; abort() may come from another thread. There are
+// three: one process alone, Gloo between CPUs, and NCCL between GPUs (src/cuda/nccl_communicator.h).
 //
-// Buffers are the host's. What moves a device's memory, by NCCL between GPUs, is in collective_queue.h.
+// Buffers are in host memory. Collectives on a device's memory are in collective_queue.h.
 //
-// Bits: every element of a sum is ((x of rank 0 + x of rank 1) + x of rank 2) + ..., each addition rounded to the
-// elements' own type. So all ranks get the same bits; so does every run with as many ranks; and so does a sum in other
-// pieces (a bucket, a shard): a result depends neither on an element's place nor on the size of the call, nor on which
-// call made it.
+// Bits: Gloo computes every element of a sum as ((x of rank 0 + x of rank 1) + x of rank 2) + ..., rounded to the
+// element's type after each addition. So all ranks and all runs with as many ranks get the same bits, and a result does
+// not depend on how a buffer is cut into calls. NCCL gives the same bits to all ranks, in an order of its own.
 //
-// Errors: PeerError where another rank is at fault, in the rank that waits for it and in all others. A rank whose
-// process ends is noticed at once, also between calls (check()); one that stands still when a call has waited a timeout
-// for it. After an error the communicator is of no more use: every further call throws the same.
+// Errors: PeerError where another rank is at fault. It is noticed in the call that waits for that rank: at once when
+// its connection closes, otherwise after a timeout. After an error a communicator must not be used again.
 #pragma once
 
 #include <chrono>
@@ -27,14 +25,16 @@ namespace glint {
 
 struct Ranks;
 
-// Another rank died, stands still or gave up: one line that names it.
+// Another rank failed: one line about it.
 struct PeerError : UserError {
-  PeerError(int at_fault, const std::string& line) : UserError(line), rank(at_fault) {}
-  int rank;
+  PeerError(int at_fault, const std::string& line, bool was_reported = false)
+      : UserError(line), rank(at_fault), reported(was_reported) {}
+  int rank;       // the one at fault; -1: not known
+  bool reported;  // it has printed the reason itself
 };
 
-// Elements [begin, end) of a buffer of n that are one rank's part: equal parts, rounded up to kShardUnit so that they
-// stay as aligned as the buffer is; what is left goes to the last ones, maybe nothing.
+// Elements [begin, end) of a buffer of n that belong to one rank: equal parts, rounded up to kShardUnit elements to
+// keep the buffer's alignment. The last shards may be smaller or empty.
 inline constexpr size_t kShardUnit = 16;
 struct Shard {
   size_t begin, end;
@@ -51,45 +51,32 @@ class Communicator {
   // data (n) = its sum over the ranks.
   virtual void all_reduce(std::span<float> data) = 0;
   virtual void all_reduce(std::span<double> data) = 0;
-  // data (n): this rank's shard = its sum over the ranks, the same bits as by all_reduce; what the rest holds is not
-  // said.
+  // data (n): this rank's shard = its sum over the ranks, with the same bits as all_reduce; the rest is unspecified.
   virtual void reduce_scatter(std::span<float> data) = 0;
-  virtual void reduce_scatter(std::span<double> data) = 0;
-  // data (n): every shard = that of the rank whose it is. all_reduce is reduce_scatter, then all_gather.
+  // data (n): every shard = that of the rank it belongs to.
   virtual void all_gather(std::span<float> data) = 0;
-  virtual void all_gather(std::span<double> data) = 0;
   virtual void all_gather(std::span<Bf16> data) = 0;
   // data = that of rank `root`.
   virtual void broadcast(std::span<std::byte> data, int root) = 0;
   // Returns when every rank has called it.
-  virtual void barrier() = 0;
+  void barrier() {
+    double one = 1;
+    all_reduce(std::span(&one, 1));
+  }
 
-  // Throws what is known to be wrong with another rank; waits for nothing. For long work between calls.
-  virtual void check() = 0;
-  // One more between the same ranks, for another thread; all call it. Null: alone, there is nobody to talk to.
-  virtual std::unique_ptr<Communicator> duplicate() { return nullptr; }
-  // This rank can't go on: the others' calls throw "rank R gave up: WHY".
+  // This rank fails and will not take part any more. The other ranks' calls throw PeerError; Gloo passes `why` on.
   virtual void abort(const std::string& why) noexcept = 0;
 };
 
 // One process: every call leaves the data as it is.
 std::unique_ptr<Communicator> make_single_communicator();
 
-// How the ranks find each other, and how long they wait.
 struct GlooOptions {
-  std::string
-      folder;  // of a file system that all ranks see; they meet in a folder in it named `launch`, which rank 0 removes
-  // "redis://HOST[:PORT]", also with [USER]:PASSWORD@ before HOST: they meet there instead, and leave nothing but the
-  // key "glint/LAUNCH", which rank 0 removes, or else goes by itself.
-  std::string rendezvous;
-  // No two launches that go on at the same time in one folder, or one Redis, may share it; see Ranks::launch. What an
-  // earlier one has left there under the same name does no harm.
-  std::string launch;
-  // Name or address by which the others reach this machine, or a network interface, as "eth0". Both empty: the address
-  // from which this machine reaches the Redis, or, with a folder, Ranks::master_address; where that is not told or
-  // can't be looked up, 127.0.0.1.
-  std::string host, interface;
-  std::chrono::milliseconds timeout = std::chrono::seconds(120);  // for a rank to come, or to send what is waited for
+  std::string folder;     // on a file system that all ranks see; the ranks connect through files in folder/launch
+  std::string launch;     // differs between launches that connect in this folder at the same time; see Ranks::launch
+  std::string interface;  // network interface to use, as "eth0"; empty: the one on the route to Ranks::master_address,
+                          // or loopback where that is not set
+  std::chrono::milliseconds timeout = std::chrono::seconds(120);  // for a rank to connect, or to send what is awaited
 };
 
 #ifdef GLINT_WITH_GLOO
@@ -97,15 +84,11 @@ inline constexpr bool kHasGloo = true;
 #else
 inline constexpr bool kHasGloo = false;
 #endif
-#ifdef GLINT_WITH_REDIS
-inline constexpr bool kHasRedis = true;
-#else
-inline constexpr bool kHasRedis = false;
-#endif
 
-// Connects all ranks; returns when all are there. Throws UserError where ranks are missing, in a folder that can't be
-// written, at a Redis that does not answer, or in a build without Gloo. Starts a thread for each other rank, which
-// sleeps until that rank fails.
+// Connects all ranks. UserError where ranks are missing, where the folder can't be written, or in a build without Gloo.
 std::unique_ptr<Communicator> make_gloo_communicator(const Ranks& ranks, const GlooOptions& options);
+// Connects the GPUs of all ranks, this rank's being number `gpu`, at port master_port + 1 of Ranks::master_address.
+// UserError where ranks or that address are missing, or in a build without NCCL. In builds with CUDA only.
+std::unique_ptr<Communicator> make_nccl_communicator(const Ranks& ranks, int gpu, std::chrono::milliseconds timeout);
 
 }  // namespace glint

@@ -1,4 +1,4 @@
-// Collectives on the host's memory: a thread that works through them while the others compute.
+// Collectives on host memory: a thread runs them while other threads compute.
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -29,7 +29,7 @@ class CpuQueue final : public CollectiveQueue {
     thread_.join();
   }
 
-  // A CPU's work is done when its call returns, so there is nothing to wait for before a collective.
+  // A CPU's work is done when its call returns: a collective has nothing to wait for.
   void all_reduce(float* data, size_t n) override {
     add(n * sizeof(float), [this, data, n] { comm_.all_reduce(std::span(data, n)); });
   }
@@ -53,7 +53,10 @@ class CpuQueue final : public CollectiveQueue {
     times_.waited += seconds_since(start);
     if (fault_) std::rethrow_exception(fault_);
   }
-  void check() override { comm_.check(); }
+  void check() override {
+    std::lock_guard lock(mutex_);
+    if (fault_) std::rethrow_exception(fault_);
+  }
   Times times() const override {
     std::lock_guard lock(mutex_);
     return times_;

@@ -1,42 +1,40 @@
-// Collectives over Gloo's point-to-point messages, all ranks at once and direct: every rank gets its shard from every
-// other one, adds in the order of ranks, and sends the sum to every other one. Bytes on the wire are those of a ring, 2
-// (N-1)/N of the buffer each way; a ring would add each shard in another order, and make a rank wait for a neighbour
-// that waits for another.
+// Collectives over Gloo's point-to-point messages: every rank receives its shard from every other one, adds in the
+// order of ranks, and sends the sum to every other one. As many bytes as a ring moves, 2 (N-1)/N of the buffer each
+// way, but a ring would add each shard in another order.
 #include <algorithm>
 #include <vector>
 
 #include "src/comm/communicator.h"
-#include "src/comm/gloo_link.h"
+#include "src/comm/gloo_mesh.h"
 
 namespace glint {
 
 namespace {
 
-// Elements per rank that one round takes at most: scratch is as many for each rank, and about stays in cache.
+// Elements per rank in one round, at most: scratch holds as many for each rank, and should stay in cache.
 constexpr size_t kPiece = size_t{1} << 18;
-// Bytes that one round broadcasts at most: the timeout is for each round.
+// Elements of a sum that every rank computes for itself, at most.
+constexpr size_t kSmall = 1024;
+// Bytes of a broadcast in one round, at most: the timeout is for each round.
 constexpr size_t kBroadcastPiece = size_t{1} << 24;
 
 class GlooCommunicator final : public Communicator {
  public:
-  GlooCommunicator(const Ranks& ranks, const GlooOptions& options)
-      : ranks_(ranks), options_(options), link_(ranks, options) {}
+  GlooCommunicator(const Ranks& ranks, const GlooOptions& options) : mesh_(ranks, options) {}
 
-  int rank() const override { return link_.rank(); }
-  int size() const override { return link_.size(); }
+  int rank() const override { return mesh_.rank(); }
+  int size() const override { return mesh_.size(); }
   void all_reduce(std::span<float> data) override { reduce_all(data); }
   void all_reduce(std::span<double> data) override { reduce_all(data); }
   void reduce_scatter(std::span<float> data) override { reduce_shards(data); }
-  void reduce_scatter(std::span<double> data) override { reduce_shards(data); }
   void all_gather(std::span<float> data) override { gather_shards(std::as_writable_bytes(data), sizeof(float)); }
-  void all_gather(std::span<double> data) override { gather_shards(std::as_writable_bytes(data), sizeof(double)); }
   void all_gather(std::span<Bf16> data) override { gather_shards(std::as_writable_bytes(data), sizeof(Bf16)); }
 
   void broadcast(std::span<std::byte> data, int root) override {
     GLINT_CHECK(0 <= root && root < size(), "root is ", root, " of ", size(), " ranks");
     for (size_t at = 0; at < data.size(); at += kBroadcastPiece) {
       const auto piece = data.subspan(at, std::min(kBroadcastPiece, data.size() - at));
-      GlooLink::Round round(link_);
+      GlooMesh::Round round(mesh_);
       if (rank() == root) {
         for (int peer : others()) round.send(peer, piece.data(), piece.size());
         round.wait_sends();
@@ -47,26 +45,10 @@ class GlooCommunicator final : public Communicator {
     }
   }
 
-  void barrier() override {
-    const std::byte out{1};
-    std::vector<std::byte> in(static_cast<size_t>(size()));
-    GlooLink::Round round(link_);
-    for (int peer : others()) round.receive(peer, &in[static_cast<size_t>(peer)], 1);
-    for (int peer : others()) round.send(peer, &out, 1);
-    for (int peer : others()) round.wait_receive(peer);
-    round.wait_sends();
-  }
-
-  void check() override { link_.check(); }
-  std::unique_ptr<Communicator> duplicate() override {
-    GlooOptions options = options_;
-    options.launch += str_cat("-", ++others_);  // to meet apart from the first ones
-    return make_gloo_communicator(ranks_, options);
-  }
-  void abort(const std::string& why) noexcept override { link_.abort(why); }
+  void abort(const std::string& why) noexcept override { mesh_.abort(why); }
 
  private:
-  // The other ranks, the next one first: so that not all send to the same one at once.
+  // The other ranks, the next one first, so that not all send to the same one at once.
   std::vector<int> others() const {
     std::vector<int> ranks;
     for (int i = 1; i < size(); ++i) ranks.push_back((rank() + i) % size());
@@ -75,12 +57,28 @@ class GlooCommunicator final : public Communicator {
 
   template <typename T>
   void reduce_all(std::span<T> data) {
+    if (data.size() <= kSmall) return reduce_small(data);
     const size_t most = kPiece * static_cast<size_t>(size());
     for (size_t at = 0; at < data.size(); at += most) {
       const std::span<T> piece = data.subspan(at, std::min(most, data.size() - at));
       reduce_shards(piece);
       gather_shards(std::as_writable_bytes(piece), sizeof(T));
     }
+  }
+
+  // In one round: every rank receives everything. So each waits directly for each, and can name one that hangs.
+  template <typename T>
+  void reduce_small(std::span<T> data) {
+    const std::vector<T> own(data.begin(), data.end());
+    std::vector<std::vector<T>> all(static_cast<size_t>(size()), own);
+    GlooMesh::Round round(mesh_);
+    for (int peer : others()) round.receive(peer, all[static_cast<size_t>(peer)].data(), data.size_bytes());
+    for (int peer : others()) round.send(peer, own.data(), data.size_bytes());
+    for (int peer : others()) round.wait_receive(peer);
+    round.wait_sends();
+    std::copy(all[0].begin(), all[0].end(), data.begin());
+    for (int peer = 1; peer < size(); ++peer)
+      for (size_t i = 0; i < data.size(); ++i) data[i] += all[static_cast<size_t>(peer)][i];
   }
 
   // Shards may be longer than a piece: in round i, every rank gets piece i of its own.
@@ -105,7 +103,7 @@ class GlooCommunicator final : public Communicator {
       T* inbox = reinterpret_cast<T*>(scratch_.data()) + static_cast<size_t>(peer) * mine.size();
       return peer == rank() ? mine : std::span<T>(inbox, mine.size());
     };
-    GlooLink::Round round(link_);
+    GlooMesh::Round round(mesh_);
     for (int peer : others()) round.receive(peer, from(peer).data(), mine.size_bytes());
     for (int peer : others()) round.send(peer, piece_of(peer).data(), piece_of(peer).size_bytes());
     const std::span<T> sum = from(0);  // is `mine` on rank 0
@@ -127,17 +125,14 @@ class GlooCommunicator final : public Communicator {
       return data.subspan(shard.begin * element, shard.size() * element);
     };
     const std::span<std::byte> mine = bytes_of(rank());
-    GlooLink::Round round(link_);
+    GlooMesh::Round round(mesh_);
     for (int peer : others()) round.receive(peer, bytes_of(peer).data(), bytes_of(peer).size());
     for (int peer : others()) round.send(peer, mine.data(), mine.size());
     for (int peer : others()) round.wait_receive(peer);
     round.wait_sends();
   }
 
-  const Ranks ranks_;
-  const GlooOptions options_;
-  int others_ = 0;
-  GlooLink link_;
+  GlooMesh mesh_;
   std::vector<std::byte> scratch_;
 };
 

@@ -21,14 +21,14 @@ class Reader {
     const char* found = variables_(name);
     return found ? found : "";
   }
-  int number(const char* name, int least, int most) const {
+  int number(const char* name, int smallest, int largest) const {
     const std::string word = value(name);
     int number = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
     const bool whole = error == std::errc() && end == word.data() + word.size();
     GLINT_REQUIRE(whole, name, "='", word, "' in the environment is not a whole number");
-    GLINT_REQUIRE(least <= number && number <= most, name, "=", number, " in the environment is not in ", least, " to ",
-                  most);
+    GLINT_REQUIRE(smallest <= number && number <= largest, name, "=", number, " in the environment is not in ",
+                  smallest, " to ", largest);
     return number;
   }
 
@@ -38,7 +38,7 @@ class Reader {
 
 constexpr int kMostRanks = 1 << 16;
 
-// Rank, size and number on the machine, from three variables of one launcher.
+// Rank, size and local rank, from three variables of one launcher.
 void read_place(const Reader& read, Ranks& ranks, const char* rank, const char* size, const char* local) {
   GLINT_REQUIRE(read.has(size), rank, " is set in the environment and ", size,
                 " is not: set both, or neither for one process");
@@ -62,7 +62,23 @@ void read_master(const Reader& read, Ranks& ranks) {
   GLINT_REQUIRE(read.has("MASTER_PORT"),
                 "MASTER_ADDR is set in the environment and MASTER_PORT is not: set both, or neither");
   ranks.master_address = read.value("MASTER_ADDR");
-  ranks.master_port = read.number("MASTER_PORT", 1, 65535);
+  ranks.master_port = read.number("MASTER_PORT", 1, 65534);
+}
+
+// "node03" of "node[03-07,12],gpu1".
+std::string first_node(const std::string& list) {
+  const size_t end = list.find_first_of(",[");
+  std::string node = list.substr(0, end);
+  if (end == std::string::npos || list[end] == ',') return node;
+  return node + list.substr(end + 1, list.find_first_of(",-]", end) - end - 1);
+}
+
+// Slurm chooses no port: one is made from the job's and the step's numbers, below the range of passing connections.
+void read_slurm_master(const Reader& read, Ranks& ranks) {
+  for (const char* nodes : {"SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_LAUNCH_NODE_IPADDR"})
+    if (ranks.master_address.empty()) ranks.master_address = first_node(read.value(nodes));
+  const auto number = [&](const char* name) { return std::strtoul(read.value(name).c_str(), nullptr, 10); };
+  ranks.master_port = static_cast<int>(16000 + 2 * ((8 * number("SLURM_JOB_ID") + number("SLURM_STEP_ID")) % 8000));
 }
 
 // All that tells one launch from another, in one word for a file name.
@@ -80,7 +96,7 @@ std::string launch_of(const Reader& read, std::initializer_list<const char*> nam
 Ranks ranks_from(const Variables& variables) {
   const Reader read(variables);
   Ranks ranks;
-  // First, since torchrun may itself be started by srun, once a machine. LOCAL_RANK alone means nothing.
+  // First, since srun may start torchrun, once per machine. LOCAL_RANK alone means nothing.
   if (read.has("RANK") || read.has("WORLD_SIZE")) {
     ranks.source = "torchrun";
     read_place(read, ranks, "RANK", "WORLD_SIZE", "LOCAL_RANK");
@@ -89,13 +105,13 @@ Ranks ranks_from(const Variables& variables) {
         read, {"TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID", "MASTER_ADDR", "MASTER_PORT"});
     return ranks;
   }
-  // A batch script has SLURM_PROCID=0 and the job's SLURM_NTASKS, and runs once; only srun gives it a step.
+  // A batch script has SLURM_PROCID=0 and the job's SLURM_NTASKS, but runs once; only srun sets a step.
   const bool batch_script = read.has("SLURM_JOB_ID") && !read.has("SLURM_STEP_ID");
   if ((read.has("SLURM_PROCID") || read.has("SLURM_NTASKS")) && !batch_script) {
     ranks.source = "Slurm";
     read_place(read, ranks, "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID");
     read_master(read, ranks);
-    if (ranks.master_address.empty()) ranks.master_address = read.value("SLURM_LAUNCH_NODE_IPADDR");
+    if (ranks.master_address.empty()) read_slurm_master(read, ranks);
     ranks.launch = launch_of(read, {"SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"});
   }
   return ranks;

@@ -3,23 +3,22 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
-#include <vector>
 
 #include "kernels/cuda/check_cuda.h"
+#include "src/comm/ranks.h"
+#include "src/device.h"
 
 namespace glint {
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
-// How long all GPUs may take to connect, and to end in good order.
-constexpr auto kConnecting = std::chrono::seconds(120), kEnding = std::chrono::seconds(10);
-constexpr auto kLookEvery = std::chrono::milliseconds(100), kBeatEvery = std::chrono::milliseconds(500);
+constexpr auto kEnding = std::chrono::seconds(10);  // for NCCL to finalize
+constexpr auto kLookEvery = std::chrono::milliseconds(100);
 constexpr auto kPoll = std::chrono::microseconds(50);
-// Others may notice before the ranks' first communicator does that a rank is gone; it alone knows what that one gave as
-// its reason.
-constexpr auto kNaming = std::chrono::milliseconds(1000);
+constexpr size_t kStaging = size_t{4} << 20;  // bytes
 
 std::string reason(const char* what, ncclResult_t result) {
   const char* last = ncclGetLastError(nullptr);  // of any communicator
@@ -27,125 +26,171 @@ std::string reason(const char* what, ncclResult_t result) {
                  "; NCCL_DEBUG=WARN in the environment says more");
 }
 
-// Made by rank 0, which NCCL_COMM_ID may tell where.
-ncclUniqueId common_id(Communicator& comm) {
-  ncclUniqueId id = {};
-  if (comm.rank() == 0) {
-    const ncclResult_t result = ncclGetUniqueId(&id);
-    if (result != ncclSuccess) {
-      const std::string line = reason("ncclGetUniqueId", result);
-      comm.abort(line);
-      throw Error(line);
-    }
-  }
-  comm.broadcast(std::as_writable_bytes(std::span(id.internal)), 0);
-  return id;
-}
+double seconds(std::chrono::milliseconds time) { return static_cast<double>(time.count()) / 1000; }
 
 }  // namespace
 
-NcclCommunicator::NcclCommunicator(Communicator& comm) : comm_(comm) {
+std::unique_ptr<Communicator> make_nccl_communicator(const Ranks& ranks, int gpu, std::chrono::milliseconds timeout) {
+  const Device device = Device::cuda(gpu);  // also makes it this thread's
+  if (!std::getenv("NCCL_COMM_ID")) {
+    GLINT_REQUIRE(
+        !ranks.master_address.empty() && ranks.master_port > 0,
+        "GPU ranks connect at MASTER_ADDR:MASTER_PORT, which are not set in the environment: set them to rank "
+        "0's machine and a free port, as torchrun does");
+    const bool v6 = ranks.master_address.find(':') != std::string::npos;
+    const std::string host = v6 ? "[" + ranks.master_address + "]" : ranks.master_address;
+    // torchrun itself listens at MASTER_PORT.
+    setenv("NCCL_COMM_ID", str_cat(host, ":", ranks.master_port + 1).c_str(), 1);
+  }
+  return std::make_unique<NcclCommunicator>(ranks.rank, ranks.size, timeout);
+}
+
+NcclCommunicator::NcclCommunicator(int rank, int size, Milliseconds timeout)
+    : rank_(rank), size_(size), timeout_(timeout), staging_(nullptr, [](void* memory) { cudaFree(memory); }) {
   check_cuda(cudaGetDevice(&gpu_), "cudaGetDevice");
+  void* memory = nullptr;
+  check_cuda(cudaMalloc(&memory, kStaging), "cudaMalloc");
+  staging_.reset(memory);
   try {
     connect();
-    beats_ = comm_.duplicate();
   } catch (...) {
     if (handle_) ncclCommAbort(handle_);
     throw;
   }
-  watcher_ = std::thread([this] { watch(); });
-  if (beats_) beater_ = std::thread([this] { beat(); });
+  watchdog_ = std::thread([this] { watch(); });
+  try {
+    barrier();  // GPUs that can't reach each other show here
+  } catch (const std::exception& error) {
+    abort(error.what());
+    changed_.notify_all();
+    watchdog_.join();
+    throw;
+  }
 }
 
-// A communicator that does not block: a rank that does not come would otherwise be waited for without an end.
+// A communicator that does not block: otherwise a missing rank would be waited for without end.
 void NcclCommunicator::connect() {
-  const ncclUniqueId id = common_id(comm_);
+  ncclUniqueId id = {};
+  ncclResult_t result = ncclGetUniqueId(&id);
+  if (result != ncclSuccess) throw Error(reason("ncclGetUniqueId", result));
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
-  ncclResult_t result = ncclCommInitRankConfig(&handle_, comm_.size(), id, comm_.rank(), &config);
-  const auto deadline = Clock::now() + kConnecting;
+  result = ncclCommInitRankConfig(&handle_, size_, id, rank_, &config);
+  const auto deadline = Clock::now() + timeout_;
   while (result == ncclInProgress) {
     std::this_thread::sleep_for(kPoll);
-    comm_.check();
-    GLINT_REQUIRE(Clock::now() < deadline, "NCCL could not connect the GPUs of ", comm_.size(), " ranks within ",
-                  std::chrono::seconds(kConnecting).count(),
-                  " s; NCCL_DEBUG=INFO in the environment says what it tried");
+    const char* where = std::getenv("NCCL_COMM_ID");
+    GLINT_REQUIRE(Clock::now() < deadline, "the GPUs of ", size_, " ranks did not connect at ", where ? where : "?",
+                  " within ", seconds(timeout_), " s: see which rank did not start there; NCCL_DEBUG=INFO in the ",
+                  "environment says more");
     const ncclResult_t asked = ncclCommGetAsyncError(handle_, &result);
     if (asked != ncclSuccess) result = asked;
   }
-  if (result == ncclSuccess) return;
-  const Fault fault = fault_behind("connecting the ranks' GPUs", result);
-  if (fault.rank != kNobody) throw PeerError(fault.rank, fault.line);
-  throw Error(fault.line);
+  if (result != ncclSuccess) throw UserError(reason("connecting the ranks' GPUs", result));
 }
 
 NcclCommunicator::~NcclCommunicator() {
-  try {
-    const auto deadline = Clock::now() + kEnding;
-    ncclResult_t result = ncclInProgress;
-    for (bool first = true; result == ncclInProgress && Clock::now() < deadline; first = false) {
-      if (!first) std::this_thread::sleep_for(kPoll);
-      const std::lock_guard lock(mutex_);
-      if (fault_) break;
-      if (first) result = ncclCommFinalize(handle_);
-      if (!first && ncclCommGetAsyncError(handle_, &result) != ncclSuccess) result = ncclInternalError;
-    }
-    if (result != ncclSuccess) abandon();
-  } catch (...) {  // out of memory
-  }
   {
     const std::lock_guard lock(mutex_);
     closing_ = true;
   }
   changed_.notify_all();
-  watcher_.join();
-  if (handle_) ncclCommDestroy(handle_);
-  if (!beats_) return;
-  if (const auto fault = named(std::chrono::milliseconds(0)))
-    beats_->abort(fault->line);  // else it would wait for others
-  beater_.join();
+  watchdog_.join();
+  if (!handle_) return;  // aborted
+  ncclResult_t result = ncclCommFinalize(handle_);
+  for (const auto deadline = Clock::now() + kEnding; result == ncclInProgress && Clock::now() < deadline;) {
+    std::this_thread::sleep_for(kPoll);
+    if (ncclCommGetAsyncError(handle_, &result) != ncclSuccess) result = ncclInternalError;
+  }
+  if (result == ncclSuccess) ncclCommDestroy(handle_);
+  else ncclCommAbort(handle_);
 }
 
+void NcclCommunicator::broadcast(std::span<std::byte> data, int root) {
+  for (size_t at = 0; at < data.size(); at += kStaging) {
+    const size_t bytes = std::min(kStaging, data.size() - at);
+    run_staged("ncclBroadcast", data.data() + at, bytes, [&](ncclComm_t comm, void* device) {
+      return ncclBroadcast(device, device, bytes, ncclInt8, root, comm, stream());
+    });
+  }
+}
+
+template <typename T>
+void NcclCommunicator::reduce_host(std::span<T> data, ncclDataType_t type) {
+  constexpr size_t kMost = kStaging / sizeof(T);
+  for (size_t at = 0; at < data.size(); at += kMost) {
+    const size_t n = std::min(kMost, data.size() - at);
+    run_staged("ncclAllReduce", data.data() + at, n * sizeof(T), [&](ncclComm_t comm, void* device) {
+      return ncclAllReduce(device, device, n, type, ncclSum, comm, stream());
+    });
+  }
+}
+
+template <typename T>
+void NcclCommunicator::gather_host(std::span<T> data) {
+  for (int owner = 0; owner < size_; ++owner) {
+    const Shard shard = shard_of(data.size(), owner, size_);
+    broadcast(std::as_writable_bytes(data.subspan(shard.begin, shard.size())), owner);
+  }
+}
+
+void NcclCommunicator::run_staged(const char* what, void* host, size_t bytes,
+                                  const std::function<ncclResult_t(ncclComm_t, void*)>& calls) {
+  check_cuda(cudaMemcpyAsync(staging_.get(), host, bytes, cudaMemcpyHostToDevice, stream()), "a copy to the GPU");
+  start_timeout();
+  call(what, [&](ncclComm_t comm) { return calls(comm, staging_.get()); });
+  check_cuda(cudaStreamSynchronize(stream()), what);
+  check();
+  check_cuda(cudaMemcpyAsync(host, staging_.get(), bytes, cudaMemcpyDeviceToHost, stream()), "a copy from the GPU");
+  check_cuda(cudaStreamSynchronize(stream()), "a copy from the GPU");
+}
+
+// A communicator that does not block puts work on its stream in the background: the stream gets nothing else before.
 void NcclCommunicator::call(const char* what, const std::function<ncclResult_t(ncclComm_t)>& calls) {
   std::unique_lock lock(mutex_);
   throw_fault();
-  const ncclResult_t result = calls(handle_);
-  lock.unlock();
-  settle(what, result);
-}
-
-// A communicator that does not block puts work on its stream in the background: nothing may be given to the stream
-// before.
-void NcclCommunicator::settle(const char* what, ncclResult_t result) {
+  ncclResult_t result = calls(handle_);
   while (result == ncclInProgress) {
-    std::unique_lock lock(mutex_);
+    lock.unlock();
+    std::this_thread::sleep_for(kPoll);
+    lock.lock();
     throw_fault();
     const ncclResult_t asked = ncclCommGetAsyncError(handle_, &result);
     if (asked != ncclSuccess) result = asked;
-    lock.unlock();
-    if (result == ncclInProgress) std::this_thread::sleep_for(kPoll);
   }
+  lock.unlock();
   if (result == ncclSuccess) return;
-  blame(fault_behind(what, result));
-  const std::lock_guard lock(mutex_);
+  set_fault(fault_of(what, result));
+  lock.lock();
   throw_fault();
+}
+
+void NcclCommunicator::start_timeout() {
+  const std::lock_guard lock(mutex_);
+  if (size_ > 1) deadline_ = Clock::now() + timeout_;
 }
 
 void NcclCommunicator::check() {
   look();
   const std::lock_guard lock(mutex_);
+  deadline_.reset();
   throw_fault();
 }
 
-void NcclCommunicator::abandon() { blame({kNobody, "NCCL's communicator was given up"}); }
+void NcclCommunicator::abort(const std::string& why) noexcept {
+  try {
+    set_fault({false, why});
+  } catch (...) {  // out of memory: the process ends, which the other ranks notice
+  }
+}
 
 void NcclCommunicator::throw_fault() const {
   if (!fault_) return;
-  if (fault_->rank != kNobody) throw PeerError(fault_->rank, fault_->line);
+  if (fault_->of_peer) throw PeerError(-1, fault_->line);
   throw Error(fault_->line);
 }
 
-void NcclCommunicator::blame(const Fault& fault) {
+void NcclCommunicator::set_fault(const Fault& fault) {
   {
     const std::lock_guard lock(mutex_);
     if (!fault_) fault_ = fault;
@@ -153,59 +198,27 @@ void NcclCommunicator::blame(const Fault& fault) {
   changed_.notify_all();
 }
 
-std::optional<NcclCommunicator::Fault> NcclCommunicator::named(std::chrono::milliseconds patience) {
-  try {
-    for (const auto deadline = Clock::now() + patience;; std::this_thread::sleep_for(kLookEvery / 10)) {
-      comm_.check();
-      const std::lock_guard lock(mutex_);
-      if (fault_ || Clock::now() >= deadline) return fault_;
-    }
-  } catch (const PeerError& error) {
-    return Fault{error.rank, error.what()};
-  }
-}
-
-NcclCommunicator::Fault NcclCommunicator::fault_behind(const char* what, ncclResult_t result) {
-  const bool own = result == ncclInvalidArgument || result == ncclInvalidUsage || comm_.size() == 1;
-  if (const auto fault = named(own ? std::chrono::milliseconds(0) : kNaming)) return *fault;
-  const std::string line = reason(what, result);
-  comm_.abort(line);
-  return {kNobody, line};
+NcclCommunicator::Fault NcclCommunicator::fault_of(const char* what, ncclResult_t result) const {
+  const bool own = result == ncclInvalidArgument || result == ncclInvalidUsage || result == ncclUnhandledCudaError;
+  if (own || size_ == 1) return {false, reason(what, result)};
+  return {true, "another rank failed, or the network did: " + reason(what, result)};
 }
 
 void NcclCommunicator::look() {
-  if (const auto fault = named(std::chrono::milliseconds(0))) return blame(*fault);
   ncclResult_t state = ncclSuccess;
   {
     const std::lock_guard lock(mutex_);
     if (fault_) return;
     const ncclResult_t asked = ncclCommGetAsyncError(handle_, &state);
     if (asked != ncclSuccess) state = asked;
+    if (deadline_ && Clock::now() >= *deadline_)
+      fault_ = Fault{true, str_cat("another rank hangs or is gone: this one waited ", seconds(timeout_),
+                                   " s for its GPU (--comm-timeout)")};
   }
-  if (state != ncclSuccess && state != ncclInProgress) blame(fault_behind("a collective", state));
+  if (state != ncclSuccess && state != ncclInProgress) set_fault(fault_of("a collective", state));
 }
 
-// Until a rank leaves: all learn of it in the same exchange, their last one.
-void NcclCommunicator::beat() {
-  std::vector<float> leaving(static_cast<size_t>(comm_.size()));
-  try {
-    while (std::all_of(leaving.begin(), leaving.end(), [](float leaves) { return leaves == 0.0f; })) {
-      {
-        std::unique_lock lock(mutex_);
-        changed_.wait_for(lock, kBeatEvery, [this] { return closing_ || fault_; });
-        if (fault_) return;
-        leaving[static_cast<size_t>(comm_.rank())] = closing_ ? 1.0f : 0.0f;
-      }
-      beats_->all_reduce(leaving);
-    }
-  } catch (const PeerError& error) {
-    blame(named(kNaming).value_or(Fault{error.rank, error.what()}));
-  } catch (const std::exception& error) {
-    blame({kNobody, error.what()});
-  }
-}
-
-// The abort is this thread's alone: it waits for the graphs' end, which may be up to the thread that found the fault.
+// Only this thread aborts: an abort waits for the end of CUDA graphs, which the thread that found the fault may own.
 void NcclCommunicator::watch() {
   cudaSetDevice(gpu_);
   std::unique_lock lock(mutex_);

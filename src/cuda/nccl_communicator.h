@@ -1,17 +1,15 @@
-// NCCL's communicator between the GPUs of all ranks, by RAII, and two threads that watch it.
+// NCCL's communicator between the GPUs of all ranks: as a Communicator for values in host memory, which travel through
+// a small buffer on the GPU, and for the collectives of nccl_queue.cpp.
 //
-// A host that waits for its GPU can look at nothing else, and a collective whose peer is dead never ends. So a thread
-// looks every 100 ms at the ranks' own Communicator, which knows who died, and at NCCL's asynchronous error; at a fault
-// it aborts NCCL's communicator: kernels that wait in vain end, and with them the host's wait. What they leave in
-// memory means nothing then, and every further call here throws. Another thread exchanges a few bytes with its like in
-// the other ranks twice a second, by a Communicator of their own: a process that stands still is found by its timeout,
-// though nobody calls the ranks' first one. (Of one whose other threads go on, whoever waits for it by that one hears:
-// the trainer, each step, before it waits for its GPU.)
+// The ranks connect by NCCL's own bootstrap: NCCL_COMM_ID=ADDRESS:PORT in the environment, where rank 0 listens.
 //
-// NCCL's communicators last as long as the CUDA graphs that its calls were captured in: those must be destroyed first,
-// or the end of this one, also by a fault, waits for theirs.
+// A collective whose peer is dead may never end, and a host that waits for its GPU can't look. So one thread looks
+// every 100 ms at NCCL's asynchronous error and at the timeout, and aborts the communicator: kernels that wait for the
+// peer end, and with them the host's wait. NCCL does not say which rank is at fault.
 //
-// Source: NVIDIA, "NCCL", Communicator Creation and Management Functions; Fault Tolerance; Group Calls: nonblocking.
+// A communicator lasts as long as the CUDA graphs that captured its calls: destroy those first, also after a fault.
+//
+// Source: NVIDIA, "NCCL", Communicator Creation and Management Functions; Fault Tolerance; Environment Variables.
 #pragma once
 
 #include <nccl.h>
@@ -26,49 +24,69 @@
 #include <thread>
 
 #include "src/comm/communicator.h"
+#include "src/cuda/handles.h"
 
 namespace glint {
 
-class NcclCommunicator {
+class NcclCommunicator final : public Communicator {
  public:
-  // Connects the current devices of all ranks of `comm`, one each; check() and abort() of it are called by the thread
-  // too. UserError where that takes too long, PeerError where a rank is gone, Error where NCCL fails.
-  explicit NcclCommunicator(Communicator& comm);
-  // Waits for the end of what was given to it, unless there was a fault.
-  ~NcclCommunicator();
+  using Milliseconds = std::chrono::milliseconds;
+
+  // On the current device. Waits for all ranks: UserError where one does not come within the timeout.
+  NcclCommunicator(int rank, int size, Milliseconds timeout);
+  // Waits for the end of all collectives, unless one failed.
+  ~NcclCommunicator() override;
   NcclCommunicator(const NcclCommunicator&) = delete;
   NcclCommunicator& operator=(const NcclCommunicator&) = delete;
 
-  // Calls of NCCL: one, or a group. Returns when their work is on its stream, as far as the stream's order goes.
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  void all_reduce(std::span<float> data) override { reduce_host(data, ncclFloat32); }
+  void all_reduce(std::span<double> data) override { reduce_host(data, ncclFloat64); }
+  void reduce_scatter(std::span<float> data) override { reduce_host(data, ncclFloat32); }
+  void all_gather(std::span<float> data) override { gather_host(data); }
+  void all_gather(std::span<Bf16> data) override { gather_host(data); }
+  void broadcast(std::span<std::byte> data, int root) override;
+  void abort(const std::string& why) noexcept override;
+
+  // For the collectives of one queue.
+  cudaStream_t stream() const { return stream_.handle; }
+  // Calls of NCCL: one, or a group. Returns when their work is on its stream.
   void call(const char* what, const std::function<ncclResult_t(ncclComm_t)>& calls);
-  void check();    // throws the fault there is
-  void abandon();  // this rank fails: aborts; the others learn of it from who fails
+  void start_timeout();  // for the host's next wait
+  void check();          // after that wait: ends the timeout, throws if a collective failed
 
  private:
   struct Fault {
-    int rank;  // kNobody: not another rank's
+    bool of_peer;
     std::string line;
   };
-  static constexpr int kNobody = -1;
 
   void connect();
   void watch();
   void look();
-  void beat();
-  void settle(const char* what, ncclResult_t result);
-  Fault fault_behind(const char* what, ncclResult_t result);
-  std::optional<Fault> named(std::chrono::milliseconds patience);  // what is known, or becomes so meanwhile
-  void blame(const Fault& fault);                                  // the first one stands
-  void throw_fault() const;                                        // mutex_ is held
+  Fault fault_of(const char* what, ncclResult_t result) const;
+  void set_fault(const Fault& fault);  // the first one counts
+  void throw_fault() const;            // mutex_ is held
+  // Moves `bytes` through the staging buffer: copies them to the GPU, calls, copies them back, and waits.
+  void run_staged(const char* what, void* host, size_t bytes,
+                  const std::function<ncclResult_t(ncclComm_t, void* device)>& calls);
+  template <typename T>
+  void reduce_host(std::span<T> data, ncclDataType_t type);
+  template <typename T>
+  void gather_host(std::span<T> data);
 
-  Communicator& comm_;
+  const int rank_, size_;
+  const Milliseconds timeout_;
   int gpu_ = 0;
-  std::unique_ptr<Communicator> beats_;  // null: one rank
-  std::thread watcher_, beater_;
+  CudaStream stream_;
+  std::unique_ptr<void, void (*)(void*)> staging_;  // on the GPU
+  std::thread watchdog_;
   std::condition_variable changed_;
   std::mutex mutex_;  // held in every call of NCCL but the abort; guards what follows
   ncclComm_t handle_ = nullptr;
   std::optional<Fault> fault_;
+  std::optional<std::chrono::steady_clock::time_point> deadline_;
   bool closing_ = false;
 };
 

@@ -1,6 +1,6 @@
-// Collectives between GPUs by NCCL, on a stream of their own: each waits by an event for what the computing stream has
-// been given, and join() makes that one wait in turn. Where the computing stream is being captured into a CUDA graph,
-// the first call takes this stream into the capture, and join() brings it back, as a capture asks for.
+// Collectives between GPUs by NCCL, on the communicator's stream: each waits by an event for what was enqueued on the
+// computing stream before it, and join() makes that stream wait in turn. While the computing stream is captured into a
+// CUDA graph, the first call brings this stream into the capture and join() ends that, as a capture requires.
 #include <cuda_runtime.h>
 
 #include <exception>
@@ -19,14 +19,14 @@ constexpr ncclDataType_t type_of(const float*) { return ncclFloat32; }
 constexpr ncclDataType_t type_of(const double*) { return ncclFloat64; }
 constexpr ncclDataType_t type_of(const Bf16*) { return ncclBfloat16; }
 
-// All that `calls` makes, as one piece of work.
+// All of `calls` as one group.
 template <typename Calls>
 ncclResult_t grouped(const Calls& calls) {
   ncclResult_t result = ncclGroupStart();
   if (result != ncclSuccess) return result;
-  const ncclResult_t given = calls();
+  const ncclResult_t inside = calls();
   result = ncclGroupEnd();
-  return given == ncclSuccess || given == ncclInProgress ? result : given;
+  return inside == ncclSuccess || inside == ncclInProgress ? result : inside;
 }
 
 class NcclQueue final : public CollectiveQueue {
@@ -36,26 +36,26 @@ class NcclQueue final : public CollectiveQueue {
         rank_(comm.rank()),
         size_(comm.size()),
         unwinding_(std::uncaught_exceptions()),
-        nccl_(comm) {
-    try_out();
-  }
+        alone_(size_ == 1 ? std::make_unique<NcclCommunicator>(0, 1, kAlone) : nullptr),
+        nccl_(alone_ ? *alone_ : dynamic_cast<NcclCommunicator&>(comm)),
+        stream_(nccl_.stream()) {}
   ~NcclQueue() override {
-    // What another rank will not join in can't be waited for.
-    if (std::uncaught_exceptions() > unwinding_) nccl_.abandon();
-    else cudaStreamSynchronize(stream_.handle);
+    // Other ranks will not take part in what is still enqueued.
+    if (std::uncaught_exceptions() > unwinding_) nccl_.abort("this rank failed");
+    cudaStreamSynchronize(stream_);
   }
 
   void all_reduce(float* data, size_t n) override { reduce_all(data, n); }
   void all_reduce(double* data, size_t n) override { reduce_all(data, n); }
   void reduce_scatter(float* data, size_t n) override {
-    give("ncclReduceScatter", data, n, [=, this](ncclComm_t comm) {
+    enqueue("ncclReduceScatter", data, n, [=, this](ncclComm_t comm) {
       const size_t each = shard_of(n, 0, size_).size();
       if (each * static_cast<size_t>(size_) == n)
         return ncclReduceScatter(data, data + static_cast<size_t>(rank_) * each, each, ncclFloat32, ncclSum, comm,
-                                 stream_.handle);
+                                 stream_);
       return shard_by_shard(n, [=, this](const Shard& shard, int owner) {
         float* part = data + shard.begin;
-        return ncclReduce(part, part, shard.size(), ncclFloat32, ncclSum, owner, comm, stream_.handle);
+        return ncclReduce(part, part, shard.size(), ncclFloat32, ncclSum, owner, comm, stream_);
       });
     });
   }
@@ -65,15 +65,16 @@ class NcclQueue final : public CollectiveQueue {
   void join() override {
     if (unjoined_) {
       const bool captured = capturing();
-      check_cuda(cudaEventRecord(done_.handle, stream_.handle), "cudaEventRecord");
+      check_cuda(cudaEventRecord(done_.handle, stream_), "cudaEventRecord");
       waited_.start(compute_, captured);
       check_cuda(cudaStreamWaitEvent(compute_, done_.handle, 0), "cudaStreamWaitEvent");
       waited_.stop(compute_, captured);
       unjoined_ = false;
+      if (!captured) nccl_.start_timeout();
     }
-    nccl_.check();
   }
   void check() override { nccl_.check(); }
+  void begin_replay() override { nccl_.start_timeout(); }
   void count_replay() override {
     busy_.count_replay();
     waited_.count_replay();
@@ -82,41 +83,26 @@ class NcclQueue final : public CollectiveQueue {
   Times times() const override { return {busy_.seconds(), waited_.seconds(), bytes_}; }
 
  private:
-  // Where the GPUs can't reach each other this shows here, with nothing to undo. Each algorithm of NCCL's makes its
-  // connections when it is first used: what will be captured must have run plainly before, as a run's first step does.
-  void try_out() {
-    void* memory = nullptr;
-    check_cuda(cudaMalloc(&memory, sizeof(float)), "cudaMalloc");
-    const std::unique_ptr<void, void (*)(void*)> owner(memory, [](void* data) { cudaFree(data); });
-    check_cuda(cudaMemsetAsync(memory, 0, sizeof(float), stream_.handle), "cudaMemset");
-    nccl_.call("the first ncclAllReduce", [&](ncclComm_t comm) {
-      return ncclAllReduce(memory, memory, 1, ncclFloat32, ncclSum, comm, stream_.handle);
-    });
-    check_cuda(cudaStreamSynchronize(stream_.handle), "the first ncclAllReduce");
-    nccl_.check();
-  }
-
   template <typename T>
   void reduce_all(T* data, size_t n) {
-    give("ncclAllReduce", data, n, [=, this](ncclComm_t comm) {
-      return ncclAllReduce(data, data, n, type_of(data), ncclSum, comm, stream_.handle);
-    });
+    enqueue("ncclAllReduce", data, n,
+            [=, this](ncclComm_t comm) { return ncclAllReduce(data, data, n, type_of(data), ncclSum, comm, stream_); });
   }
 
   template <typename T>
   void gather(T* data, size_t n) {
-    give("ncclAllGather", data, n, [=, this](ncclComm_t comm) {
+    enqueue("ncclAllGather", data, n, [=, this](ncclComm_t comm) {
       const size_t each = shard_of(n, 0, size_).size();
       if (each * static_cast<size_t>(size_) == n)
-        return ncclAllGather(data + static_cast<size_t>(rank_) * each, data, each, type_of(data), comm, stream_.handle);
+        return ncclAllGather(data + static_cast<size_t>(rank_) * each, data, each, type_of(data), comm, stream_);
       return shard_by_shard(n, [=, this](const Shard& shard, int owner) {
         T* part = data + shard.begin;
-        return ncclBroadcast(part, part, shard.size(), type_of(data), owner, comm, stream_.handle);
+        return ncclBroadcast(part, part, shard.size(), type_of(data), owner, comm, stream_);
       });
     });
   }
 
-  // Where the last shards are smaller: NCCL knows equal parts only.
+  // For shards that are not equal: NCCL has only equal parts.
   template <typename Call>
   ncclResult_t shard_by_shard(size_t n, const Call& call) const {
     return grouped([&] {
@@ -131,16 +117,16 @@ class NcclQueue final : public CollectiveQueue {
   }
 
   template <typename T, typename Calls>
-  void give(const char* what, const T*, size_t n, const Calls& calls) {
-    if (n == 0) return nccl_.check();
+  void enqueue(const char* what, const T*, size_t n, const Calls& calls) {
+    if (n == 0) return;
     const bool captured = capturing();
-    // One event serves all calls: a wait is for what the event was last recorded behind when the wait was asked for.
+    // One event is enough: a wait refers to the event's latest record before it.
     check_cuda(cudaEventRecord(ready_.handle, compute_), "cudaEventRecord");
-    check_cuda(cudaStreamWaitEvent(stream_.handle, ready_.handle, 0), "cudaStreamWaitEvent");
+    check_cuda(cudaStreamWaitEvent(stream_, ready_.handle, 0), "cudaStreamWaitEvent");
     unjoined_ = true;
-    busy_.start(stream_.handle, captured);
+    busy_.start(stream_, captured);
     nccl_.call(what, calls);
-    busy_.stop(stream_.handle, captured);
+    busy_.stop(stream_, captured);
     (captured ? captured_bytes_ : bytes_) += static_cast<double>(n * sizeof(T));
   }
 
@@ -150,14 +136,16 @@ class NcclQueue final : public CollectiveQueue {
     return status != cudaStreamCaptureStatusNone;
   }
 
+  static constexpr auto kAlone = std::chrono::seconds(120);
   const cudaStream_t compute_;
   const int rank_, size_, unwinding_;
-  CudaStream stream_;
+  const std::unique_ptr<NcclCommunicator> alone_;  // where the ranks' own one is not NCCL's: one rank
+  NcclCommunicator& nccl_;
+  const cudaStream_t stream_;
   CudaEvent ready_{cudaEventDisableTiming}, done_{cudaEventDisableTiming};
-  bool unjoined_ = false;  // something was given since the last join()
+  bool unjoined_ = false;  // calls since the last join()
   mutable StreamTimer busy_, waited_;
   double bytes_ = 0, captured_bytes_ = 0;
-  NcclCommunicator nccl_;  // the last: its end is the streams' and events' first
 };
 
 }  // namespace

@@ -75,14 +75,14 @@ TEST_CASE("ranks: the curve of one process, by 2, 3 and 4, with micro-batches an
     train(shared_run(folder, layout.name, layout.ranks, layout.more));
     check_close(losses_of(folder / layout.name), expected);
   }
-  // The same bits whatever the buckets, the second time, and whoever keeps the moments but for the norm's rounding.
+  // The same bits whatever the buckets, in a second run, and with or without --zero but for the norm's rounding.
   train(shared_run(folder, "again", "3", {"--bucket-mb", "0.02"}));
   CHECK(same_checkpoint(folder / "again", folder / "by3"));
   train(shared_run(folder, "zero-again", "3", {"--zero", "1", "--micro-batch", "2"}));
   CHECK(same_checkpoint(folder / "zero-again", folder / "zero3"));
 }
 
-// A pass of 4 sequences is the same whoever makes it, and losses are added up in the order of sequences: a bit of a
+// A pass of 4 sequences is the same on every rank, and losses are added up in the order of sequences: a bit of a
 // mask that differed would show.
 TEST_CASE("ranks: masks are those of one process, exactly" * doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
@@ -166,7 +166,7 @@ TEST_CASE("ranks: bench comm and bench step measure what they say to each other"
   CHECK(result["exchanged_mbytes"] > 2 * 4e-6 * result["parameters"].get<double>());  // there and back
   const auto alone = run_program({"bench", "comm", "--ranks", "1"});
   CHECK(alone.code == 1);
-  CHECK(alone.err == "glint: --ranks 1 has nobody to talk to: give 2 or more\n");
+  CHECK(alone.err == "glint: --ranks 1 has no other rank to measure: give 2 or more\n");
 }
 
 TEST_CASE("ranks: a build without Gloo says so" * doctest::skip(kHasGloo)) {

@@ -23,7 +23,8 @@ void add_rank_flags(CLI::App& command, TrainOptions& options) {
   add_option(command, "--interface", options.interface, "Network interface that ranks talk over");
 }
 
-void run_in_team(TrainOptions options, const std::function<void(Team&)>& body) {
+void run_in_team(TrainOptions options, DeviceChoice device, const std::function<void(Team&)>& body) {
+  options.device = device;
   const Ranks place = ranks_from_environment();
   if (options.ranks == 0) options.ranks = place.size;
   GLINT_REQUIRE(options.ranks >= 1, "--ranks ", options.ranks, ": give a number of 1 or more");

@@ -35,9 +35,9 @@ double median_ms(const Context& ctx, int repeats, Call call) {
   return median(std::move(times));
 }
 
-// For what several ranks do together: starts them (unless a launcher has), and runs `body` in each.
+// For benchmarks of several ranks: starts them (unless a launcher has), and runs `body` in each.
 void add_rank_flags(CLI::App& command, TrainOptions& options);
-void run_in_team(TrainOptions options, const std::function<void(Team&)>& body);
+void run_in_team(TrainOptions options, DeviceChoice device, const std::function<void(Team&)>& body);
 
 // Prints the results as one JSON object, or a line each.
 struct BenchResult {

@@ -1,5 +1,4 @@
-// glint bench comm: how fast ranks reduce, scatter and gather, in the terms of NVIDIA's nccl-tests (doc/PERFORMANCE.md
-// there).
+// glint bench comm: bandwidth of collectives, in the terms of NVIDIA's nccl-tests (doc/PERFORMANCE.md there).
 #include <cstdio>
 
 #include <nlohmann/json.hpp>
@@ -15,11 +14,11 @@ namespace {
 
 struct CommFlags : BenchFlags {
   double from_kb = 64, to_mb = 64;
-  TrainOptions team;  // of it: what concerns ranks
+  TrainOptions team;  // only the options about ranks
 };
 
-// Bandwidth of a bus that every byte crosses as often as the collective needs at least: so that it compares with the
-// hardware's, whatever the collective and the number of ranks. times: of the algorithm's bandwidth, bytes / seconds.
+// Bus bandwidth counts each byte as often as the collective must move it at least, so that it compares with the
+// hardware's for any collective and number of ranks. times: bus bandwidth / (bytes / seconds).
 struct Collective {
   const char* name;
   double times;
@@ -29,17 +28,19 @@ template <typename Context>
 double seconds_of_call(const Context& ctx, CollectiveQueue& queue, Team& team, const Collective& what, float* data,
                        size_t n, int repeats) {
   const std::string name = what.name;
-  team.comm().barrier();  // all at once, so that nobody's lateness is measured
-  return 1e-3 * median_ms(ctx, repeats, [&] {
-           if (name == "all_reduce") queue.all_reduce(data, n);
-           if (name == "reduce_scatter") queue.reduce_scatter(data, n);
-           if (name == "all_gather") queue.all_gather(data, n);
-           queue.join();
-         });
+  team.comm().barrier();  // all start at the same time
+  const double ms = median_ms(ctx, repeats, [&] {
+    if (name == "all_reduce") queue.all_reduce(data, n);
+    if (name == "reduce_scatter") queue.reduce_scatter(data, n);
+    if (name == "all_gather") queue.all_gather(data, n);
+    queue.join();
+  });
+  queue.check();
+  return 1e-3 * ms;
 }
 
 void bench_comm(CommFlags flags, Team& team) {
-  GLINT_REQUIRE(team.size() > 1, "--ranks 1 has nobody to talk to: give 2 or more");
+  GLINT_REQUIRE(team.size() > 1, "--ranks 1 has no other rank to measure: give 2 or more");
   GLINT_REQUIRE(flags.from_kb > 0 && flags.to_mb >= flags.from_kb / 1024, "--from-kb ", flags.from_kb, " and --to-mb ",
                 flags.to_mb, " span nothing");
   flags.gpu = team.gpu();
@@ -91,8 +92,8 @@ void register_bench_comm(CLI::App& bench) {
   add_bench_flags(command, *flags);
   command.callback([flags] {
     if (flags->team.ranks == 0 && ranks_from_environment().source.empty())
-      flags->team.ranks = 2;  // the least that say anything
-    run_in_team(flags->team, [&](Team& team) { bench_comm(*flags, team); });
+      flags->team.ranks = 2;  // the fewest to measure
+    run_in_team(flags->team, flags->device, [&](Team& team) { bench_comm(*flags, team); });
   });
 }
 

@@ -158,7 +158,7 @@ void register_bench_step(CLI::App& bench) {
   add_option(command, "--zero", flags->team.zero, "1: each rank keeps its part of the moments alone");
   add_option(command, "--bucket-mb", flags->team.bucket_mb, "MiB of gradients that travel together, at most");
   add_bench_flags(command, *flags);
-  command.callback([flags] { run_in_team(flags->team, [&](Team& team) { bench_step(*flags, team); }); });
+  command.callback([flags] { run_in_team(flags->team, flags->device, [&](Team& team) { bench_step(*flags, team); }); });
 }
 
 }  // namespace glint

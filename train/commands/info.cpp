@@ -33,13 +33,11 @@ std::string compiler() {
 
 // How ranks can communicate; one line, which tests/gpu/steps.sh reads.
 std::string between_ranks() {
-  if (!kHasGloo) return "one process alone (this build has no Gloo)";
-  if constexpr (Device::kHasCuda) {
-    const std::string nccl = nccl_version();
-    return nccl.empty() ? "between CPUs alone (this build has no NCCL), by Gloo"
-                        : "Gloo between CPUs, NCCL " + nccl + " between GPUs";
-  }
-  return "Gloo between CPUs";
+  std::string nccl;
+  if constexpr (Device::kHasCuda) nccl = nccl_version();
+  const std::string cpus = kHasGloo ? "Gloo between CPUs" : "one process on CPUs (this build has no Gloo)";
+  if (!Device::kHasCuda) return cpus;
+  return cpus + (nccl.empty() ? ", one GPU (this build has no NCCL)" : ", NCCL " + nccl + " between GPUs");
 }
 
 void print_info(int threads_asked) {

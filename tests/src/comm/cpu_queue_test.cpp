@@ -11,28 +11,24 @@ using namespace glint;
 
 namespace {
 
-// One rank that notes what it is asked for, slowly, and fails at the call of number `fails_at`.
-class Noting final : public Communicator {
+// Records its calls, slowly, and fails at call number `fails_at`.
+class Recording final : public Communicator {
  public:
-  explicit Noting(int fails_at = -1) : fails_at_(fails_at) {}
+  explicit Recording(int fails_at = -1) : fails_at_(fails_at) {}
   int rank() const override { return 0; }
   int size() const override { return 2; }
-  void all_reduce(std::span<float> data) override { note(1, data.size()); }
-  void all_reduce(std::span<double> data) override { note(2, data.size()); }
-  void reduce_scatter(std::span<float> data) override { note(3, data.size()); }
-  void reduce_scatter(std::span<double>) override {}
-  void all_gather(std::span<float> data) override { note(4, data.size()); }
-  void all_gather(std::span<double>) override {}
-  void all_gather(std::span<Bf16> data) override { note(5, data.size()); }
+  void all_reduce(std::span<float> data) override { record(1, data.size()); }
+  void all_reduce(std::span<double> data) override { record(2, data.size()); }
+  void reduce_scatter(std::span<float> data) override { record(3, data.size()); }
+  void all_gather(std::span<float> data) override { record(4, data.size()); }
+  void all_gather(std::span<Bf16> data) override { record(5, data.size()); }
   void broadcast(std::span<std::byte>, int) override {}
-  void barrier() override {}
-  void check() override {}
   void abort(const std::string&) noexcept override {}
 
   std::vector<size_t> calls;
 
  private:
-  void note(size_t kind, size_t n) {
+  void record(size_t kind, size_t n) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     if (static_cast<int>(calls.size()) == fails_at_) throw PeerError(1, "rank 1 is gone");
     calls.push_back(10 * n + kind);
@@ -43,7 +39,7 @@ class Noting final : public Communicator {
 }  // namespace
 
 TEST_CASE("[threads] comm: a CPU's queue works in the order given, beside its caller, until join()") {
-  Noting comm;
+  Recording comm;
   std::vector<float> floats(9);
   std::vector<double> doubles(3);
   std::vector<Bf16> halves(7);
@@ -64,7 +60,7 @@ TEST_CASE("[threads] comm: a CPU's queue works in the order given, beside its ca
 }
 
 TEST_CASE("[threads] comm: a fault in a CPU's queue comes out of join(), and of every call after it") {
-  Noting comm(1);
+  Recording comm(1);
   std::vector<float> data(4);
   const auto queue = make_collective_queue(CpuContext{}, comm);
   for (int i = 0; i < 4; ++i) {
@@ -75,6 +71,6 @@ TEST_CASE("[threads] comm: a fault in a CPU's queue comes out of join(), and of 
   }
   CHECK_THROWS_AS(queue->join(), PeerError);
   CHECK_THROWS_AS(queue->all_reduce(data.data(), 4), PeerError);
-  CHECK_THROWS_AS(queue->join(), PeerError);
+  CHECK_THROWS_AS(queue->check(), PeerError);
   CHECK(comm.calls.size() == 1);
 }

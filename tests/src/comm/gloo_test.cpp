@@ -1,4 +1,4 @@
-// Gloo between processes: results against sums worked out serially, and every way for a rank to fail.
+// Gloo between processes: results against serial sums, and every way for a rank to fail.
 #include <doctest/doctest.h>
 #include <signal.h>
 
@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/check.h"
@@ -35,6 +36,19 @@ bool same_bits(std::span<const T> a, std::span<const T> b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
 }
 
+void check_shards(Communicator& comm, size_t n, const std::vector<float>& values, const std::vector<float>& sum) {
+  const Shard shard = shard_of(n, comm.rank(), comm.size());
+  std::vector<float> data = values, gathered(n, -1.0f);
+  comm.reduce_scatter(data);
+  for (size_t i = shard.begin; i < shard.end; ++i) gathered[i] = data[i];
+  comm.all_gather(gathered);
+  CHECK(same_bits<float>(gathered, sum));
+  const auto part = [](const std::vector<float>& all, const Shard& of) {
+    return std::span<const float>(all).subspan(of.begin, of.size());
+  };
+  CHECK(same_bits<float>(part(data, shard), part(sum, shard)));
+}
+
 template <typename T>
 void check_collectives(Communicator& comm, size_t n, std::string& bits) {
   INFO("n ", n, ", ", comm.size(), " ranks, rank ", comm.rank(), ", seed ", RandomInputs(kRankSeed).seed);
@@ -45,16 +59,7 @@ void check_collectives(Communicator& comm, size_t n, std::string& bits) {
   CHECK(same_bits<T>(data, sum));
   bits.append(reinterpret_cast<const char*>(data.data()), n * sizeof(T));
 
-  const Shard shard = shard_of(n, comm.rank(), comm.size());
-  data = values;
-  comm.reduce_scatter(data);
-  const std::span<const T> part = std::span<const T>(data).subspan(shard.begin, shard.size());
-  CHECK(same_bits<T>(part, std::span<const T>(sum).subspan(shard.begin, shard.size())));
-
-  std::vector<T> gathered(n, T(-1));
-  std::copy(part.begin(), part.end(), gathered.begin() + static_cast<std::ptrdiff_t>(shard.begin));
-  comm.all_gather(gathered);
-  CHECK(same_bits<T>(gathered, sum));
+  if constexpr (std::is_same_v<T, float>) check_shards(comm, n, values, sum);
 
   const int root = static_cast<int>(n) % comm.size();
   data = comm.rank() == root ? sum : std::vector<T>(n, T(-2));
@@ -85,28 +90,16 @@ void do_collectives(Communicator& comm, const std::string& folder) {
 void do_reductions(Communicator& comm, const std::string& folder, const std::string& task) {
   std::vector<float> data(300'000, 1.0f);
   comm.all_reduce(data);
-  if (task == "gather")
-    data.resize(size_t{1} << 24);  // 16 MB for each of four: messages that a socket does not take whole
   write_file_at(folder, "ready", comm.rank(), "");
   try {
-    for (; task == "gather";) comm.all_gather(data);
-    if (task == "chain") {  // rank 3 waits for rank 0, which waits for rank 2
-      if (comm.rank() == 2) raise(SIGSTOP);
-      comm.broadcast(std::as_writable_bytes(std::span(data)), 0);
+    for (int i = 0;; ++i) {
+      if (task == "abort" && comm.rank() == 1 && i == 3) return comm.abort("the loss is NaN");
+      if (task == "end" && comm.rank() == 1 && i == 3) return;
+      comm.all_reduce(data);
       comm.barrier();
     }
-    for (int i = 0;; ++i) {
-      if (task == "give up" && comm.rank() == 1 && i == 3) return comm.abort("the loss is NaN");
-      if (task == "end" && comm.rank() == 1 && i == 3) return;
-      // Rank 0 is slow: others wait for it while what fails is elsewhere.
-      for (int wait = 0; task == "slow" && comm.rank() == 0 && wait < 2000; ++wait) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
-        comm.check();
-      }
-      comm.all_reduce(data);
-    }
   } catch (const PeerError& error) {
-    write_file_at(folder, "error", comm.rank(), str_cat(error.rank, " ", error.what()));
+    write_file_at(folder, "error", comm.rank(), str_cat(error.rank, error.reported ? "r " : " ", error.what()));
     CHECK_THROWS_AS(comm.barrier(), PeerError);
   }
 }
@@ -134,10 +127,7 @@ TEST_CASE("comm: one rank" * doctest::skip()) {  // started by the tests below
   GlooOptions options;
   options.folder = folder;
   options.launch = ranks.launch;
-  options.rendezvous = std::getenv("GLINT_TEST_RENDEZVOUS");
-  const bool routed = !options.rendezvous.empty() || !ranks.master_address.empty();
-  if (ranks.rank == 0 && !routed) options.interface = "lo";  // the others: by name, or by default, the same
-  if (ranks.rank == 1 && !routed) options.host = "localhost";
+  if (ranks.rank == 0) options.interface = "lo";  // the others: by default
   options.timeout = std::chrono::milliseconds(std::atoi(std::getenv("GLINT_TEST_TIMEOUT")));
   try {
     const auto comm = make_gloo_communicator(ranks, options);
@@ -174,68 +164,33 @@ TEST_CASE("comm: Gloo's collectives between 2, 3 and 4 processes give the serial
 }
 
 TEST_CASE("comm: a rank that is killed is named by all others within 5 s") {
-  for (const char* task : {"reduce", "slow"}) {
-    RankProcesses ranks(task, 4, 60000, 4);
-    CHECK(seconds_to_fail(ranks, SIGKILL) < 5);
-    ranks.wait(2);
-    for (int rank : {0, 1, 3})
-      CHECK(ranks.wrote(rank, "error") ==
-            "2 rank 2 is gone: its process died or was killed, or the network dropped it");
-  }
+  RankProcesses ranks("reduce", 4, 60000, 4);
+  CHECK(seconds_to_fail(ranks, SIGKILL) < 5);
+  for (int rank : {0, 1, 3})
+    CHECK(ranks.wrote(rank, "error") == "2 rank 2 is gone: its process died, or the network dropped it");
 }
 
-TEST_CASE("comm: a rank that stands still is named by all others when the timeout is over") {
-  for (const char* task : {"reduce", "chain"}) {
-    RankProcesses ranks(task, 4, 2000, 4);
-    const double seconds = seconds_to_fail(ranks, SIGSTOP);
-    INFO(task);
-    CHECK(seconds > 1);
-    CHECK(seconds < 3);
-    const std::string line = "rank 2 stands still: nothing came from it for 2 s";
-    for (int rank : {0, 1, 3}) CHECK(ranks.wrote(rank, "error") == "2 " + line);
-    ranks.send(2, SIGCONT);
-    CHECK(ranks.wait(2).code == 0);
-    CHECK(ranks.wrote(2, "error") == "2 the other ranks gave up on this one: " + line);
-  }
+TEST_CASE("comm: a rank that hangs is named by all others when the timeout is over") {
+  RankProcesses ranks("reduce", 4, 1500, 4);
+  const double seconds = seconds_to_fail(ranks, SIGSTOP);
+  CHECK(seconds > 1);
+  CHECK(seconds < 4);
+  for (int rank : {0, 1, 3})
+    CHECK(ranks.wrote(rank, "error") == "2 rank 2 hangs: nothing came from it for 1.5 s (--comm-timeout)");
+  ranks.send(2, SIGCONT);
+  CHECK(ranks.wait(2).code == 0);
 }
 
-TEST_CASE("comm: of two that stand still one is named, and none that lives, also with much on its way to them") {
-  RankProcesses ranks("gather", 4, 2000, 4);
-  for (int rank = 0; rank < 4; ++rank) ranks.wait_until_written(rank, "ready");
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  for (int rank : {2, 3}) ranks.send(rank, SIGSTOP);
-  for (int rank : {0, 1}) {
-    CHECK(ranks.wait(rank).code == 0);
-    const std::string error = ranks.wrote(rank, "error");
-    INFO("rank ", rank, ": ", error);
-    CHECK((error.starts_with("2 rank 2 stands still") || error.starts_with("3 rank 3 stands still")));
-  }
-  for (int rank : {2, 3}) ranks.send(rank, SIGCONT);
-  for (int rank : {2, 3}) CHECK(ranks.wait(rank).code == 0);
-}
-
-TEST_CASE("comm: ranks that are all stopped for longer than the timeout go on") {
-  RankProcesses ranks("reduce", 4, 1200, 4);
-  for (int rank = 0; rank < 4; ++rank) ranks.wait_until_written(rank, "ready");
-  for (int rank = 0; rank < 4; ++rank) ranks.send(rank, SIGSTOP);
-  std::this_thread::sleep_for(std::chrono::milliseconds(1700));
-  for (int rank = 0; rank < 4; ++rank) ranks.send(rank, SIGCONT);
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
-  seconds_to_fail(ranks, SIGKILL);
-  for (int rank : {0, 1, 3}) CHECK(ranks.wrote(rank, "error").starts_with("2 rank 2 is gone"));
-}
-
-TEST_CASE("comm: a rank that gives up, or ends before the others, is named by them") {
-  for (const char* task : {"give up", "end"}) {
+TEST_CASE("comm: a rank that aborts, or ends before the others, is named by them") {
+  for (const std::string task : {"abort", "end"}) {
     RankProcesses ranks(task, 3, 10000, 3);
     for (int rank = 0; rank < 3; ++rank) CHECK(ranks.wait(rank).code == 0);
     for (int rank : {0, 2}) {
       const std::string error = ranks.wrote(rank, "error");
-      if (task == std::string("give up")) {
-        CHECK(error == "1 rank 1 gave up: the loss is NaN");
-      } else {
-        CHECK(error.starts_with("1 rank 1 ended while rank "));
-      }
+      INFO(error);
+      // By the rank that failed, or by another that it had told.
+      if (task == "abort") CHECK(error.find("the loss is NaN") != std::string::npos);
+      CHECK(error.starts_with(task == "abort" ? "1" : "1 rank 1 is gone"));
     }
   }
 }
@@ -245,7 +200,7 @@ TEST_CASE("comm: ranks that never come are named") {
   const auto start = std::chrono::steady_clock::now();
   for (int rank : {0, 1}) {
     CHECK(ranks.wait(rank).code == 0);
-    CHECK(seconds_since(start) < 1.7);
+    CHECK(seconds_since(start) < 3);
     CHECK(ranks.wrote(rank, "error") ==
           "ranks 2, 3 of 4 did not come to " + ranks.folder() + "/launch within 0.7 s: see what stopped them");
   }

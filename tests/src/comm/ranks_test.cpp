@@ -52,6 +52,12 @@ TEST_CASE("ranks: torchrun's variables, then Slurm's") {
   CHECK(ranks.master_address == "");
   environment["SLURM_LAUNCH_NODE_IPADDR"] = "10.0.0.7";
   CHECK(ranks_in(environment).master_address == "10.0.0.7");
+  CHECK(ranks_in(environment).master_port == 16666);  // 16000 + 2 (8 41 + 5)
+  for (const auto& [nodes, first] : {std::pair{"gpu[003-007,12],cpu1", "gpu003"}, std::pair{"a,b[1-2]", "a"},
+                                     std::pair{"n[7]", "n7"}, std::pair{"alone", "alone"}}) {
+    environment["SLURM_STEP_NODELIST"] = nodes;
+    CHECK(ranks_in(environment).master_address == first);
+  }
   environment.insert({{"RANK", "9"}, {"WORLD_SIZE", "16"}, {"LOCAL_RANK", "1"}});
   environment.insert({{"MASTER_ADDR", "node-1/x"}, {"MASTER_PORT", "29500"}});
   ranks = ranks_in(environment);
@@ -92,7 +98,7 @@ TEST_CASE("ranks: what does not fit together is one line that names the variable
       {{{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_PORT", "1"}},
        "MASTER_PORT is set in the environment and MASTER_ADDR is not: set both, or neither"},
       {{{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "a"}, {"MASTER_PORT", "65536"}},
-       "MASTER_PORT=65536 in the environment is not in 1 to 65535"},
+       "MASTER_PORT=65536 in the environment is not in 1 to 65534"},
       {{{"SLURM_PROCID", "3"}},
        "SLURM_PROCID is set in the environment and SLURM_NTASKS is not: set both, or neither for one process"},
       {{{"SLURM_PROCID", "3"}, {"SLURM_NTASKS", "3"}}, "SLURM_PROCID=3 in the environment is not below SLURM_NTASKS=3"},

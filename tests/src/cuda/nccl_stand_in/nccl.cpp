@@ -1,19 +1,17 @@
-// NCCL on the emulated device: collectives are work on a stream, moved by Gloo between processes when the stream gets
-// there, and sums add up in the order of ranks. Stricter than NCCL:
+// NCCL on the emulated device: collectives are work on a stream. When the stream reaches one, every rank sends its
+// bytes to all others over sockets; sums are added in the order of ranks. Stricter than NCCL:
 //
-//   - work reaches its stream only when the thread that gave it has asked ncclCommGetAsyncError until it said so;
+//   - work reaches its stream only when the thread that called has asked ncclCommGetAsyncError until it succeeded;
 //   - a communicator that ends while a graph lives that captured its work ends the process, where NCCL would wait for
-//   ever.
+//     ever.
 //
-// A peer that dies shows as ncclRemoteError, and the work that waits for it goes on waiting until somebody aborts.
+// A peer that dies shows as ncclRemoteError, and the work that waits for it waits until the communicator is aborted.
 #include "tests/src/cuda/nccl_stand_in/nccl.h"
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <memory>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,25 +22,43 @@
 
 namespace {
 
-namespace fs = std::filesystem;
-using glint::Communicator;
 using simt::NcclLink;
 
 thread_local int groups = 0;
 thread_local std::vector<std::pair<NcclLink*, NcclLink::Given>> grouped;
 
-size_t size_of(ncclDataType_t type) { return type == ncclFloat64 ? 8 : type == ncclFloat32 ? 4 : 2; }
-
-void sum(Communicator& gloo, std::vector<std::byte>& data, ncclDataType_t type) {
-  const size_t n = data.size() / size_of(type);
-  if (type == ncclFloat64) gloo.all_reduce(std::span(reinterpret_cast<double*>(data.data()), n));
-  else gloo.all_reduce(std::span(reinterpret_cast<float*>(data.data()), n));
+size_t size_of(ncclDataType_t type) {
+  return type == ncclFloat64 ? 8 : type == ncclFloat32 ? 4 : type == ncclBfloat16 ? 2 : 1;
 }
 
 std::vector<std::byte> bytes_at(const void* data, size_t bytes) {
   const auto* first = static_cast<const std::byte*>(data);
   return {first, first + bytes};
 }
+
+template <typename T>
+void add(std::vector<std::byte>& into, const std::vector<std::byte>& from) {
+  for (size_t at = 0; at < into.size(); at += sizeof(T)) {
+    T a, b;
+    std::memcpy(&a, &into[at], sizeof a);
+    std::memcpy(&b, &from[at], sizeof b);
+    a += b;
+    std::memcpy(&into[at], &a, sizeof a);
+  }
+}
+
+// The sum over the ranks of `bytes` at `data`.
+std::vector<std::byte> sum_of(NcclLink& link, const void* data, size_t bytes, ncclDataType_t type) {
+  const auto all = link.exchange(bytes_at(data, bytes));
+  std::vector<std::byte> sum = all[0];
+  for (size_t rank = 1; rank < all.size(); ++rank) {
+    if (type == ncclFloat64) add<double>(sum, all[rank]);
+    else add<float>(sum, all[rank]);
+  }
+  return sum;
+}
+
+bool can_add(ncclDataType_t type) { return type == ncclFloat32 || type == ncclFloat64; }  // as glint does
 
 }  // namespace
 
@@ -93,11 +109,10 @@ const char* ncclGetLastError(ncclComm_t) {
   return (copy = simt::last_nccl_error()).c_str();
 }
 
-// The id is the folder where the ranks meet.
+// Made of NCCL_COMM_ID, as NCCL does, or for one rank alone.
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
-  std::string folder = (fs::temp_directory_path() / "glint-nccl-XXXXXX").string();
-  if (folder.size() >= sizeof id->internal || !mkdtemp(folder.data())) return ncclSystemError;
-  std::strncpy(id->internal, folder.c_str(), sizeof id->internal);
+  const char* address = std::getenv("NCCL_COMM_ID");
+  std::strncpy(id->internal, address ? address : "", sizeof id->internal - 1);
   return ncclSuccess;
 }
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank, ncclConfig_t* config) {
@@ -139,48 +154,44 @@ ncclResult_t ncclGroupEnd() {
 
 ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t,
                            ncclComm_t comm, cudaStream_t stream) {
-  if (type == ncclBfloat16) return ncclInvalidArgument;  // glint adds up in fp32 and fp64
-  return give(comm, stream, send, receive, [=](Communicator& gloo) {
-    std::vector<std::byte> data = bytes_at(send, count * size_of(type));
-    sum(gloo, data, type);
-    std::copy(data.begin(), data.end(), static_cast<std::byte*>(receive));
+  if (!can_add(type)) return ncclInvalidArgument;
+  return give(comm, stream, send, receive, [=](NcclLink& link) {
+    const auto sum = sum_of(link, send, count * size_of(type), type);
+    std::copy(sum.begin(), sum.end(), static_cast<std::byte*>(receive));
   });
 }
 ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t, int root,
                         ncclComm_t comm, cudaStream_t stream) {
-  if (type == ncclBfloat16 || root < 0 || root >= comm->link->size) return ncclInvalidArgument;
-  return give(comm, stream, send, receive, [=](Communicator& gloo) {
-    std::vector<std::byte> data = bytes_at(send, count * size_of(type));
-    sum(gloo, data, type);
-    if (gloo.rank() == root) std::copy(data.begin(), data.end(), static_cast<std::byte*>(receive));
+  if (!can_add(type) || root < 0 || root >= comm->link->size) return ncclInvalidArgument;
+  return give(comm, stream, send, receive, [=](NcclLink& link) {
+    const auto sum = sum_of(link, send, count * size_of(type), type);
+    if (link.rank == root) std::copy(sum.begin(), sum.end(), static_cast<std::byte*>(receive));
   });
 }
 ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t,
                                ncclComm_t comm, cudaStream_t stream) {
-  if (type == ncclBfloat16) return ncclInvalidArgument;
-  return give(comm, stream, send, receive, [=](Communicator& gloo) {
+  if (!can_add(type)) return ncclInvalidArgument;
+  return give(comm, stream, send, receive, [=](NcclLink& link) {
     const size_t part = count * size_of(type);
-    std::vector<std::byte> data = bytes_at(send, part * static_cast<size_t>(gloo.size()));
-    sum(gloo, data, type);
-    std::copy_n(data.data() + part * static_cast<size_t>(gloo.rank()), part, static_cast<std::byte*>(receive));
+    const auto sum = sum_of(link, send, part * static_cast<size_t>(link.size), type);
+    std::copy_n(sum.data() + part * static_cast<size_t>(link.rank), part, static_cast<std::byte*>(receive));
   });
 }
 ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type, int root,
                            ncclComm_t comm, cudaStream_t stream) {
   if (root < 0 || root >= comm->link->size) return ncclInvalidArgument;
-  return give(comm, stream, send, receive, [=](Communicator& gloo) {
-    if (gloo.rank() == root && send != receive) std::memcpy(receive, send, count * size_of(type));
-    gloo.broadcast(std::span(static_cast<std::byte*>(receive), count * size_of(type)), root);
+  return give(comm, stream, send, receive, [=](NcclLink& link) {
+    const bool sends = link.rank == root;
+    const auto all = link.exchange(bytes_at(send, sends ? count * size_of(type) : 0));
+    std::copy(all[static_cast<size_t>(root)].begin(), all[static_cast<size_t>(root)].end(),
+              static_cast<std::byte*>(receive));
   });
 }
 ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type, ncclComm_t comm,
                            cudaStream_t stream) {
-  return give(comm, stream, send, receive, [=](Communicator& gloo) {
-    const size_t part = count * size_of(type);
-    auto* all = static_cast<std::byte*>(receive);
-    const size_t own = part * static_cast<size_t>(gloo.rank());
-    if (all + own != send) std::memcpy(all + own, send, part);
-    for (int root = 0; root < gloo.size(); ++root)
-      gloo.broadcast(std::span(all + part * static_cast<size_t>(root), part), root);
+  return give(comm, stream, send, receive, [=](NcclLink& link) {
+    auto* to = static_cast<std::byte*>(receive);
+    for (const auto& part : link.exchange(bytes_at(send, count * size_of(type))))
+      to = std::copy(part.begin(), part.end(), to);
   });
 }

@@ -1,6 +1,5 @@
 // Stands in for NVIDIA's <nccl.h> where kernels are emulated: the calls that glint makes, with their meaning in
-// NVIDIA's "NCCL". Communicators are of the kind that does not block alone. What is stricter here than NCCL:
-// kernels/simt/nccl.cpp.
+// NVIDIA's "NCCL". Only for communicators that do not block. What is stricter here than NCCL: nccl.cpp.
 #pragma once
 
 #include <climits>
@@ -18,7 +17,7 @@ enum ncclResult_t {
   ncclRemoteError = 6,
   ncclInProgress = 7,
 };
-enum ncclDataType_t { ncclFloat32 = 7, ncclFloat64 = 8, ncclBfloat16 = 9 };
+enum ncclDataType_t { ncclInt8 = 0, ncclFloat32 = 7, ncclFloat64 = 8, ncclBfloat16 = 9 };
 enum ncclRedOp_t { ncclSum = 0 };
 
 using ncclComm_t = struct EmulatedNccl*;

@@ -1,24 +1,49 @@
 #include "tests/src/cuda/nccl_stand_in/nccl_link.h"
 
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
+#include <stdexcept>
 #include <utility>
 
 #include "kernels/simt/runtime.h"
 #include "kernels/simt/streams.h"
-#include "src/comm/ranks.h"
 
 namespace simt {
 
 namespace {
 
-namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 std::mutex last_error_mutex;
 std::string last_error;
+
+struct Stopped {};
+
+sockaddr_in address_of(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  addrinfo wanted = {}, *found = nullptr;
+  wanted.ai_family = AF_INET;
+  if (colon == std::string::npos ||
+      getaddrinfo(text.substr(0, colon).c_str(), text.substr(colon + 1).c_str(), &wanted, &found) != 0)
+    throw std::runtime_error("NCCL_COMM_ID " + text + " is no HOST:PORT");
+  const sockaddr_in address = *reinterpret_cast<sockaddr_in*>(found->ai_addr);
+  freeaddrinfo(found);
+  return address;
+}
+
+int open_socket() {
+  const int one = 1, socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  return socket;
+}
 
 }  // namespace
 
@@ -27,47 +52,118 @@ std::string last_nccl_error() {
   return last_error;
 }
 
-NcclLink::NcclLink(int its_rank, int its_size, const std::string& folder)
-    : rank(its_rank), size(its_size), folder_(folder), thread_([this] { connect(); }) {}
+NcclLink::NcclLink(int its_rank, int its_size, const std::string& address)
+    : rank(its_rank), size(its_size), thread_([this, address] { connect(address); }) {}
 
 NcclLink::~NcclLink() {
   stop();
-  thread_.join();
-  std::error_code gone;  // where all came together, it is
-  if (rank == 0) fs::remove_all(folder_, gone);
+  if (thread_.joinable()) thread_.join();
+  for (const int socket : sockets_) close(socket);
 }
 
-// Rank by rank, a file each, so that a rank that does not come can be waited for without an end, and an abort ends
-// that.
-bool NcclLink::all_are_here() const {
-  for (int other = 0; other < size; ++other)
-    if (!fs::exists(fs::path(folder_) / std::to_string(other))) return false;
-  return true;
-}
-
-void NcclLink::connect() {
+// A rank that does not come is waited for without end; an abort ends that.
+void NcclLink::connect(const std::string& address) {
   try {
-    std::ofstream(fs::path(folder_) / std::to_string(rank)).flush();
-    while (!all_are_here()) {
-      std::this_thread::sleep_for(2ms);
-      const std::lock_guard lock(mutex_);
-      if (stopped_) return;
+    if (size > 1 && rank == 0) {
+      const int listening = listen_at(address);
+      sockets_.assign(static_cast<size_t>(size), -1);
+      for (int others = 1; others < size; ++others) {
+        wait_for(listening, POLLIN);
+        const int socket = accept(listening, nullptr, nullptr), one = 1;
+        setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        int who = 0;
+        receive_all(socket, &who, sizeof who);
+        sockets_.at(static_cast<size_t>(who)) = socket;
+      }
+      close(listening);
+      for (int other = 1; other < size; ++other) send_all(sockets_[static_cast<size_t>(other)], "!", 1);
+    } else if (size > 1) {
+      sockets_ = {connect_to(address)};
+      send_all(sockets_[0], &rank, sizeof rank);
+      char all_are_there = 0;
+      receive_all(sockets_[0], &all_are_there, 1);
     }
-    glint::Ranks ranks;
-    ranks.rank = rank;
-    ranks.size = size;
-    glint::GlooOptions place;
-    place.folder = folder_;
-    place.launch = "nccl";
-    place.timeout = 10min;
-    auto connected = size == 1 ? glint::make_single_communicator() : make_gloo_communicator(ranks, place);
-    if (rank == 0) fs::remove_all(folder_);
     const std::lock_guard lock(mutex_);
-    ranks_ = std::move(connected);
     state_ = ncclSuccess;
+  } catch (const Stopped&) {
   } catch (const std::exception& error) {
     fail(ncclSystemError, error.what());
   }
+}
+
+int NcclLink::listen_at(const std::string& address) {
+  const sockaddr_in own = address_of(address);
+  const int socket = open_socket();
+  if (bind(socket, reinterpret_cast<const sockaddr*>(&own), sizeof own) != 0 || listen(socket, size) != 0) {
+    close(socket);
+    throw std::runtime_error("the port of " + address + " is in use");
+  }
+  return socket;
+}
+
+int NcclLink::connect_to(const std::string& address) {
+  const sockaddr_in root = address_of(address);
+  for (; !stopped_; std::this_thread::sleep_for(5ms)) {
+    const int socket = open_socket();
+    if (::connect(socket, reinterpret_cast<const sockaddr*>(&root), sizeof root) == 0) return socket;
+    close(socket);
+  }
+  throw Stopped();
+}
+
+void NcclLink::wait_for(int socket, short event) {
+  pollfd one = {socket, event, 0};
+  while (poll(&one, 1, 10) <= 0)
+    if (stopped_) throw Stopped();
+  if (stopped_) throw Stopped();
+}
+
+void NcclLink::send_all(int socket, const void* data, size_t bytes) {
+  const auto* from = static_cast<const char*>(data);
+  while (bytes > 0) {
+    wait_for(socket, POLLOUT);
+    const ssize_t sent = send(socket, from, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0) throw std::runtime_error("a peer is gone");
+    from += sent, bytes -= static_cast<size_t>(sent);
+  }
+}
+
+void NcclLink::receive_all(int socket, void* data, size_t bytes) {
+  auto* to = static_cast<char*>(data);
+  while (bytes > 0) {
+    wait_for(socket, POLLIN);
+    const ssize_t received = recv(socket, to, bytes, 0);
+    if (received <= 0) throw std::runtime_error("a peer is gone");
+    to += received, bytes -= static_cast<size_t>(received);
+  }
+}
+
+void NcclLink::send_bytes(int socket, const Bytes& bytes) {
+  const uint64_t length = bytes.size();
+  send_all(socket, &length, sizeof length);
+  send_all(socket, bytes.data(), length);
+}
+
+NcclLink::Bytes NcclLink::receive_bytes(int socket) {
+  uint64_t length = 0;
+  receive_all(socket, &length, sizeof length);
+  Bytes bytes(length);
+  receive_all(socket, bytes.data(), length);
+  return bytes;
+}
+
+std::vector<NcclLink::Bytes> NcclLink::exchange(const Bytes& own) {
+  std::vector<Bytes> all(static_cast<size_t>(size));
+  all[static_cast<size_t>(rank)] = own;
+  if (size > 1 && rank != 0) {
+    send_bytes(sockets_[0], own);
+    for (Bytes& bytes : all) bytes = receive_bytes(sockets_[0]);
+  } else if (size > 1) {
+    for (size_t other = 1; other < all.size(); ++other) all[other] = receive_bytes(sockets_[other]);
+    for (size_t other = 1; other < all.size(); ++other)
+      for (const Bytes& bytes : all) send_bytes(sockets_[other], bytes);
+  }
+  return all;
 }
 
 ncclResult_t NcclLink::give(std::vector<Given> given) {
@@ -93,13 +189,13 @@ ncclResult_t NcclLink::state() {
   if (state_ != ncclSuccess || (unsent_.empty() && !finalizing_)) return state_;
   if (std::this_thread::get_id() != giver_ || asked_++ == 0) return ncclInProgress;
   finalizing_ = false;
-  for (const Given& one : std::exchange(unsent_, {})) send(one);
+  for (const Given& one : std::exchange(unsent_, {})) enqueue_given(one);
   return ncclSuccess;
 }
 
 // Not by simt::enqueue: where the device is not late that would run the work, in a call from which NCCL returns at
 // once.
-void NcclLink::send(const Given& given) {
+void NcclLink::enqueue_given(const Given& given) {
   const auto work = [self = shared_from_this(), collective = given.work] { self->run(collective); };
   if (given.stream->graph) return enqueue(given.stream, [work, held = captured_] { work(); });
   ++counts.launches;
@@ -107,16 +203,16 @@ void NcclLink::send(const Given& given) {
 }
 
 void NcclLink::run(const Collective& collective) {
-  std::unique_lock lock(mutex_);
   if (stopped_) return;
-  lock.unlock();
   try {
-    return collective(*ranks_);
+    return collective(*this);
+  } catch (const Stopped&) {
+    return;
   } catch (const std::exception& error) {
     fail(ncclRemoteError, error.what());
   }
-  lock.lock();
-  changed_.wait(lock, [&] { return stopped_; });
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return stopped_.load(); });
 }
 
 void NcclLink::fail(ncclResult_t result, const std::string& why) {
@@ -129,15 +225,17 @@ void NcclLink::fail(ncclResult_t result, const std::string& why) {
   last_error = why;
 }
 
-glint::Communicator* NcclLink::stop() {
+void NcclLink::stop() {
   const std::lock_guard lock(mutex_);
   stopped_ = true;
   changed_.notify_all();
-  return ranks_.get();
 }
 
+// Its connections close when the last work that holds it has ended.
 void NcclLink::abort() {
-  if (glint::Communicator* ranks = stop()) ranks->abort("its NCCL communicator was aborted");
+  stop();
+  thread_.join();
+  for (const int socket : sockets_) shutdown(socket, SHUT_RDWR);
   wait_for_graphs(30s);
 }
 

@@ -1,8 +1,11 @@
-// One rank's end of an emulated NCCL communicator: what nccl.cpp's calls do to it, and the Gloo communicator behind it.
+// One rank's end of an emulated NCCL communicator: what nccl.cpp's calls do to it, and its sockets. Rank 0 listens at
+// the address; all other ranks connect to it, and all bytes pass through it.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -10,7 +13,6 @@
 #include <thread>
 #include <vector>
 
-#include "src/comm/communicator.h"
 #include "tests/src/cuda/nccl_stand_in/nccl.h"
 
 namespace simt {
@@ -18,13 +20,14 @@ namespace simt {
 // Its work keeps it alive.
 class NcclLink : public std::enable_shared_from_this<NcclLink> {
  public:
-  using Collective = std::function<void(glint::Communicator&)>;
+  using Collective = std::function<void(NcclLink&)>;
+  using Bytes = std::vector<std::byte>;
   struct Given {
     cudaStream_t stream;
     Collective work;
   };
 
-  NcclLink(int rank, int size, const std::string& folder);  // of all ranks, where they meet
+  NcclLink(int rank, int size, const std::string& address);  // ADDRESS:PORT
   ~NcclLink();
   NcclLink(const NcclLink&) = delete;
   NcclLink& operator=(const NcclLink&) = delete;
@@ -34,27 +37,34 @@ class NcclLink : public std::enable_shared_from_this<NcclLink> {
   ncclResult_t finalize();
   void abort();
   void wait_for_graphs(std::chrono::milliseconds limit) const;
+  std::vector<Bytes> exchange(const Bytes& own);  // of all ranks; throws where one is gone, or after abort()
 
   const int rank, size;
 
  private:
-  void connect();
-  bool all_are_here() const;
-  void send(const Given& given);
+  void connect(const std::string& address);
+  int listen_at(const std::string& address);
+  int connect_to(const std::string& address);
+  void wait_for(int socket, short event);
+  void send_all(int socket, const void* data, size_t bytes);
+  void receive_all(int socket, void* data, size_t bytes);
+  void send_bytes(int socket, const Bytes& bytes);
+  Bytes receive_bytes(int socket);
+  void enqueue_given(const Given& given);
   void run(const Collective& collective);
   void fail(ncclResult_t result, const std::string& why);
-  glint::Communicator* stop();
+  void stop();
 
-  const std::string folder_;
   const std::shared_ptr<int> captured_ = std::make_shared<int>();  // held by what is captured
+  std::vector<int> sockets_;                                       // by rank on rank 0; otherwise to rank 0
+  std::atomic<bool> stopped_ = false;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::unique_ptr<glint::Communicator> ranks_;
   ncclResult_t state_ = ncclInProgress;
   std::vector<Given> unsent_;
   std::thread::id giver_;
   int asked_ = 0;  // by the giver, since it gave
-  bool stopped_ = false, finalizing_ = false;
+  bool finalizing_ = false;
   std::thread thread_;
 };
 

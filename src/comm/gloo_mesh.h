@@ -1,0 +1,96 @@
+// Connections between all ranks by Gloo, and messages over them, for gloo.cpp.
+//
+// Gloo's own collectives add in an order that depends on an element's position; used here are only its unbound buffers'
+// send and recv. A wait for a message that was partly sent when its connection closed never ends (libgloo 0.5), and on
+// a timeout Gloo closes all connections: so one thread looks every 100 ms at the connection waited for and at the
+// timeout, and ends the wait. A rank that fails sends the reason to all others before its connections close, so that
+// they can tell a failure that the rank has reported from one that it could not (it was killed, or the network broke).
+#pragma once
+
+#include <gloo/rendezvous/context.h>
+#include <gloo/transport/unbound_buffer.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "src/comm/communicator.h"
+#include "src/comm/ranks.h"
+
+namespace glint {
+
+class GlooMesh {
+ public:
+  GlooMesh(const Ranks& ranks, const GlooOptions& options);
+  ~GlooMesh();
+  GlooMesh(const GlooMesh&) = delete;
+  GlooMesh& operator=(const GlooMesh&) = delete;
+
+  int rank() const { return context_->rank; }
+  int size() const { return context_->size; }
+  void abort(const std::string& why) noexcept;
+
+  // One round of messages: at most one to and one from each other rank. Their memory must live until the round's end.
+  class Round {
+   public:
+    explicit Round(GlooMesh& mesh);
+
+    void send(int to, const void* data, size_t bytes);
+    void receive(int from, void* data, size_t bytes);
+    void wait_receive(int from);  // returns at once where nothing is to be received
+    void wait_sends();
+
+   private:
+    using Buffers = std::vector<std::unique_ptr<gloo::transport::UnboundBuffer>>;  // by rank
+    GlooMesh& mesh_;
+    const uint64_t slot_;
+    Buffers sends_, receives_;
+  };
+
+ private:
+  using Buffer = gloo::transport::UnboundBuffer;
+  // What a rank sends to each other one when it fails.
+  struct FailureReport {
+    int at_fault = 0;
+    char why[500] = "";
+    std::atomic<bool> failed = false;  // the last to arrive
+  };
+  struct Inbox {
+    FailureReport report;
+    std::unique_ptr<Buffer> buffer;
+  };
+  struct Wait {
+    int peer;
+    Buffer* buffer;
+    bool outgoing;
+    std::chrono::steady_clock::time_point deadline;
+  };
+
+  void wait(int peer, Buffer& buffer, bool outgoing);
+  void watch();
+  bool is_closed(int peer);
+  [[noreturn]] void fail(int peer, bool timed_out);
+  void send_report(int at_fault, const std::string& why) noexcept;
+
+  static constexpr uint64_t kReportSlot = 0;  // rounds have those from 1
+  const std::chrono::milliseconds timeout_;
+  std::shared_ptr<gloo::rendezvous::Context> context_;
+  std::vector<Inbox> inboxes_;  // by rank
+  FailureReport own_report_;
+  std::optional<PeerError> failure_;  // thrown by all further rounds
+  uint64_t next_slot_ = 1;
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  std::optional<Wait> wait_;
+  bool timed_out_ = false, closing_ = false;
+  std::thread watchdog_;
+};
+
+}  // namespace glint
