@@ -12,7 +12,7 @@ using Clock = std::chrono::steady_clock;
 
 // How long a report may take to be sent, and to be awaited. A dead or stopped rank never takes one.
 constexpr auto kReporting = std::chrono::milliseconds(400);
-constexpr auto kLookEvery = std::chrono::milliseconds(100);
+constexpr auto kPollEvery = std::chrono::milliseconds(100);
 constexpr auto kForever = std::chrono::hours(24 * 365);  // for Gloo's own timeouts
 
 }  // namespace
@@ -63,7 +63,7 @@ void GlooMesh::wait(int peer, Buffer& buffer, bool outgoing) {
 void GlooMesh::watch() {
   std::unique_lock lock(mutex_);
   while (!closing_) {
-    changed_.wait_for(lock, kLookEvery);
+    changed_.wait_for(lock, kPollEvery);
     if (!wait_) continue;
     timed_out_ = Clock::now() >= wait_->deadline;
     if (!timed_out_ && !is_closed(wait_->peer)) continue;
@@ -92,7 +92,7 @@ void GlooMesh::fail(int peer, bool timed_out) {
     // If it does not hang, it waits for another rank itself, and reports that when its own time is over.
     if (!report.failed) send_report(peer, line);
     for (const auto end = Clock::now() + kReporting; !report.failed && Clock::now() < end;)
-      std::this_thread::sleep_for(kLookEvery / 10);
+      std::this_thread::sleep_for(kPollEvery / 10);
   }
   if (report.failed) line = std::string(report.why, strnlen(report.why, sizeof report.why));
   const int at_fault = report.failed ? report.at_fault : peer;

@@ -16,7 +16,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kEnding = std::chrono::seconds(10);  // for NCCL to finalize
-constexpr auto kLookEvery = std::chrono::milliseconds(100);
+constexpr auto kErrorPollEvery = std::chrono::milliseconds(100);
 constexpr auto kPoll = std::chrono::microseconds(50);
 constexpr size_t kStaging = size_t{4} << 20;  // bytes
 
@@ -223,7 +223,7 @@ void NcclCommunicator::watch() {
   cudaSetDevice(gpu_);
   std::unique_lock lock(mutex_);
   while (!closing_ && !fault_) {
-    changed_.wait_for(lock, kLookEvery);
+    changed_.wait_for(lock, kErrorPollEvery);
     if (closing_ || fault_) break;
     lock.unlock();
     look();
