@@ -1,5 +1,5 @@
-# CUDA, where a toolkit is found: the library glint_kernels_cuda, of kernels/cuda/*.cu and kernels/cuda/*/*.cu. An object
-# holds one kernel for one head size, so that a change rebuilds little. Without CUDA none of this exists.
+# CUDA, where a toolkit is found: the library glint_kernels_cuda, of kernels/cuda/*.cu and kernels/cuda/*/*.cu. Without
+# CUDA none of this exists.
 set(GLINT_CUDA AUTO CACHE STRING "Build for NVIDIA GPUs: AUTO (where a CUDA toolkit is found), ON, OFF")
 set_property(CACHE GLINT_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(GLINT_CUDA_OLDEST 12.4)
@@ -13,7 +13,7 @@ else()
     find_program(GLINT_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
     mark_as_advanced(GLINT_NVCC)
     if(GLINT_NVCC)
-      set(ENV{CUDACXX} ${GLINT_NVCC}) # check_language() tries it, and finds out whether it gets on with the host compiler
+      set(ENV{CUDACXX} ${GLINT_NVCC}) # check_language() tries it, with the host compiler too
     endif()
   endif()
   if(NOT CMAKE_CUDA_ARCHITECTURES)

@@ -2,8 +2,8 @@
 # Compiles the CUDA kernels and holds what ptxas says of them against what the sources allow: no spill, no local memory,
 # and in a .cu of kernels/cuda/attention/ no more than the limits noted in it for all its kernels, in a comment line
 #   // ptxas <= 168 registers, 49152 bytes of shared memory
-# (or "// ptxas sm_90 <= ...", for one architecture). ptxas knows static shared memory only; the code asserts the sizes of
-# what it takes dynamically. Then prints what dropout costs in SASS. The last line is "N passed, N failed" (kernels).
+# (or "// ptxas HS 64 <= ...", for those of one head size). ptxas knows static shared memory only; the code asserts the
+# sizes of what it takes dynamically. Then prints what dropout costs in SASS. The last line is "N passed, N failed" (kernels).
 #   tests/kernels/cuda/ptxas.sh [BUILD_FOLDER]   default: build/, configured and built first
 set -uo pipefail
 cd "$(dirname "$0")/../../.."
