@@ -27,7 +27,7 @@ template <typename Scalar>
 void embedding_forward(const CudaContext& ctx, Scalar* out, const int32_t* tokens, const Scalar* wte, const Scalar* wpe,
                        const EmbeddingShape& shape, const Dropout& dropout);
 
-// Scratch that backward wants, in 32-bit words.
+// Scratch of backward, in 32-bit words.
 size_t embedding_backward_scratch(const CpuContext& ctx, const EmbeddingShape& shape);
 size_t embedding_backward_scratch(const CudaContext& ctx, const EmbeddingShape& shape);
 

@@ -24,7 +24,7 @@ template <typename Scalar>
 void layernorm_forward(const CudaContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x,
                        const float* weight, const float* bias, const LayerNormShape& shape);
 
-// Scratch that backward wants, in floats (partial sums of the parameter gradients, added in a fixed order).
+// Scratch of backward, in floats (partial sums of the parameter gradients, added in a fixed order).
 size_t layernorm_backward_scratch(const CpuContext& ctx, const LayerNormShape& shape);
 size_t layernorm_backward_scratch(const CudaContext& ctx, const LayerNormShape& shape);
 

@@ -33,7 +33,7 @@ void linear_forward(const CpuContext& ctx, float* out, const float* x, const flo
 void linear_backward_input(const CpuContext& ctx, float* dx, const float* dout, const float* weight,
                            const LinearShape& shape, Write write);
 
-// Scratch that linear_backward_weight wants where there is a bias, in floats.
+// Scratch of linear_backward_weight if there is a bias, in floats.
 size_t linear_backward_weight_scratch(const CpuContext& ctx, const LinearShape& shape);
 
 // dweight (laid out as the weight) = x^T dout, dbias (out; may be null) = column sums of dout; or +=.

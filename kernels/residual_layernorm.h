@@ -27,7 +27,7 @@ void residual_layernorm_forward(const CudaContext& ctx, Scalar* out, Scalar* sum
                                 const Scalar* x, const Scalar* y, const float* weight, const float* bias,
                                 const ResidualLayerNormShape& shape, const Dropout& dropout);
 
-// Scratch that backward wants, in floats.
+// Scratch of backward, in floats.
 size_t residual_layernorm_backward_scratch(const CpuContext& ctx, const ResidualLayerNormShape& shape);
 size_t residual_layernorm_backward_scratch(const CudaContext& ctx, const ResidualLayerNormShape& shape);
 

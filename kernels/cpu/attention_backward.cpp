@@ -194,7 +194,7 @@ void add_keys(const Workspace& w, const AttentionBackward<float>& a, HeadView<fl
   }
 }
 
-// dq = the sum of the ranges' partial dQ, in their order; a range knows nothing of queries before its first.
+// dq = the sum of the ranges' partial dQ, in their order; a range has no partial of queries before its first.
 void sum_partials(const CpuContext& ctx, HeadView<float> dq, const float* partials, const AttentionShape& shape,
                   const Plan& plan) {
   const int64_t partial_size = int64_t{shape.B} * shape.T * shape.NH * shape.HS;

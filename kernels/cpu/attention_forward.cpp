@@ -19,7 +19,7 @@ struct alignas(64) Workspace {
   float q[kStripFloats];  // (blocks, HS, kQueries), times scale * log2(e)
   float o[kStripFloats];  // (blocks, kQueries, HS), not yet divided by the row sum
   float max[kMaxStrip * kQueries], sum[kMaxStrip * kQueries], lse[kMaxStrip * kQueries];
-  float alpha[kQueries];      // of the tile at hand: exp2(old max - new max)
+  float alpha[kQueries];      // exp2(old max - new max) of this tile
   float k[kKeys * kMaxHS];    // (kKeys, HS)
   float v[kKeys * kMaxHS];    // (kKeys, HS)
   float p[kKeys * kQueries];  // (kKeys, kQueries), scores, then probabilities

@@ -45,13 +45,13 @@ struct Gradient {
   const int32_t* tokens;
   const int* order;  // (B*T), sorted by token
   float* dwte;
-  float* partial;  // (chunks, 2, C): sums of a token that began in an earlier chunk, of one that goes on in the next
+  float* partial;  // (chunks, 2, C): sums of a token that began in an earlier chunk, of one that continues in the next
   int rows, T, C;
   Dropout site;
 
   __device__ int token_at(int i) const { return tokens[order[i]]; }
   // Whether the chunk's last token has more places in the next.
-  __device__ bool goes_on(int chunk) const {
+  __device__ bool continues(int chunk) const {
     const int end = (chunk + 1) * kChunk;
     return end < rows && token_at(end - 1) == token_at(end);
   }
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(32 * kWarps) sum_chunks_kernel(const __grid_co
   float* partial = a.partial + static_cast<size_t>(chunk) * 2 * a.C + c;
   float sums[kCount] = {};
   int token = a.token_at(begin);
-  bool began_earlier = chunk > 0 && a.goes_on(chunk - 1);
+  bool began_earlier = chunk > 0 && a.continues(chunk - 1);
   for (int i = begin; i < end; i += kAhead) {
     int rows[kAhead], tokens[kAhead];
     Pack<Scalar, kCount> ahead[kAhead];
@@ -125,16 +125,16 @@ __global__ void __launch_bounds__(32 * kWarps) sum_chunks_kernel(const __grid_co
     }
   }
   if (began_earlier) store_pack(partial, sums, channels.valid);
-  else if (a.goes_on(chunk)) store_pack(partial + a.C, sums, channels.valid);
+  else if (a.continues(chunk)) store_pack(partial + a.C, sums, channels.valid);
   else add_to(a.dwte + static_cast<size_t>(token) * a.C + c, sums, channels.valid);
 }
 
-// A warp for each chunk in which a token begins that goes on in the next.
+// A warp for each chunk in which a token begins that continues in the next.
 template <typename Scalar>
 __global__ void __launch_bounds__(32 * kWarps) sum_long_tokens_kernel(const __grid_constant__ Gradient<Scalar> a) {
   constexpr int kCount = kPack<Scalar>;
   const int chunk = blockIdx.x * kWarps + threadIdx.x / 32, begin = chunk * kChunk;
-  if (begin >= a.rows || !a.goes_on(chunk)) return;
+  if (begin >= a.rows || !a.continues(chunk)) return;
   const int token = a.token_at(begin + kChunk - 1);
   if (chunk > 0 && a.token_at(begin - 1) == token) return;  // it began earlier
   int low = begin + kChunk, high = a.rows;                  // low has the token, high has not

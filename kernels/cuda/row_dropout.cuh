@@ -12,31 +12,38 @@ namespace glint {
 // The mask of rows of (B, T, C), row = b*T + t.
 class RowDropout {
  public:
-  __device__ RowDropout(const Dropout& dropout, int T) : mask_(dropout), T_(T) {}
+  __device__ RowDropout(const Dropout& site, int T) : site_(site), T_(T) {
+    if (!site.on()) return;
+    seed_ = site.rng->seed;
+    offset_ = site.rng->offset + site.site;
+    first_sequence_ = site.rng->first_sequence;  // not added to the offset: ptxas would spill
+  }
 
   // values = dropout(values), the channels c .. c + kCount - 1 of the row; c is a multiple of kCount. One draw
   // serves 16.
   template <int kCount>
   __device__ void apply(float (&values)[kCount], int row, int c) const {
     static_assert(kCount == 4 || kCount == 8 || kCount == 16);
-    if (!mask_.on) return;
+    if (!site_.on()) return;
     const int b = row / T_;
-    const PhiloxCounter draw = draw_row(mask_.seed, mask_.offset, b, static_cast<uint32_t>(row - b * T_), c / 16);
+    const PhiloxCounter draw =
+        draw_row(seed_, offset_, first_sequence_ + b, static_cast<uint32_t>(row - b * T_), c / 16);
 #pragma unroll
     for (int first = 0; first < kCount; first += 4) {
       const int index = c % 16 / 4 + first / 4;
       const uint32_t word = index < 2 ? (index == 0 ? draw.x : draw.y) : (index == 2 ? draw.z : draw.w);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const uint32_t byte = word >> (8 * i) & 0xff;
-        values[first + i] = (byte <= mask_.threshold ? values[first + i] : 0.0f) * mask_.scale;
+        const int byte = word >> (8 * i) & 0xff;
+        values[first + i] = (byte <= static_cast<int>(site_.threshold) ? values[first + i] : 0.0f) * site_.scale;
       }
     }
   }
 
  private:
-  DropoutMask mask_;
+  const Dropout& site_;
   int T_;
+  uint64_t seed_ = 0, offset_ = 0, first_sequence_ = 0;
 };
 
 // ---- A warp a row.

@@ -8,7 +8,7 @@
 
 namespace glint::attention {
 
-// What the block knows of one tile of queries besides Q and dO.
+// The rest of one tile of queries, besides Q and dO.
 struct QueryRows {
   float lse2[kTile], delta[kTile];  // lse * log2(e)
   uint32_t drop[kTile / 16][kTile / 32]
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_co
     const int i = first + n % blocks * kTile;
     const QueryRows& rows = shared.rows[stage];
     ptx::cp_async_wait<0>();
-    __syncthreads();  // the tile has come, and nobody reads the one before it any more
+    __syncthreads();  // this tile has arrived, and all warps are done with the last one
     if (n + 1 < group * blocks) fetch(n + 1, stage ^ 1);
 #pragma unroll 1
     for (int part = 0; part < kTile; part += kQueries) {

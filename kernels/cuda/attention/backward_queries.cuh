@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads) backward_queries_kernel(const __grid
   TileDropout<kRows, kTile, kDropout> dropout(a.dropout, b, shape.NH, h);
   for (int j = 0, stage = 0; j < key_end; j += kTile, stage ^= 1) {
     ptx::cp_async_wait<0>();
-    __syncthreads();  // the tile has come, and nobody reads the one before it any more
+    __syncthreads();  // this tile has arrived, and all warps are done with the last one
     if (j + kTile < key_end) {
       copy_tile(shared.k[stage ^ 1], a.k, b, j + kTile, kv, shape.S, shape.HS);
       copy_tile(shared.v[stage ^ 1], a.v, b, j + kTile, kv, shape.S, shape.HS);

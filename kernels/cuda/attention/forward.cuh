@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
   TileDropout<kRows, kKeys, kDropout> dropout(a.dropout, b, shape.NH, h);
   for (int j = 0, stage = 0; j < key_end; j += kKeys, stage ^= 1) {
     ptx::cp_async_wait<0>();
-    __syncthreads();  // the tile has come, and nobody reads the one before it any more
+    __syncthreads();  // this tile has arrived, and all warps are done with the last one
     if (j + kKeys < key_end) {
       copy_tile(shared.k[stage ^ 1], a.k, b, j + kKeys, kv, shape.S, shape.HS);
       copy_tile(shared.v[stage ^ 1], a.v, b, j + kKeys, kv, shape.S, shape.HS);

@@ -65,7 +65,8 @@ __device__ inline Gradient gradient_of(const AttentionBackward<float>& a, int b,
   if (i >= s.T || !CausalRange(s).is_visible(i, j)) return {0.0f, 0.0f};
   const int64_t row = row_of(s, b, h, i);
   const float p = exp2f((dot(q, k, s.HS) * s.scale - a.lse[row]) * kLog2E);
-  if (!DropoutMask(a.dropout, s.NH, b, h).keeps_attention(i, j)) return {0.0f, -p * a.scratch[row]};
+  const DropoutMask mask(a.dropout, s.NH, 0, b * s.NH + h);  // (b, h) as (0, b*NH + h): ptxas needs fewer registers
+  if (!mask.keeps_attention(i, j)) return {0.0f, -p * a.scratch[row]};
   return {p, p * (dot(dout, v, s.HS) - a.scratch[row])};
 }
 

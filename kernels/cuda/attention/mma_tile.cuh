@@ -12,8 +12,8 @@ __device__ inline int lane() { return threadIdx.x % 32; }
 
 template <int kRows, int kColumns>
 struct Accumulator {
-  static constexpr int kMTiles = kRows / 16, kPieces = kColumns / 8;
-  float x[kMTiles][kPieces][4] = {};
+  static constexpr int kMTiles = kRows / 16, kNTiles = kColumns / 8;
+  float x[kMTiles][kNTiles][4] = {};
 
   // Row and column of element r of a n_tile, within the tile.
   __device__ static int row(int m_tile, int r) { return 16 * m_tile + lane() / 4 + 8 * (r / 2); }

@@ -1,13 +1,13 @@
 # Reads a .cu file, then the log of ptxas -v for it; prints a line for each kernel and architecture: "ok ..." or
 # "FAILED ...". Given: source, the name of the .cu file.
 
-# ---- The limits in the source, of every architecture or of one.
+# ---- The limits in the source, of all its kernels or of those for one head size.
 FNR == NR {
   if ($1 == "//" && $2 == "ptxas") {
-    arch = $3 ~ /^sm_/ ? $3 : "any"
+    HS = $3 == "HS" ? $4 : "any"
     for (i = 3; i + 2 <= NF; ++i) {
-      if ($i == "<=") registers_of[arch] = $(i + 1)
-      if ($(i + 1) == "bytes") shared_of[arch] = $i
+      if ($i == "<=") registers_of[HS] = $(i + 1)
+      if ($(i + 1) == "bytes") shared_of[HS] = $i
     }
   }
   next
@@ -43,7 +43,8 @@ function judge(    fault) {
   fault = ""
   if (spill > 0) fault = fault "; " spill " bytes spilled"
   if (stack > 0) fault = fault "; " stack " bytes of local memory"
-  noted = arch in registers_of ? arch : "any"
+  noted = match(kernel, /ILi[0-9]+E/) ? substr(kernel, RSTART + 3, RLENGTH - 4) : "any"  # f<32, true> is fILi32ELb1EE
+  if (!(noted in registers_of)) noted = "any"
   if (noted in registers_of) {
     if (registers > registers_of[noted] + 0) fault = fault "; allowed are " registers_of[noted] " registers"
     if (shared > shared_of[noted] + 0) fault = fault "; allowed are " shared_of[noted] + 0 " bytes shared"

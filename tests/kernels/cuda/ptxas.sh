@@ -2,7 +2,7 @@
 # Compiles the CUDA kernels and checks what ptxas reports: no spills, no local memory, and for a .cu of
 # kernels/cuda/attention/ no more than the limits that it states for all its kernels, in a comment line
 #   // ptxas <= 168 registers, 49152 bytes of shared memory
-# (or "// ptxas sm_90 <= ...", for one architecture). ptxas reports static shared memory only; the code asserts the size
+# (or "// ptxas HS 64 <= ...", for one head size). ptxas reports static shared memory only; the code asserts the size
 # of dynamic shared memory. Then prints what dropout costs in SASS. The last line is "N passed, N failed" (kernels).
 #   tests/kernels/cuda/ptxas.sh [BUILD_FOLDER]   default: build/, configured and built first
 set -uo pipefail

@@ -1,7 +1,0 @@
-// ptxas <= 184 registers, 0 bytes of shared memory
-#include "kernels/cuda/attention/forward.cuh"
-
-namespace glint::attention {
-static_assert(sizeof(ForwardTiles<128>) <= 81920);  // dynamic shared memory
-template void launch_forward<128>(const CudaContext&, const AttentionForward<Bf16>&);
-}  // namespace glint::attention
