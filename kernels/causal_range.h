@@ -16,7 +16,7 @@ struct CausalRange {
       : T(shape.T), S(shape.S), shift(shape.causal ? shape.S - shape.T : shape.S) {}
 
   GLINT_HOST_DEVICE constexpr bool is_visible(int i, int j) const { return j < S && j <= i + shift; }
-  // One past the last key that queries up to `last` see; the first query that sees `key`.
+  // One past the last key visible to queries up to `last`; the first query that `key` is visible to.
   GLINT_HOST_DEVICE int key_end(int last) const { return min(S, min(last, T - 1) + shift + 1); }
   GLINT_HOST_DEVICE int first_query(int key) const { return max(0, key - shift); }
 

@@ -117,7 +117,7 @@ class TrainFlags {
   // A new run: defaults, overridden by the --config file, overridden by the flags. Completed and validated.
   TrainOptions fresh() const;
   // The same, not validated: for a rank that cannot see the run folder and will get the options from rank 0.
-  TrainOptions meeting() const;
+  TrainOptions from_flags() const;
   // A resumed run: `saved`, overridden by --config and flags. Throws UserError where an option that may not change on
   // resume differs. Completed and validated.
   TrainOptions resumed(TrainOptions saved) const;

@@ -99,14 +99,14 @@ TrainOptions TrainFlags::applied_to(TrainOptions options) const {
   return options;
 }
 
-TrainOptions TrainFlags::meeting() const {
+TrainOptions TrainFlags::from_flags() const {
   TrainOptions options = applied_to({});
   options.complete();
   return options;
 }
 
 TrainOptions TrainFlags::fresh() const {
-  const TrainOptions options = meeting();
+  const TrainOptions options = from_flags();
   options.validate();
   return options;
 }

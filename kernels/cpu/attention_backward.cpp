@@ -12,7 +12,7 @@ namespace glint {
 namespace attention {
 namespace {
 
-// The first query of the first block that sees a key.
+// The first query of the first block that a key is visible to.
 int first_query_block(const AttentionShape& shape, int key) {
   return CausalRange(shape).first_query(key) / kQueries * kQueries;
 }

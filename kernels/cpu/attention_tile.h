@@ -38,7 +38,7 @@ struct Tile {
 
   int columns() const { return round_up(queries, kWidth); }  // of the transposed tile; the last may be padding
   int visible_keys(int query) const { return std::clamp(query + shift + 1, 0, keys); }
-  int first_query(int key) const { return std::max(0, key - shift); }  // that sees the key
+  int first_query(int key) const { return std::max(0, key - shift); }  // that attends to the key
 
   int i0, j0, queries, keys, shift;
 };
@@ -127,7 +127,7 @@ inline void multiply_by_queries(Rows<float> to, const float* p, const float* rig
 
 // ---- Masks, one vector of queries (from column `query` on) at a time.
 
-// Sets masked scores to -inf, up to the last key that any query of the vector sees; returns the number of keys up to
+// Sets masked scores to -inf, up to the last key visible to any query of the vector; returns the number of keys up to
 // it.
 inline int apply_mask(float* s, const Tile& tile, int query) {
   const int end = tile.visible_keys(query + kWidth - 1);

@@ -15,7 +15,7 @@ inline std::atomic<unsigned> ldmatrix_conflicts = 0;
 
 inline bool aligned(const void* p, size_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
 
-// Byte by byte, so that ThreadSanitizer sees what the running thread touches: it may ignore library calls.
+// Byte by byte, so that ThreadSanitizer detects what the running thread touches: it may ignore library calls.
 inline void copy_bytes(void* to, const void* from, size_t bytes) {
   for (size_t i = 0; i < bytes; ++i) static_cast<char*>(to)[i] = static_cast<const char*>(from)[i];
 }

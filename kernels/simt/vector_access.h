@@ -1,5 +1,5 @@
 // Loads and stores of a whole vector: what load_vector and store_vector of kernels/cuda/device.cuh do under emulation.
-// Word by word, so that arrays of any type may be read and ThreadSanitizer sees what the running thread touches.
+// Word by word, so that arrays of any type may be read and ThreadSanitizer detects what the running thread touches.
 #pragma once
 
 #include <array>

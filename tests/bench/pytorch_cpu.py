@@ -188,7 +188,7 @@ def main():
     print(f"{'work':<40}{'PyTorch':>10}{'glint':>10}{'ratio':>8}{'target':>9}")
     glint_ms, missed = {}, 0
 
-    def verdict(good):
+    def mark(good):
         nonlocal missed
         missed += not good
         return "pass" if good else "FAIL"
@@ -198,14 +198,14 @@ def main():
         torch_ms, glint_ms[name], peak = measure(arguments.glint, row, arguments.threads, arguments.rounds)
         ratio = torch_ms / glint_ms[name]
         print(f"{row.title:<40}{torch_ms:>10.1f}{glint_ms[name]:>10.1f}{ratio:>8.2f}{row.target:>8.1f}x  "
-              f"{verdict(ratio >= row.target)}", flush=True)
+              f"{mark(ratio >= row.target)}", flush=True)
         if getattr(row, "peak_gb", 0):
             print(f"{'  peak memory, GB':<40}{'':>10}{peak / 1e9:>10.2f}{'':>8}{'< %.1f' % row.peak_gb:>9}  "
-                  f"{verdict(0 < peak / 1e9 < row.peak_gb)}", flush=True)
+                  f"{mark(0 < peak / 1e9 < row.peak_gb)}", flush=True)
     if {"attention", "attention-dropout"} <= glint_ms.keys():
         cost = glint_ms["attention-dropout"] / glint_ms["attention"]
         print(f"{'attention: dropout / no dropout':<40}{'':>10}{'':>10}{cost:>8.2f}{'<= %.1f' % kDropoutCost:>9}  "
-              f"{verdict(cost <= kDropoutCost)}")
+              f"{mark(cost <= kDropoutCost)}")
     return 1 if missed else 0
 
 

@@ -35,7 +35,7 @@ std::vector<float> rounded(std::vector<float> values) {
 }
 
 // n elements that begin `offset` elements behind the start of an allocation. What lies on both sides must not change;
-// with AddressSanitizer nothing lies behind them, so that it sees reads there.
+// with AddressSanitizer nothing lies behind them, so that it detects reads there.
 template <typename Scalar>
 class Guarded {
  public:

@@ -183,7 +183,7 @@ void register_bench_attention(CLI::App& bench) {
   add_option(command, "--head-size", flags->head_size, "Channels per head");
   add_option(command, "--context", flags->context, "Tokens per sequence");
   add_option(command, "--dropout", flags->dropout, "Drop probability");
-  add_option(command, "--causal", flags->causal, "Each query sees only the keys up to its own place");
+  add_option(command, "--causal", flags->causal, "Each query attends only to keys up to its own position");
   add_option(command, "--attention", flags->kind, "Kernel");
   add_bench_flags(command, *flags);
   command.callback([flags] { bench_attention(*flags); });

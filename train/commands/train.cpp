@@ -59,7 +59,7 @@ void register_train(CLI::App& program) {
     start.seen = start.fresh || place.rank == 0 || fs::exists(RunPaths{flags->resume()}.config());
     const TrainOptions options = start.fresh  ? flags->fresh()
                                  : start.seen ? flags->resumed(read_run_config(existing_run(flags->resume())))
-                                              : flags->meeting();
+                                              : flags->from_flags();
     start.root = start.fresh ? fs::path(options.out) : flags->resume();
     if (place.source.empty() && options.ranks > 1) return launch_ranks(options.ranks, {start.root, options.restarts});
     GLINT_REQUIRE(options.ranks == place.size, "--ranks ", options.ranks, ", but ", place.source, " has started ",

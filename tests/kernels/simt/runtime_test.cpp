@@ -30,7 +30,7 @@ struct Streams {
   }
 };
 
-// In how many of 40 seeds one stream sees what the other has written.
+// In how many of 40 seeds one stream reads what the other has written.
 int seen_in_time(bool with_event) {
   const SavedDevice saved;
   int seen = 0;
