@@ -71,7 +71,7 @@ void launch(const CudaContext& ctx, const Launch& l, const What& what, void (*ke
   config.stream = ctx.stream;
   check_cuda(cudaLaunchKernelEx(&config, kernel, arguments...), what);
 #else
-  (simt::check_argument(&arguments, sizeof arguments, what), ...);
+  (simt::check_argument(arguments, what), ...);
   simt::enqueue(ctx.stream, [=] { simt::run_grid(l.grid, l.block, l.shared_bytes, [&] { kernel(arguments...); }); });
 #endif
 }

@@ -44,5 +44,14 @@ void enqueue(CUstream_st* stream, std::function<void()> work);
 
 // Throws if a word of a kernel's argument is the address of host memory, in guarded mode. `what` names the launch.
 void check_argument(const void* argument, size_t bytes, const std::function<std::string()>& what);
+template <typename Argument>
+void check_argument(Argument argument, const std::function<std::string()>& what) {
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_clear_padding)
+  __builtin_clear_padding(&argument);  // it may hold part of an old address
+#endif
+#endif
+  check_argument(&argument, sizeof argument, what);
+}
 
 }  // namespace simt
