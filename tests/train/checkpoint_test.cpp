@@ -147,9 +147,9 @@ TEST_CASE("tensors that are missing, left over or of another shape are named") {
   CHECK(load().find("wte.weight is of shape [3, 2] and should be [2, 3]") != std::string::npos);
   other.views[0].shape = {3, 2};
   other.views[0].name = "wpe.weight";
-  CHECK(load().find("lacks wpe.weight") != std::string::npos);
+  CHECK(load().find("does not have wpe.weight") != std::string::npos);
   other.views.erase(other.views.begin());
-  CHECK(load().find("holds wte.weight, which is not part of this model") != std::string::npos);
+  CHECK(load().find("has wte.weight, which is not part of this model") != std::string::npos);
   Tensors model2(0), m2(0), v2(0);
   v2.views.pop_back();
   CHECK(error_of([&] {
@@ -157,7 +157,7 @@ TEST_CASE("tensors that are missing, left over or of another shape are named") {
         }).find("v.h.0.attn.c_attn.bias") != std::string::npos);
 }
 
-TEST_CASE("weights in Hugging Face's dress are taken, with its buffers and its tied head") {
+TEST_CASE("Hugging Face weights are read, with their name prefix, buffers and tied head") {
   ScratchFolder folder;
   float wte[6] = {1, 2, 3, 4, 5, 6}, bias[4] = {7, 8, 9, 10}, mask[4] = {1, 0, 1, 1}, other[6] = {0, 2, 3, 4, 5, 6};
   const std::vector<TensorView> dressed = {{"transformer.wte.weight", {3, 2}, wte},
@@ -177,7 +177,7 @@ TEST_CASE("weights in Hugging Face's dress are taken, with its buffers and its t
   with_head.push_back({"lm_head.weight", {3, 2}, wte});
   CHECK(load(with_head) == "");
   with_head.back().data = other;
-  CHECK(load(with_head).find("head of its own") != std::string::npos);
+  CHECK(load(with_head).find("separate output head") != std::string::npos);
   std::vector<TensorView> head_only = dressed;
   head_only[0].name = "lm_head.weight";
   CHECK(load(head_only) == "");

@@ -163,7 +163,7 @@ TEST_CASE("plan: the command prints a row per number of devices, says what does 
   CHECK(large.code == 0);
   CHECK(large.out.find("does not fit with --zero 1: a device has 40 GB; --micro-batch ") != std::string::npos);
   const std::pair<std::vector<std::string>, const char*> wrong[] = {
-      {{"--device", "abacus"}, "--device abacus: there are data sheets of h100, h200 and a100"},
+      {{"--device", "abacus"}, "--device abacus: give h100, h200 or a100"},
       {{"--devices", "8-"}, "--devices 8-: give numbers as 1,2,6 or 8-1024"},
       {{"--devices", "0"}, "--devices 0: give numbers"},
       {{"--devices", "8", "--batch", "12"}, "--batch 12 does not divide over 8 devices"},

@@ -131,10 +131,10 @@ TEST_CASE("ranks: ones that never come, that differ, or that fail are named") {
   auto alone = start_ranks(1, endless_run(folder, {"--comm-timeout", "1"}), {}, 3);
   const Ran waited = alone[0]->wait();
   CHECK(waited.code == 1);
-  CHECK(waited.err.starts_with("glint: ranks 1, 2 of 3 did not come to "));
+  CHECK(waited.err.starts_with("glint: ranks 1, 2 of 3 did not connect in "));
   auto ranks = start_ranks(2, endless_run(folder), {{1, {"--seed", "7"}}});
   const std::string differs =
-      "rank 1 has another --seed than rank 0: 7, not 1337; start all ranks with the same program, flags and data\n";
+      "rank 1 differs from rank 0 in --seed: 7, not 1337; start all ranks with the same program, flags and data\n";
   for (const int rank : {0, 1}) {
     const Ran ran = ranks[static_cast<size_t>(rank)]->wait();
     CHECK(ran.code == 1);

@@ -127,7 +127,7 @@ TEST_CASE("safetensors: damaged files are refused in one line that names the fil
       {R"({"w":{"dtype":"F32","shape":[2]}})", "header"},
       {R"({"w":7})", "header"},
       {R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", "does not begin"},
-      {R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "belong to no tensor"},
+      {R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "do not belong to any tensor"},
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
        "does not begin"},
   };

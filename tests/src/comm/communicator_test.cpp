@@ -40,7 +40,7 @@ TEST_CASE("comm: alone, every call leaves the data as it is") {
   CHECK(data == before);
 }
 
-TEST_CASE("comm: what keeps ranks from connecting is one line") {
+TEST_CASE("comm: an error while connecting is one line") {
   Ranks ranks;
   ranks.size = 2;
   GlooOptions options;
@@ -51,7 +51,7 @@ TEST_CASE("comm: what keeps ranks from connecting is one line") {
   }
   options.launch = "one";
   options.folder = "/dev/null/x";
-  CHECK(error() == "the ranks can't meet in /dev/null/x/one: Not a directory");
+  CHECK(error() == "the ranks can't connect in /dev/null/x/one: Not a directory");
   options.interface = "no-such-if";
   CHECK(error() ==
         "--interface no-such-if: there is no such network interface with an address; `ip address` lists them");

@@ -202,7 +202,7 @@ TEST_CASE("comm: ranks that never come are named") {
     CHECK(ranks.wait(rank).code == 0);
     CHECK(seconds_since(start) < 3);
     CHECK(ranks.wrote(rank, "error") ==
-          "ranks 2, 3 of 4 did not come to " + ranks.folder() + "/launch within 0.7 s: see what stopped them");
+          "ranks 2, 3 of 4 did not connect in " + ranks.folder() + "/launch within 0.7 s: see what stopped them");
   }
 }
 

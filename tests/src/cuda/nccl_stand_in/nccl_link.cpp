@@ -170,7 +170,7 @@ ncclResult_t NcclLink::give(std::vector<Given> given) {
   const std::lock_guard lock(mutex_);
   if (state_ != ncclSuccess || !unsent_.empty() || finalizing_) return ncclInvalidUsage;
   unsent_ = std::move(given);
-  giver_ = std::this_thread::get_id();
+  enqueuer_ = std::this_thread::get_id();
   asked_ = 0;
   return ncclInProgress;
 }
@@ -179,7 +179,7 @@ ncclResult_t NcclLink::finalize() {
   const std::lock_guard lock(mutex_);
   if (state_ != ncclSuccess || !unsent_.empty()) return ncclInvalidUsage;
   finalizing_ = true;
-  giver_ = std::this_thread::get_id();
+  enqueuer_ = std::this_thread::get_id();
   asked_ = 0;
   return ncclInProgress;
 }
@@ -187,7 +187,7 @@ ncclResult_t NcclLink::finalize() {
 ncclResult_t NcclLink::state() {
   const std::lock_guard lock(mutex_);
   if (state_ != ncclSuccess || (unsent_.empty() && !finalizing_)) return state_;
-  if (std::this_thread::get_id() != giver_ || asked_++ == 0) return ncclInProgress;
+  if (std::this_thread::get_id() != enqueuer_ || asked_++ == 0) return ncclInProgress;
   finalizing_ = false;
   for (const Given& one : std::exchange(unsent_, {})) enqueue_given(one);
   return ncclSuccess;

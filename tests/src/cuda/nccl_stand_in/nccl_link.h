@@ -62,8 +62,8 @@ class NcclLink : public std::enable_shared_from_this<NcclLink> {
   std::condition_variable changed_;
   ncclResult_t state_ = ncclInProgress;
   std::vector<Given> unsent_;
-  std::thread::id giver_;
-  int asked_ = 0;  // by the giver, since it gave
+  std::thread::id enqueuer_;
+  int asked_ = 0;  // calls of that thread since it enqueued work
   bool finalizing_ = false;
   std::thread thread_;
 };
