@@ -32,7 +32,7 @@ std::string errors_of_two(const Part& part) {
   return errors[0] + errors[1];
 }
 
-TEST_CASE("team: ranks wait for one that works for longer than the timeout" * doctest::skip(!kHasGloo)) {
+TEST_CASE("team: ranks wait for one that works longer than the timeout" * doctest::skip(!kHasGloo)) {
   std::atomic<bool> done = false;
   CHECK(errors_of_two([&](Team& team) {
           team.run_collectively(team.is_main(), [&] {
@@ -47,7 +47,7 @@ TEST_CASE("team: ranks wait for one that works for longer than the timeout" * do
         }).find("rank 0 hangs") != std::string::npos);
 }
 
-TEST_CASE("team: work that fails is the error of the rank that did it") {
+TEST_CASE("team: an error in collective work is thrown on the rank that ran it") {
   const TrainOptions options;
   Team alone({}, "", options);
   CHECK(test::error_of([&] { alone.run_collectively(true, [] { throw UserError("the disk is full"); }); }) ==
