@@ -21,7 +21,7 @@ RandomWindows::RandomWindows(TokenSpan tokens, int T, uint64_t seed, Sampling sa
     : tokens_(tokens), T_(T), seed_(seed), sampling_(sampling) {
   GLINT_CHECK(T >= 1, "T is ", T);
   GLINT_REQUIRE(tokens.size() > static_cast<size_t>(T), "a split of ", tokens.size(), " tokens has no window of ", T,
-                " tokens and the next one: give more text or a smaller `context`");
+                " tokens plus one: give more text or a smaller `context`");
 }
 
 uint64_t RandomWindows::offset(uint64_t step, uint64_t sequence) const {

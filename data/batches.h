@@ -7,11 +7,11 @@
 
 namespace glint {
 
-// What a random offset is for; each use has its own random numbers.
+// The use of a random offset; each use has its own random numbers.
 enum class Sampling : uint32_t { training = 0x7261696e, evaluation = 0x6576616c };
 
-// Windows of T tokens at random places. Window (step, sequence) is a pure function of (seed, sampling, step, sequence),
-// so a batch does not depend on micro-batches, ranks or restarts.
+// Windows of T tokens at random offsets. Window (step, sequence) is a pure function of (seed, sampling, step,
+// sequence), so a batch does not depend on micro-batches, ranks or restarts.
 class RandomWindows {
  public:
   // UserError unless there are more than T tokens.

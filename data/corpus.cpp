@@ -16,8 +16,8 @@ void CorpusStream::read(char* out, size_t bytes) {
       used_ = 0;
       PhiloxCounter draw{};
       uint32_t k = 0;
-      // Choice k is word k % 4 of the draw at {tale, k / 4, domain}. n is below 2^10 or so, which makes no number
-      // likelier than another by more than n / 2^32.
+      // Choice k is word k % 4 of the draw at {tale, k / 4, domain}. n is about 2^10 or less, so probabilities
+      // differ by at most n / 2^32.
       corpus_grammar().append_sentence(buffer_, [&](uint32_t n) {
         if (k % 4 == 0)
           draw = philox4x32<10>({low_word(tale_), high_word(tale_), k / 4, kCorpusDomain}, philox_key(seed_));

@@ -12,7 +12,7 @@ class Grammar;
 
 inline constexpr uint64_t kCorpusBytes = 2'000'000;  // the size that training uses by default
 
-// The text of a seed, read from its beginning. Tale number n depends on (seed, n) alone.
+// The text of a seed, read from its beginning. Tale number n depends on (seed, n) only.
 class CorpusStream {
  public:
   explicit CorpusStream(uint64_t seed) : seed_(seed) {}
@@ -28,7 +28,7 @@ class CorpusStream {
 std::string corpus_text(uint64_t bytes, uint64_t seed);
 
 // Entropy rate in nats per character, that is per byte; data/grammar.h says how it is computed. The information of one
-// text of n characters varies by some 1.3 / sqrt(n) nats per character, so the loss on a short text may be that much
+// text of n characters varies by about 1.3 / sqrt(n) nats per character, so the loss on a short text may be that much
 // lower.
 double corpus_entropy();
 

@@ -23,7 +23,7 @@ std::string with_s(const std::string& word) {
 // clang-format off
 Grammar make_grammar() {
   Grammar grammar;
-  // Adds the words of a text as they are, with an -s form, or with pronouns (the first half are women).
+  // Adds the words of a text unchanged, with an -s form, or with pronouns (the first half are women).
   const auto add = [&](const char* name, const std::vector<std::string>& forms, const char* text) {
     std::istringstream stream(text);
     const std::vector<std::string> words(std::istream_iterator<std::string>(stream), {});
@@ -109,7 +109,7 @@ Grammar make_grammar() {
   };
   rule("the", {{4, "the"}, {1, "his"}, {1, "her"}, {1, "my"}, {1, "our"}, {1, "this"}, {1, "that"}});
   rule("end", {{5, ".\n"}, {4, " {near} {the} {place}.\n"}, {1, " at {hour}.\n"}});
-  // Someone does something to a thing, and the thing and the pronoun come back later.
+  // Someone does something to a thing; later text refers to both again.
   rule("it", {{1, "it"}, {1, "the {same thing}"}});
   rule("the_thing", {{1, "{new thing}"}, {3, "{look} {new thing}"}});
   rule("object", {{3, "{the} {the_thing}"}, {2, "a {look} {new thing}"}});
@@ -124,7 +124,7 @@ Grammar make_grammar() {
   // Lists.
   rule("things", {{2, "{number} {look} {thing.many}"}, {1, "{look} {thing.many}"}, {1, "a {look} {thing}"}});
   rule("more_things", {{2, " and {things}{end}"}, {1, ", {things}, and {things}{end}"}});
-  // Questions: what was asked for comes back in the answer, and who asked and who answered after it.
+  // Questions: the answer repeats what was asked for; the sentence after it repeats who asked and who answered.
   rule("after", {{2, "\n"}, {1, " So {same name} {thanked} the {same agent}{end}"},
     {1, " Then {same name} and the {same agent} {deed} the {same thing}{end}"}});
   rule("where", {{3, "The {same thing} is {near} {the} {place},\" said {the} {the_agent}.{after}"},

@@ -36,22 +36,22 @@ class Dataset {
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
   const TokenFileInfo& info() const { return info_; }
-  TokenSpan tokens(Split split) const;     // valid while this Dataset lives, moved or not
+  TokenSpan tokens(Split split) const;     // valid while this Dataset exists, even if moved
   uint64_t text_bytes(Split split) const;  // for bits per byte
-  std::optional<double> entropy() const;   // of the text's source in nats per token: the lowest possible loss
+  std::optional<double> entropy() const;   // of the source, in nats per token: the lowest possible loss
 
   // UserError, saying how much text is needed, unless both splits have more than context tokens.
   void require_context(int context) const;
 
-  std::string describe() const;  // several lines, for people: `glint data info`
-  std::string to_json() const;   // the same, for programs
+  std::string describe() const;  // several lines of text: `glint data info`
+  std::string to_json() const;   // the same as JSON
 
  private:
   Dataset(Tokenizer tokenizer, TokenFileInfo info) : tokenizer_(std::move(tokenizer)), info_(std::move(info)) {}
 
   Tokenizer tokenizer_;
   TokenFileInfo info_;
-  std::optional<TokenFile> file_;  // one of the two holds the tokens
+  std::optional<TokenFile> file_;  // one of these two holds the tokens
   std::vector<std::byte> memory_;
 };
 

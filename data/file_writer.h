@@ -1,4 +1,4 @@
-// A new file that appears complete or not at all: written to a temporary name, synced, then renamed.
+// Writes a file atomically: to a temporary name, then synced and renamed.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@ namespace glint {
 
 class FileWriter {
  public:
-  // Starts `path` + ".partial.<process id>" beside the target. Every failure of the system (no such folder, no rights,
+  // Starts `path` + ".partial.<process id>" next to the target. Every system error (no such folder, no permission,
   // disk full) is a UserError that names the target; the target does not change before commit().
   explicit FileWriter(std::filesystem::path path);
   FileWriter(const FileWriter&) = delete;
@@ -19,7 +19,7 @@ class FileWriter {
 
   void append(const void* bytes, size_t size);
   void append(std::string_view text) { append(text.data(), text.size()); }
-  void overwrite(uint64_t offset, const void* bytes, size_t size);  // a header that is known only at the end
+  void overwrite(uint64_t offset, const void* bytes, size_t size);  // for a header that is known at the end only
   void commit();
 
  private:

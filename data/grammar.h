@@ -1,13 +1,13 @@
 // A probabilistic grammar whose entropy is a finite sum. A rule is a choice between alternatives with integer weights;
-// each is written as a pattern, or as one pattern for each form of the rule (singular, plural). In a pattern stand
+// each is written as a pattern, or as one pattern for each form of the rule (singular, plural). A pattern consists of
 //   plain text
-//   {rule} {rule.form}  what the rule yields, in its first or the named form
+//   {rule} {rule.form}  an expansion of the rule, in its first or the named form
 //   {new rule.form}     the same, and the choice is remembered
 //   {same rule.form}    the remembered choice, of plain text: no information
 //
 // The grammar is LL(1), which tests/data/corpus_test.cpp checks: with text cut into tokens (words, and single other
 // characters but spaces), no two alternatives of a choice begin with the same token, and none is empty. So the next
-// token always tells which choice was made, and each text has one derivation. The information of a sentence, -log p, is
+// token always determines the choice, and each text has one derivation. The information of a sentence, -log p, is
 // then the sum over its choices, and the entropy per character of independent sentences is E[information of a sentence]
 // / E[its characters] (renewal-reward theorem). Both are sums over the rules, since rules don't recur, choices are
 // independent, and a remembered choice has the probabilities of its rule.
@@ -46,8 +46,8 @@ class Grammar {
  public:
   using Alternatives = std::vector<std::pair<uint32_t, std::vector<std::string>>>;  // weight, pattern of each form
 
-  // From the innermost rule out: a pattern may only name rules that have been added, else Error is thrown. The last
-  // rule yields the sentences.
+  // A pattern may only name rules that have been added before; otherwise Error is thrown. The last rule is that of
+  // sentences.
   void add(const std::string& name, const std::vector<std::string>& forms, const Alternatives& alternatives);
 
   // Appends one sentence. choose(n) returns a number below n, each equally likely.

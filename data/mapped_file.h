@@ -9,7 +9,7 @@ namespace glint {
 
 class MappedFile {
  public:
-  enum class Access { any, sequential };  // a hint to the system's read-ahead
+  enum class Access { any, sequential };  // a hint for the system's read-ahead
 
   // UserError if the file is missing, a directory or otherwise not a regular file, unreadable or empty.
   explicit MappedFile(std::filesystem::path path, Access access = Access::any);

@@ -63,7 +63,7 @@ Source corpus_source(uint64_t bytes, uint64_t seed) {
   source.read = [seed](uint64_t begin, uint64_t end, const Visit& visit) {
     CorpusStream stream(seed);
     std::vector<char> piece(kPieceBytes);
-    for (uint64_t at = 0; at < end;) {  // from the start: the text before `begin` is generated and discarded
+    for (uint64_t at = 0; at < end;) {  // generates the text from the start and discards it up to `begin`
       const uint64_t stop = at < begin ? begin : end;
       const size_t count = std::min<uint64_t>(kPieceBytes, stop - at);
       stream.read(piece.data(), count);

@@ -15,7 +15,7 @@
 namespace glint {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "tokens.bin is mapped as it lies");
+static_assert(std::endian::native == std::endian::little, "tokens.bin is mapped without conversion");
 
 constexpr char kMagic[] = "glinttok";
 

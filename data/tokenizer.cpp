@@ -97,7 +97,7 @@ Tokenizer::Counts Tokenizer::encode_into(Id* out, std::string_view text) const {
     return {text.size(), 0};
   }
   const auto unknown_id = static_cast<uint32_t>(unknown());
-  const uint32_t* const ids = ids_.data();  // in a local, since for the compiler out may alias *this
+  const uint32_t* const ids = ids_.data();  // a local copy: the compiler must assume that out aliases *this
   const size_t known = ids_.size();
   const char* at = text.data();
   const char* const end = at + text.size();

@@ -59,7 +59,7 @@ class CharacterSet {
   std::vector<bool> others_ = std::vector<bool>(kLastCodePoint + 1);
 };
 
-// Bytes in, complete characters out: for printing tokens that may be parts of characters. Invalid bytes become U+FFFD.
+// Turns bytes into complete characters, to print tokens that may be parts of characters. Invalid bytes become U+FFFD.
 class Utf8Stream {
  public:
   std::string push(std::string_view bytes);  // the characters completed by these bytes

@@ -9,7 +9,7 @@
 
 namespace glint {
 
-// What one step multiplies with, in the order of the update.
+// The factors of one step, in the order of the update.
 struct AdamWFactors {
   float gradient_scale, beta1, one_minus_beta1, beta2, one_minus_beta2;
   float keep;             // 1 - learning rate * weight decay, where there is decay

@@ -1,4 +1,4 @@
-// The checks that every attention function makes of its arguments.
+// Argument checks shared by all attention functions.
 #pragma once
 
 #include "kernels/attention.h"

@@ -7,7 +7,7 @@
 
 namespace glint::attention {
 
-#ifndef __CUDACC__  // which has its own
+#ifndef __CUDACC__  // CUDA has its own
 using std::max, std::min;
 #endif
 
@@ -23,9 +23,9 @@ struct CausalRange {
   int T, S, shift;
 };
 
-inline constexpr float kLog2E = 1.44269504f;  // scores are kept in powers of two: exp(x) = exp2(x * kLog2E)
+inline constexpr float kLog2E = 1.44269504f;  // exponentials use base 2: exp(x) = exp2(x * kLog2E)
 
-// Where row t of a head is in a (B, NH, T) array: lse and delta.
+// Index of row t of a head in a (B, NH, T) array (lse, delta).
 GLINT_HOST_DEVICE constexpr int64_t row_of(const AttentionShape& shape, int b, int h, int t) {
   return (static_cast<int64_t>(b) * shape.NH + h) * shape.T + t;
 }

@@ -8,11 +8,11 @@
 
 namespace glint {
 
-// out (n) = x (n), rounded to nearest, ties to even; a NaN stays one.
+// out (n) = x (n), rounded to nearest, ties to even; NaN stays NaN.
 void convert(const CpuContext& ctx, Bf16* out, const float* x, size_t n);
 void convert(const CudaContext& ctx, Bf16* out, const float* x, size_t n);
 
-// Exactly.
+// Exact.
 void convert(const CpuContext& ctx, float* out, const Bf16* x, size_t n);
 void convert(const CudaContext& ctx, float* out, const Bf16* x, size_t n);
 

@@ -1,4 +1,4 @@
-// Softmax and cross-entropy fused; probabilities are never kept. Scalar: float, Bf16; losses are fp32.
+// Softmax and cross-entropy fused; probabilities are not stored. Scalar: float, Bf16; losses are fp32.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ struct CrossEntropyShape {
   int V;
 };
 
-// losses (rows) = -log softmax(logits)[target] in nats, by a max-shifted sum. A target that is no token throws on the
-// CPU; on a GPU, which cannot, its loss is NaN.
+// losses (rows) = -log softmax(logits)[target] in nats, by a max-shifted sum. A target outside [0, V) throws on the
+// CPU; on a GPU its loss is NaN.
 template <typename Scalar>
 void cross_entropy_forward(const CpuContext& ctx, float* losses, const Scalar* logits, const int32_t* targets,
                            const CrossEntropyShape& shape);

@@ -19,7 +19,7 @@ struct EmbeddingShape {
 };
 
 // out (B, T, C) = dropout(wte[token] + wpe[position]); tokens (B, T) in [0, V), checked by the caller. Scalar: float,
-// Bf16; gradients of the tables are fp32. CUDA: first_position, too, points to the GPU's memory.
+// Bf16; gradients of the tables are fp32. CUDA: first_position also points to device memory.
 template <typename Scalar>
 void embedding_forward(const CpuContext& ctx, Scalar* out, const int32_t* tokens, const Scalar* wte, const Scalar* wpe,
                        const EmbeddingShape& shape, const Dropout& dropout);

@@ -1,5 +1,5 @@
-// GELU and its slope: one definition for vectors of the CPU and for numbers of the GPU. `Math` has the type Number and,
-// of it, constant, smaller and larger (the second argument where either is NaN), exp2 and quotient.
+// GELU and its derivative: one definition for SIMD vectors and for GPU threads. `Math` has the type Number and the
+// functions constant, smaller, larger (the second argument if either is NaN), exp2 and quotient.
 #pragma once
 
 #include "kernels/philox.h"
@@ -16,15 +16,15 @@ struct GeluFormula {
     return ((((z * c5 + c4) * z + c3) * z + c2) * z + c1) * z + c0;
   }
 
-  // Phi(x) - 1/2 and gelu'(x) - 1/2 are odd: x times a rational function of x*x, fitted for least relative error over
-  // the range where they are not yet +-1/2 in float (1.7e-8 up to |x| = 5.5, and 2.4e-7 up to 5.8; evaluated in float
+  // Phi(x) - 1/2 and gelu'(x) - 1/2 are odd: x times a rational function of x*x, fitted for the smallest relative
+  // error where they are not yet +-1/2 in float (1.7e-8 up to |x| = 5.5, and 2.4e-7 up to 5.8; evaluated in float
   // both come to 1.5e-7 and 2.7e-7, absolute). Half the work of erf and exp.
   GLINT_HOST_DEVICE static inline Number erf_forward(Number x) {
     const Number z = Math::smaller(Math::constant(5.5f * 5.5f), x * x);
     const Number p =
         polynomial(z, 0.398942262f, 0.0334576778f, 0.00465140678f, 0.000164561556f, 6.30151771e-06f, 2.29321131e-08f);
     const Number q = polynomial(z, 1.0f, 0.250532359f, 0.0284154322f, 0.00186057622f, 7.21632096e-05f, 1.19905144e-06f);
-    const Number normal = 0.5f + Math::quotient(x * p, q);  // Phi(x); beyond the range it runs out of [0, 1]
+    const Number normal = 0.5f + Math::quotient(x * p, q);  // Phi(x); outside the range it leaves [0, 1]
     return x * Math::smaller(Math::constant(1.0f), Math::larger(Math::constant(0.0f), normal));
   }
   GLINT_HOST_DEVICE static inline Number erf_backward(Number dout, Number x) {
@@ -37,7 +37,7 @@ struct GeluFormula {
 
   GLINT_HOST_DEVICE static inline Number tanh_forward(Number x) { return x * gate(x).open; }
   GLINT_HOST_DEVICE static inline Number tanh_backward(Number dout, Number x) {
-    const Number inner = clamp(x, 16.0f);  // beyond it the slope is 0 or 1 and x^3 only overflows
+    const Number inner = clamp(x, 16.0f);  // beyond it the derivative is 0 or 1, and x^3 may overflow
     const Gate g = gate(inner);
     return dout * (g.open + inner * (g.open * g.closed) * (kTwoRoot + 3.0f * kTwoRoot * kCubic * (inner * inner)));
   }

@@ -12,7 +12,7 @@ struct KvCacheShape {
   int T;      // tokens to append
   int heads;  // NKV
   int HS;
-  int capacity;  // positions the cache holds
+  int capacity;  // positions in the cache
 };
 
 // Copies k, v (1, T, heads, HS views) to positions first .. first+T-1 of cache (2, capacity, heads, HS): keys, then

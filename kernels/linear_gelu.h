@@ -1,5 +1,5 @@
-// The two ends of a GELU between linear layers, fused with the products beside it where the device can (cuBLASLt, the
-// tanh form); else the same computed one after the other. Scalar: float or Bf16.
+// Linear layers before and after a GELU, fused with it where the device can (cuBLASLt, the tanh form); otherwise
+// separate kernels. Scalar: float or Bf16.
 #pragma once
 
 #include "kernels/gelu.h"
@@ -15,7 +15,7 @@ template <typename Scalar>
 void linear_gelu_forward(const CudaContext& ctx, Scalar* out, Scalar* pre, const Scalar* x, const Scalar* weight,
                          const Scalar* bias, const LinearShape& shape, Gelu kind);
 
-// For the layer that takes gelu(pre) (rows, in): dpre = (dout W^T) * gelu'(pre).
+// For the layer whose input is gelu(pre) (rows, in): dpre = (dout W^T) * gelu'(pre).
 template <typename Scalar>
 void linear_gelu_backward_input(const CpuContext& ctx, Scalar* dpre, const Scalar* dout, const Scalar* weight,
                                 const Scalar* pre, const LinearShape& shape, Gelu kind);

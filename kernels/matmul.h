@@ -8,8 +8,8 @@
 
 namespace glint {
 
-// How a weight matrix lies in memory: (in, out) as Hugging Face's GPT-2 Conv1D, the fast case of the forward product;
-// (out, in) for the classifier tied to the token embedding (V, C).
+// Layout of a weight matrix: (in, out) as in Hugging Face's GPT-2 (Conv1D), fastest in forward; (out, in) for the
+// classifier tied to the token embedding (V, C).
 enum class WeightLayout { in_out, out_in };
 
 struct LinearShape {
@@ -20,7 +20,7 @@ struct LinearShape {
 };
 inline double flops_of(const LinearShape& s) {
   return 2.0 * s.rows * s.in * s.out;
-}  // forward; backward takes twice as many
+}  // of forward; backward needs twice as many
 
 // Whether a gradient is written or added to.
 enum class Write { set, add };
@@ -33,7 +33,7 @@ void linear_forward(const CpuContext& ctx, float* out, const float* x, const flo
 void linear_backward_input(const CpuContext& ctx, float* dx, const float* dout, const float* weight,
                            const LinearShape& shape, Write write);
 
-// Scratch of linear_backward_weight if there is a bias, in floats.
+// Scratch of linear_backward_weight with a bias, in floats.
 size_t linear_backward_weight_scratch(const CpuContext& ctx, const LinearShape& shape);
 
 // dweight (laid out as the weight) = x^T dout, dbias (out; may be null) = column sums of dout; or +=.

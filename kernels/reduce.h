@@ -1,5 +1,5 @@
-// Reductions in a fixed order: blocks of kReduceBlock elements, whatever the thread count or the GPU. A NaN or infinity
-// comes through every sum.
+// Reductions in a fixed order: blocks of kReduceBlock elements, for any thread count or GPU. A NaN or infinity
+// in the input shows in every sum.
 #pragma once
 
 #include <cstddef>
@@ -17,11 +17,11 @@ inline constexpr size_t kReduceBlock = 16384;
 double sum(const CpuContext& ctx, const float* x, size_t n);
 double sum_of_squares(const CpuContext& ctx, const float* x, size_t n);
 
-// The same with the result in the device's memory, where kernels read it.
+// The same with the result in device memory, for other kernels.
 size_t reduce_scratch(const CpuContext& ctx, size_t n);  // in bytes
 void sum(const CpuContext& ctx, double* result, const float* x, size_t n, void* scratch);
 void sum_of_squares(const CpuContext& ctx, double* result, const float* x, size_t n, void* scratch);
-void sum(const CpuContext& ctx, double* result, const double* x, size_t n);  // of few: one block's work
+void sum(const CpuContext& ctx, double* result, const double* x, size_t n);  // for small n: one block
 
 // Index of the first NaN or infinity, or n. Scalar: float, Bf16.
 template <typename Scalar>
@@ -34,7 +34,7 @@ template <typename Scalar>
 void column_sums(const CpuContext& ctx, float* sums, const Scalar* x, int rows, int columns, float* scratch,
                  Write write);
 
-// The same on an NVIDIA GPU, results in its memory.
+// The same on an NVIDIA GPU, results in device memory.
 size_t reduce_scratch(const CudaContext& ctx, size_t n);  // in bytes, for sum and sum_of_squares
 void sum(const CudaContext& ctx, double* result, const float* x, size_t n, void* scratch);
 void sum_of_squares(const CudaContext& ctx, double* result, const float* x, size_t n, void* scratch);

@@ -20,7 +20,7 @@ template <typename Scalar>
 void residual_dropout_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, const Scalar* y,
                               const ResidualShape& shape, const Dropout& dropout);
 
-// dy = dropout'(dout): the same mask, drawn again. (dx is dout itself.) dy may be dout.
+// dy = dropout'(dout), with the same mask. (dx is dout itself.) dy may be dout.
 template <typename Scalar>
 void residual_dropout_backward(const CpuContext& ctx, Scalar* dy, const Scalar* dout, const ResidualShape& shape,
                                const Dropout& dropout);

@@ -31,8 +31,8 @@ void residual_layernorm_forward(const CudaContext& ctx, Scalar* out, Scalar* sum
 size_t residual_layernorm_backward_scratch(const CpuContext& ctx, const ResidualLayerNormShape& shape);
 size_t residual_layernorm_backward_scratch(const CudaContext& ctx, const ResidualLayerNormShape& shape);
 
-// dsum (B, T, C) comes with what reaches the sum on its other way and gets the layer norm's dx added, rounded to
-// Scalar: it is dx, too. dy = dropout'(dsum), the same mask drawn again; dy may not be dsum. dweight, dbias (C; dbias
+// dsum (B, T, C) holds the gradient of the sum from its other users; the layer norm's dx is added, rounded to Scalar.
+// The result is also dx. dy = dropout'(dsum), with the same mask; dy may not be dsum. dweight, dbias (C; dbias
 // may be null): set or added to, as write_parameters says.
 template <typename Scalar>
 void residual_layernorm_backward(const CpuContext& ctx, Scalar* dsum, Scalar* dy, float* dweight, float* dbias,

@@ -1,5 +1,5 @@
-// The state that one optimizer step leaves to the next, in device memory, and the input of a step. A recorded step can
-// therefore be replayed, each time with new tokens, masks and learning rate, without waiting for the host.
+// The training state in device memory, and the input of a step. A recorded step can be replayed with new tokens, masks
+// and learning rate without waiting for the host.
 #pragma once
 
 #include <cmath>
@@ -18,13 +18,13 @@ struct StepState {
   double gradient_squares = 0;  // sum of squares of all gradients of the step
 };
 
-// What the host gives to one step. It lies in one piece of memory, so that one copy uploads it.
+// The input of one step, in one block of memory, so that one copy uploads it.
 struct StepInput {
   float* learning_rate;
   int32_t *tokens, *targets;  // (n) each: B*T of the whole batch
 };
 struct StepInputLayout {
-  static constexpr size_t kAlignment = 16;  // bytes, of the piece of memory and of tokens
+  static constexpr size_t kAlignment = 16;  // bytes, of the block and of tokens
 
   size_t n;
   GLINT_HOST_DEVICE size_t bytes() const {  // a multiple of kAlignment
@@ -37,8 +37,8 @@ struct StepInputLayout {
 };
 
 // Copies tokens and targets `first` .. first+n-1 of the step's input, and its learning rate; sets the number of the
-// micro-batch's first sequence, and of the step. The input is in one of two slots, one after the other: that of the
-// step's parity.
+// micro-batch's first sequence, and of the step. The input is in the slot of the step's parity, of two adjacent
+// slots.
 struct MicroBatch {
   std::byte* slots;
   StepInputLayout layout;
@@ -48,7 +48,7 @@ struct MicroBatch {
 void begin_micro_batch(const CpuContext& ctx, StepState* state, int32_t* tokens, int32_t* targets,
                        const MicroBatch& batch);
 
-// Backends share these.
+// Shared by the backends.
 GLINT_HOST_DEVICE inline StepInput input_of(const StepState& state, const MicroBatch& batch) {
   return batch.layout.at(batch.slots + state.rng.step % 2 * batch.layout.bytes());
 }

@@ -36,7 +36,7 @@ Generator::Stage Generator::record(int T, bool with_head) {
 void Generator::append(std::span<const int32_t> tokens) {
   const size_t chunk = static_cast<size_t>(chunk_.tokens.shape()[1]);
   while (!tokens.empty()) {
-    const bool whole = tokens.size() > chunk;  // the rest goes token by token, the last of them with the head
+    const bool whole = tokens.size() > chunk;  // the rest goes token by token; the last one runs the head
     Stage& stage = whole ? chunk_ : step_;
     const size_t n = whole ? chunk : 1;
     std::visit(

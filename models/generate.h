@@ -1,6 +1,6 @@
 // Text generation with a KV cache: each new token costs one position's work.
 //
-// A text longer than the context slides: when the cache is full, its later half is encoded again from position 0 (in
+// Texts can be longer than the context: when the cache is full, its second half is encoded again from position 0 (in
 // chunks), which adds about one position's work per token.
 #pragma once
 
@@ -18,8 +18,8 @@ class Generator {
  public:
   explicit Generator(Model& model);  // on the model's device
 
-  // Draws `count` tokens after `prompt` (at least one token; only the end of a prompt longer than the context counts)
-  // and calls `emit` with each, which returns false to stop.
+  // Draws `count` tokens after `prompt` (at least one token; if a prompt is longer than the context, only its end is
+  // used) and calls `emit` with each, which returns false to stop.
   void generate(std::span<const int32_t> prompt, int count, const SamplingOptions& options,
                 const std::function<bool(int32_t)>& emit);
 
@@ -27,7 +27,7 @@ class Generator {
   std::span<const float> logits_after(std::span<const int32_t> tokens);
 
  private:
-  // A graph for T tokens at a time.
+  // A graph for T tokens.
   struct Stage {
     std::unique_ptr<Graph> graph;
     Tensor tokens, logits;

@@ -35,7 +35,7 @@ Gpt::WeightAndBias Gpt::add_norm(const std::string& name) {
 }
 
 // Layers of x + attention(norm(x)), then x + mlp(norm(x)). A sum and the norm that follows it are one op, except where
-// a layer is recomputed in backward: there the layer's first norm is part of it, so that only the sum is kept.
+// a layer is recomputed in backward: there the layer's first norm belongs to the layer, so that only the sum is kept.
 template <typename Attend>
 Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend) {
   const auto weights = [&](WeightAndBias l) { return Linear{g.weight(l.weight), g.weight(l.bias)}; };

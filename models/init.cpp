@@ -10,7 +10,7 @@ namespace {
 
 constexpr uint32_t kInitDomain = 0x494E4954;  // "INIT": separates these draws from other uses of the seed
 
-// FNV-1a (G. Fowler, L. C. Noll, K.-P. Vo), so that a parameter's values depend on its name alone.
+// FNV-1a (G. Fowler, L. C. Noll, K.-P. Vo), so that a parameter's values depend on its name only.
 uint64_t hash_of(const std::string& name) {
   uint64_t hash = 0xcbf29ce484222325u;
   for (unsigned char c : name) hash = (hash ^ c) * 0x100000001b3u;

@@ -14,7 +14,7 @@ double Model::flops_per_token(int T) {
   g.plan();
   double forward = 0;
   for (const auto& [name, stats] : g.work()) forward += stats.flops;
-  return 3 * forward / T;  // each product has two in backward: the gradients of both its factors
+  return 3 * forward / T;  // backward has two products per product: the gradients of both factors
 }
 
 std::unique_ptr<Model> make_model(const GptConfig& config, const Device& device, DType dtype, Weights weights) {

@@ -1,5 +1,5 @@
-// What training, evaluation, generation and planning know of a model. A new one is a file beside gpt.cpp, and a line in
-// make_model().
+// The interface of a model for training, evaluation, generation and planning. A new model is a new file next to gpt.cpp
+// and a line in make_model().
 #pragma once
 
 #include <cstdint>
@@ -13,13 +13,13 @@
 
 namespace glint {
 
-enum class Weights { allocated, laid_out };  // laid_out: without memory, for a model that is only planned
+enum class Weights { allocated, laid_out };  // laid_out: no memory, for planning only
 
 class Model {
  public:
   virtual ~Model() = default;
 
-  // Sets all parameters from the seed; what a value becomes depends on its parameter's name alone.
+  // Sets all parameters from the seed; values depend on the parameter's name only.
   virtual void initialize(uint64_t seed) = 0;
   // Records the model over (B, T) tokens; returns what head() takes, (B, T, C).
   virtual Tensor hidden(Graph& g, Tensor tokens, AttentionKind attention) = 0;
@@ -31,14 +31,14 @@ class Model {
   virtual Tensor head(Graph& g, Tensor hidden) = 0;
   // The shape of each layer's KV cache: (2, context, channels of all KV heads).
   virtual std::vector<Shape> cache_shapes() const = 0;
-  // "4 layers, 4 heads, 128 channels", for people.
+  // "4 layers, 4 heads, 128 channels".
   virtual std::string describe() const = 0;
 
   // Records the losses (B*T), in nats, of predicting targets (B, T) from tokens. scale: of the gradient.
   Tensor loss(Graph& g, Tensor tokens, Tensor targets, AttentionKind attention, float scale);
-  // Floating-point operations of the matrix products, forward and backward, per token of a sequence of T: those that a
-  // model FLOPs utilization counts (A. Chowdhery et al., PaLM, 2022, appendix B), without recomputation, and with the
-  // half of attention that the causal mask leaves.
+  // Floating-point operations of the matrix products, forward and backward, per token of a sequence of T: as counted
+  // for model FLOPs utilization (A. Chowdhery et al., PaLM, 2022, appendix B), without recomputation, and with
+  // the unmasked half of causal attention.
   double flops_per_token(int T);
 
   int vocab() const { return vocab_; }      // V
@@ -55,7 +55,7 @@ class Model {
   Parameters parameters_;
 };
 
-// Throws UserError for a config that no model can have. dtype: what it computes in.
+// Throws UserError if the config is invalid. dtype: the number format of the activations.
 std::unique_ptr<Model> make_model(const GptConfig& config, const Device& device, DType dtype,
                                   Weights weights = Weights::allocated);
 

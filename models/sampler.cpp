@@ -34,7 +34,7 @@ int32_t Sampler::draw(std::span<const float> logits, uint64_t index) {
   candidates_.clear();
   for (int32_t token = 0; token < static_cast<int32_t>(logits.size()); ++token)
     if (token != options_.never) candidates_.emplace_back(logits[static_cast<size_t>(token)], token);
-  // Most likely first; equal ones by token, so that the order is the same everywhere.
+  // Most likely first; ties by token, so that the order is deterministic.
   const auto more_likely = [](const auto& a, const auto& b) {
     return a.first != b.first ? a.first > b.first : a.second < b.second;
   };

@@ -14,7 +14,7 @@ struct SamplingOptions {
   float top_p = 1.0f;        // 1: all
   int32_t never = -1;        // a token that is never drawn (a tokenizer's unknown); -1: none
   uint64_t seed = 0;
-  uint64_t stream = 0;  // which of several samples of one seed
+  uint64_t stream = 0;  // number of the sample, for several samples of one seed
 
   void validate() const;  // throws UserError naming the flag
 };

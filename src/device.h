@@ -1,4 +1,4 @@
-// A device: the context that kernels take, its memory, and how its work is timed and captured. As in kernels/,
+// A device: the context for kernels, its memory, timing, and graph capture. As in kernels/,
 // overloads on the context type choose the backend: src/device.cpp has the CPU's, src/cuda/device.cpp those of NVIDIA
 // GPUs.
 #pragma once
@@ -25,7 +25,7 @@ using Context = std::variant<CpuContext>;
 class Device {
  public:
   Device(const CpuContext& cpu) : context_(cpu) {}  // NOLINT: a CpuContext is a device
-  // GPU number `index`. Throws UserError if this build has no CUDA, or there is no driver, no such GPU, or only one
+  // GPU number `index`. Throws UserError if this build has no CUDA, or there is no driver or no such GPU, or it is
   // older than sm_80. tf32: products of fp32 may round their inputs.
   static Device cuda(int index = 0, bool tf32 = false);
 #ifdef GLINT_WITH_CUDA
@@ -53,23 +53,23 @@ struct GpuInfo {
   int multiprocessors = 0;
   size_t memory = 0;  // bytes
 };
-// The GPUs of this machine; if there are none, `fault` says why.
+// The GPUs of this machine; if there are none, `fault` is the reason.
 std::vector<GpuInfo> gpus_here(std::string& fault);
 
-// Zeroed memory. Null if there is not enough; `fault` then says how much there is ("1 GB of 24 GB are free").
+// Zeroed memory. Null if there is not enough; `fault` is then like "1 GB of 24 GB are free".
 void* allocate(const CpuContext& ctx, size_t bytes, std::string& fault);
 void release(const CpuContext& ctx, void* data, size_t bytes);
-// Copies between host and device memory, after all work that was enqueued before; done on return.
+// Copies between host and device memory after all work enqueued so far; done on return.
 void copy_to_device(const CpuContext& ctx, void* device, const void* host, size_t bytes);
 void copy_to_host(const CpuContext& ctx, void* host, const void* device, size_t bytes);
 // Waits for all enqueued work.
 void synchronize(const CpuContext& ctx);
-// Seconds that the work takes which `enqueue` enqueues.
+// Seconds taken by the work that `enqueue` enqueues.
 double measure_seconds(const CpuContext& ctx, const std::function<void()>& enqueue);
-// The same for several pieces of work in order, without waiting for a GPU between them.
+// The same for several calls in order, without waiting for a GPU in between.
 std::vector<double> measure_seconds_of_each(const CpuContext& ctx, const std::vector<std::function<void()>>& work);
-// Returns a call that enqueues the same work again, on what device memory holds by then: on a GPU one CUDA graph. The
-// work must not wait, and touch device memory through kernels only.
+// Records the work and returns a function that enqueues it again: on a GPU one CUDA graph. The work must not wait, and
+// must access device memory in kernels only.
 std::function<void()> capture(const CpuContext& ctx, const std::function<void()>& enqueue);
 
 void* allocate(const CudaContext& ctx, size_t bytes, std::string& fault);

@@ -27,7 +27,7 @@ GatheredState::GatheredState(const Parameters& parameters, const Partition& part
   if (partition.sharded && comm.rank() == 0) whole_.resize(parameters.elements());
 }
 
-// Bucket by bucket, so that ranks other than 0 need memory for one bucket only.
+// Bucket by bucket: ranks other than 0 then need memory for one bucket only.
 void GatheredState::gather() {
   if (!partition_.sharded) return;
   auto piece = partition_.pieces.begin();

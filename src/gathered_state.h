@@ -1,5 +1,5 @@
-// State that is sharded over the ranks, gathered in host memory of rank 0 to write a checkpoint, or read from one there
-// and scattered.
+// State that is sharded over the ranks: gathered in host memory of rank 0 to write a checkpoint, or scattered from
+// there after reading one.
 #pragma once
 
 #include <optional>
@@ -11,17 +11,17 @@
 
 namespace glint {
 
-// First or second moments, or masters. Not sharded on a CPU: the buffer itself, without a copy.
+// First or second moments, or masters. On a CPU without sharding: the buffer itself, no copy.
 class GatheredState {
  public:
-  // kept: of this rank's pieces up to element `end`, on the parameters' device.
+  // kept: the elements of this rank's pieces up to element `end`, on the parameters' device.
   GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm, float* kept, size_t end);
   GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm, float* kept)
       : GatheredState(parameters, partition, comm, kept, parameters.elements()) {}
 
   float* data() { return whole_.empty() ? kept_.data() : whole_.data(); }  // (elements); valid on rank 0
   void gather();                                                           // fills data() up to `end` from all ranks
-  void scatter();  // sends what data() holds on rank 0 to all ranks
+  void scatter();                                                          // sends data() from rank 0 to all ranks
 
  private:
   const Partition& partition_;
@@ -36,20 +36,20 @@ class GatheredParameters {
  public:
   GatheredParameters(Parameters& parameters, const Partition& partition, Communicator& comm);
 
-  float* data() { return all_ ? all_->data() : masters_->data(); }  // as GatheredState's
+  float* data() { return all_ ? all_->data() : masters_->data(); }  // as in GatheredState
   void gather();
-  // exchange: used where the masters are sharded.
+  // exchange: used if the masters are sharded.
   void scatter(GradientExchange* exchange);
 
  private:
   Parameters& parameters_;
   const Partition& partition_;
   Communicator& comm_;
-  std::optional<HostCopy> all_;           // one of the two
+  std::optional<HostCopy> all_;           // one of these two is set
   std::optional<GatheredState> masters_;  // of decayed elements; every rank holds the others
 };
 
-// Frees the fp32 values of decayed elements that other ranks update: in bf16 nothing else reads them.
+// Frees the fp32 values of decayed elements that other ranks update: a bf16 model does not read them.
 void keep_own_masters(Parameters& parameters, const Partition& partition);
 
 }  // namespace glint

@@ -1,4 +1,4 @@
-// Sums the gradients over all ranks while backward runs: each bucket as soon as backward has filled it.
+// Sums the gradients over all ranks during backward, each bucket as soon as it is complete.
 #pragma once
 
 #include <memory>
@@ -11,21 +11,21 @@ namespace glint {
 
 class GradientExchange {
  public:
-  // Hooks into backward of the graph, which is planned.
+  // Hooks into backward of the graph, which must be planned.
   GradientExchange(Graph& graph, const Parameters& parameters, const Partition& partition, Communicator& comm);
 
-  // Whether backward sums the buckets it has filled; off in all micro-batches but a step's last one.
+  // Whether backward sums the buckets: on only in the last micro-batch of a step.
   void set_gradient_sync(bool on) { sync_ = on; }
-  // After backward: all buckets, and `losses` (n), are summed when the device's further work begins. Sharded: only the
+  // After backward: later work on the device sees the sums of all buckets and of `losses` (n). Sharded: only the
   // gradients of this rank's pieces.
   void finish(double* losses, size_t n);
-  // Sums (n) over the ranks; further work waits for it.
+  // Sums (n) over the ranks; later work waits for it.
   void add_up(double* sums, size_t n);
-  // After the update of the pieces: further work finds all parameters, also those that other ranks updated (decayed
-  // ones in bf16 as they are rounded).
+  // After the update of the pieces: gathers the parameters that other ranks updated (in a bf16 model the rounded copies
+  // of decayed ones).
   void gather(const Parameters& parameters);
 
-  // As CollectiveQueue's.
+  // As in CollectiveQueue.
   void check() { queue_->check(); }
   void begin_replay() { queue_->begin_replay(); }
   void count_replay() { queue_->count_replay(); }

@@ -10,7 +10,7 @@ namespace glint {
 
 void Graph::schedule_backward() {
   // A segment is recomputed just before its backward, but only the nodes that its backward needs. The last segment is
-  // not: nothing runs between its forward and its backward that could use the memory.
+  // not recomputed: nothing between its forward and its backward could use the memory.
   std::set<int> recomputed = {-1, segments_};
   for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node) {
     if (options_.recompute && recomputed.insert(node->segment).second) {
@@ -70,7 +70,7 @@ std::vector<std::vector<Access>> Graph::accesses() const {
     add_all({node->backward_scratch}, AccessMode::write);
   }
   steps.emplace_back();
-  add_all(inputs_, AccessMode::read);  // so that a replay may be repeated without filling them again
+  add_all(inputs_, AccessMode::read);  // so that a replay can be repeated without refilling them
   add_all(kept_, AccessMode::read);
   return steps;
 }
@@ -97,7 +97,7 @@ void Graph::on_gradient_ready(const std::vector<const Parameter*>& parameters, S
   GLINT_CHECK(!schedule_.empty(), "plan() comes first");
   std::unordered_set<const Buffer*> gradients;
   for (const Parameter* parameter : parameters) gradients.insert(&parameter->gradient);
-  size_t last = forward_steps_;  // without any sink: after the first step of backward
+  size_t last = forward_steps_;  // without sinks: after the first step of backward
   for (size_t i = forward_steps_; i < schedule_.size(); ++i)
     for (const GradientSink& sink : schedule_[i].node->sinks)
       if (schedule_[i].backward && sink && gradients.contains(sink.state_->buffer)) last = i;
@@ -188,7 +188,7 @@ std::optional<std::string> Graph::nonfinite_in(const Scheduled& step) const {
   return std::nullopt;
 }
 
-// Checks a copy of the values: slow, for the end of a run that failed.
+// Slow: checks a copy of the values. For a run that has failed.
 bool Graph::finite(const void* data, DType dtype, size_t n) const {
   if (!data || dtype == DType::i32) return true;
   std::vector<char> copy(n * bytes_of(dtype));

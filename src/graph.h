@@ -71,14 +71,14 @@ struct Node {
   std::vector<GradientSink> sinks{};
   Tensor scratch{}, backward_scratch{};
   Step forward{}, backward{};
-  double flops = 0, backward_flops = 0;  // of matrix products; attention counts what its mask leaves
-  double forward_bytes = 0;              // moved by forward, where that is less than the buffers it touches
+  double flops = 0, backward_flops = 0;  // of matrix products; attention counts unmasked elements only
+  double forward_bytes = 0;              // read and written by forward, if less than the buffers it uses
   int segment = -1;
 };
 
 // Time and work of the nodes of one name.
 struct OpStats {
-  double seconds = 0, flops = 0, bytes = 0;  // bytes: each buffer touched once, or read and written
+  double seconds = 0, flops = 0, bytes = 0;  // bytes: each buffer once, or twice if read and written
 };
 using Profile = std::map<std::string, OpStats>;
 
@@ -96,30 +96,30 @@ class Graph {
 
   // Prefix of the names of the nodes and tensors that follow ("h.0.attn").
   void scope(std::string name) { scope_ = std::move(name); }
-  // A value filled by the host; replays leave it as it is.
+  // A value filled by the host; replays do not change it.
   Tensor input(const std::string& name, Shape shape, DType dtype);
   // The tensor of a parameter, in fp32; one tensor per parameter.
   Tensor parameter(Parameter* parameter);
-  // The same parameter in this graph's dtype, as matrix products and embeddings read it.
+  // The same parameter in this graph's dtype, for matrix products and embeddings.
   Tensor weight(Parameter* parameter);
-  // Memory that the caller owns (a KV cache).
+  // Memory owned by the caller (a KV cache).
   Tensor outside(const std::string& name, Shape shape, DType dtype, void* data);
-  // A new value, an output or scratch of the next node: by default an activation, in this graph's dtype.
+  // A new value: an output or scratch of the next node, by default an activation in this graph's dtype.
   Tensor tensor(const std::string& name, Shape shape) { return tensor(name, std::move(shape), options_.dtype); }
   Tensor tensor(const std::string& name, Shape shape, DType dtype);
   Tensor scratch(const std::string& name, size_t floats);
-  // As many floats as size(context) says.
+  // Scratch of size(context) floats.
   template <typename Size>
   Tensor scratch_for(const std::string& name, Size size) {
     return scratch(name, std::visit([&](const auto& ctx) { return size(ctx); }, options_.device.context()));
   }
   // Where backward of the node being recorded writes the gradient of x; empty for an empty tensor or without training.
   GradientSink gradient_into(Tensor x);
-  // The gradient of `out` uses the buffer of x's gradient: for an op that computes dx in place of dout.
+  // The gradient of `out` shares the buffer of x's gradient: for an op that computes dx in place of dout.
   void share_gradient(Tensor out, Tensor x);
   // The gradient of x overwrites x.
   void gradient_in_place(Tensor x);
-  // A dropout site with its own offset range; off in evaluation.
+  // A dropout site with its own range of offsets; off in evaluation.
   Dropout dropout_site(float p, int heads);
   // Binds a kernel call, a lambda [=]<typename Scalar>(const auto& ctx), to this graph's device and dtype.
   template <typename Call>
@@ -132,7 +132,7 @@ class Graph {
         options_.device.context());
   }
   void record(Node node);
-  // The nodes in between are one segment: with options.recompute only its inputs are kept for backward.
+  // The nodes in between form one segment: with options.recompute only its inputs are kept for backward.
   void begin_segment() { segment_ = ++segments_; }
   void end_segment() { segment_ = -1; }
   // The value stays readable after a replay.
@@ -145,7 +145,7 @@ class Graph {
   void bind(void* arena);
   uint64_t dropout_offsets_used() const { return offsets_; }  // per optimizer step
   size_t nodes() const { return nodes_.size(); }
-  // backward() calls `call` when the gradients of these parameters are complete. After plan().
+  // backward() calls `call` when the gradients of these parameters are complete. Call after plan().
   void on_gradient_ready(const std::vector<const Parameter*>& parameters, Step call);
 
   // --- replay
@@ -160,7 +160,7 @@ class Graph {
   // FLOPs and bytes of one forward and backward by node name ("linear", "linear backward"), without running it. After
   // plan().
   Profile work();
-  // The same with seconds, summed over the replays while on.
+  // The same with seconds, summed over all replays while profiling is on.
   void profile(bool on);
   const Profile& profiled() const { return profile_; }
 
@@ -196,7 +196,7 @@ class Graph {
 
   std::vector<Scheduled> schedule_;
   size_t forward_steps_ = 0;
-  std::vector<Step> after_;                          // of each scheduled step: empty, or called after it
+  std::vector<Step> after_;                          // called after each scheduled step, if not empty
   std::vector<std::pair<Buffer*, size_t>> planned_;  // offset of each arena buffer
   bool accumulate_ = false;
   bool profiling_ = false;

@@ -38,21 +38,21 @@ Tensor feed_forward(Graph& g, Tensor x, Linear in, Linear out, Gelu kind);
 Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionKind kind);
 Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p);
 
-// One sequence's queries against all that came before: K and V of `qkv` (1, T, ..) go into cache (2, capacity, NKV *
+// Queries of one sequence against all tokens so far: K and V of `qkv` (1, T, ..) go into cache (2, capacity, NKV *
 // HS) at positions *first .. *first + T - 1, read from the host's memory. Evaluation only.
 Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads, const int* first);
 
-// x + dropout(y). The gradient of x is that of the sum, in the same buffer: x may have earlier users, not later ones.
+// x + dropout(y). The gradient of x shares the buffer of the sum's gradient, so x must not have later users.
 Tensor residual(Graph& g, Tensor x, Tensor y, float p);
 
-// residual(x, y, p) and its layer norm, in one pass. The sum must have other users, later ones (the next residual).
+// residual(x, y, p) and its layer norm, in one pass. The sum must have other, later users (the next residual).
 struct NormedSum {
   Tensor sum, normed;
 };
 NormedSum residual_layernorm(Graph& g, Tensor x, Tensor y, float p, Tensor weight, Tensor bias);
 
-// (B, T, V) logits, (B, T) targets -> (B*T) losses in nats. In training the gradient, times gradient_scale, takes the
-// place of the logits.
+// (B, T, V) logits, (B, T) targets -> (B*T) losses in nats. In training the logits are replaced by
+// their gradient times gradient_scale.
 Tensor cross_entropy(Graph& g, Tensor logits, Tensor targets, float gradient_scale);
 
 }  // namespace glint

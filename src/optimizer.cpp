@@ -18,13 +18,14 @@ size_t training_bytes(const Parameters& p, const Partition& partition) {
 }
 
 size_t optimizer_traffic(const Parameters& p, const Partition& partition) {
-  // The gradient is read twice, for its norm too; weight and moments are read and written; the rounded copy is written.
+  // The gradient is read twice (also for its norm); weight and moments are read and written; the rounded copy is
+  // written.
   return partition.kept * (8 * sizeof(float) + (p.dtype() == DType::bf16 ? sizeof(Bf16) : 0));
 }
 
 namespace {
 
-// Sums of squares of the pieces come first in the scratch memory.
+// The scratch memory starts with the sums of squares of the pieces.
 size_t squares_bytes(const Partition& partition) {
   return (partition.pieces.size() * sizeof(double) + 255) / 256 * 256;
 }

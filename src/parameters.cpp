@@ -69,8 +69,7 @@ void Parameters::keep_masters(const std::vector<float>& of_own_pieces) {
   GLINT_CHECK(rounded() && first_value_ == 0, "masters are set once, in bf16");
   masters_ = DeviceMemory(std::max<size_t>(1, of_own_pieces.size()) * sizeof(float),
                           "the weights that this rank updates", device_);
-  DeviceMemory rest(std::max<size_t>(1, elements_ - decayed_) * sizeof(float), "the parameters that stay fp32",
-                    device_);
+  DeviceMemory rest(std::max<size_t>(1, elements_ - decayed_) * sizeof(float), "the parameters kept in fp32", device_);
   HostCopy values(*this, value_at(0));
   std::visit(
       [&](const auto& ctx) {

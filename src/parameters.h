@@ -15,7 +15,7 @@
 namespace glint {
 
 struct Parameter {
-  std::string name;  // Hugging Face's
+  std::string name;  // as in Hugging Face
   Shape shape;
   size_t offset = 0;  // elements into the flat buffers
   Buffer value, rounded, gradient;
@@ -28,14 +28,14 @@ class Parameters {
  public:
   explicit Parameters(const Device& device = CpuContext{}, DType dtype = DType::f32) : device_(device), dtype_(dtype) {}
 
-  // Declares a parameter; the address stays valid. Only before allocate().
+  // Declares a parameter; the address stays valid. Call before allocate().
   Parameter* add(std::string name, Shape shape);
 
   // Fixes the offsets in the flat buffers, without memory.
   void lay_out();
   // Lays out and allocates the values (zeroed).
   void allocate();
-  // Gradients and moments, for training only; moments of that many elements (Partition::kept), or of all.
+  // Gradients and moments, for training only; moments for that many elements (Partition::kept), or for all.
   void allocate_training(size_t moments = SIZE_MAX);
 
   const Device& device() const { return device_; }
@@ -44,7 +44,7 @@ class Parameters {
   size_t elements() const { return elements_; }  // with the padding (zeros) that aligns each tensor to 64 bytes
   size_t decayed_elements() const { return decayed_; }
   float* values() const { return value_at(0); }
-  float* value_at(size_t offset) const;  // null before allocate(); see keep_masters() for what a rank has
+  float* value_at(size_t offset) const;  // null before allocate(); see keep_masters() for what a rank keeps
   Bf16* rounded() const { return static_cast<Bf16*>(rounded_.data()); }  // null in fp32
   float* gradients() const { return gradients_.f32(); }
   float* first_moments() const { return m_.f32(); }
@@ -53,12 +53,12 @@ class Parameters {
     return values_.bytes() + rounded_.bytes() + gradients_.bytes() + m_.bytes() + v_.bytes() + masters_.bytes();
   }
 
-  // In bf16, where several ranks share the updates: keeps the fp32 weights that this rank updates, on the device as
-  // masters(), and frees those of all decayed elements, which the model reads rounded.
+  // In bf16 with sharded updates: copies the fp32 weights that this rank updates to masters(), on the device, and frees
+  // those of all decayed elements; the model reads their rounded copies.
   void keep_masters(const std::vector<float>& of_own_pieces);
   float* masters() const { return masters_.f32(); }  // null: values() has all weights
 
-  // Rounds the values to bf16 again, after something other than the optimizer has written them.
+  // Rounds the values to bf16, after something other than the optimizer has changed them.
   void refresh_rounded();
 
   std::deque<Parameter>& all() { return list_; }

@@ -8,8 +8,8 @@ namespace glint {
 
 namespace {
 
-// When backward ends, at least the last bucket is still to be sent: so there are this many, unless they would be too
-// small to be worth a message.
+// After backward at least the last bucket still has to be sent. So there are at least this many buckets, unless they
+// would be too small.
 constexpr size_t kFewBuckets = 12, kSmallBucket = size_t{1} << 18;  // elements
 
 void cut(std::vector<Bucket>& buckets, size_t begin, size_t end, size_t most) {

@@ -1,4 +1,4 @@
-// How the flat buffers of parameters are divided among ranks: into buckets, in which gradients are exchanged, and the
+// How the flat buffers of parameters are divided among ranks: into buckets, in which gradients are exchanged, and
 // pieces of them that this rank updates.
 #pragma once
 
@@ -16,29 +16,29 @@ struct Bucket {
 
 struct Piece {
   size_t begin, end;   // elements of the flat buffers
-  size_t moments = 0;  // where its moments begin, in elements of theirs
+  size_t moments = 0;  // offset of its moments, in elements
   size_t size() const { return end - begin; }
 };
 
 struct PartitionSettings {
-  size_t bucket_bytes = size_t{25} << 20;  // of gradients, at most; smaller where that would make few buckets
+  size_t bucket_bytes = size_t{25} << 20;  // largest size; smaller if there would be too few buckets
   // Each rank holds only the moments of its shard of every bucket, and updates that shard (ZeRO stage 1: S. Rajbhandari
-  // et al., 2020). Otherwise every rank holds all moments and updates everything.
+  // et al., 2020). Otherwise every rank holds all moments and updates all elements.
   bool sharded = false;
 };
 
 struct Partition {
-  // All elements, in order; none holds both decayed and other ones, which are filled at different times.
+  // All elements, in order. No bucket mixes decayed and other elements, which are complete at different times.
   std::vector<Bucket> buckets;
-  std::vector<Piece> pieces;  // this rank's, none empty
+  std::vector<Piece> pieces;  // of this rank, none empty
   size_t kept = 0;            // elements of all pieces, and of the moments
   bool sharded = false;
 };
 
-// The fp32 weights of a piece, for AdamW.
+// The fp32 weights of a piece, updated by AdamW.
 float* masters_of(const Parameters& parameters, const Piece& piece);
 
-// For one rank: one bucket and one piece with everything.
+// For one rank: one bucket and one piece with all elements.
 Partition partition_of(const Parameters& parameters, int rank, int ranks, const PartitionSettings& settings);
 
 }  // namespace glint

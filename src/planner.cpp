@@ -49,7 +49,7 @@ size_t plan_arena(std::vector<PlannedBuffer>& buffers) {
     size_t offset = 0;
     for (const PlannedBuffer* other : placed) {
       if (!overlap(buffer, *other)) continue;
-      if (offset + buffer.bytes <= other->offset) break;  // fits into the gap before it
+      if (offset + buffer.bytes <= other->offset) break;  // fits in the gap before it
       offset = std::max(offset, aligned(other->offset + other->bytes));
     }
     buffer.offset = offset;

@@ -8,7 +8,7 @@ namespace glint {
 
 // How one step of a schedule uses a buffer.
 enum class AccessMode {
-  write,  // all of it; the old value does not matter
+  write,  // overwrites all of it
   read,
   update,  // reads and writes
 };
@@ -17,7 +17,7 @@ struct Access {
   AccessMode mode;
 };
 
-// The steps [first, last] in which a buffer is live; one that is written again later (recomputed) has several.
+// The steps [first, last] in which a buffer is live; a buffer that is written again later (recomputed) has several.
 struct LiveRange {
   int first, last;
 };

@@ -6,7 +6,7 @@ namespace glint {
 
 namespace {
 
-// Host and device share the memory.
+// The CPU reads host memory directly: no copy.
 class CpuStaging final : public Staging {
  public:
   explicit CpuStaging(size_t slot_bytes) : slot_bytes_(slot_bytes), memory_(2 * slot_bytes, "the tokens of a step") {}

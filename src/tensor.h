@@ -39,7 +39,7 @@ struct Shape {
   bool operator==(const Shape&) const = default;
 };
 
-// A piece of device memory. `data` is null until the graph is bound to its arena, unless the buffer lies outside it
+// A range of device memory. `data` is null until the graph is bound to its arena, unless the buffer is outside it
 // (parameters, their gradients, KV caches).
 struct Buffer {
   std::string name;
@@ -48,13 +48,13 @@ struct Buffer {
   bool outside = false;
 };
 
-// A graph's record of one tensor. Tensors may share a buffer, where one is computed in place of another.
+// A graph's record of one tensor. Tensors may share a buffer (in-place ops).
 struct TensorRecord {
   std::string name;
   Shape shape;
   DType dtype = DType::f32;
   Buffer* value = nullptr;
-  Buffer* gradient = nullptr;  // null: none needed
+  Buffer* gradient = nullptr;  // null: not needed
 };
 
 // A handle, cheap to copy, valid as long as its graph. The empty tensor means "none" (a layer without bias).
@@ -69,7 +69,7 @@ class Tensor {
   const Shape& shape() const { return record_->shape; }
   const std::string& name() const { return record_->name; }
 
-  // Addresses, for kernels; the empty tensor gives null.
+  // Addresses for kernels; null for the empty tensor.
   template <typename Scalar>
   Scalar* data() const {
     if (!record_) return nullptr;

@@ -1,4 +1,4 @@
-// Random test inputs. A test prints its seed when it fails: put DOCTEST INFO(inputs.seed) beside the checks.
+// Random test inputs. A test prints its seed when it fails: put INFO(inputs.seed) before the checks.
 // GLINT_TEST_SEED in the environment overrides the seed.
 #pragma once
 

@@ -26,7 +26,7 @@ void parse(CLI::App& app, std::vector<std::string> arguments);
 // The message with fields in backquotes (`kv_heads`) replaced by the flags of the parsed command (--kv-heads).
 std::string with_flags(const CLI::App& app, std::string message);
 
-// Adds --name one|two|three. A bool may stand without a value and is then true.
+// Adds --name one|two|three. A bool without a value is true.
 template <typename Choice>
 CLI::Option* add_choice(CLI::App& app, const std::string& name, Choice& value, const std::string& help,
                         const Names<Choice>& names) {
@@ -42,7 +42,7 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, Choice& value, c
     throw CLI::ValidationError(name, "'" + text + "' is none of " + list);
   };
   CLI::Option* option = app.add_option_function<std::string>(name, read, help)->type_name(list);
-  // With expected(0, 1), CLI11 would take a default_str as the value of a flag that stands alone.
+  // With expected(0, 1), CLI11 would take a default_str as the value of a flag without one.
   return kAlone ? option->expected(0, 1)->description(help + " [" + initial + "]") : option->default_str(initial);
 }
 

@@ -32,7 +32,7 @@ std::span<const float> Evaluator::losses(const std::function<void(int32_t*, int3
 }
 
 double Evaluator::mean_loss(const FillBatch& fill, int batches, Communicator* comm) {
-  double sums[] = {0, 0};  // of the losses; their number
+  double sums[] = {0, 0};  // of the losses, and their count
   for (int i = comm ? comm->rank() : 0; i < batches; i += comm ? comm->size() : 1) {
     const auto rows = losses([&](int32_t* tokens, int32_t* targets) {
       fill(tokens, targets, static_cast<uint64_t>(i) * static_cast<uint64_t>(batch_), batch_);

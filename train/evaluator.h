@@ -13,7 +13,7 @@ namespace glint {
 
 class Evaluator {
  public:
-  // On the model's device.
+  // Runs on the model's device.
   Evaluator(Model& model, int batch, int context, AttentionKind attention);
 
   int batch() const { return batch_; }

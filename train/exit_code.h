@@ -3,7 +3,7 @@
 
 namespace glint {
 
-// Of a rank that ended because another one failed.
+// The code of a rank that ended because another one failed.
 inline constexpr int kPeerFailed = 3;
 
 struct ExitCode {

@@ -40,8 +40,9 @@ std::vector<std::string> own_command_line() {
   const std::string all{std::istreambuf_iterator<char>(file), {}};
   std::vector<std::string> words;
   for (size_t at = 0; at < all.size(); at = all.find('\0', at) + 1) words.emplace_back(all.c_str() + at);
-  GLINT_REQUIRE(!words.empty(),
-                "cannot read /proc/self/cmdline, which --ranks needs: start each rank by a launcher instead");
+  GLINT_REQUIRE(
+      !words.empty(),
+      "cannot read /proc/self/cmdline, which --ranks needs: start each rank with a launcher such as torchrun instead");
   return words;
 }
 
@@ -74,9 +75,9 @@ pid_t start(const Launch& launch, int rank) {
   const pid_t parent = getpid(), child = fork();
   GLINT_REQUIRE(child >= 0, "cannot start rank ", rank, ": ", std::strerror(errno));
   if (child > 0) return child;
-  prctl(PR_SET_PDEATHSIG, SIGTERM);  // a launcher that is killed leaves no ranks behind
+  prctl(PR_SET_PDEATHSIG, SIGTERM);  // ranks end with a launcher that is killed
   if (getppid() != parent) _exit(1);
-  setpgid(0, 0);  // Ctrl-C reaches the launcher, which passes it on once
+  setpgid(0, 0);  // Ctrl-C reaches only the launcher, which forwards it once
   setenv("RANK", std::to_string(rank).c_str(), 1);
   setenv("LOCAL_RANK", std::to_string(rank).c_str(), 1);
   setenv("WORLD_SIZE", std::to_string(launch.ranks).c_str(), 1);
@@ -95,7 +96,7 @@ struct Ended {
   bool killed;  // by the launcher
 };
 
-// The rank that failed first by itself: not one that ended because of another, unless all did.
+// The first rank that failed by itself, not because another one did (unless all of them did).
 const Ended* first_failure(const std::vector<Ended>& ended) {
   const auto find = [&](auto fits) {
     const auto found = std::find_if(ended.begin(), ended.end(), fits);
@@ -108,7 +109,7 @@ const Ended* first_failure(const std::vector<Ended>& ended) {
   return first ? first : find([](const Ended& rank) { return code_of(rank.status) != 0; });
 }
 
-// A rank that ended with a code has said why itself.
+// A rank that ended with an exit code has printed the reason itself.
 void report(const Ended& rank) {
   if (rank.killed)
     std::fprintf(stderr, "glint: rank %d hung: it did not end after the others had failed, and was killed\n",
@@ -131,18 +132,18 @@ int run_once(const std::vector<std::string>& words, int ranks, const SignalWatch
   for (int rank = 0; rank < ranks; ++rank) running.emplace(start(launch, rank), rank);
 
   std::vector<Ended> ended;
-  bool passed_on = false, killed = false;
+  bool forwarded = false, killed = false;
   auto end_by = Clock::time_point::max();
   while (!running.empty()) {
     int status = 0;
-    const pid_t gone = waitpid(-1, &status, WNOHANG);
-    if (const auto found = running.find(gone); gone > 0 && found != running.end()) {
+    const pid_t process = waitpid(-1, &status, WNOHANG);
+    if (const auto found = running.find(process); process > 0 && found != running.end()) {
       ended.push_back({found->second, status, killed});
       running.erase(found);
       if (code_of(status) != 0) end_by = std::min(end_by, Clock::now() + kGrace);
       continue;
     }
-    if (signals.received() && !passed_on) send_all(signals.received()), passed_on = true;
+    if (signals.received() && !forwarded) send_all(signals.received()), forwarded = true;
     if (Clock::now() > end_by) send_all(SIGKILL), killed = true;
     std::this_thread::sleep_for(kPoll);
   }

@@ -10,11 +10,11 @@ struct Restarts {
   int most = 0;               // times
 };
 
-// Runs this program `ranks` times with its own command line, and RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
-// MASTER_PORT in the environment. SIGINT and SIGTERM are passed on. When a rank fails the others have 5 s to end by
+// Runs this program `ranks` times with the same command line, and RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
+// MASTER_PORT in the environment. SIGINT and SIGTERM are forwarded. When a rank fails the others have 5 s to end by
 // themselves, and are then killed; a line names the rank that failed first, unless that is rank 0 with an error of its
-// own. After that all are started again, with --resume where the run folder can be resumed, as often as `restarts`
-// allows. Returns when all have ended well; else throws ExitCode, that of the rank which failed first.
+// own. Then all are started again, with --resume where the run folder can be resumed, as often as `restarts`
+// allows. Returns when all have ended well; else throws ExitCode, with the code of the rank that failed first.
 void launch_ranks(int ranks, const Restarts& restarts = {});
 
 }  // namespace glint

@@ -13,7 +13,7 @@
 
 namespace glint {
 
-enum class WhichCheckpoint { automatic, best, last };  // automatic: best where there is one, else last
+enum class WhichCheckpoint { automatic, best, last };  // automatic: best if it exists, else last
 
 struct LoadedRun {
   RunPaths paths;
@@ -25,7 +25,7 @@ struct LoadedRun {
 // The model on `device`, to compute in `dtype`.
 LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, const Device& device, DType dtype);
 
-// Views for checkpoints of a flat buffer in the host's memory laid out as the parameters are.
+// Views for checkpoints of a flat buffer in the host's memory with the layout of the parameters.
 std::vector<TensorView> tensor_views(const Parameters& parameters, float* flat);
 
 }  // namespace glint

@@ -1,4 +1,4 @@
-// This machine, as Linux describes it.
+// Properties of this machine, from Linux.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@ namespace glint {
 
 // Bytes of memory that this process may use: the machine's, or its control group's if that is less.
 uint64_t machine_memory();
-// Peak resident memory of this process. (getrusage's figure is inherited from the parent process.)
+// Peak resident memory of this process. (getrusage() would include the parent process.)
 uint64_t peak_memory();
 uint64_t used_memory();  // resident now
 std::string cpu_name();

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "kernels/check.h"
+#include "src/comm/communicator.h"
 #include "train/commands/commands.h"
 #include "train/exit_code.h"
 #include "train/signals.h"
@@ -51,6 +52,8 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const glint::ExitCode& exit) {
     return exit.code;
+  } catch (const glint::PeerError& error) {
+    return error.reported ? glint::kPeerFailed : fail(error.what(), glint::kPeerFailed);
   } catch (const glint::UsageError& error) {
     return fail(error.what(), kUsage);
   } catch (const std::bad_alloc&) {

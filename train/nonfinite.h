@@ -8,7 +8,7 @@
 
 namespace glint {
 
-// The first tensor that was not finite in the last step; of several ranks, which all call this, with its rank:
+// The first tensor that was not finite in the last step, with its rank if there are several (all of them call this):
 // "h.3.mlp.out on rank 2".
 inline std::string find_nonfinite(TrainingStep& step, const FillBatch& fill, Team& team) {
   const std::string here = step.find_nonfinite(fill);

@@ -45,7 +45,7 @@ inline Names<DtypeChoice> names_of(DtypeChoice) { return {{"fp32", DtypeChoice::
 
 // The defaults suit a laptop's CPU and the built-in corpus. complete() replaces those that depend on other options.
 struct TrainOptions {
-  static constexpr double kUnset = std::numeric_limits<double>::quiet_NaN();  // no flag can give these two
+  static constexpr double kUnset = std::numeric_limits<double>::quiet_NaN();  // values that no flag can have
   static constexpr int64_t kUnsetSteps = std::numeric_limits<int64_t>::min();
 
   std::string data;         // text file or prepared folder; empty: the built-in corpus
@@ -101,7 +101,7 @@ nlohmann::ordered_json to_json(const TrainOptions& options);
 TrainOptions options_from_json(const nlohmann::ordered_json& json, const std::string& source);
 
 // Bytes that one rank needs for weights, gradients, moments, and activations of one micro-batch: memory_of() in
-// train/plan.h. In double, so that absurd sizes do not overflow.
+// train/plan.h. In double, so that huge sizes do not overflow.
 double needed_bytes(const TrainOptions& options);
 
 // Adds every option as a flag that sets its field, and --dropout, which sets three.
@@ -117,7 +117,7 @@ class TrainFlags {
   // A new run: defaults, overridden by the --config file, overridden by the flags. Completed and validated.
   TrainOptions fresh() const;
   // The same, not validated: for a rank that cannot see the run folder and will get the options from rank 0.
-  TrainOptions from_flags() const;
+  TrainOptions unvalidated() const;
   // A resumed run: `saved`, overridden by --config and flags. Throws UserError where an option that may not change on
   // resume differs. Completed and validated.
   TrainOptions resumed(TrainOptions saved) const;
@@ -136,7 +136,7 @@ int default_threads();
 MatmulEngine matmul_engine(MatmulChoice choice);
 CpuContext cpu_context(int threads, MatmulChoice matmul);
 
-// Where a command computes, and in which number format.
+// The device and number format of a command.
 struct DeviceFlags {
   DeviceChoice device = DeviceChoice::cpu;
   DtypeChoice dtype = DtypeChoice::fp32;
@@ -145,7 +145,7 @@ struct DeviceFlags {
   MatmulChoice matmul = MatmulChoice::automatic;
   bool tf32 = false;
 };
-// The shape of a model, for commands that make one up. --kv-heads may stay 0.
+// The shape of a model, for commands that need no run folder. --kv-heads may stay 0.
 void add_model_flags(CLI::App& app, GptConfig& model);
 void add_device_flags(CLI::App& app, DeviceFlags& flags);
 Device open_device(const DeviceFlags& flags);

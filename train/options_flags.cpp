@@ -49,7 +49,7 @@ Arguments read_config(const std::string& source, const fs::path& path) {
   return arguments;
 }
 
-// What CLI11 would read as a number but no option can be: "-1" for an unsigned one, "nan", "inf".
+// What CLI11 accepts as a number but no option does: "-1" for an unsigned one, "nan", "inf".
 template <typename Value>
 std::string number_problem(const std::string& text) {
   if (std::is_unsigned_v<Value> && text.starts_with('-')) return "'" + text + "' is negative";
@@ -99,14 +99,14 @@ TrainOptions TrainFlags::applied_to(TrainOptions options) const {
   return options;
 }
 
-TrainOptions TrainFlags::from_flags() const {
+TrainOptions TrainFlags::unvalidated() const {
   TrainOptions options = applied_to({});
   options.complete();
   return options;
 }
 
 TrainOptions TrainFlags::fresh() const {
-  const TrainOptions options = from_flags();
+  const TrainOptions options = unvalidated();
   options.validate();
   return options;
 }

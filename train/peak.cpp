@@ -68,7 +68,7 @@ double measure_peak_gflops(int threads) {
   float sink = 0;
 #pragma omp parallel num_threads(threads) reduction(+ : total, sink)
   {
-    // The best of each thread counts: other programs use the machine too, but seldom all cores at once.
+    // Takes the best result of each thread: other programs run on this machine too, but rarely on all cores at once.
     double best = std::numeric_limits<double>::infinity();
     for (int repeat = 0; repeat < kRepeats; ++repeat) {
 #pragma omp barrier
@@ -100,7 +100,7 @@ constexpr GpuSheet kGpuSheets[] = {{"H200", 989, 141, 4800, 450, 50},
                                    {"RTX A6000", 154.8},
                                    {"B200", 2250.0}};
 
-// Memory to measure with, if any is free beside the model. (Unused without CUDA.)
+// Memory to measure with, if enough is free. (Unused without CUDA.)
 [[maybe_unused]] std::optional<DeviceMemory> free_memory(size_t bytes, const Device& device) {
   try {
     return std::optional<DeviceMemory>(std::in_place, bytes, "a measurement", device);
@@ -109,7 +109,7 @@ constexpr GpuSheet kGpuSheets[] = {{"H200", 989, 141, 4800, 450, 50},
   }
 }
 
-// The rate of square products of growing size, until one takes long enough to be timed.
+// The rate of square products of growing size, until one takes long enough to time.
 template <typename Scalar, typename Context>
 double measure_products(const Device& device, const Context& ctx) {
   double best = 0;

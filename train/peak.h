@@ -1,4 +1,4 @@
-// Peak rates of devices, measured or by data sheet: the reference of MFU and of the benchmarks.
+// Peak rates of devices, measured or from data sheets: the reference for MFU and the benchmarks.
 #pragma once
 
 #include <string>
@@ -20,8 +20,8 @@ const GpuSheet* gpu_sheet(const std::string& name);
 
 // fp32 fused multiply-adds with all of `threads` threads, in GFLOP/s (2 per element). Takes about 50 ms.
 double measure_peak_gflops(int threads);
-// Peak of a device in matrix products of this dtype, in GFLOP/s: of a GPU in bf16 by its data sheet, otherwise
-// measured; 0 if there is no memory left to measure in.
+// Peak of a device in matrix products of this dtype, in GFLOP/s: for a GPU in bf16 from its data sheet, otherwise
+// measured; 0 if there is not enough memory to measure.
 double peak_gflops(const Device& device, DType dtype);
 // STREAM's triad (J. McCalpin): reads two arrays, writes a third, far larger than the caches; in GB/s.
 double measure_bandwidth(int threads);

@@ -35,7 +35,7 @@ double half_of_messages(double bytes, double k, const PlanRun& run, const PlanDe
 
 constexpr double kAbsurd = 0x1p43;  // bytes of one tensor, 9 TB: far below what overflows
 
-// Of a weight or an activation, in double.
+// The size of a weight or an activation, in double.
 double largest_tensor(const PlanRun& run) {
   const GptConfig& model = run.model;
   const double C = model.embd, context = model.context, vocab = model.vocab, tokens = run.micro_batch * context;
@@ -51,9 +51,9 @@ Partition partition_of(const PlanRun& run, const Parameters& parameters) {
 
 std::unique_ptr<Model> planned_model(const PlanRun& run) {
   const double largest = largest_tensor(run), tokens = static_cast<double>(run.micro_batch) * run.model.context;
-  GLINT_REQUIRE(largest <= kAbsurd, "no machine holds a model of --embd ", run.model.embd, " with --micro-batch ",
-                run.micro_batch, " and --context ", run.model.context, ": its largest tensor takes ",
-                human_bytes(largest));
+  GLINT_REQUIRE(largest <= kAbsurd, "no machine has the memory for a model of --embd ", run.model.embd,
+                " with --micro-batch ", run.micro_batch, " and --context ", run.model.context,
+                ": its largest tensor takes ", human_bytes(largest));
   GLINT_REQUIRE(run.model.layers <= 10'000, "--layers ", run.model.layers, ": no more than 10000 can be planned");
   GLINT_REQUIRE(tokens <= INT32_MAX, "--micro-batch ", run.micro_batch, " of --context ", run.model.context,
                 " is more than 2^31 tokens in one pass: lower one of them");
@@ -105,7 +105,7 @@ double memory_of(const PlanRun& run) {
   const auto with_layers = [&](int layers) {
     PlanRun few = run;
     few.model.layers = layers;
-    few.bucket_bytes = PlanRun().bucket_bytes;  // no matter for memory, and never tiny ones of a huge model
+    few.bucket_bytes = PlanRun().bucket_bytes;  // does not change memory; avoids many tiny buckets in a huge model
     const auto model = planned_model(few);
     return static_cast<double>(training_bytes(model->parameters(), partition_of(few, model->parameters()))) +
            work_of(few, *model).arena;
@@ -116,8 +116,8 @@ double memory_of(const PlanRun& run) {
   return few + (run.model.layers - kFew) * (few - with_layers(kFew - 1));
 }
 
-// How much of a data sheet's figures is reached is a guess: 60% in products (nanoGPT reports 50% of an A100's peak for
-// whole steps), 35% in attention, 80% of the bandwidths.
+// Estimates of how much of a data sheet's numbers is reached: 60% in products (nanoGPT reports 50% of an A100's peak
+// for whole steps), 35% in attention, 80% of the bandwidths.
 PlanDevice device_preset(const std::string& name) {
   const GpuSheet* sheet = gpu_sheet(name);
   if (sheet && sheet->memory_gb > 0)
@@ -130,7 +130,7 @@ PlanDevice device_preset(const std::string& name) {
             .link = 0.8e9 * sheet->link_gbs,
             .net = 0.8e9 * sheet->net_gbs,
             .latency = 10e-6};
-  throw UserError("--device " + name + ": there are data sheets of h100, h200 and a100, and `here` is measured");
+  throw UserError("--device " + name + ": give h100, h200 or a100 (by data sheet), or here (this CPU, measured)");
 }
 
 PlanDevice measured_cpu(const PlanRun& run, int threads) {
@@ -168,7 +168,7 @@ PlanDevice measured_cpu(const PlanRun& run, int threads) {
   device.attention_rate = work.attention / time.attention;
   device.byte_rate = work.bytes / time.bytes;
   device.per_node = 1 << 20;
-  // A message is copied twice, from one process into the kernel and from there into the other, and added up.
+  // A message is copied into the kernel by one process, out of it by the other, and then added.
   device.link = device.net = measure_bandwidth(threads) * 1e9 / 8;
   device.latency = 100e-6;
   device.memory = static_cast<double>(machine_memory());

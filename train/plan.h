@@ -8,12 +8,12 @@
 // Time of a step, for m micro-batches per rank:
 //   compute  = m (P / Rp + A / Ra + B / Rb) + U / Rb
 //     P, A: FLOPs of matrix products and of attention in one micro-batch, forward and backward; B: bytes that all other
-//     ops touch; U: bytes that AdamW touches. Rp, Ra, Rb: what the device reaches in each.
+//     ops access; U: bytes that AdamW accesses. Rp, Ra, Rb: rates of the device.
 //   messages = 2 (N-1)/N G / L + 2 k log2(N) t, for G = 4n bytes of gradients in k buckets, L bytes/s and t seconds per
 //     hop: the reduce-scatter and the all-gather of each bucket. L is a device's link inside its node; between nodes it
 //     is the network of all devices of a node together if that is less, because each sends a part of its node's data.
-//   exposed  = max(messages / k, messages - (1 - 1/k) backward) of an all-reduce: all buckets but the last can hide
-//     behind backward of the last micro-batch. With --zero 1 that holds for the reduce-scatter, half of it; the
+//   exposed  = max(messages / k, messages - (1 - 1/k) backward) of an all-reduce: all buckets but the last can overlap
+//     with backward of the last micro-batch. With --zero 1 that holds for the reduce-scatter, half of it; the
 //     all-gather of the weights (4n bytes in fp32, 2n in bf16) follows the update and cannot be hidden.
 //   step     = compute + exposed.
 // Sources: R. Thakur, R. Rabenseifner, W. Gropp, Optimization of Collective Communication Operations in MPICH, 2005
@@ -63,15 +63,15 @@ struct PlanWork {
     double products = 0, attention = 0, bytes = 0;
   } forward, backward;
 };
-// The model of a run, without memory. Throws UserError for one that no machine holds.
+// The model of a run, without memory. Throws UserError if it is too large for any machine.
 std::unique_ptr<Model> planned_model(const PlanRun& run);
 // Records and plans the graph of one micro-batch, without memory.
 PlanWork work_of(const PlanRun& run, Model& model);
 
 Plan plan_of(const PlanRun& run, const Parameters& parameters, const PlanWork& work, const PlanDevice& device);
 
-// Bytes of a rank: as plan_of() has it for few layers, and extrapolated from there for more. Sizes that overflow are
-// answered with the size of a tensor. Quick for any size.
+// Bytes of a rank: as in plan_of() for few layers, extrapolated for more. Where sizes would overflow, the size of one
+// tensor is returned. Fast for any size.
 double memory_of(const PlanRun& run);
 
 // Data sheets of "h100", "h200", "a100"; UserError for another name.

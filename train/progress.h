@@ -34,7 +34,7 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void report(const ProgressReport& report);
-  void note(const std::string& line);     // a line of its own, above the live one
+  void note(const std::string& line);     // a line of its own, above the live line
   void warning(const std::string& line);  // the same, even when quiet
   void finish();                          // ends the live line; may be called again
 

@@ -1,4 +1,4 @@
-// The tokens of a run: tokenised once into the run folder, or a prepared folder, which data.json names with its
+// The tokens of a run: tokenised once into the run folder, or a prepared folder, listed in data.json with its
 // checksum.
 #pragma once
 

@@ -70,7 +70,7 @@ RunFolder RunFolder::create(const fs::path& root) {
   fs::directory_iterator entries(root, error);
   GLINT_REQUIRE(!error, "cannot read the run folder ", root.string(), ": ", error.message(), "; choose another --out");
   for (const fs::directory_entry& entry : entries) {
-    // What a run killed at its start leaves: its lock, and the folder of its ranks' rendezvous.
+    // A run killed at its start leaves its lock and the rendezvous folder of its ranks.
     if (entry.path() == run.paths_.lock() || entry.path().filename().string().starts_with("launch")) continue;
     throw UserError(
         str_cat("the run folder ", root.string(), " is not empty: choose another --out",

@@ -10,7 +10,7 @@
 
 namespace glint {
 
-// The paths in a run folder, which is all that sample and eval need.
+// The paths in a run folder. sample and eval need nothing else.
 struct RunPaths {
   std::filesystem::path root;
 
@@ -53,7 +53,7 @@ class RunFolder {
   const RunPaths& paths() const { return paths_; }
   void write_config(const TrainOptions& options);
   void append(const MetricsLine& line);
-  // Removes what a run writes before its first step.
+  // Removes the files that a run writes before its first step.
   void discard() noexcept;
   // Removes lines after `step`, and an incomplete last line, before the run continues from `step`.
   void forget_metrics_after(uint64_t step);

@@ -6,7 +6,7 @@ namespace glint {
 
 namespace {
 
-std::atomic<int> received_signal = 0;  // a handler can reach nothing but a global
+std::atomic<int> received_signal = 0;  // a signal handler can only use globals
 static_assert(std::atomic<int>::is_always_lock_free);
 
 sigset_t both() {
@@ -19,7 +19,7 @@ sigset_t both() {
 
 extern "C" void remember_signal(int number) {
   received_signal = number;
-  std::signal(SIGINT, SIG_DFL);  // the next one ends the program
+  std::signal(SIGINT, SIG_DFL);  // the next signal ends the program
   std::signal(SIGTERM, SIG_DFL);
 }
 
@@ -29,7 +29,7 @@ SignalThread::SignalThread() {
   sem_init(&done_, 0, 0);
   thread_ = std::thread([this] {
     const sigset_t signals = both();
-    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);  // also what the program that started this one had blocked
+    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);  // even if the parent process had blocked them
     while (sem_wait(&done_) != 0) continue;           // a signal came
   });
   const sigset_t signals = both();

@@ -1,8 +1,8 @@
-// SIGINT and SIGTERM ask for an orderly end: they are remembered, and the loop asks after each step. A second one ends
-// the program at once, as if nothing had been installed.
+// SIGINT and SIGTERM end a run cleanly: they are recorded, and the training loop checks after each step. A second
+// signal ends the program at once, as by default.
 //
 // A handler must not run on the threads that compute: some of oneDNN's kernels (before 3.11.2, and those of Debian)
-// keep an address of the heap in the stack pointer, and what a signal puts "on the stack" then overwrites the heap. See
+// keep a heap address in the stack pointer, so that a signal's stack frame overwrites the heap. See
 // https://github.com/uxlfoundation/oneDNN/issues/4845.
 #pragma once
 
@@ -13,8 +13,8 @@
 
 namespace glint {
 
-// While it lives, SIGINT and SIGTERM to this process reach a thread that does nothing else, and neither the thread that
-// made it nor those that are started meanwhile: it comes before all other threads.
+// During its lifetime a dedicated thread receives SIGINT and SIGTERM, and no other thread does. Create it before all
+// other threads.
 class SignalThread {
  public:
   SignalThread();
@@ -31,7 +31,7 @@ class SignalThread {
 class SignalWatch {
  public:
   SignalWatch();
-  ~SignalWatch();  // puts back what was installed before
+  ~SignalWatch();  // restores the previous handlers
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <future>
 #include <optional>
@@ -11,7 +10,6 @@
 #include <nlohmann/json.hpp>
 
 #include "src/device.h"
-#include "train/exit_code.h"
 
 namespace glint {
 
@@ -19,7 +17,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Slurm shows each task only its own GPU where it is asked to (--gpus-per-task).
+// With --gpus-per-task, Slurm shows each task only its own GPU.
 int gpu_of(const Ranks& place) {
   std::string fault;
   return place.source == "Slurm" && gpus_here(fault).size() == 1 ? 0 : place.local_rank;
@@ -34,7 +32,8 @@ std::unique_ptr<Communicator> connect(const Ranks& place, const fs::path& root, 
   }
   std::error_code error;
   fs::create_directories(root, error);
-  GLINT_REQUIRE(!error, "cannot make the run folder ", root.string(), ": ", error.message(), "; choose another --out");
+  GLINT_REQUIRE(!error, "cannot create the run folder ", root.string(), ": ", error.message(),
+                "; choose another --out");
   return make_gloo_communicator(place, {root.string(), place.launch, options.interface, timeout});
 }
 
@@ -53,14 +52,14 @@ std::string Team::text_of(int rank, const std::string& own) {
 }
 
 void Team::require_same(const Fields& fields) {
-  const auto leading = nlohmann::json::parse(text_of(0, nlohmann::json(fields).dump())).get<Fields>();
+  const auto expected = nlohmann::json::parse(text_of(0, nlohmann::json(fields).dump())).get<Fields>();
   std::string fault;
   for (size_t i = 0; i < fields.size() && fault.empty(); ++i) {
     const auto& [name, value] = fields[i];
-    const bool known = i < leading.size() && leading[i].first == name;
-    if (!known || leading[i].second != value)
-      fault = str_cat("rank ", rank(), " has another ", name, " than rank 0: ", value, ", not ",
-                      known ? leading[i].second : "any");
+    const bool known = i < expected.size() && expected[i].first == name;
+    if (!known || expected[i].second != value)
+      fault = str_cat("rank ", rank(), " differs from rank 0 in ", name, ": ", value, ", not ",
+                      known ? expected[i].second : "any");
   }
   fault = first_text(fault);
   GLINT_REQUIRE(fault.empty(), fault, "; start all ranks with the same program, flags and data");
@@ -91,8 +90,8 @@ std::string Team::first_text(const std::string& own) {
   if (root == size()) return "";
   const std::string found = text_of(root, own);
   try {
-    comm_->barrier();           // no rank ends before all have the text
-  } catch (const PeerError&) {  // one with the text has ended
+    comm_->barrier();           // all ranks have the text
+  } catch (const PeerError&) {  // a rank that has the text has ended
   }
   return found;
 }
@@ -104,8 +103,7 @@ void run_as_rank(const Ranks& place, const fs::path& root, const TrainOptions& o
     team.emplace(place, root, options);
     body(*team);
   } catch (const PeerError& error) {
-    if (!error.reported) std::fprintf(stderr, "glint: rank %d: %s\n", place.rank, error.what());
-    throw ExitCode{kPeerFailed};
+    throw PeerError(error.rank, str_cat("rank ", place.rank, ": ", error.what()), error.reported);
   } catch (const std::exception& error) {
     if (team) team->comm().abort(error.what());
     if (place.rank == 0) throw;

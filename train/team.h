@@ -1,4 +1,4 @@
-// The ranks that train one run, seen from one of them.
+// The ranks that train one run.
 #pragma once
 
 #include <cstdint>
@@ -24,22 +24,22 @@ class Team {
   Communicator& comm() { return *comm_; }
   int size() const { return comm_->size(); }
   int rank() const { return comm_->rank(); }
-  int local_rank() const { return local_rank_; }     // on this machine
-  int gpu() const { return gpu_; }                   // its GPU's number among those it sees
-  bool leads() const { return comm_->rank() == 0; }  // prints and writes
+  int local_rank() const { return local_rank_; }       // on this machine
+  int gpu() const { return gpu_; }                     // index of its GPU
+  bool is_main() const { return comm_->rank() == 0; }  // rank 0 prints and writes
 
   // (name, value) that must be the same on all ranks; a UserError on every rank names the rank and the field that
   // differ from rank 0's.
   using Fields = std::vector<std::pair<std::string, std::string>>;
   void require_same(const Fields& fields);
   // Runs `work` on the ranks with `own` set; returns when all are done. May take longer than --comm-timeout: the ranks
-  // exchange a value meanwhile.
+  // exchange heartbeats.
   void run_collectively(bool own, const std::function<void()>& work);
-  // The largest of all ranks' values.
+  // The largest value of all ranks.
   int largest(int value);
   // The text of the lowest rank that has one; "" if none has.
   std::string first_text(const std::string& own);
-  // That rank's text, or plain data, on all ranks.
+  // Broadcasts the text, or plain data, of one rank.
   std::string text_of(int rank, const std::string& own);
   template <typename Value>
   void share(Value& value, int rank = 0) {
@@ -51,9 +51,8 @@ class Team {
   std::unique_ptr<Communicator> comm_;
 };
 
-// Connects the team and runs `body` in it. What fails says which rank it is: an error of this rank is thrown on, with
-// "rank R: " before it unless R is 0; where another rank failed, a line about it is printed (unless that rank has done
-// so) and ExitCode{kPeerFailed} thrown.
+// Connects the team and runs `body` in it. Errors name this rank (but for rank 0's own); where another rank failed, the
+// error is a PeerError.
 void run_as_rank(const Ranks& place, const std::filesystem::path& root, const TrainOptions& options,
                  const std::function<void(Team&)>& body);
 

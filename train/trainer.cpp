@@ -6,6 +6,7 @@
 #include "data/batches.h"
 #include "train/checkpoint/team_checkpoint.h"
 #include "train/clock.h"
+#include "train/describe.h"
 #include "train/evaluator.h"
 #include "train/nonfinite.h"
 #include "train/peak.h"
@@ -19,7 +20,7 @@ namespace glint {
 
 namespace {
 
-constexpr int kSignalsEvery = 4;  // steps on GPUs from one comparison of signals between ranks to the next
+constexpr int kSignalsEvery = 4;  // steps on GPUs between two comparisons of signals over the ranks
 
 StepSettings step_settings(const TrainOptions& o, Team& team) {
   AdamW adamw;
@@ -44,14 +45,15 @@ Device device_of(const TrainOptions& o, const Team& team) {
   return open_device({o.device, o.dtype, team.gpu(), o.threads, o.matmul, o.tf32});
 }
 
-// The text is tokenized once, by rank 0; on machines that do not see its folder, by the first rank of each.
+// Rank 0 tokenizes the text; on machines that do not share its folder, the first rank of each does.
 Dataset team_data(const RunPaths& run, const TrainOptions& options, Team& team) {
   std::optional<Dataset> data;
   const auto is_there = [&] { return std::filesystem::exists(run.data_record()); };
-  team.run_collectively(team.leads(), [&] { data = is_there() ? open_run_data(run) : create_run_data(run, options); });
+  team.run_collectively(team.is_main(),
+                        [&] { data = is_there() ? open_run_data(run) : create_run_data(run, options); });
   team.run_collectively(!data && team.local_rank() == 0 && !is_there(), [&] { data = create_run_data(run, options); });
   GLINT_REQUIRE(data || is_there(), "rank ", team.rank(), " does not find ", run.data_record().string(),
-                ", which the first rank of its machine has written: give all ranks of a machine the same --out");
+                ", written by the first rank of its machine: give all ranks of a machine the same --out");
   return data ? std::move(*data) : open_run_data(run);
 }
 
@@ -70,7 +72,7 @@ class Trainer {
         train_probe_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::evaluation),
         val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation) {}
 
-  // Continues from the last checkpoint, if there is one.
+  // Loads the last checkpoint, if there is one.
   void restore();
   // Returns the signal that stopped it, or 0 after the last step.
   int run();
@@ -90,7 +92,6 @@ class Trainer {
   }
   uint64_t tokens() const { return step() * tokens_per_step(); }
 
-  std::string describe() const;
   void save(bool best);
   void evaluate(Progress& progress);
   int train_one_step(Progress& progress, const SignalWatch& signals);
@@ -113,35 +114,9 @@ class Trainer {
 
   std::optional<double> best_, last_val_;
   std::optional<uint64_t> saved_step_;
-  double interval_seconds_ = 0;  // of training since the last log line
+  double interval_seconds_ = 0;  // of training since the last line of metrics
   uint64_t interval_steps_ = 0;
 };
-
-std::string Trainer::describe() const {
-  const Parameters& p = model_->parameters();
-  const auto bytes_of = [&](const Partition& partition) {
-    return human_bytes(static_cast<double>(training_bytes(p, partition)));
-  };
-  std::string line =
-      str_cat(model_->describe(), ", context ", model_->context(), ", vocabulary ", model_->vocab(), ": ", p.count(),
-              " parameters\nmemory: ", bytes_of(step_.partition()), " parameters, gradients and moments; ",
-              human_bytes(static_cast<double>(step_.arena_bytes())),
-              " activations in one arena\ndata: ", data_.info().train_tokens, " training and ", data_.info().val_tokens,
-              " validation tokens from ", data_.info().source);
-  if (team_.size() > 1) {
-    const auto bytes_if = [&](bool sharded) {
-      return bytes_of(partition_of(p, team_.rank(), team_.size(), {.sharded = sharded}));
-    };
-    line += str_cat("\nranks: ", team_.size(), ", ", options_.batch / team_.size(),
-                    " sequences of each batch each, gradients in ", step_.partition().buckets.size(),
-                    " buckets; parameters, gradients and moments of a rank take ", bytes_if(true), " with --zero 1, ",
-                    bytes_if(false), " without");
-  }
-  if (data_.entropy())
-    line += str_cat("\nentropy: no model can have a loss below the corpus's entropy, ", *data_.entropy(),
-                    " nats per token");
-  return line;
-}
 
 void Trainer::restore() {
   if (const auto state = load_checkpoint_together(folder_.paths().last(), model_->parameters(), step_, team_)) {
@@ -191,18 +166,18 @@ StepResult Trainer::sync() {
   const std::string first = find_nonfinite(step_, fill_, team_);
   throw UserError(str_cat(
       "step ", step() + 1, ": the loss or its gradient is no longer finite; first in ", first, ". ",
-      saved ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint had been written yet",
+      saved ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint has been written yet",
       "; try a lower --lr, a longer --warmup or a --grad-clip"));
 }
 
-// Whether the host waits for the step just given: to report it, before the parameters are used, or for the ranks to
-// compare whether a signal came. On a CPU, always.
+// Whether the host waits for the last step: to report it, to use the parameters, or to compare signals over the ranks.
+// Always on a CPU.
 bool Trainer::should_sync() const {
   return device_.is_cpu() || done() || at(options_.log_every) || at(options_.eval_every) ||
          at(options_.checkpoint_every) || (team_.size() > 1 && at(kSignalsEvery));
 }
 
-// Returns the signal that one of the ranks has received, or 0.
+// Returns the signal that any rank has received, or 0.
 int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
   const auto start = Clock::now();
   const double lr = learning_rate(options_, static_cast<int64_t>(step()));
@@ -232,7 +207,7 @@ int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
   return stop;
 }
 
-// Ranks that differ before the first step would train wrongly. (Their options have been compared already.)
+// Throws unless all ranks start from the same state. (Their options have been compared already.)
 void Trainer::require_same_start() {
   if (team_.size() == 1) return;
   team_.require_same({{"checksum of the data", str_cat(data_.info().checksum)},
@@ -255,11 +230,11 @@ int Trainer::run() {
 
 int Trainer::steps(const SignalWatch& signals) {
   int stop = 0;
-  const bool quiet = options_.quiet || !team_.leads();
+  const bool quiet = options_.quiet || !team_.is_main();
   Progress progress({quiet, step(), static_cast<uint64_t>(options_.steps),
                      model_->flops_per_token(options_.model.context),
                      quiet ? 0 : team_.size() * peak_gflops(device_, model_->parameters().dtype())});
-  progress.note(describe());
+  progress.note(describe_run(*model_, step_, data_, team_, options_.batch));
   if (step() > 0) progress.note(str_cat("resumed at step ", step()));
   if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);
   while (!done() && !stop) {
@@ -275,10 +250,10 @@ int Trainer::steps(const SignalWatch& signals) {
     progress.note(str_cat("ranks: exchanging gradients and parameters took ",
                           1000 * times.busy / static_cast<double>(step_.timed_steps()), " ms a step, ",
                           std::lround(100 * (1 - std::min(1.0, times.waited / times.busy))),
-                          "% of it hidden behind backward"));
+                          "% of it overlapped with backward"));
   progress.finish();
   if (stop) {
-    if (team_.leads())
+    if (team_.is_main())
       progress.warning(
           str_cat("stopped at step ", step(), "; continue with: glint train --resume ", folder_.paths().root.string()));
     return stop;

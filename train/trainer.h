@@ -8,8 +8,8 @@
 namespace glint {
 
 // Starts a run in an empty folder, or continues from RUN/last (from step 0 if there is no checkpoint yet). Returns 0,
-// or the SIGINT or SIGTERM that stopped it, once the step is finished and saved; throws UserError on a loss that is not
-// finite. Of several ranks, rank 0 owns the folder.
+// or the SIGINT or SIGTERM that stopped it, after finishing and saving the step; throws UserError if the loss is not
+// finite. Rank 0 owns the folder.
 int start_training(TrainOptions options, RunFolder& folder, Team& team);
 int resume_training(const TrainOptions& options, RunFolder& folder, Team& team);
 

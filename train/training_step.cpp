@@ -89,7 +89,7 @@ void TrainingStep::enqueue() {
     load_micro_batch(micro);
     graph_.forward();
     on_device([&](const auto& ctx) { sum(ctx, micro_losses_ + micro, losses_.f32(), rows, scratch_); });
-    // Gradients are already of the mean over the whole batch, on every rank; losses are sums over tokens.
+    // Gradients are already those of the mean over the whole batch; losses are sums over tokens.
     if (exchange_) exchange_->set_gradient_sync(micro + 1 == micro_batches());
     graph_.backward();
   }
@@ -112,7 +112,7 @@ void TrainingStep::enqueue() {
 
 void TrainingStep::run(const FillBatch& fill, double learning_rate) {
   upload(fill, learning_rate);
-  // The first step runs without a graph: libraries then choose and load their kernels, which a capture must not
+  // The first step runs without a graph: libraries choose and load their kernels in it, which a capture must not
   // contain.
   if (ran_ && settings_.graph && !profiling_) {
     if (!replay_) replay_ = on_device([&](const auto& ctx) { return capture(ctx, [this] { enqueue(); }); });
@@ -141,7 +141,7 @@ StepResult TrainingStep::result() {
       total += loss;
     }
   });
-  if (exchange_) exchange_->check();  // the end of another rank may have cut the work short
+  if (exchange_) exchange_->check();  // another rank may have failed
   if (std::exchange(replayed_, false)) {
     if (exchange_) exchange_->count_replay();
     timed_steps_ += 1;

@@ -28,11 +28,11 @@ struct StepSettings {
   AdamW adamw = {};
   double grad_clip = 1.0;            // 0: none
   bool graph = true;                 // on a GPU: capture the step as a CUDA graph
-  Communicator* comm = nullptr;      // the ranks that share the batch in equal parts; null: this process alone
+  Communicator* comm = nullptr;      // the ranks that share the batch in equal parts; null: one process
   PartitionSettings partition = {};  // buckets of the gradient exchange, and which rank keeps which moments
 };
 
-// find_nonfinite() returns this where every tensor by itself is finite.
+// find_nonfinite() returns this if every single tensor is finite.
 inline constexpr const char* kSumOfGradients = "the sum of the gradients";
 
 struct StepResult {

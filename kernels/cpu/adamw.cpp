@@ -4,7 +4,7 @@
 namespace glint {
 namespace {
 
-// One pass over memory, which is what bounds it: 16 bytes read and 12 written per parameter, 14 with the copy.
+// One pass over memory, which limits the speed: 16 bytes read and 12 written per parameter, 14 with the copy.
 template <bool kCopy>
 void update(float* __restrict params, float* __restrict m, float* __restrict v, const float* __restrict gradients,
             Bf16* __restrict params_bf16, Range range, float keep, const AdamWFactors& factors) {

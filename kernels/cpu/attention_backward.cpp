@@ -1,7 +1,7 @@
 // Attention backward on the CPU: FlashAttention-2's Algorithm 2 with the five products of a tile.
 //
-// A unit of work is (sequence, KV head, range of keys): it owns the dK and dV of its keys, and goes through the query
-// blocks that see them, of every query head of the group. Where heads alone would not feed the threads, keys are cut
+// A unit of work is (sequence, KV head, range of keys): it owns the dK and dV of its keys, and loops over the query
+// blocks that see them, for every query head of the group. If there are too few heads for the threads, keys are split
 // into several ranges; each then has its own partial dQ in scratch, and these are summed in order at the end.
 #include <omp.h>
 
@@ -17,11 +17,11 @@ int first_query_block(const AttentionShape& shape, int key) {
   return CausalRange(shape).first_query(key) / kQueries * kQueries;
 }
 
-// The keys cut into ranges of blocks, of about equal work.
+// The keys split into ranges of blocks with about equal work.
 struct Plan {
   Plan(const CpuContext& ctx, const AttentionShape& shape) {
     const int blocks = (shape.S + kKeys - 1) / kKeys, heads = shape.B * shape.NKV;
-    // The fewest ranges that leave the threads idle for less than a tenth of the time, or come nearest to it.
+    // The smallest number of ranges that keeps threads idle for less than a tenth of the time, or closest to that.
     double best = 0.0;
     for (int count = 1; count <= std::min(blocks, kMaxRanges) && best < 0.9; ++count) {
       const int units = heads * count, rounds = (units + ctx.threads - 1) / ctx.threads;
@@ -31,7 +31,7 @@ struct Plan {
         ranges = count;
       }
     }
-    // A range ends at the block with which its share of all tiles is reached; one may be empty, the first never is.
+    // A range ends at the block where its share of the tiles is reached. Ranges may be empty, except the first.
     int64_t tiles = 0, seen = 0;
     for (int j0 = 0; j0 < shape.S; j0 += kKeys) tiles += tiles_of(shape, j0);
     int range = 0;
@@ -57,7 +57,7 @@ struct Plan {
   int begin[kMaxRanges + 1];  // keys; [ranges] is S
 };
 
-// What one thread works with, cut from scratch.
+// The workspace of one thread, in scratch.
 struct Workspace {
   Workspace(float* scratch, int HS, int keys)
       : q_t(aligned(scratch)),
@@ -78,7 +78,7 @@ struct Workspace {
     return static_cast<size_t>(5 * kQueries * HS + 2 * kKeys * kQueries + 2 * kQueries + kKeys * kQueries / 4) +
            size_t{4} * keys * HS + kLine;
   }
-  // Vectors must not straddle cache lines: that is slow.
+  // Vectors must not cross cache lines: that is slow.
   static float* aligned(float* scratch) {
     return scratch + (kLine - reinterpret_cast<uintptr_t>(scratch) / sizeof(float) % kLine) % kLine;
   }
@@ -116,7 +116,7 @@ void gradient_tile(const Workspace& w, const Tile& tile) {
   }
 }
 
-// A block of queries: all that its tiles have in common.
+// A block of queries: the data shared by its tiles.
 void load_queries(const Workspace& w, const AttentionBackward<float>& a, int b, int h, int i0, int queries) {
   const int HS = a.shape.HS;
   const float scale = a.shape.scale, keep_scale = a.dropout.scale;
@@ -134,14 +134,14 @@ void load_queries(const Workspace& w, const AttentionBackward<float>& a, int b, 
   std::fill(w.row_sum + queries, w.row_sum + kQueries, 0.0f);
 }
 
-// The keys that a unit of work owns, and their gradients.
+// The keys of a unit of work, and their gradients.
 struct Keys {
   Rows<const float> k, v;
   Rows<float> dk, dv;
 };
 
-// One tile, whose keys begin at row `key` of the unit's: adds to the dq of the workspace, to dk and dv; or, at their
-// first tile, sets them.
+// One tile, whose keys begin at row `key` of the unit: adds to dq of the workspace, dk and dv, or sets them in their
+// first tile.
 void add_tile(const Workspace& w, const Keys& keys, const DropoutMask& mask, const Tile& tile, int HS, int key,
               Start start_dq, Start start_dkv) {
   multiply_to_tile(w.p, keys.k.from(key), w.q_t, tile, HS);
@@ -157,7 +157,7 @@ void add_tile(const Workspace& w, const Keys& keys, const DropoutMask& mask, con
   multiply_by_keys(w.dq, w.ds, keys.k.from(key), tile, HS, start_dq, nullptr);
 }
 
-// dK and dV of the keys begin .. end-1 of one KV head, and what these keys add to the dQ of the queries that see them.
+// dK and dV of the keys begin .. end-1 of one KV head, and their contribution to dQ.
 void add_keys(const Workspace& w, const AttentionBackward<float>& a, HeadView<float> dq, int b, int kv, int begin,
               int end) {
   if (begin == end) return;
@@ -167,7 +167,7 @@ void add_keys(const Workspace& w, const AttentionBackward<float>& a, HeadView<fl
   const Rows<const float> k = rows(a.k, b, begin, kv), v = rows(a.v, b, begin, kv);
   const Rows<float> dk = rows(a.dk, b, begin, kv), dv = rows(a.dv, b, begin, kv);
   Keys keys{k, v, dk, dv};
-  // Every block of queries goes through all the keys: packed, unless they are one tile.
+  // Every block of queries loops over all keys: they are packed unless there is only one tile.
   const bool packed = end - begin > kKeys;
   if (packed) {
     pack({w.k, HS}, k, end - begin, HS, 1.0f);
@@ -194,7 +194,7 @@ void add_keys(const Workspace& w, const AttentionBackward<float>& a, HeadView<fl
   }
 }
 
-// dq = the sum of the ranges' partial dQ, in their order; a range has no partial of queries before its first.
+// dq = the sum of the partial dQ of all ranges, in order; a range has no partial sums for queries before its first key.
 void sum_partials(const CpuContext& ctx, HeadView<float> dq, const float* partials, const AttentionShape& shape,
                   const Plan& plan) {
   const int64_t partial_size = int64_t{shape.B} * shape.T * shape.NH * shape.HS;
@@ -232,7 +232,7 @@ void attention_backward(const CpuContext& ctx, const AttentionBackward<float>& a
   const int HS = shape.HS, keys = plan.longest(), units = shape.B * shape.NKV * plan.ranges;
   float* partials = a.scratch + static_cast<size_t>(ctx.threads) * Workspace::size(HS, keys);  // (ranges, B, T, NH, HS)
   const int64_t partial_size = int64_t{shape.B} * shape.T * shape.NH * HS;
-// Dynamic: a unit's results do not depend on who computes it.
+// Dynamic: a unit's results do not depend on the thread that computes it.
 #pragma omp parallel for num_threads(ctx.threads) schedule(dynamic)
   for (int unit = 0; unit < units; ++unit) {
     const Workspace w(a.scratch + static_cast<size_t>(omp_get_thread_num()) * Workspace::size(HS, keys), HS, keys);

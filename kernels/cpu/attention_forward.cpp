@@ -9,12 +9,12 @@ namespace glint {
 namespace attention {
 namespace {
 
-// Blocks of queries that go through the keys together, so that each tile of K and V is packed once for all of them.
+// Blocks of queries processed together, so that each tile of K and V is packed once for all of them.
 constexpr int kStripFloats = kQueries * kMaxHS;
 constexpr int kMaxStrip = 4;
 int most_blocks(int HS) { return std::min(kMaxStrip, kStripFloats / (kQueries * HS)); }
 
-// What one thread works with: all in its L2 cache.
+// The workspace of one thread: fits in its L2 cache.
 struct alignas(64) Workspace {
   float q[kStripFloats];  // (blocks, HS, kQueries), times scale * log2(e)
   float o[kStripFloats];  // (blocks, kQueries, HS), not yet divided by the row sum
@@ -38,7 +38,7 @@ Floats column_max(const float* s, int keys, Floats start) {
   return simd::larger(even, odd);
 }
 
-// Scores -> probabilities relative to the running maximum, dropped where the mask says so; the sums are of all of them.
+// Scores -> probabilities relative to the running maximum, then dropout; the sums include dropped elements.
 template <bool kDrop>
 void softmax_tile(Workspace& w, float* running_max, float* running_sum, const Tile& tile) {
   for (int i = 0; i < tile.columns(); i += kWidth) {
@@ -59,7 +59,7 @@ void softmax_tile(Workspace& w, float* running_max, float* running_sum, const Ti
   }
 }
 
-// The blocks of queries from `first` on, of one head: all that Algorithm 1 does inside its outer loop.
+// The blocks of queries of one head, from `first`: the body of the outer loop of Algorithm 1.
 void attend(Workspace& w, const AttentionForward<float>& a, int b, int h, int first, int blocks) {
   const AttentionShape& shape = a.shape;
   const CausalRange range(shape);
@@ -116,7 +116,7 @@ void attention_forward(const CpuContext& ctx, const AttentionForward<float>& a) 
   const int strip = std::clamp(static_cast<int>(int64_t{heads} * blocks / (4 * ctx.threads)), 1, most_blocks(shape.HS));
   const int strips = (blocks + strip - 1) / strip;
   const int threads = threads_for(ctx, static_cast<size_t>(heads) * shape.T * shape.S * shape.HS / 16);
-// Dynamic: a block's result does not depend on who computes it.
+// Dynamic: a block's result does not depend on the thread that computes it.
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
   for (int unit = 0; unit < heads * strips; ++unit) {
     Workspace w;

@@ -1,5 +1,5 @@
 // The matrix products of one attention tile, on registers: C (rows x columns) from A (rows x depth) and
-// B (depth x columns), all of them small and in cache. C is cut into blocks of kBlockRows rows by two vectors that stay
+// B (depth x columns), all small and in cache. C is cut into blocks of kBlockRows rows by two vectors that stay
 // in registers over the whole depth; every step of depth loads two vectors of B and broadcasts kBlockRows numbers of A.
 #pragma once
 
@@ -17,13 +17,13 @@ using simd::kWidth;
 inline constexpr int kBlockRows = simd::kRegisters == 32 ? 12 : 6;
 inline constexpr int kBlockColumns = 2 * kWidth;
 
-// What the rows of A's array are: rows of A, or its columns.
+// Whether the rows of A's array are rows of A or its columns.
 enum class By { row, column };
 
-// What becomes of C's former content: C = A B, or C += A B; or, given row_scale, C = diag(row_scale) C + A B.
+// C = A B, or C += A B, or with row_scale C = diag(row_scale) C + A B.
 enum class Start { zero, add };
 
-// A matrix by its rows, of whatever width.
+// A matrix by its rows, of any width.
 template <typename Scalar>
 struct Rows {
   Scalar* data;
@@ -44,7 +44,7 @@ inline void block_product(Rows<float> c, Rows<const float> a, Rows<const float> 
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) sums[r][v] = Vector{};
   }
-#pragma clang loop unroll(disable)  // it would move loads so early that sums no longer fit the registers
+#pragma clang loop unroll(disable)  // unrolled, loads move up and the sums spill
   for (int k = 0; k < depth; ++k) {
     Vector right[kVectors];
 #pragma GCC unroll 2

@@ -1,4 +1,4 @@
-// Attention written plainly: P of one head at a time, in memory. The oracle of the tiled kernels.
+// A direct implementation of attention: P of one head at a time, in memory. The oracle of the tiled kernels.
 #include <algorithm>
 #include <cmath>
 
@@ -14,7 +14,7 @@ namespace {
 
 using simd::dot;
 
-// One head of one sequence: where its rows are.
+// The rows of one head of one sequence.
 struct Head {
   int b, h, kv;
 };
@@ -23,12 +23,12 @@ void add_scaled(float* to, const float* from, float factor, int n) {
   for (int c = 0; c < n; ++c) to[c] += factor * from[c];
 }
 
-// What dropout multiplies element (i, j) of P with.
+// The dropout factor of element (i, j) of P.
 float factor_of(const DropoutMask& mask, int i, int j) {
   return mask.keeps_attention(static_cast<uint32_t>(i), static_cast<uint32_t>(j)) ? mask.scale : 0.0f;
 }
 
-// p (S) = softmax of row i of S, before dropout; returns its log-sum-exp. Keys that are not visible get 0.
+// p (S) = softmax of row i of S, before dropout; returns its log-sum-exp. Masked keys get 0.
 float softmax_row(float* p, const AttentionForward<float>& a, const Head& head, int i) {
   const int end = CausalRange(a.shape).key_end(i);
   for (int j = 0; j < end; ++j) {

@@ -1,7 +1,7 @@
-// One tile of attention, kQueries x kKeys elements of S and P, and what forward and backward do with it.
+// One tile of attention, kQueries x kKeys elements of S and P, and the operations on it.
 //
-// The tile lies transposed, (keys, queries): a vector holds neighbouring queries of one key, so that maxima and sums
-// over the keys of a row are taken lane by lane. Q and dO are transposed once per block of queries; K and V never.
+// The tile is stored transposed, (keys, queries): a vector holds neighbouring queries of one key, so that maxima and
+// sums over the keys are lane by lane. Q and dO are transposed once per block of queries; K and V are not transposed.
 #pragma once
 
 #include <algorithm>
@@ -26,8 +26,8 @@ inline constexpr float kLn2 = 0.693147181f;
 
 constexpr int round_up(int value, int step) { return (value + step - 1) / step * step; }
 
-// Which tile of P, how much of it exists, and what of that is visible: key j of the tile to query i of the tile if
-// j <= i + shift, as in CausalRange.
+// Position and size of a tile of P, and its mask: query i of the tile sees key j of the tile if j <= i + shift, as in
+// CausalRange.
 struct Tile {
   Tile(const CausalRange& range, int first_query, int first_key, int key_end)
       : i0(first_query),
@@ -36,14 +36,14 @@ struct Tile {
         keys(std::min(kKeys, key_end - first_key)),
         shift(first_query + range.shift - first_key) {}
 
-  int columns() const { return round_up(queries, kWidth); }  // of the transposed tile; the last may be padding
+  int columns() const { return round_up(queries, kWidth); }  // of the transposed tile; may include padding
   int visible_keys(int query) const { return std::clamp(query + shift + 1, 0, keys); }
   int first_query(int key) const { return std::max(0, key - shift); }  // that attends to the key
 
   int i0, j0, queries, keys, shift;
 };
 
-// The tokens from t on of one head.
+// The tokens of one head from t.
 template <typename Scalar>
 Rows<Scalar> rows(const HeadView<Scalar>& view, int b, int t, int h) {
   return {view.at(b, t, h), view.token_stride};

@@ -1,5 +1,5 @@
-// Bf16 arrays by vectors of floats (kernels/cpu/simd.h). With these a loop over float arrays works on Bf16 ones too: it
-// computes in fp32, and rounds where it stores.
+// Bf16 arrays by vectors of floats (kernels/cpu/simd.h). With these, loops over float arrays work for Bf16 too:
+// they compute in fp32 and round when storing.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@ typedef uint16_t Shorts __attribute__((vector_size(2 * kWidth)));
 
 inline Floats widen(Shorts bits) { return (Floats)(__builtin_convertvector(bits, UInts) << 16); }
 
-// To nearest, ties to even; a NaN stays one: to_bf16() of kernels/bf16.h, lane by lane.
+// To nearest, ties to even; NaN stays NaN: to_bf16() of kernels/bf16.h, lane by lane.
 inline Shorts narrow(Floats x) {
   const UInts bits = (UInts)x, upper = bits >> 16;
   const UInts rounded = (bits + 0x7fff + (upper & 1)) >> 16;
@@ -29,7 +29,7 @@ inline void store(Bf16* to, Floats value) {
   std::memcpy(static_cast<void*>(to), &bits, sizeof bits);
 }
 
-// n < kWidth elements, zeros behind them.
+// n < kWidth elements, then zeros.
 inline Floats load_first(const Bf16* from, size_t n) {
   Shorts bits{};
   std::memcpy(&bits, from, n * sizeof(Bf16));

@@ -14,7 +14,7 @@ using simd::Floats;
 
 constexpr float kLog2E = 1.44269504f;
 
-// The largest of the row; a NaN there may or may not be it, and comes back by the sum.
+// The maximum of the row. May ignore a NaN, which then shows in the sum.
 template <typename Scalar>
 float largest_of(const Scalar* logits, size_t V) {
   Floats largest[4];
@@ -32,8 +32,8 @@ float largest_of(const Scalar* logits, size_t V) {
 
 inline Floats exp_shifted(Floats logits, float largest) { return simd::exp2((logits - largest) * kLog2E); }
 
-// Sum of exp(logit - largest), by stretches of floats added up in double. If `exponentials` is not null they are
-// stored there; it may be the logits.
+// Sum of exp(logit - largest): float sums of blocks, added in double. If `exponentials` is not null they are stored
+// there; it may be the logits.
 template <typename Scalar>
 double sum_of_exp(const Scalar* logits, size_t V, float largest, float* exponentials) {
   constexpr size_t kStretch = 1024;
@@ -64,14 +64,14 @@ void check_targets(const int32_t* targets, const CrossEntropyShape& shape) {
   }
 }
 
-// logits := exp(logits - largest) * factor, less gradient_scale at the target. fp32: the exponentials stand there
-// already.
+// logits := exp(logits - largest) * factor, less gradient_scale at the target. fp32: the array already holds the
+// exponentials.
 void write_gradient(float* z, size_t V, float, float factor, int32_t target, float gradient_scale) {
   simd::map(
       z, V, [factor](Floats value) { return value * factor; }, static_cast<const float*>(z));
   z[target] -= gradient_scale;
 }
-// bf16 would round them: they are computed again.
+// bf16 would round them, so they are recomputed.
 void write_gradient(Bf16* z, size_t V, float largest, float factor, int32_t target, float gradient_scale) {
   const auto probability = [=](Floats logits) { return exp_shifted(logits, largest) * factor; };
   const Floats at_target = probability(simd::load_first(z + target, 1)) - gradient_scale;
@@ -105,7 +105,7 @@ void cross_entropy_forward_backward(const CpuContext& ctx, float* losses, Scalar
   const size_t rows = static_cast<size_t>(shape.rows), V = static_cast<size_t>(shape.V);
   parallel_ranges(ctx, rows, 1, rows * V, [&](Range range) {
     for (size_t row = range.begin; row < range.end; ++row) {
-      // Three sweeps, but one over memory: a row of logits stays in the cache.
+      // Three passes, but only one over memory: a row of logits stays in the cache.
       Scalar* z = logits + row * V;
       const float largest = largest_of(z, V), target = to_float(z[targets[row]]);
       const double total = sum_of_exp(z, V, largest, place_for_exponentials(z));

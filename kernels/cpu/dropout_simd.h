@@ -1,5 +1,5 @@
-// Keep masks (kernels/dropout.h) drawn many at a time: 128 elements from eight Philox counters. A mask comes as bytes,
-// 0xFF keep and 0 drop; simd::expand_bytes() makes a mask of float lanes of them, for simd::keep_where():
+// Keep masks (kernels/dropout.h), 128 elements at a time from eight Philox counters. A mask is an array of bytes, 0xFF
+// for keep and 0 for drop; simd::expand_bytes() expands them to float lanes for simd::keep_where():
 //
 //   const DropoutMask mask(dropout);
 //   draw_row(keep, C, mask, b, t);                           // keep: C bytes, for the C channels of token t
@@ -14,13 +14,13 @@
 
 namespace glint::simd {
 
-// 0xFF in every byte that says keep.
+// 0xFF in every byte to keep.
 inline UInt8 keep_bytes(UInt8 random, uint32_t threshold) {
   typedef uint8_t Byte32 __attribute__((vector_size(32)));
   return (UInt8)((Byte32)random <= static_cast<uint8_t>(threshold));
 }
 
-// keep (n) for channels 0 .. n-1 of token t of sequence b of the batch at hand: draw_row() of kernels/dropout.h.
+// keep (n) for channels 0 .. n-1 of token t of sequence b of the micro-batch: draw_row() of kernels/dropout.h.
 inline void draw_row(uint8_t* keep, int n, const DropoutMask& mask, uint64_t b, uint32_t t) {
   const uint64_t c = mask.offset + 32 * b;
   for (int first = 0; first < n; first += 128) {

@@ -53,8 +53,8 @@ void embedding_forward(const CpuContext& ctx, Scalar* out, const int32_t* tokens
 
 size_t embedding_backward_scratch(const CpuContext&, const EmbeddingShape&) { return 0; }
 
-// Each thread has a range of channels of every row to itself and goes through the tokens in their order: repeated
-// tokens need neither sorting nor locks, and the sums do not depend on the thread count.
+// Each thread owns a range of channels of every row and processes the tokens in order: repeated tokens need neither
+// sorting nor locks, and the sums do not depend on the thread count.
 template <typename Scalar>
 void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const Scalar* dout, const int32_t* tokens,
                         void*, const EmbeddingShape& shape, const Dropout& dropout, Write write_dwte,

@@ -19,7 +19,7 @@ struct VectorMath {
 };
 using Formula = GeluFormula<VectorMath>;
 
-// map(part of the arrays), the arrays shared among the threads.
+// map(range) on the ranges of all threads.
 template <typename Map>
 void for_ranges(const CpuContext& ctx, size_t n, const Map& map) {
   parallel_ranges(ctx, n, 16, n, [&](Range range) { map(range.begin, range.end - range.begin); });

@@ -10,11 +10,11 @@ namespace {
 
 using simd::Floats;
 
-// Columns `columns` of out = x W + bias with W (in, out): four rows of W at a time are added up, so that out is read
-// and written once for four reads of memory.
+// Columns `columns` of out = x W + bias with W (in, out): four rows of W at a time, so that out is read and
+// written once per four rows.
 void by_rows(float* out, const float* x, const float* weight, const float* bias, size_t in, size_t out_width,
              Range columns) {
-  constexpr size_t kTile = 1024;  // of out: stays in the first-level cache
+  constexpr size_t kTile = 1024;  // elements of out that stay in the L1 cache
   for (size_t first = columns.begin; first < columns.end; first += kTile) {
     const size_t n = std::min(kTile, columns.end - first);
     float* to = out + first;

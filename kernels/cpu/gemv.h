@@ -1,5 +1,4 @@
-// One row through a linear layer, the product of generation: bound by reading the weight, which every thread does a
-// part of.
+// One row through a linear layer, for generation: limited by reading the weight, which is split among the threads.
 #pragma once
 
 #include "kernels/matmul.h"

@@ -10,8 +10,8 @@ namespace {
 
 using simd::Floats;
 
-// Rows whose parameter gradients are summed in one go; then the sums of the blocks are. The result does not depend on
-// the thread count, and rounding errors grow with the block, not with the batch.
+// Rows per block: parameter gradients are summed per block, then over blocks. The result does not depend on the thread
+// count, and rounding errors grow with the block, not with the batch.
 constexpr size_t kBlockRows = 64;
 
 size_t blocks_of(const LayerNormShape& shape) {
@@ -34,7 +34,7 @@ Moments moments_of(const Scalar* x, size_t C, float eps) {
   return {mean, 1.0f / std::sqrt(squares / static_cast<float>(C) + eps)};
 }
 
-// What backward reads and writes of one row.
+// The arrays that backward uses, of one row.
 template <typename Scalar>
 struct BackwardRow {
   Scalar* dx;

@@ -1,5 +1,5 @@
-// Linear layers of bf16 arrays: products and sums in fp32, rounded where a bf16 array is written. By oneDNN where the
-// CPU has instructions for it; elsewhere the values are widened to fp32 first, which costs more than fp32 alone.
+// Linear layers of bf16 arrays: products and sums in fp32, rounded where a bf16 array is written. With oneDNN if the
+// CPU has bf16 instructions; otherwise values are converted to fp32 first, which is slower than fp32.
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/widened.h"
 #include "kernels/matmul.h"
@@ -19,7 +19,7 @@ struct Sizes {
         bias(static_cast<size_t>(s.out)) {}
 };
 
-// False where it has to be done in fp32.
+// False if the product has to be computed in fp32.
 template <typename Result>
 bool multiplied(const CpuContext& ctx, const ProductOf<Bf16, Result>& product) {
 #ifdef GLINT_WITH_ONEDNN

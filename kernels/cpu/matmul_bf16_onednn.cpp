@@ -1,5 +1,5 @@
-// Products of bf16 by oneDNN's matmul primitive, which uses a CPU's instructions for them. oneDNN keeps the primitives
-// that it has made, so that one of a known shape is only looked up.
+// bf16 products with oneDNN's matmul primitive, which uses the CPU's bf16 instructions. oneDNN caches primitives by
+// shape.
 #include <dnnl.hpp>
 
 #include "kernels/check.h"
@@ -16,12 +16,12 @@ constexpr Memory::data_type kType = Memory::data_type::f32;
 template <>
 constexpr Memory::data_type kType<Bf16> = Memory::data_type::bf16;
 
-// A (rows, columns) matrix; transposed: it lies as (columns, rows).
+// A (rows, columns) matrix; transposed: stored as (columns, rows).
 template <typename Scalar>
 Memory matrix(const dnnl::engine& engine, const Scalar* data, int64_t rows, int64_t columns, bool transposed) {
   const Memory::dims strides = transposed ? Memory::dims{1, rows} : Memory::dims{columns, 1};
   return Memory({{rows, columns}, kType<Scalar>, strides}, engine,
-                const_cast<Scalar*>(data));  // oneDNN reads what it is told to read
+                const_cast<Scalar*>(data));  // oneDNN only reads inputs
 }
 
 }  // namespace

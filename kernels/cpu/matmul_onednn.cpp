@@ -1,15 +1,15 @@
 // oneDNN's dnnl_sgemm, in one of two ways, as measured with oneDNN 2.6 on two cores of a Zen 3 (AVX2, 97 GF/s a core):
 //
-//   whole    one call for the product; oneDNN shares it among the threads.
-//   tiled    every thread takes a stretch of c, copies the tiles of a and b that it needs into a small buffer with an
-//            odd number of cache lines to the row, and multiplies tile by tile.
+//   whole    one call for the product; oneDNN splits it among the threads.
+//   tiled    every thread takes a part of c, copies the tiles of a and b that it needs into a small buffer with an
+//            odd number of cache lines per row, and multiplies tile by tile.
 //
-// On AVX2 oneDNN multiplies small and middling products from where they lie. Rows whose length is a multiple of 512
-// bytes or more then fall into a few sets of the cache: 30 to 80 GF/s a core, by tiles 80 to 99. Only factors that the
-// kernel walks across their rows suffer: a and b of x^T dout, b of x W. With AVX-512 other rules and kernels are at
-// work, and whole products run at 90% of the peak and more.
+// On AVX2 oneDNN does not pack the factors of small and medium products. Rows whose length is a multiple of 512
+// bytes or more then fall into a few sets of the cache: 30 to 80 GF/s a core, by tiles 80 to 99. This only
+// affects factors that are read across rows: a and b of x^T dout, b of x W. AVX-512 uses other kernels, and whole
+// products run at 90% of the peak or more.
 //
-// No signal handler may run on these threads: train/signals.h says why.
+// No signal handler may run on these threads: see train/signals.h.
 #include <dnnl.h>
 
 #include <cstring>
@@ -24,7 +24,7 @@ namespace {
 
 constexpr size_t kTileM = 128, kTileN = 256, kTileK = 192;
 
-// A factor with the distance between its rows as they lie in memory.
+// A factor with its row stride.
 struct Operand {
   const float* data;
   bool transposed;
@@ -44,13 +44,13 @@ dnnl_status_t call_sgemm(const Extent& e, const Operand& a, const Operand& b, fl
                     e.write == Write::add ? 1.0f : 0.0f, c, signed_size(stride));
 }
 
-// The least tile size that covers n in as few tiles as `most` does.
+// The smallest tile size that needs as few tiles for n as `most`.
 size_t even_tile(size_t n, size_t most, size_t unit) {
   const size_t tiles = (n + most - 1) / most, size = (n + tiles - 1) / tiles;
   return std::min(most, (size + unit - 1) / unit * unit);
 }
 
-// The distance of a tile's rows: an odd number of cache lines, so that they spread over all sets of the cache.
+// The row stride of a tile: an odd number of cache lines, to spread rows over all cache sets.
 constexpr size_t tile_stride(size_t columns) { return ((columns + 15) / 16 | 1) * 16; }
 
 constexpr size_t tile_floats(size_t rows, size_t columns) { return rows * tile_stride(columns); }
@@ -105,7 +105,7 @@ dnnl_status_t multiply_tiled(const CpuContext& ctx, const Product& p, const Oper
 bool tiles_pay(const Product& p) {
   static const bool has_avx512 = (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
   if (has_avx512 || p.b.transposed) return false;
-  // Below this size oneDNN 2.6 does not copy (its gemm_driver.cpp, nocopy_checker_avx2); above it, its own copies do.
+  // Below this size oneDNN 2.6 does not copy (its gemm_driver.cpp, nocopy_checker_avx2); above, it packs them itself.
   const bool multiplied_in_place = 1.0 / static_cast<double>(p.M) + 1.0 / static_cast<double>(p.N) >= 0.0038;
   const int64_t worth_copying = 96;  // the uses of a copied element
   return multiplied_in_place && p.M >= worth_copying && (!p.a.transposed || p.N >= worth_copying);

@@ -1,4 +1,4 @@
-// oneDNN takes its thread count from OpenMP's setting, which belongs to the calling thread: set for one call.
+// Sets OpenMP's thread count, which oneDNN uses, for one call.
 #pragma once
 
 #include <omp.h>

@@ -1,5 +1,5 @@
-// How kernels share their work among threads: contiguous ranges in the order of the threads, so that who does what
-// depends on nothing but the sizes and the thread count.
+// How kernels split work among threads: contiguous ranges in thread order, which depend only on the sizes and the
+// thread count.
 #pragma once
 
 #include <omp.h>
@@ -24,13 +24,13 @@ inline Range part_of(size_t n, size_t unit, int part, int parts) {
   return {cut(part), cut(part + 1)};
 }
 
-// The threads worth waking for `work` elements of about a nanosecond each: a parallel region costs a few microseconds.
+// The number of threads to use for `work` elements of about a nanosecond each: a parallel region costs microseconds.
 inline int threads_for(const CpuContext& ctx, size_t work) {
   constexpr size_t kWorthOneThread = 4096;
   return static_cast<int>(std::clamp<size_t>(work / kWorthOneThread, 1, static_cast<size_t>(std::max(ctx.threads, 1))));
 }
 
-// f(range) on the parts of [0, n), one a thread; `work`: elements in all, see threads_for().
+// f(range) on the parts of [0, n), one per thread; `work`: total elements, see threads_for().
 template <typename Body>
 void parallel_ranges(const CpuContext& ctx, size_t n, size_t unit, size_t work, const Body& f) {
   const int threads = threads_for(ctx, work);

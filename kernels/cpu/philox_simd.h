@@ -8,8 +8,8 @@ namespace glint::simd {
 
 typedef uint64_t Word4 __attribute__((vector_size(32)));
 
-// Eight 32-bit words, each in the low half of a 64-bit lane, where the multiplier of x86 wants its factors; what stands
-// in the high half is of no account. Lanes 0 2 4 6 and 1 3 5 7 are kept apart, so that low_words() is one shift and or.
+// Eight 32-bit words, each in the low half of a 64-bit lane, as x86's multiply expects them; the high half is
+// ignored. Lanes 0 2 4 6 and 1 3 5 7 are separate, so that low_words() is one shift and or.
 struct Words {
   Word4 even, odd;
 };

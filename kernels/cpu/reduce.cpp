@@ -9,8 +9,8 @@
 namespace glint {
 namespace {
 
-// Blocks are added up in this many groups at most, then the groups: whatever the thread count, the order is the same,
-// and the partial sums fit the stack.
+// Maximum number of groups: blocks are added within groups, then the groups. The order does not depend on the thread
+// count, and the partial sums fit on the stack.
 constexpr size_t kGroups = 1024;
 
 size_t blocks_of(size_t n) { return (n + kReduceBlock - 1) / kReduceBlock; }

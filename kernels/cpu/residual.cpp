@@ -8,7 +8,7 @@ namespace {
 
 using simd::Floats;
 
-// map_row(offset of the row, its mask) for every row (b, t), the rows shared among the threads.
+// map_row(offset of the row, its mask) for every row (b, t), split among the threads.
 template <typename MapRow>
 void for_masked_rows(const CpuContext& ctx, const ResidualShape& shape, const Dropout& dropout, const MapRow& map_row) {
   simd::RowMask::check(shape.C);

@@ -1,4 +1,4 @@
-// One after the other: on the CPU the two kernels are the oracle of the one.
+// Runs the two kernels one after the other, as the oracle of the fused GPU kernel.
 #include "kernels/residual_layernorm.h"
 
 #include "kernels/residual.h"

@@ -19,10 +19,10 @@ class RowMask {
 
   RowMask(const DropoutMask& mask, int C) : mask_(mask), C_(C) {}
 
-  // Draws the mask of token t of sequence b of the batch at hand.
+  // Draws the mask of token t of sequence b of the micro-batch.
   void move_to(size_t b, size_t t) { draw_row(keep_, C_, mask_, b, static_cast<uint32_t>(t)); }
 
-  // dropout(value), the channels from c.
+  // dropout(value) of the channels from c.
   Floats apply(size_t c, Floats value) const { return keep_where(expand_bytes(keep_ + c), value) * mask_.scale; }
 
  private:

@@ -1,5 +1,5 @@
-// Vectors of the width this build's CPU has, by the vector extensions of GCC and Clang: + - * < & and friends work on
-// them lane by lane, and a * b + c becomes one fused multiply-add.
+// Vectors of this build's SIMD width, with the vector extensions of GCC and Clang: operators work lane by lane, and
+// a * b + c becomes one fused multiply-add.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,7 @@ typedef int32_t Ints __attribute__((vector_size(4 * kWidth)));
 template <typename Vector, typename Scalar>
 inline Vector load(const Scalar* from) {
   Vector value;
-  std::memcpy(&value, from, sizeof value);  // no alignment asked for
+  std::memcpy(&value, from, sizeof value);  // no alignment required
   return value;
 }
 inline Floats load(const float* from) { return load<Floats>(from); }
@@ -42,7 +42,7 @@ inline void store(Scalar* to, Vector value) {
   std::memcpy(to, &value, sizeof value);
 }
 
-// The same number in every lane. (0 is taken away, not added: -0 stays what it is, so the compiler can drop it.)
+// The same number in every lane. (Subtracts 0: that keeps -0, so the compiler can drop it.)
 template <typename Vector = Floats>
 inline Vector broadcast(float value) {
   return value - Vector{};
@@ -61,7 +61,7 @@ inline Floats select(Ints mask, Floats yes, Floats no) {
 // The larger of each pair; b where either is NaN, so that a NaN in b survives.
 inline Floats larger(Floats a, Floats b) {
 #if defined(__AVX512F__) && defined(__AVX512BW__)
-  return _mm512_maskz_max_ps(0xFFFF, a, b);  // the plain form makes g++ 12 warn
+  return _mm512_maskz_max_ps(0xFFFF, a, b);  // the unmasked form makes g++ 12 warn
 #elif defined(__AVX2__)
   return _mm256_max_ps(a, b);
 #else
@@ -81,7 +81,7 @@ inline Ints expand_bytes(const uint8_t* bytes) {
 #endif
 }
 
-// Ones in the first `count` lanes (none if it is negative), zeros behind.
+// Ones in the first `count` lanes (none if negative), zeros in the others.
 inline Ints first_lanes(int count) {
   Ints lane;
   for (int i = 0; i < kWidth; ++i) lane[i] = i;
@@ -108,7 +108,7 @@ inline Floats exp2(Floats x) {
   x = larger(broadcast(-127.0f), x);
   const Floats shifted = x + kRound;
   const Floats f = x - (shifted - kRound), f2 = f * f;
-  // Minimax in relative error (2e-9), with 2^0 = 1 exact; in pairs, so that little waits for what is before it.
+  // Minimax in relative error (2e-9), with 2^0 = 1 exact; in pairs, for short dependency chains.
   const Floats c01 = f * 0.6931472f + 1.0f, c23 = f * 0.055503324f + 0.24022648f;
   const Floats c456 = f2 * 0.00015353362f + (f * 0.0013398874f + 0.009618437f);
   const Floats power = c01 + f2 * (c23 + f2 * c456);
@@ -124,7 +124,7 @@ inline Floats log2(Floats x) {
   const Floats t = (m - 1.0f) / (m + 1.0f), t2 = t * t;
   const Floats series =
       2.88539008f + t2 * (0.961796694f + t2 * (0.577078016f + t2 * (0.412198583f + t2 * 0.320598898f)));
-  return __builtin_convertvector(n, Floats) + t * series + (x - x);  // a NaN's bits are gone by now
+  return __builtin_convertvector(n, Floats) + t * series + (x - x);  // restores NaN
 }
 
 }  // namespace glint::simd

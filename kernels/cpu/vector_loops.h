@@ -9,7 +9,7 @@
 
 namespace glint::simd {
 
-// n < kWidth elements, zeros behind them.
+// n < kWidth elements, then zeros.
 inline Floats load_first(const float* from, size_t n) {
   Floats value{};
   std::memcpy(&value, from, n * sizeof(float));
@@ -25,7 +25,7 @@ inline void map(Out* out, size_t n, const Op& op, const In*... in) {
   if (i < n) store_first(out + i, op(load_first(in + i, n - i)...), n - i);
 }
 
-// Sum over i < n of op(in[i]...), which must be 0 where all of in are: four running vectors hide the latency of the
+// Sum over i < n of op(in[i]...), with op(0...) == 0: four running vectors hide the latency of the
 // adds.
 template <typename Op, typename... In>
 inline float sum_of(size_t n, const Op& op, const In*... in) {

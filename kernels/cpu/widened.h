@@ -1,5 +1,5 @@
-// bf16 arrays as fp32 ones, for kernels that compute in fp32 whatever they are given: the CPU's matrix products and
-// attention. Memory is allocated at each call; this is the oracle's way, not a fast one.
+// bf16 arrays converted to fp32, for CPU kernels that only compute in fp32: matrix products and attention. Allocates
+// memory at each call: an oracle, not a fast path.
 #pragma once
 
 #include <cstddef>

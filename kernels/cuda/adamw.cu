@@ -16,7 +16,7 @@ struct Arrays {
 __global__ void __launch_bounds__(kFlatThreads)
     adamw_kernel(const __grid_constant__ Arrays a, const __grid_constant__ AdamW settings, const AdamWStep* step) {
   if (step->halted) return;
-  auto& factors = dynamic_shared<AdamWFactors>();  // worked out once: they take doubles
+  auto& factors = dynamic_shared<AdamWFactors>();  // computed once: they need double precision
   if (threadIdx.x == 0) factors = adamw_factors(settings, *step);
   __syncthreads();
   const AdamWFactors f = factors;

@@ -1,4 +1,4 @@
-// Sums and maxima over a warp and over a block, in a fixed order: the same bits every time, and in every thread.
+// Sums and maxima over a warp and over a block, in a fixed order: bitwise repeatable, and the same in every thread.
 #pragma once
 
 #include "kernels/cuda/device.cuh"
@@ -11,7 +11,7 @@ struct Sum {
     return a + b;
   }
 };
-struct Largest {  // of numbers; a NaN loses against any
+struct Largest {  // ignores NaN
   __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
 };
 
@@ -22,15 +22,15 @@ __device__ T reduce_warp(T value, const Op& op) {
   return value;
 }
 
-// What the warps of a block tell each other: kValues numbers each. Two sets, used in turn, let one barrier do for each
-// reduction: who is late in reading one set holds up the barrier that comes before its next use.
+// Exchange between the warps of a block: kValues numbers per warp. With two sets, used in turn, each reduction needs
+// only one barrier: the barrier of the next reduction comes before a set is used again.
 template <typename T, int kValues = 1>
 struct BlockScratch {
   T warps[2][32][kValues];
 };
 
-// Each of the values over groups of `warps` neighbouring warps; all threads of the block come here, with `turn` 0, 1,
-// 0, 1 ... from call to call. Every thread gets its group's results.
+// Each of the values over groups of `warps` neighbouring warps; all threads of the block call it, with `turn` 0, 1, 0,
+// 1 ... from call to call. Every thread gets the results of its group.
 template <typename Op, typename T, int kValues>
 __device__ void reduce_group(T (&values)[kValues], const Op& op, BlockScratch<T, kValues>& scratch, int turn,
                              int warps) {

@@ -1,4 +1,4 @@
-// What a call of the CUDA runtime says, as an Error that names the call.
+// Turns an error of a CUDA runtime call into an Error that names the call.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -9,7 +9,7 @@
 
 namespace glint {
 
-// `what` is a text, or a function that makes one.
+// `what` is a text, or a function that returns one.
 template <typename What>
 void check_cuda(cudaError_t status, const What& what) {
   if (status == cudaSuccess) return;

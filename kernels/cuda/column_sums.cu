@@ -1,4 +1,4 @@
-// Sums over rows: blocks of rows first, then the blocks' sums, which are rows again.
+// Sums over rows: over blocks of rows first, then over the blocks' sums, which are rows again.
 #include "kernels/cuda/column_sums.cuh"
 
 #include <algorithm>
@@ -13,9 +13,9 @@ constexpr int kWarps = 8, kAhead = 4;  // rows that a warp has in flight
 constexpr int kLeastRows = 64, kMostBlocks = 256;
 
 template <typename Scalar>
-inline constexpr int kTileColumns = 32 * kPack<Scalar>;  // a pack a lane
+inline constexpr int kTileColumns = 32 * kPack<Scalar>;  // one pack per lane
 
-// Rows that one block sums up: these numbers depend on nothing but the shape, and so do the bits of the result.
+// Rows that one block sums: depends only on the shape, so the result's bits do too.
 int rows_per_block(int rows) { return std::max(kLeastRows, (rows + kMostBlocks - 1) / kMostBlocks); }
 int blocks_of(int rows) { return std::max((rows + rows_per_block(rows) - 1) / rows_per_block(rows), 1); }
 

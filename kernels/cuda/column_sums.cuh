@@ -1,4 +1,4 @@
-// The last step of every gradient that sums over rows: partial sums, a row of them from each block, are added up.
+// The last step of every gradient that sums over rows: adds the blocks' rows of partial sums.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Softmax and cross-entropy, a block a row: read once and held in registers, or, where it is too long for them, read
+// Softmax and cross-entropy, one block per row. A row is read once and held in registers, or if it is too long, read
 // again for the gradient.
 #include "kernels/cross_entropy.h"
 
@@ -21,7 +21,7 @@ template <typename Scalar>
 struct Arguments {
   float* losses;
   const Scalar* logits;
-  Scalar* dlogits;  // the logits again; null: forward alone
+  Scalar* dlogits;  // the logits again; null: forward only
   const int32_t* targets;
   float gradient_scale;
   int V;
@@ -29,12 +29,12 @@ struct Arguments {
 
 __device__ inline float exp_shifted(float logit, float largest) { return ptx::exp2((logit - largest) * kLog2E); }
 
-// What a softmax needs to know of a row; the same in all threads.
+// Statistics of a row, the same in all threads.
 struct Softmax {
   float largest, total;  // of the logits, of exp(logit - largest)
 };
 
-// A pack of the row; what lies past its end is -infinity, which changes no maximum and has no exponential.
+// A pack of the row, padded with -infinity, which changes neither the maximum nor the sum.
 template <typename Scalar>
 __device__ Pack<Scalar, kPack<Scalar>> load_logits(const Scalar* z, int first, int V) {
   constexpr int kCount = kPack<Scalar>;
@@ -59,7 +59,7 @@ struct HeldRow {
 
   __device__ Softmax softmax(Shared& shared) {
     float largest = -INFINITY, total = 0.0f;
-    each([&](float logit) { largest = fmaxf(largest, logit); });  // a NaN comes back by the total
+    each([&](float logit) { largest = fmaxf(largest, logit); });  // a NaN shows in the total
     largest = reduce_block(largest, Largest{}, shared.largest, 0);
     forget();
     each([&](float logit) { total += exp_shifted(logit, largest); });
@@ -95,7 +95,7 @@ struct HeldRow {
   int V;
 };
 
-// The row in memory. Its maximum and its total come of one sweep (M. Milakov, N. Gimelshein, "Online normalizer
+// The row in memory. One pass computes its maximum and total (M. Milakov, N. Gimelshein, "Online normalizer
 // calculation for softmax", 2018).
 template <typename Scalar>
 struct LongRow {
@@ -114,7 +114,7 @@ struct LongRow {
         total *= exp_shifted(largest, most);  // 0 at first
         largest = most;
       }
-      const float shift = largest == -INFINITY ? 0.0f : largest;  // as long as all are -infinity
+      const float shift = largest == -INFINITY ? 0.0f : largest;  // while all are -infinity
 #pragma unroll
       for (int i = 0; i < kCount; ++i) total += exp_shifted(pack[i], shift);
     }
@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(kMostThreads) cross_entropy_kernel(const __gri
   const bool is_token = target >= 0 && target < a.V;
   float target_logit = NAN;
   if (is_token && threadIdx.x == 0) target_logit = load_pack<kPack<Scalar>>(a.logits + at + target, 1)[0];
-  __syncwarp();  // shuffles order no memory: with this, and the barriers of several warps, nobody overwrites it before
+  __syncwarp();  // orders memory, which shuffles do not: no thread overwrites it before
   Row row(a.logits + at, a.V);
   const Softmax softmax = row.softmax(shared);
   if (threadIdx.x == 0) a.losses[blockIdx.x] = logf(softmax.total) + (softmax.largest - target_logit);

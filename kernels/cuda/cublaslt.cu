@@ -44,7 +44,7 @@ cublasLtEpilogue_t name_of(Epilogue epilogue) {
   return CUBLASLT_EPILOGUE_DEFAULT;
 }
 
-// cuBLASLt's description of a product: made for a call, for that costs little.
+// cuBLASLt's description of a product: created per call, which is cheap.
 class Description {
  public:
   Description(const ColumnMajorProduct& p, bool tf32) : product_(p) {

@@ -1,4 +1,4 @@
-// One matrix product by cuBLASLt, with what may follow it in the same pass (an epilogue).
+// One matrix product by cuBLASLt, with an optional epilogue.
 #pragma once
 
 #include <cublasLt.h>
@@ -26,7 +26,7 @@ enum class Epilogue {
   bias_gradient,  // bias = sums of op(a)'s rows
 };
 
-// d (m, n) = op(a) (m, k) op(b) (k, n), or +=; column-major without gaps. In row-major eyes everything is transposed.
+// d (m, n) = op(a) (m, k) op(b) (k, n), or +=; column-major without gaps.
 struct ColumnMajorProduct {
   int m, n, k;
   bool transpose_a, transpose_b;
@@ -45,13 +45,13 @@ class CudaMatmul {
   CudaMatmul(const CudaMatmul&) = delete;
   CudaMatmul& operator=(const CudaMatmul&) = delete;
   ~CudaMatmul();
-  // False: cuBLASLt has no algorithm for it.
+  // Returns false if cuBLASLt has no algorithm for it.
   bool multiply(const CudaContext& ctx, const ColumnMajorProduct& product);
 
  private:
   using Key = std::tuple<int, int, int, bool, bool, int, int, bool, Epilogue, bool, unsigned>;
 
-  static constexpr size_t kWorkspace = size_t{32} << 20;  // what NVIDIA advises for Hopper
+  static constexpr size_t kWorkspace = size_t{32} << 20;  // NVIDIA's recommendation for Hopper
 
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;

@@ -1,4 +1,4 @@
-// What every kernel source includes: CUDA under nvcc, its emulation (kernels/simt/) under a host compiler.
+// Included by every kernel source: CUDA under nvcc, its emulation (kernels/simt/) under a host compiler.
 #pragma once
 
 #ifdef __CUDACC__
@@ -20,7 +20,7 @@
 
 namespace glint {
 
-// The block's dynamic shared memory, of Launch::shared_bytes, as one object.
+// The block's dynamic shared memory (Launch::shared_bytes) as one object.
 template <typename T>
 __device__ T& dynamic_shared() {
 #ifdef __CUDACC__
@@ -49,17 +49,17 @@ __device__ void store_vector(void* to, Vector value) {
 #endif
 }
 
-// What is asked of a launch; `what` names the call and its shape where it fails.
+// Launch configuration; `what` names the call and its shape in errors.
 struct Launch {
   dim3 grid, block;
   size_t shared_bytes = 0;
 };
 
-// Throws Error if the launch is refused. What goes wrong inside the kernel shows at a later call, as always in CUDA.
+// Throws Error if the launch fails. Errors inside the kernel show at a later call, as always in CUDA.
 template <typename What, typename... P, typename... A>
 void launch(const CudaContext& ctx, const Launch& l, const What& what, void (*kernel)(P...), const A&... arguments) {
 #ifdef __CUDACC__
-  if (l.shared_bytes > 48 * 1024) {  // beyond that a kernel has to ask
+  if (l.shared_bytes > 48 * 1024) {  // more needs an attribute
     check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(l.shared_bytes)),
                what);

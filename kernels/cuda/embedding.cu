@@ -1,5 +1,5 @@
-// Token plus position embedding. Backward sums the rows of a token in the order of their places, by a list sorted by
-// token: chunks of it first, then, for tokens that reach beyond a chunk, the sums of their chunks.
+// Token plus position embedding. Backward sums the rows of a token in the order of their positions, from a list sorted
+// by token: within chunks of the list first, then over chunks for tokens that span several.
 #include "kernels/embedding.h"
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 namespace glint {
 namespace {
 
-constexpr int kChunk = 64;             // places that one warp sums up
+constexpr int kChunk = 64;             // positions that one warp sums
 constexpr int kWarps = 4, kAhead = 4;  // rows that a warp has in flight
 
 template <typename Scalar>
@@ -45,12 +45,12 @@ struct Gradient {
   const int32_t* tokens;
   const int* order;  // (B*T), sorted by token
   float* dwte;
-  float* partial;  // (chunks, 2, C): sums of a token that began in an earlier chunk, of one that continues in the next
+  float* partial;  // (chunks, 2, C): sums of a token that starts in an earlier chunk, of one that continues in the next
   int rows, T, C;
   Dropout site;
 
   __device__ int token_at(int i) const { return tokens[order[i]]; }
-  // Whether the chunk's last token has more places in the next.
+  // Whether the chunk's last token continues in the next chunk.
   __device__ bool continues(int chunk) const {
     const int end = (chunk + 1) * kChunk;
     return end < rows && token_at(end - 1) == token_at(end);
@@ -86,7 +86,7 @@ __device__ void add_dropped(float (&sums)[kPack<Scalar>], const Pack<Scalar, kPa
   for (int i = 0; i < kCount; ++i) sums[i] += values[i];
 }
 
-// A warp a chunk of the order and 32 packs of channels.
+// One warp per chunk of the order and 32 packs of channels.
 template <typename Scalar>
 __global__ void __launch_bounds__(32 * kWarps) sum_chunks_kernel(const __grid_constant__ Gradient<Scalar> a) {
   constexpr int kCount = kPack<Scalar>;
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(32 * kWarps) sum_chunks_kernel(const __grid_co
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
       if (i + k >= end) continue;
-      if (tokens[k] != token) {  // the token before is complete, unless it began earlier
+      if (tokens[k] != token) {  // the previous token is complete, unless it started in an earlier chunk
         if (began_earlier) store_pack(partial, sums, channels.valid);
         else add_to(a.dwte + static_cast<size_t>(token) * a.C + c, sums, channels.valid);
         began_earlier = false;
@@ -129,15 +129,15 @@ __global__ void __launch_bounds__(32 * kWarps) sum_chunks_kernel(const __grid_co
   else add_to(a.dwte + static_cast<size_t>(token) * a.C + c, sums, channels.valid);
 }
 
-// A warp for each chunk in which a token begins that continues in the next.
+// One warp per chunk with a token that starts there and continues in the next.
 template <typename Scalar>
 __global__ void __launch_bounds__(32 * kWarps) sum_long_tokens_kernel(const __grid_constant__ Gradient<Scalar> a) {
   constexpr int kCount = kPack<Scalar>;
   const int chunk = blockIdx.x * kWarps + threadIdx.x / 32, begin = chunk * kChunk;
   if (begin >= a.rows || !a.continues(chunk)) return;
   const int token = a.token_at(begin + kChunk - 1);
-  if (chunk > 0 && a.token_at(begin - 1) == token) return;  // it began earlier
-  int low = begin + kChunk, high = a.rows;                  // low has the token, high has not
+  if (chunk > 0 && a.token_at(begin - 1) == token) return;  // it starts earlier
+  int low = begin + kChunk, high = a.rows;                  // low has the token, high does not
   while (high - low > 1) {
     const int middle = low + (high - low) / 2;
     (a.token_at(middle) == token ? low : high) = middle;
@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(32 * kWarps) sum_long_tokens_kernel(const __gr
   add_to(a.dwte + static_cast<size_t>(token) * a.C + channels.first, sums, channels.valid);
 }
 
-// A warp a position and 32 packs of channels: the sum over the sequences, in their order.
+// One warp per position and 32 packs of channels: the sum over the sequences, in order.
 template <typename Scalar>
 __global__ void __launch_bounds__(32 * kWarps) position_kernel(float* dwpe, const Scalar* dout, int B, int T, int C,
                                                                const __grid_constant__ Dropout site, Write write) {
@@ -197,7 +197,7 @@ __global__ void __launch_bounds__(32 * kWarps) position_kernel(float* dwpe, cons
 
 int chunks_of(int rows) { return (rows + kChunk - 1) / kChunk; }
 
-// Words of the sorted list, a multiple of four: what lies behind it is read 16 bytes at a time.
+// Words of the sorted list, a multiple of four: the array after it is read 16 bytes at a time.
 size_t order_words(int rows) { return (token_order_scratch(rows) + 3) / 4 * 4; }
 
 }  // namespace

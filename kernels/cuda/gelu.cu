@@ -12,7 +12,7 @@ struct ScalarMath {
   __device__ static float larger(float a, float b) { return a > b ? a : b; }
   __device__ static float smaller(float a, float b) { return a < b ? a : b; }
   __device__ static float exp2(float x) { return ptx::exp2(x); }
-  __device__ static float quotient(float a, float b) { return __fdividef(a, b); }  // b stays below 2^126
+  __device__ static float quotient(float a, float b) { return __fdividef(a, b); }  // b is below 2^126
 };
 using Formula = GeluFormula<ScalarMath>;
 

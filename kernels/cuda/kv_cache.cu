@@ -13,7 +13,7 @@ struct Append {
   KvCacheShape shape;
 };
 
-// A warp a token and head, keys and values.
+// One warp per token and head, for keys and values.
 template <typename Scalar>
 __global__ void __launch_bounds__(32 * kRowsPerBlock) append_kernel(const __grid_constant__ Append<Scalar> a) {
   constexpr int kCount = kPack<Scalar>;

@@ -1,12 +1,10 @@
-// Layer norm of rows held in registers, forward and backward, for the layer norm alone and fused with the residual
-// before it. A row belongs to a team of warps, few enough that usually it is one; where it is more they meet at
-// barriers.
+// Layer norm of rows held in registers, forward and backward, alone and fused with the residual before it. A row
+// belongs to a team of warps, usually one; larger teams synchronize with barriers.
 //
-// What differs between the two comes as a Source (where forward's rows come from) and a Sink (what becomes of
-// backward's dx). start() makes of either what a thread works with, which acts in two steps, so that all loads of a row
-// are under way before the first is waited for:
-//   Raw load(row, c, valid)               a pack of the row, as it lies in memory
-//   ... finish(raw, ..., row, c, valid)   what is made of it
+// The two differ in a Source (of forward's rows) and a Sink (for backward's dx). start() returns the state of a thread,
+// which works in two steps, so that all loads of a row are in flight before the first one is used:
+//   Raw load(row, c, valid)               a pack of the row, as stored in memory
+//   ... finish(raw, ..., row, c, valid)   the values computed from it
 #pragma once
 
 #include <algorithm>
@@ -19,15 +17,15 @@
 namespace glint::layernorm {
 
 inline constexpr int kMostChannels = 6144;
-inline constexpr int kWarps = 8;  // of a block, more only if a team has more
-// Channels of a row that a thread holds. Backward keeps sums for each besides, and so has half as many.
+inline constexpr int kWarps = 8;  // of a block, or more if a team has more
+// Channels of a row that a thread holds; half as many in backward, which also keeps sums.
 inline constexpr int kForwardChannels = 32, kBackwardChannels = 16;
 inline constexpr int kForwardThreads = std::max(32 * kWarps, kMostChannels / kForwardChannels);
 inline constexpr int kBackwardThreads = std::max(32 * kWarps, kMostChannels / kBackwardChannels);
-template <typename Scalar>  // asked of the compiler: for bf16 so that two blocks of kWarps fit a multiprocessor
+template <typename Scalar>  // launch bounds: for bf16 so that two blocks of kWarps fit a multiprocessor
 inline constexpr int kBackwardBound = sizeof(Scalar) == 2 ? 512 : kBackwardThreads;
 static_assert(kBackwardThreads <= 512);
-inline constexpr int kMostBlocks = 512;  // partial sums of backward: a number that no bit may owe to the GPU
+inline constexpr int kMostBlocks = 512;  // partial sums of backward; the same on every GPU, so that bits are too
 
 struct Teams {
   int warps;  // of a team
@@ -46,7 +44,7 @@ inline Launch launch_of(const Teams& teams, int rows, int most_blocks, size_t sh
   return {dim3(blocks), dim3(32 * teams.warps * teams.count), shared_bytes};
 }
 
-// Where the running thread stands.
+// Position of the running thread.
 struct Place {
   __device__ explicit Place(const Teams& teams)
       : team(threadIdx.x / 32 / teams.warps), member(threadIdx.x - team * teams.warps * 32), step(teams.warps * 32) {}
@@ -68,7 +66,7 @@ __global__ void __launch_bounds__(kForwardThreads)
   const int C = shape.C;
   for (int first = blockIdx.x * teams.count; first < shape.rows; first += gridDim.x * teams.count) {
     const int row = first + place.team;
-    const bool active = row < shape.rows;  // the others come along to the barriers
+    const bool active = row < shape.rows;  // the others only take part in the barriers
     decltype(source.load(0, 0, 0)) raw[kPerRow];
     Pack<Scalar, kCount> x[kPerRow];
     float sum = 0.0f, squares = 0.0f;
@@ -115,7 +113,7 @@ __global__ void __launch_bounds__(kForwardThreads)
   }
 }
 
-// Forward's results, and what backward makes of them.
+// Forward's results, and backward's gradients.
 template <typename Scalar>
 struct Backward {
   const Scalar *dout, *x;
@@ -123,7 +121,7 @@ struct Backward {
   float* partial;  // (blocks, 2, C): dweight, dbias
 };
 
-// partial of the running block = sums over its teams of dweight, dbias, one team after the other.
+// partial of this block = dweight and dbias summed over its teams in order.
 template <int kPerRow, int kCount>
 __device__ void store_partial(float* partial, const float (&dweight)[kPerRow][kCount],
                               const float (&dbias)[kPerRow][kCount], float* shared, int C, const Teams& teams,
@@ -219,7 +217,7 @@ void launch_forward(const CudaContext& ctx, Scalar* out, float* mean, float* rst
          forward_kernel<Scalar, Source>, out, mean, rstd, source, weight, bias, shape, teams);
 }
 
-// Enough for either Scalar.
+// Enough for both Scalars.
 inline size_t backward_scratch(const LayerNormShape& shape) {
   const int blocks = std::clamp(shape.rows, 1, kMostBlocks);
   return static_cast<size_t>(blocks) * 2 * static_cast<size_t>(shape.C);

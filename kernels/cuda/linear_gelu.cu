@@ -7,7 +7,7 @@ namespace glint {
 
 namespace {
 
-// cuBLASLt's GELU is the tanh form. Its saved input has rows of a multiple of 16 bytes.
+// cuBLASLt's GELU is the tanh form. It saves its input in rows of a multiple of 16 bytes.
 template <typename Scalar>
 bool fusible(Gelu kind, int columns) {
   return kind == Gelu::tanh && columns % (16 / static_cast<int>(sizeof(Scalar))) == 0;
@@ -34,7 +34,7 @@ void linear_gelu_backward_input(const CudaContext& ctx, Scalar* dpre, const Scal
   if (fusible<Scalar>(kind, shape.in)) {
     ColumnMajorProduct product = backward_input_product(dpre, dout, weight, shape);
     product.epilogue = Epilogue::gelu_backward;
-    product.aux = const_cast<Scalar*>(pre);  // only read in this direction
+    product.aux = const_cast<Scalar*>(pre);  // only read in backward
     if (multiply(ctx, product)) return;
   }
   linear_backward_input(ctx, dpre, dout, weight, shape, Write::set);

@@ -1,5 +1,5 @@
-// The state that matrix products on a GPU need between calls: cuBLASLt's handle, its workspace, and the algorithm that
-// its heuristics chose for each shape, asked once. One for each stream; products of a stream run one after another.
+// The state of matrix products on a GPU: cuBLASLt's handle, its workspace, and the algorithm chosen by its heuristics
+// for each shape. One for each stream; the products of a stream run one after another.
 #pragma once
 
 namespace glint {

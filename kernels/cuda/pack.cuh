@@ -1,6 +1,6 @@
-// Arrays of float or Bf16 by packs: neighbouring elements that one thread moves at once, by accesses of 16 bytes where
-// the address is a multiple of 16 and the pack is whole, else one by one. Every access looks for itself: any size and
-// any alignment is right, and the usual ones are fast.
+// Arrays of float or Bf16 in packs: neighbouring elements that one thread moves at once, with 16-byte accesses if the
+// address is a multiple of 16 and the pack is whole, otherwise one by one. Any size and alignment works; the usual ones
+// are fast.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +12,11 @@
 
 namespace glint {
 
-// Elements of 16 bytes.
+// Number of elements in 16 bytes.
 template <typename Scalar>
 inline constexpr int kPack = 16 / sizeof(Scalar);
 
-// kCount elements as they lie in memory, in registers; read as floats.
+// kCount elements in registers, in their memory format; read as floats.
 template <typename Scalar, int kCount>
 struct Pack {
   using Vector = std::conditional_t<kCount * sizeof(Scalar) % 16 == 0, uint4, uint2>;
@@ -32,8 +32,8 @@ struct Pack {
     else return {static_cast<uint16_t>(words[i / 2] >> (i % 2 * 16))};
   }
 
-  // What was made of the pack (floats, exponentials) is made again when next asked for, instead of being kept: few
-  // registers hold long rows.
+  // Makes the compiler recompute values derived from the pack (floats, exponentials) instead of keeping them: saves
+  // registers for long rows.
   __device__ void forget() {
 #pragma unroll
     for (uint32_t& word : words) ptx::forget(word);
@@ -59,7 +59,7 @@ __device__ bool is_aligned(const Scalar* p) {
   return reinterpret_cast<uintptr_t>(p) % sizeof(typename Pack<Scalar, kCount>::Vector) == 0;
 }
 
-// The first `valid` elements (none if it is negative, all if it is more), zeros behind them.
+// The first `valid` elements (none if negative, all if it is more), then zeros.
 template <int kCount, typename Scalar>
 __device__ Pack<Scalar, kCount> load_pack(const Scalar* from, int valid = kCount) {
   using P = Pack<Scalar, kCount>;
@@ -107,11 +107,11 @@ __device__ void store_pack(Scalar* to, const float (&values)[kCount], int valid 
   store_pack(to, pack_of<Scalar>(values), valid);
 }
 
-// ---- Flat arrays: threads take packs in turn, a grid after the other.
+// ---- Flat arrays: a grid-stride loop over packs.
 
 inline constexpr int kFlatThreads = 256;
 
-// Blocks for n elements. More than fit the largest GPU at once, so that the last ones to run even out.
+// Blocks for n elements: more than the largest GPU runs at once, for load balance.
 inline Launch flat_launch(size_t n, int count) {
   constexpr size_t kMostBlocks = 2048;
   const size_t packs = (n + static_cast<size_t>(count) - 1) / static_cast<size_t>(count);
@@ -119,7 +119,7 @@ inline Launch flat_launch(size_t n, int count) {
   return {dim3(static_cast<unsigned>(blocks)), dim3(kFlatThreads)};
 }
 
-// f(first element of a pack, how many of its elements there are).
+// f(first element of a pack, number of valid elements).
 template <int kCount, typename F>
 __device__ void for_each_pack(size_t n, const F& f) {
   const size_t stride = size_t{gridDim.x} * blockDim.x * kCount;

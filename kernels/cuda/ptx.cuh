@@ -1,4 +1,4 @@
-// PTX instructions as functions, and nothing else: all inline PTX of the project. Under a host compiler each is
+// PTX instructions as functions: all inline PTX of the project. Under a host compiler each is
 // emulated (kernels/simt/ptx.h). Names and fragment layouts are those of NVIDIA's "PTX ISA".
 #pragma once
 
@@ -110,8 +110,8 @@ __device__ inline uint32_t byte_permute(uint32_t a, uint32_t selector) {
 #endif
 }
 
-// No instruction: the value stays what it is, but the compiler no longer knows it to be the same, and so works out
-// again what it would else keep in registers.
+// No instruction: the value does not change, but the compiler can't know that, so it recomputes derived values instead
+// of keeping them in registers.
 __device__ inline void forget(uint32_t& value) {
 #ifdef __CUDACC__
   asm volatile("" : "+r"(value));

@@ -1,4 +1,4 @@
-// Sums in double, and the search for what is not finite.
+// Sums in double, and the search for values that are not finite.
 #include "kernels/reduce.h"
 
 #include <algorithm>
@@ -10,7 +10,7 @@ namespace glint {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr size_t kMostBlocks = 1024;  // partial sums; never the number of multiprocessors, on which no bit may depend
+constexpr size_t kMostBlocks = 1024;  // partial sums; independent of the GPU, so that bits are too
 
 struct Itself {
   __device__ double operator()(double x) const { return x; }
@@ -23,7 +23,7 @@ unsigned blocks_for(size_t n) {
   return static_cast<unsigned>(std::clamp<size_t>((n + kReduceBlock - 1) / kReduceBlock, 1, kMostBlocks));
 }
 
-// partial (blocks): each block's sum of op(x) over the packs that fall to it, or the one result if there is one block.
+// partial (blocks): each block's sum of op(x) over its packs, or the result if there is one block.
 template <typename Op, typename T>
 __global__ void __launch_bounds__(kThreads) sum_kernel(double* partial, const T* x, size_t n) {
   constexpr int kCount = 16 / sizeof(float);

@@ -6,7 +6,7 @@
 namespace glint {
 namespace {
 
-// to = dropout(y), on top of x if that is not null.
+// to = dropout(y), plus x if that is not null.
 template <typename Scalar>
 __global__ void __launch_bounds__(32 * kRowsPerBlock)
     residual_kernel(Scalar* to, const Scalar* x, const Scalar* y, const ResidualShape shape,

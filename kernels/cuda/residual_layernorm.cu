@@ -8,8 +8,7 @@ namespace {
 
 using namespace layernorm;
 
-// Rows of x + dropout(y), which forward leaves in sum. Normalised is what lies there, rounded, since backward knows no
-// other.
+// Rows of x + dropout(y), which forward stores in sum. The rounded sum is normalised, since backward reads that.
 template <typename Scalar>
 struct ResidualSource {
   static constexpr int kCount = kPack<Scalar>;
@@ -43,7 +42,7 @@ struct ResidualSource {
   __device__ Started start() const { return {*this, RowDropout(site, T)}; }
 };
 
-// dsum += dx; dy = dropout'(dsum), of dsum as it is stored.
+// dsum += dx; dy = dropout'(dsum), from the stored dsum.
 template <typename Scalar>
 struct ResidualSink {
   static constexpr int kCount = kPack<Scalar>;

@@ -1,4 +1,4 @@
-// Dropout of rows of channels (the row layout of kernels/dropout.h), for the kernels that fuse it, and the walk over
+// Dropout of rows of channels (the row layout of kernels/dropout.h), for the kernels that fuse it, and loops over
 // rows.
 #pragma once
 
@@ -46,7 +46,7 @@ class RowDropout {
   uint64_t seed_ = 0, offset_ = 0, first_sequence_ = 0;
 };
 
-// ---- A warp a row.
+// ---- One warp per row.
 
 inline constexpr int kRowsPerBlock = 8;
 
@@ -56,7 +56,7 @@ inline Launch row_launch(size_t rows) {
   return {dim3(static_cast<unsigned>(blocks)), dim3(32 * kRowsPerBlock)};
 }
 
-// f(row, first element of the row) by all lanes of a warp, rows taken in turn.
+// f(row, first element of the row) by all lanes of a warp, in a grid-stride loop over rows.
 template <typename F>
 __device__ void for_each_row(int rows, int C, const F& f) {
   for (int row = blockIdx.x * kRowsPerBlock + threadIdx.x / 32; row < rows; row += gridDim.x * kRowsPerBlock) {
@@ -64,7 +64,7 @@ __device__ void for_each_row(int rows, int C, const F& f) {
   }
 }
 
-// f(first channel of a pack, how many of its channels there are), the packs of a row shared among the lanes.
+// f(first channel of a pack, number of valid channels), with the packs of a row split among the lanes.
 template <int kCount, typename F>
 __device__ void for_each_channel_pack(int C, const F& f) {
   for (int c = threadIdx.x % 32 * kCount; c < C; c += 32 * kCount) f(c, min(C - c, kCount));

@@ -1,5 +1,5 @@
-// A radix sort, byte by byte from the lowest, each pass stable: count, scan, scatter. No atomics: who goes where does
-// not depend on who is first.
+// A radix sort, byte by byte from the lowest, each pass stable: count, scan, scatter. No atomics: the
+// order is deterministic.
 #include "kernels/cuda/token_order.cuh"
 
 #include <algorithm>
@@ -11,48 +11,48 @@ namespace glint {
 namespace {
 
 constexpr int kDigits = 256, kWarps = 8, kRounds = 8;
-constexpr int kTile = kWarps * kRounds * 32;  // places of a block; a warp has kRounds * 32 neighbours
+constexpr int kTile = kWarps * kRounds * 32;  // positions of a block; a warp has kRounds * 32 neighbouring ones
 constexpr int kScanThreads = 1024;
 
 int tiles_of(int n) { return std::max((n + kTile - 1) / kTile, 1); }
 
 struct Pass {
   const int32_t* tokens;
-  const int* from;  // places in the order so far; null: their own
+  const int* from;  // positions in the order so far; null: 0, 1, ...
   int n, shift;
 
-  __device__ int place(int i) const { return from ? from[i] : i; }
-  __device__ int digit(int place) const { return tokens[place] >> shift & (kDigits - 1); }
+  __device__ int position(int i) const { return from ? from[i] : i; }
+  __device__ int digit(int position) const { return tokens[position] >> shift & (kDigits - 1); }
 };
 
 struct Counters {
   int warps[kWarps][kDigits];
 };
 
-// f(whether there is one, place, its digit, lanes of the warp with the same digit) for every place of the running warp,
-// in order; all lanes come to every call.
+// f(valid, position, its digit, lanes of the warp with the same digit) for every position of this warp, in order; all
+// lanes take part in every call.
 template <typename F>
 __device__ void for_each_round(const Pass& pass, const F& f) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   for (int round = 0; round < kRounds; ++round) {
     const int i = blockIdx.x * kTile + (warp * kRounds + round) * 32 + lane;
-    const bool there = i < pass.n;
-    const int place = there ? pass.place(i) : 0, digit = there ? pass.digit(place) : kDigits;
-    f(there, place, digit, __match_any_sync(0xffffffffu, digit));
+    const bool valid = i < pass.n;
+    const int position = valid ? pass.position(i) : 0, digit = valid ? pass.digit(position) : kDigits;
+    f(valid, position, digit, __match_any_sync(0xffffffffu, digit));
     __syncwarp();
   }
 }
 
-__device__ inline bool leads(unsigned equal) { return equal >> (threadIdx.x % 32) == 1; }  // the highest of them
+__device__ inline bool is_highest(unsigned equal) { return equal >> (threadIdx.x % 32) == 1; }  // lane of `equal`
 __device__ inline int before(unsigned equal) { return __popc(equal & ((1u << (threadIdx.x % 32)) - 1)); }
 
-// counters.warps[w][d] = how often digit d occurs among the places of warp w.
+// counters.warps[w][d] = how often digit d occurs in the positions of warp w.
 __device__ void count_digits(Counters& counters, const Pass& pass) {
   int* mine = counters.warps[threadIdx.x / 32];
   for (int d = threadIdx.x % 32; d < kDigits; d += 32) mine[d] = 0;
   __syncwarp();
-  for_each_round(pass, [&](bool there, int, int digit, unsigned equal) {
-    if (there && leads(equal)) mine[digit] += __popc(equal);
+  for_each_round(pass, [&](bool valid, int, int digit, unsigned equal) {
+    if (valid && is_highest(equal)) mine[digit] += __popc(equal);
   });
   __syncthreads();
 }
@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(32 * kWarps) count_kernel(int* counts, const _
   counts[threadIdx.x * gridDim.x + blockIdx.x] = total;
 }
 
-// counts (n) := what stands before each, summed up. One block; a thread has neighbouring counts.
+// Exclusive prefix sum of counts (n). One block; a thread has neighbouring counts.
 __global__ void __launch_bounds__(kScanThreads) scan_kernel(int* counts, int n) {
   auto& warps = dynamic_shared<int[kScanThreads / 32]>();
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, each = (n + kScanThreads - 1) / kScanThreads;
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kScanThreads) scan_kernel(int* counts, int n) 
   }
 }
 
-// to (n): the places by the digit at hand; starts (kDigits, tiles): where those of each tile begin.
+// to (n): positions sorted by the current digit; starts (kDigits, tiles): first index of each tile's.
 __global__ void __launch_bounds__(32 * kWarps)
     scatter_kernel(int* to, const int* starts, const __grid_constant__ Pass pass) {
   auto& counters = dynamic_shared<Counters>();
@@ -104,11 +104,11 @@ __global__ void __launch_bounds__(32 * kWarps)
   }
   __syncthreads();
   int* mine = counters.warps[threadIdx.x / 32];
-  for_each_round(pass, [&](bool there, int place, int digit, unsigned equal) {
-    const int first = there ? mine[digit] : 0;
-    if (there) to[first + before(equal)] = place;
+  for_each_round(pass, [&](bool valid, int position, int digit, unsigned equal) {
+    const int first = valid ? mine[digit] : 0;
+    if (valid) to[first + before(equal)] = position;
     __syncwarp();
-    if (there && leads(equal)) mine[digit] = first + __popc(equal);
+    if (valid && is_highest(equal)) mine[digit] = first + __popc(equal);
   });
 }
 

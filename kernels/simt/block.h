@@ -91,7 +91,8 @@ class Block {
   struct Free {
     void operator()(char* p) const { ::operator delete (p, std::align_val_t{1024}); }
   };
-  struct Shared {  // exactly as large as requested, so that AddressSanitizer detects its end; else a guard lies behind it
+  struct Shared {  // exactly as large as requested, so that AddressSanitizer detects its end; else a guard lies behind
+                   // it
     Shared(const void* of_key, size_t of_bytes);
     bool intact() const;
     const void* key;

@@ -1,13 +1,12 @@
 // Collectives on a device's memory, asynchronous to its other work, so that gradients are exchanged while backward
-// runs: on a CPU in a thread of their own, on a GPU on a stream of their own.
+// runs: in their own thread on a CPU, on their own stream on a GPU.
 //
-// Calls return at once. Collectives run in the order of the calls; each begins when the work enqueued on the device
-// before it is done, and join() makes the device's further work wait for all of them. All ranks make the same calls in
+// Calls return at once. Collectives run in the order of the calls; each starts after the work that was enqueued on the
+// device before it, and join() makes later work on the device wait for all of them. All ranks make the same calls in
 // the same order. Bits and errors: see communicator.h. PeerError is thrown by join(), check() or a later call.
 //
-// A GPU: while one rank's GPU waits for another's, a thread of the communicator looks for NCCL's errors and at the
-// timeout; it then aborts NCCL's kernels, so that the host's wait for its GPU ends. What they leave in memory is
-// unspecified: call check() after each wait.
+// GPUs: a thread of the communicator polls NCCL's errors and the timeout, and then aborts NCCL's kernels, so that the
+// host stops waiting for its GPU. The buffers are then unspecified: call check() after each wait.
 #pragma once
 
 #include <cstddef>
@@ -24,24 +23,24 @@ class CollectiveQueue {
  public:
   virtual ~CollectiveQueue() = default;
 
-  // data (n), in the device's memory: as the calls of Communicator of the same names.
+  // Like the calls of Communicator of the same names, with data (n) in device memory.
   virtual void all_reduce(float* data, size_t n) = 0;
   virtual void all_reduce(double* data, size_t n) = 0;
   virtual void reduce_scatter(float* data, size_t n) = 0;
   virtual void all_gather(float* data, size_t n) = 0;
   virtual void all_gather(Bf16* data, size_t n) = 0;
 
-  // Work enqueued on the device from now on begins when the queue is empty. On a CPU: waits for that.
+  // Later work on the device starts when the queue is empty. On a CPU: waits until it is.
   virtual void join() = 0;
-  // Once the host has waited for the device: throws if a collective failed.
+  // After the host has waited for the device: throws if a collective failed.
   virtual void check() = 0;
 
   // A CUDA graph that captured calls of this queue: begin_replay() once a replay is enqueued (the timeout starts),
-  // count_replay() once the device's work has ended (its times count).
+  // count_replay() once the device is done (adds its times).
   virtual void begin_replay() {}
   virtual void count_replay() {}
 
-  // How long collectives took so far, and how much of that the device spent waiting in join().
+  // How long collectives took so far, and how long the device waited for them in join().
   struct Times {
     double busy = 0, waited = 0;  // seconds
     double bytes = 0;             // of all buffers

@@ -29,7 +29,7 @@ class CpuQueue final : public CollectiveQueue {
     thread_.join();
   }
 
-  // A CPU's work is done when its call returns: a collective has nothing to wait for.
+  // Work on a CPU is done when its call returns, so a collective does not wait for anything.
   void all_reduce(float* data, size_t n) override {
     add(n * sizeof(float), [this, data, n] { comm_.all_reduce(std::span(data, n)); });
   }
@@ -103,13 +103,13 @@ class CpuQueue final : public CollectiveQueue {
   }
 
   Communicator& comm_;
-  mutable std::mutex mutex_;  // guards what follows, but for the thread
+  mutable std::mutex mutex_;  // guards the following members except thread_
   std::condition_variable changed_;
   std::deque<std::function<void()>> work_;
   bool busy_ = false, closing_ = false;
   std::exception_ptr fault_;
   Times times_;
-  std::thread thread_;  // last: it uses all of it
+  std::thread thread_;  // last: uses all other members
 };
 
 }  // namespace

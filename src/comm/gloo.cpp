@@ -1,6 +1,6 @@
 // Collectives over Gloo's point-to-point messages: every rank receives its shard from every other one, adds in the
-// order of ranks, and sends the sum to every other one. As many bytes as a ring moves, 2 (N-1)/N of the buffer each
-// way, but a ring would add each shard in another order.
+// order of ranks, and sends the sum to every other one. This moves as many bytes as a ring, 2 (N-1)/N of the buffer
+// each way; a ring would add each shard in a different order.
 #include <algorithm>
 #include <vector>
 
@@ -11,11 +11,11 @@ namespace glint {
 
 namespace {
 
-// Elements per rank in one round, at most: scratch holds as many for each rank, and should stay in cache.
+// Maximum of elements per rank in one round; scratch holds as many for each rank and should stay in cache.
 constexpr size_t kPiece = size_t{1} << 18;
-// Elements of a sum that every rank computes for itself, at most.
+// Maximum of elements of a sum that every rank computes itself.
 constexpr size_t kSmall = 1024;
-// Bytes of a broadcast in one round, at most: the timeout is for each round.
+// Maximum of bytes of a broadcast in one round; the timeout applies to each round.
 constexpr size_t kBroadcastPiece = size_t{1} << 24;
 
 class GlooCommunicator final : public Communicator {
@@ -48,7 +48,7 @@ class GlooCommunicator final : public Communicator {
   void abort(const std::string& why) noexcept override { mesh_.abort(why); }
 
  private:
-  // The other ranks, the next one first, so that not all send to the same one at once.
+  // The other ranks, starting with the next one, so that not all send to the same rank at once.
   std::vector<int> others() const {
     std::vector<int> ranks;
     for (int i = 1; i < size(); ++i) ranks.push_back((rank() + i) % size());
@@ -66,7 +66,7 @@ class GlooCommunicator final : public Communicator {
     }
   }
 
-  // In one round: every rank receives everything. So each waits directly for each, and can name one that hangs.
+  // In one round every rank receives everything, so that each can name a rank that hangs.
   template <typename T>
   void reduce_small(std::span<T> data) {
     const std::vector<T> own(data.begin(), data.end());
@@ -81,7 +81,7 @@ class GlooCommunicator final : public Communicator {
       for (size_t i = 0; i < data.size(); ++i) data[i] += all[static_cast<size_t>(peer)][i];
   }
 
-  // Shards may be longer than a piece: in round i, every rank gets piece i of its own.
+  // Shards may be longer than a piece: in round i, every rank receives piece i of its shard.
   template <typename T>
   void reduce_shards(std::span<T> data) {
     const size_t longest = shard_of(data.size(), 0, size()).size();
@@ -99,7 +99,7 @@ class GlooCommunicator final : public Communicator {
   void reduce_piece(const PieceOf& piece_of) {
     const std::span<T> mine = piece_of(rank());
     scratch_.resize(std::max(scratch_.size(), mine.size_bytes() * static_cast<size_t>(size())));
-    const auto from = [&](int peer) {  // what this rank gets from it
+    const auto from = [&](int peer) {  // what this rank receives from it
       T* inbox = reinterpret_cast<T*>(scratch_.data()) + static_cast<size_t>(peer) * mine.size();
       return peer == rank() ? mine : std::span<T>(inbox, mine.size());
     };

@@ -10,7 +10,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// How long a report may take to be sent, and to be awaited. A dead or stopped rank never takes one.
+// The timeout to send a report, and to wait for one. A dead or stopped rank never receives one.
 constexpr auto kReporting = std::chrono::milliseconds(400);
 constexpr auto kPollEvery = std::chrono::milliseconds(100);
 constexpr auto kForever = std::chrono::hours(24 * 365);  // for Gloo's own timeouts
@@ -76,7 +76,7 @@ bool GlooMesh::is_closed(int peer) {
   Inbox& inbox = inboxes_[static_cast<size_t>(peer)];
   try {
     inbox.buffer->abortWaitRecv();
-    inbox.buffer->waitRecv(nullptr, kForever);  // returns at once, or throws where the connection has closed
+    inbox.buffer->waitRecv(nullptr, kForever);  // returns at once, or throws if the connection has closed
     return inbox.report.failed;
   } catch (const std::exception&) {
     return true;
@@ -88,8 +88,8 @@ void GlooMesh::fail(int peer, bool timed_out) {
   std::string line = str_cat("rank ", peer, " is gone: its process died, or the network dropped it");
   if (timed_out) {
     line = str_cat("rank ", peer, " hangs: nothing came from it for ", static_cast<double>(timeout_.count()) / 1000,
-                   " s (--comm-timeout)");
-    // If it does not hang, it waits for another rank itself, and reports that when its own time is over.
+                   " s (`comm_timeout`)");
+    // If it does not hang, it waits for another rank, and reports that after its own timeout.
     if (!report.failed) send_report(peer, line);
     for (const auto end = Clock::now() + kReporting; !report.failed && Clock::now() < end;)
       std::this_thread::sleep_for(kPollEvery / 10);
@@ -115,7 +115,7 @@ void GlooMesh::send_report(int at_fault, const std::string& why) noexcept {
         auto copy = context_->createUnboundBuffer(&own_report_, sizeof own_report_);
         copy->send(peer, kReportSlot);
         copies.push_back(std::move(copy));
-      } catch (const std::exception&) {  // it is gone
+      } catch (const std::exception&) {  // the peer is gone
       }
     }
     const auto deadline = Clock::now() + kReporting;

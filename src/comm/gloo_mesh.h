@@ -1,10 +1,10 @@
-// Connections between all ranks by Gloo, and messages over them, for gloo.cpp.
+// Gloo connections between all ranks, and messages over them, for gloo.cpp.
 //
-// Gloo's own collectives add in an order that depends on an element's position; used here are only its unbound buffers'
-// send and recv. A wait for a message that was partly sent when its connection closed never ends (libgloo 0.5), and on
-// a timeout Gloo closes all connections: so one thread looks every 100 ms at the connection waited for and at the
-// timeout, and ends the wait. A rank that fails sends the reason to all others before its connections close, so that
-// they can tell a failure that the rank has reported from one that it could not (it was killed, or the network broke).
+// Only send and recv of Gloo's unbound buffers are used: the order of additions in Gloo's collectives depends on an
+// element's position. If a connection closes in the middle of a message, Gloo waits forever (libgloo 0.5), and after a
+// timeout it closes all connections. So a thread checks the connection and the timeout every 100 ms and ends the wait.
+// A rank that fails sends the reason to all others before its connections close. Without a report, the rank was killed
+// or the network failed.
 #pragma once
 
 #include <gloo/rendezvous/context.h>
@@ -37,14 +37,15 @@ class GlooMesh {
   int size() const { return context_->size; }
   void abort(const std::string& why) noexcept;
 
-  // One round of messages: at most one to and one from each other rank. Their memory must live until the round's end.
+  // One round of messages: at most one to and one from each other rank. Their memory must stay valid until the end of
+  // the round.
   class Round {
    public:
     explicit Round(GlooMesh& mesh);
 
     void send(int to, const void* data, size_t bytes);
     void receive(int from, void* data, size_t bytes);
-    void wait_receive(int from);  // returns at once where nothing is to be received
+    void wait_receive(int from);  // returns at once if nothing is expected
     void wait_sends();
 
    private:
@@ -56,11 +57,11 @@ class GlooMesh {
 
  private:
   using Buffer = gloo::transport::UnboundBuffer;
-  // What a rank sends to each other one when it fails.
+  // The report that a failing rank sends to all others.
   struct FailureReport {
     int at_fault = 0;
     char why[500] = "";
-    std::atomic<bool> failed = false;  // the last to arrive
+    std::atomic<bool> failed = false;  // arrives last
   };
   struct Inbox {
     FailureReport report;
@@ -79,7 +80,7 @@ class GlooMesh {
   [[noreturn]] void fail(int peer, bool timed_out);
   void send_report(int at_fault, const std::string& why) noexcept;
 
-  static constexpr uint64_t kReportSlot = 0;  // rounds have those from 1
+  static constexpr uint64_t kReportSlot = 0;  // rounds use slots from 1
   const std::chrono::milliseconds timeout_;
   std::shared_ptr<gloo::rendezvous::Context> context_;
   std::vector<Inbox> inboxes_;  // by rank

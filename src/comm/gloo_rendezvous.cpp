@@ -29,7 +29,7 @@ class Store final : public gloo::rendezvous::FileStore {
   bool has(const std::string& key) { return check({key}); }
 };
 
-// This machine's address on the route to `host`, in numbers; "" where there is none. Nothing is sent.
+// This machine's numeric address on the route to `host`, or "". Sends nothing.
 std::string address_towards(const std::string& host) {
   addrinfo wanted = {}, *first = nullptr;
   wanted.ai_socktype = SOCK_DGRAM;
@@ -62,17 +62,17 @@ std::shared_ptr<gloo::transport::Device> open_device(const Ranks& ranks, const G
     return gloo::transport::tcp::CreateDevice(attributes);
   } catch (const std::exception&) {
     throw UserError(options.interface.empty()
-                        ? "ranks can't use the address " + attributes.hostname + ": name their network by --interface"
-                        : "--interface " + options.interface +
+                        ? "ranks can't use the address " + attributes.hostname + ": name their network by `interface`"
+                        : "`interface` " + options.interface +
                               ": there is no such network interface with an address; " + "`ip address` lists them");
   }
 }
 
-// Every rank leaves its key; returns when all are there.
+// Every rank writes its key; returns when all keys exist.
 void wait_for_all(Store& store, const Ranks& ranks, const GlooOptions& options, const fs::path& folder) {
   const auto deadline = Clock::now() + options.timeout;
   store.set(str_cat("rank-", ranks.rank), {'1'});
-  std::vector<bool> seen(static_cast<size_t>(ranks.size));  // the first to give up removes all keys
+  std::vector<bool> seen(static_cast<size_t>(ranks.size));  // the first rank to give up removes all keys
   while (true) {
     const bool last = Clock::now() >= deadline;
     std::string missing;
@@ -83,7 +83,7 @@ void wait_for_all(Store& store, const Ranks& ranks, const GlooOptions& options, 
       if (!seen[entry]) missing += str_cat(count++ ? ", " : "", rank);
     }
     if (count == 0) return;
-    GLINT_REQUIRE(!last, count == 1 ? "rank " : "ranks ", missing, " of ", ranks.size, " did not come to ",
+    GLINT_REQUIRE(!last, count == 1 ? "rank " : "ranks ", missing, " of ", ranks.size, " did not connect in ",
                   folder.string(), " within ", static_cast<double>(options.timeout.count()) / 1000,
                   " s: see what stopped ", count == 1 ? "it" : "them");
     std::this_thread::sleep_for(milliseconds(10));
@@ -93,14 +93,14 @@ void wait_for_all(Store& store, const Ranks& ranks, const GlooOptions& options, 
 }  // namespace
 
 std::shared_ptr<gloo::rendezvous::Context> rendezvous(const Ranks& ranks, const GlooOptions& options) {
-  std::signal(SIGPIPE, SIG_IGN);  // Gloo writes to closed connections; the error is then one of its calls
+  std::signal(SIGPIPE, SIG_IGN);  // Gloo writes to closed connections; the call then returns an error
   const fs::path folder = fs::path(options.folder) / options.launch;
   auto device = open_device(ranks, options);
   std::error_code error;
   fs::create_directories(folder, error);
-  GLINT_REQUIRE(!error, "the ranks can't meet in ", folder.string(), ": ", error.message());
+  GLINT_REQUIRE(!error, "the ranks can't connect in ", folder.string(), ": ", error.message());
   auto context = std::make_shared<gloo::rendezvous::Context>(ranks.rank, ranks.size);
-  // All were there a moment ago: a rank that keeps the others waiting died since. Gloo waits five timeouts to connect.
+  // All ranks have just written their keys, so one that does not connect has died. Gloo waits five timeouts to connect.
   context->setTimeout(std::max<milliseconds>(std::chrono::seconds(1), options.timeout / 5));
   try {
     Store store(folder.string());
@@ -114,7 +114,7 @@ std::shared_ptr<gloo::rendezvous::Context> rendezvous(const Ranks& ranks, const 
   } catch (const std::exception& fault) {
     fs::remove_all(folder, error);
     throw UserError(str_cat("rank ", ranks.rank, " could not connect to all other ranks: start all of them again; on ",
-                            "several machines --interface names the network they share (", fault.what(), ")"));
+                            "several machines `interface` names the network they share (", fault.what(), ")"));
   }
   if (ranks.rank == 0) fs::remove_all(folder, error);
   return context;

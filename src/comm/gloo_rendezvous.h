@@ -10,7 +10,7 @@
 
 namespace glint {
 
-// Connects every rank with every other one; UserError names the ranks that did not come.
+// Connects every rank with every other one; UserError names the ranks that are missing.
 std::shared_ptr<gloo::rendezvous::Context> rendezvous(const Ranks& ranks, const GlooOptions& options);
 
 }  // namespace glint

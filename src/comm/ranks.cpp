@@ -16,7 +16,7 @@ class Reader {
  public:
   explicit Reader(const Variables& variables) : variables_(variables) {}
 
-  bool has(const char* name) const { return !value(name).empty(); }  // set to nothing is not set
+  bool has(const char* name) const { return !value(name).empty(); }  // empty counts as not set
   std::string value(const char* name) const {
     const char* found = variables_(name);
     return found ? found : "";
@@ -73,7 +73,7 @@ std::string first_node(const std::string& list) {
   return node + list.substr(end + 1, list.find_first_of(",-]", end) - end - 1);
 }
 
-// Slurm chooses no port: one is made from the job's and the step's numbers, below the range of passing connections.
+// Slurm does not choose a port: compute one from the numbers of job and step, below the ephemeral ports.
 void read_slurm_master(const Reader& read, Ranks& ranks) {
   for (const char* nodes : {"SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_LAUNCH_NODE_IPADDR"})
     if (ranks.master_address.empty()) ranks.master_address = first_node(read.value(nodes));
@@ -81,7 +81,7 @@ void read_slurm_master(const Reader& read, Ranks& ranks) {
   ranks.master_port = static_cast<int>(16000 + 2 * ((8 * number("SLURM_JOB_ID") + number("SLURM_STEP_ID")) % 8000));
 }
 
-// All that tells one launch from another, in one word for a file name.
+// An identifier of the launch, fit for a file name.
 std::string launch_of(const Reader& read, std::initializer_list<const char*> names) {
   std::string launch = "launch";
   for (const char* name : names)
@@ -96,7 +96,7 @@ std::string launch_of(const Reader& read, std::initializer_list<const char*> nam
 Ranks ranks_from(const Variables& variables) {
   const Reader read(variables);
   Ranks ranks;
-  // First, since srun may start torchrun, once per machine. LOCAL_RANK alone means nothing.
+  // Checked first, since srun may start torchrun once per machine. LOCAL_RANK alone is ignored.
   if (read.has("RANK") || read.has("WORLD_SIZE")) {
     ranks.source = "torchrun";
     read_place(read, ranks, "RANK", "WORLD_SIZE", "LOCAL_RANK");
@@ -105,7 +105,7 @@ Ranks ranks_from(const Variables& variables) {
         read, {"TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID", "MASTER_ADDR", "MASTER_PORT"});
     return ranks;
   }
-  // A batch script has SLURM_PROCID=0 and the job's SLURM_NTASKS, but runs once; only srun sets a step.
+  // A batch script has SLURM_PROCID=0 and the job's SLURM_NTASKS, but runs once; only srun sets SLURM_STEP_ID.
   const bool batch_script = read.has("SLURM_JOB_ID") && !read.has("SLURM_STEP_ID");
   if ((read.has("SLURM_PROCID") || read.has("SLURM_NTASKS")) && !batch_script) {
     ranks.source = "Slurm";

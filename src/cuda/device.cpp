@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kOldest = 80;  // compute capability: the kernels need bf16 tensor cores and asynchronous copies
 
-// Owned by the handles of a device.
+// Shared by all handles of a device.
 struct Gpu {
   CudaStream stream;
   std::unique_ptr<CudaMatmul, void (*)(CudaMatmul*)> matmul{make_cuda_matmul(), free_cuda_matmul};
@@ -43,7 +43,7 @@ Device Device::cuda(int index, bool tf32) {
   std::string fault;
   const std::vector<GpuInfo> gpus = gpus_here(fault);
   GLINT_REQUIRE(!gpus.empty(), "`device` cuda: ", fault,
-                "; is NVIDIA's driver installed (nvidia-smi says)? Or use `device` cpu");
+                "; check the NVIDIA driver with nvidia-smi, or use `device` cpu");
   const int count = static_cast<int>(gpus.size());
   GLINT_REQUIRE(index >= 0 && index < count, "`device` cuda: there is no GPU ", index, "; this machine has ", count);
   const GpuInfo& info = gpus[static_cast<size_t>(index)];
@@ -115,7 +115,7 @@ std::function<void()> capture(const CudaContext& ctx, const std::function<void()
   try {
     enqueue();
   } catch (...) {
-    cudaStreamEndCapture(ctx.stream, &graph);  // otherwise the stream would be unusable
+    cudaStreamEndCapture(ctx.stream, &graph);  // otherwise the stream could not be used any more
     if (graph) cudaGraphDestroy(graph);
     throw;
   }

@@ -15,15 +15,15 @@ namespace glint {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto kEnding = std::chrono::seconds(10);  // for NCCL to finalize
+constexpr auto kEnding = std::chrono::seconds(10);  // timeout of ncclCommFinalize
 constexpr auto kErrorPollEvery = std::chrono::milliseconds(100);
 constexpr auto kPoll = std::chrono::microseconds(50);
 constexpr size_t kStaging = size_t{4} << 20;  // bytes
 
 std::string reason(const char* what, ncclResult_t result) {
-  const char* last = ncclGetLastError(nullptr);  // of any communicator
+  const char* last = ncclGetLastError(nullptr);  // over all communicators
   return str_cat("NCCL: ", what, ": ", ncclGetErrorString(result), last && *last ? str_cat(" (", last, ")") : "",
-                 "; NCCL_DEBUG=WARN in the environment says more");
+                 "; set NCCL_DEBUG=WARN for details");
 }
 
 double seconds(std::chrono::milliseconds time) { return static_cast<double>(time.count()) / 1000; }
@@ -39,7 +39,7 @@ std::unique_ptr<Communicator> make_nccl_communicator(const Ranks& ranks, int gpu
         "0's machine and a free port, as torchrun does");
     const bool v6 = ranks.master_address.find(':') != std::string::npos;
     const std::string host = v6 ? "[" + ranks.master_address + "]" : ranks.master_address;
-    // torchrun itself listens at MASTER_PORT.
+    // torchrun listens at MASTER_PORT.
     setenv("NCCL_COMM_ID", str_cat(host, ":", ranks.master_port + 1).c_str(), 1);
   }
   return std::make_unique<NcclCommunicator>(ranks.rank, ranks.size, timeout);
@@ -59,7 +59,7 @@ NcclCommunicator::NcclCommunicator(int rank, int size, Milliseconds timeout)
   }
   watchdog_ = std::thread([this] { watch(); });
   try {
-    barrier();  // GPUs that can't reach each other show here
+    barrier();  // fails here if the GPUs can't reach each other
   } catch (const std::exception& error) {
     abort(error.what());
     changed_.notify_all();
@@ -68,7 +68,7 @@ NcclCommunicator::NcclCommunicator(int rank, int size, Milliseconds timeout)
   }
 }
 
-// A communicator that does not block: otherwise a missing rank would be waited for without end.
+// Non-blocking: otherwise NCCL would wait forever for a missing rank.
 void NcclCommunicator::connect() {
   ncclUniqueId id = {};
   ncclResult_t result = ncclGetUniqueId(&id);
@@ -81,8 +81,8 @@ void NcclCommunicator::connect() {
     std::this_thread::sleep_for(kPoll);
     const char* where = std::getenv("NCCL_COMM_ID");
     GLINT_REQUIRE(Clock::now() < deadline, "the GPUs of ", size_, " ranks did not connect at ", where ? where : "?",
-                  " within ", seconds(timeout_), " s: see which rank did not start there; NCCL_DEBUG=INFO in the ",
-                  "environment says more");
+                  " within ", seconds(timeout_),
+                  " s: check the ranks that did not start; set NCCL_DEBUG=INFO for details");
     const ncclResult_t asked = ncclCommGetAsyncError(handle_, &result);
     if (asked != ncclSuccess) result = asked;
   }
@@ -145,7 +145,7 @@ void NcclCommunicator::run_staged(const char* what, void* host, size_t bytes,
   check_cuda(cudaStreamSynchronize(stream()), "a copy from the GPU");
 }
 
-// A communicator that does not block puts work on its stream in the background: the stream gets nothing else before.
+// A non-blocking communicator enqueues work in the background: nothing else may be enqueued on its stream before.
 void NcclCommunicator::call(const char* what, const std::function<ncclResult_t(ncclComm_t)>& calls) {
   std::unique_lock lock(mutex_);
   throw_fault();
@@ -180,7 +180,7 @@ void NcclCommunicator::check() {
 void NcclCommunicator::abort(const std::string& why) noexcept {
   try {
     set_fault({false, why});
-  } catch (...) {  // out of memory: the process ends, which the other ranks notice
+  } catch (...) {  // out of memory: the process ends, and the other ranks notice that
   }
 }
 
@@ -213,12 +213,12 @@ void NcclCommunicator::look() {
     if (asked != ncclSuccess) state = asked;
     if (deadline_ && Clock::now() >= *deadline_)
       fault_ = Fault{true, str_cat("another rank hangs or is gone: this one waited ", seconds(timeout_),
-                                   " s for its GPU (--comm-timeout)")};
+                                   " s for its GPU (`comm_timeout`)")};
   }
   if (state != ncclSuccess && state != ncclInProgress) set_fault(fault_of("a collective", state));
 }
 
-// Only this thread aborts: an abort waits for the end of CUDA graphs, which the thread that found the fault may own.
+// Only this thread aborts: an abort waits for CUDA graphs, which the thread that found the fault may own.
 void NcclCommunicator::watch() {
   cudaSetDevice(gpu_);
   std::unique_lock lock(mutex_);

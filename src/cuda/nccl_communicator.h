@@ -1,13 +1,13 @@
-// NCCL's communicator between the GPUs of all ranks: as a Communicator for values in host memory, which travel through
-// a small buffer on the GPU, and for the collectives of nccl_queue.cpp.
+// NCCL's communicator between the GPUs of all ranks: as a Communicator for values in host memory, which are sent
+// through a small buffer on the GPU, and for the collectives of nccl_queue.cpp.
 //
-// The ranks connect by NCCL's own bootstrap: NCCL_COMM_ID=ADDRESS:PORT in the environment, where rank 0 listens.
+// The ranks connect by NCCL's bootstrap: NCCL_COMM_ID=ADDRESS:PORT in the environment, where rank 0 listens.
 //
-// A collective whose peer is dead may never end, and a host that waits for its GPU can't look. So one thread looks
-// every 100 ms at NCCL's asynchronous error and at the timeout, and aborts the communicator: kernels that wait for the
-// peer end, and with them the host's wait. NCCL does not say which rank is at fault.
+// A collective whose peer is dead may never end, and the host may be waiting for its GPU. So a thread checks NCCL's
+// asynchronous error and the timeout every 100 ms and aborts the communicator: its kernels then end, and so does the
+// host's wait. NCCL does not report which rank failed.
 //
-// A communicator lasts as long as the CUDA graphs that captured its calls: destroy those first, also after a fault.
+// Destroy CUDA graphs that captured its calls before the communicator, also after a fault.
 //
 // Source: NVIDIA, "NCCL", Communicator Creation and Management Functions; Fault Tolerance; Environment Variables.
 #pragma once
@@ -32,7 +32,7 @@ class NcclCommunicator final : public Communicator {
  public:
   using Milliseconds = std::chrono::milliseconds;
 
-  // On the current device. Waits for all ranks: UserError where one does not come within the timeout.
+  // On the current device. Waits for all ranks: UserError if one does not connect within the timeout.
   NcclCommunicator(int rank, int size, Milliseconds timeout);
   // Waits for the end of all collectives, unless one failed.
   ~NcclCommunicator() override;
@@ -49,12 +49,12 @@ class NcclCommunicator final : public Communicator {
   void broadcast(std::span<std::byte> data, int root) override;
   void abort(const std::string& why) noexcept override;
 
-  // For the collectives of one queue.
+  // The following are for the collectives of one queue.
   cudaStream_t stream() const { return stream_.handle; }
-  // Calls of NCCL: one, or a group. Returns when their work is on its stream.
+  // One NCCL call or a group. Returns when the work has been enqueued on the stream.
   void call(const char* what, const std::function<ncclResult_t(ncclComm_t)>& calls);
-  void start_timeout();  // for the host's next wait
-  void check();          // after that wait: ends the timeout, throws if a collective failed
+  void start_timeout();  // before the host waits
+  void check();          // after it has waited: ends the timeout, throws if a collective failed
 
  private:
   struct Fault {
@@ -66,7 +66,7 @@ class NcclCommunicator final : public Communicator {
   void watch();
   void look();
   Fault fault_of(const char* what, ncclResult_t result) const;
-  void set_fault(const Fault& fault);  // the first one counts
+  void set_fault(const Fault& fault);  // keeps the first one
   void throw_fault() const;            // mutex_ is held
   // Moves `bytes` through the staging buffer: copies them to the GPU, calls, copies them back, and waits.
   void run_staged(const char* what, void* host, size_t bytes,
@@ -83,7 +83,7 @@ class NcclCommunicator final : public Communicator {
   std::unique_ptr<void, void (*)(void*)> staging_;  // on the GPU
   std::thread watchdog_;
   std::condition_variable changed_;
-  std::mutex mutex_;  // held in every call of NCCL but the abort; guards what follows
+  std::mutex mutex_;  // held in every NCCL call except the abort; guards the following members
   ncclComm_t handle_ = nullptr;
   std::optional<Fault> fault_;
   std::optional<std::chrono::steady_clock::time_point> deadline_;

@@ -1,6 +1,6 @@
-// Collectives between GPUs by NCCL, on the communicator's stream: each waits by an event for what was enqueued on the
-// computing stream before it, and join() makes that stream wait in turn. While the computing stream is captured into a
-// CUDA graph, the first call brings this stream into the capture and join() ends that, as a capture requires.
+// Collectives between GPUs by NCCL, on the communicator's stream: each waits by an event for the work enqueued on
+// the compute stream before it, and join() makes the compute stream wait for all of them. While the compute stream is
+// captured into a CUDA graph, the first call adds this stream to the capture, and join() joins it again.
 #include <cuda_runtime.h>
 
 #include <exception>
@@ -40,7 +40,7 @@ class NcclQueue final : public CollectiveQueue {
         nccl_(alone_ ? *alone_ : dynamic_cast<NcclCommunicator&>(comm)),
         stream_(nccl_.stream()) {}
   ~NcclQueue() override {
-    // Other ranks will not take part in what is still enqueued.
+    // The other ranks will not complete the collectives that are still enqueued.
     if (std::uncaught_exceptions() > unwinding_) nccl_.abort("this rank failed");
     cudaStreamSynchronize(stream_);
   }
@@ -102,7 +102,7 @@ class NcclQueue final : public CollectiveQueue {
     });
   }
 
-  // For shards that are not equal: NCCL has only equal parts.
+  // For shards of different sizes: NCCL supports equal parts only.
   template <typename Call>
   ncclResult_t shard_by_shard(size_t n, const Call& call) const {
     return grouped([&] {
@@ -120,7 +120,7 @@ class NcclQueue final : public CollectiveQueue {
   void enqueue(const char* what, const T*, size_t n, const Calls& calls) {
     if (n == 0) return;
     const bool captured = capturing();
-    // One event is enough: a wait refers to the event's latest record before it.
+    // One event is enough: a wait refers to the latest record before it.
     check_cuda(cudaEventRecord(ready_.handle, compute_), "cudaEventRecord");
     check_cuda(cudaStreamWaitEvent(stream_, ready_.handle, 0), "cudaStreamWaitEvent");
     unjoined_ = true;
@@ -139,7 +139,7 @@ class NcclQueue final : public CollectiveQueue {
   static constexpr auto kAlone = std::chrono::seconds(120);
   const cudaStream_t compute_;
   const int rank_, size_, unwinding_;
-  const std::unique_ptr<NcclCommunicator> alone_;  // where the ranks' own one is not NCCL's: one rank
+  const std::unique_ptr<NcclCommunicator> alone_;  // for one rank, whose communicator is not NCCL's
   NcclCommunicator& nccl_;
   const cudaStream_t stream_;
   CudaEvent ready_{cudaEventDisableTiming}, done_{cudaEventDisableTiming};
@@ -156,7 +156,7 @@ std::unique_ptr<CollectiveQueue> make_collective_queue(const CudaContext& ctx, C
 
 std::string nccl_version() {
   int version = 0;
-  if (ncclGetVersion(&version) != ncclSuccess) return "of an unknown version";
+  if (ncclGetVersion(&version) != ncclSuccess) return "of unknown version";
   return str_cat(version / 10000, ".", version / 100 % 100, ".", version % 100);
 }
 

@@ -1,4 +1,4 @@
-// A build with CUDA and without NCCL. Only src/cuda/ is compiled with GLINT_WITH_NCCL; other code asks nccl_version().
+// A build with CUDA and without NCCL. Only src/cuda/ is compiled with GLINT_WITH_NCCL; other code calls nccl_version().
 #ifndef GLINT_WITH_NCCL
 
 #include "src/comm/collective_queue.h"

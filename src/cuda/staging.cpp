@@ -9,7 +9,7 @@ namespace glint {
 
 namespace {
 
-// Page-locked memory, from which the GPU copies asynchronously.
+// Page-locked memory, for asynchronous copies to the GPU.
 struct PinnedMemory {
   explicit PinnedMemory(size_t bytes) { check_cuda(cudaMallocHost(&data, bytes), "cudaMallocHost"); }
   PinnedMemory(const PinnedMemory&) = delete;
@@ -18,7 +18,7 @@ struct PinnedMemory {
   void* data = nullptr;
 };
 
-// Copies go through a stream of their own; events order them with the stream that computes.
+// Copies run on their own stream; events order them with the compute stream.
 class CudaStaging final : public Staging {
  public:
   CudaStaging(const CudaContext& ctx, size_t slot_bytes)

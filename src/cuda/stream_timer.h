@@ -1,4 +1,4 @@
-// How long pieces of a stream's work take, by events. Nothing waits: what has ended counts when it is asked for.
+// Times sections of a stream's work with events. Never waits: a result includes the sections that have ended.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,9 +14,9 @@ namespace glint {
 
 class StreamTimer {
  public:
-  // captured: the stream is being captured; the piece is then timed by each replay of the graph.
+  // captured: the stream is being captured; each replay of the graph then times the section.
   void start(cudaStream_t stream, bool captured) {
-    if (!captured) take_ended();  // asking for an event's time would end the capture
+    if (!captured) take_ended();  // querying an event would invalidate the capture
     if (spare_.empty()) spare_.push_back(std::make_unique<Piece>());
     auto& pieces = captured ? replayed_ : pieces_;
     pieces.push_back(std::move(spare_.back()));
@@ -27,7 +27,7 @@ class StreamTimer {
     record((captured ? replayed_ : pieces_).back()->end, stream, captured);
   }
 
-  // A replay has ended: adds its pieces up.
+  // Call after a replay has ended: adds its times.
   void count_replay() {
     for (const auto& piece : replayed_) {
       float milliseconds = 0;
@@ -36,7 +36,7 @@ class StreamTimer {
     }
   }
 
-  // Of all pieces that have ended, and replays that were counted.
+  // Total of all sections that have ended and all counted replays.
   double seconds() {
     take_ended();
     return seconds_;
@@ -46,8 +46,8 @@ class StreamTimer {
   struct Piece {
     CudaEvent begin{cudaEventDefault}, end{cudaEventDefault};
   };
-  // An external event is a node of the graph, which records it in each replay; another one only tells what comes behind
-  // what.
+  // In a capture an external event becomes a node of the graph, recorded in each replay; a plain one only adds a
+  // dependency.
   static void record(const CudaEvent& event, cudaStream_t stream, bool captured) {
     if (captured)
       check_cuda(cudaEventRecordWithFlags(event.handle, stream, cudaEventRecordExternal), "cudaEventRecordWithFlags");
@@ -57,7 +57,7 @@ class StreamTimer {
     for (float milliseconds = 0; !pieces_.empty(); pieces_.pop_front()) {
       const cudaError_t status =
           cudaEventElapsedTime(&milliseconds, pieces_.front()->begin.handle, pieces_.front()->end.handle);
-      if (status != cudaSuccess) cudaGetLastError();  // else the next check of a launch would find it
+      if (status != cudaSuccess) cudaGetLastError();  // clears the error
       if (status == cudaErrorNotReady) return;
       if (status == cudaSuccess) seconds_ += 1e-3 * milliseconds;
       spare_.push_back(std::move(pieces_.front()));

@@ -56,7 +56,7 @@ Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionK
 Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads, const int* first) {
   GLINT_CHECK(!g.training(), "a KV cache is for generation");
   const AttentionShape shape = shape_of(qkv, heads);
-  GLINT_CHECK(shape.B == 1, "a KV cache serves one sequence");
+  GLINT_CHECK(shape.B == 1, "a KV cache holds one sequence");
   const PackedHeads packed(shape);
   const int capacity = cache.shape()[1];
   const int64_t row = static_cast<int64_t>(shape.NKV) * shape.HS;

@@ -29,7 +29,7 @@ Tensor embedding(Graph& g, Tensor tokens, Tensor wte, Tensor wpe, float p, const
               embedding_backward(ctx, dwte.data(), dwpe.data(), out.gradient<Scalar>(), tokens.i32(), scratch.f32(),
                                  shape, dropout, dwte.write(), dwpe.write());
             }),
-            // A row of wte and one of out for each token: of the table no more is read.
+            // Reads one row of wte and writes one row of out per token.
             .forward_bytes = 2.0 * B * T * C * static_cast<double>(bytes_of(out.record()->dtype))});
   return out;
 }

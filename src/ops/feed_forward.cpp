@@ -1,5 +1,5 @@
-// gelu(x W + b) V + c: two nodes, between which stands the GELU. Its gradient never lies in memory: the second one's
-// backward makes that of the GELU's input at once.
+// gelu(x W + b) V + c: two nodes. The gradient of the GELU's output is never stored: backward of the second node
+// computes the gradient of the GELU's input directly.
 #include "kernels/linear_gelu.h"
 #include "src/ops.h"
 

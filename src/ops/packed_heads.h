@@ -1,4 +1,4 @@
-// How attention's ops see a (B, T, (NH + 2 NKV) * HS) row of queries, keys and values side by side.
+// Views of the queries, keys and values in a packed (B, T, (NH + 2 NKV) * HS) tensor.
 #pragma once
 
 #include <cmath>

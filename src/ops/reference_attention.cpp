@@ -1,4 +1,4 @@
-// Attention as it is defined, T x T weights and all: the oracle within a whole training run. CPU, fp32.
+// Attention by its definition, with T x T weights: the oracle for a whole training run. CPU, fp32.
 #include "kernels/attention.h"
 #include "src/ops/packed_heads.h"
 

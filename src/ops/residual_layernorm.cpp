@@ -29,7 +29,8 @@ NormedSum residual_layernorm(Graph& g, Tensor x, Tensor y, float p, Tensor weigh
                                          x.data<Scalar>(), y.data<Scalar>(), weight.f32(), bias.f32(), shape, dropout);
             }),
             .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              GLINT_CHECK(dsum.write() == Write::add, "nobody uses the sum but its layer norm: record them apart");
+              GLINT_CHECK(dsum.write() == Write::add,
+                          "the sum needs another user than its layer norm: record two ops instead");
               residual_layernorm_backward(ctx, dsum.data<Scalar>(), dy.data<Scalar>(), dweight.data(), dbias.data(),
                                           out.gradient<Scalar>(), sum.data<Scalar>(), mean.f32(), rstd.f32(),
                                           weight.f32(), scratch.f32(), shape, dropout, dweight.write());

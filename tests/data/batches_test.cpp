@@ -12,7 +12,7 @@ using namespace glint;
 
 namespace {
 
-// Token i is i: a window shows where it is from.
+// Token i is i, so that windows show their offset.
 std::vector<uint32_t> counting(size_t n) {
   std::vector<uint32_t> tokens(n);
   std::iota(tokens.begin(), tokens.end(), 0u);
@@ -27,7 +27,7 @@ struct Batch {
 
 }  // namespace
 
-TEST_CASE("a window is T neighbours, its targets the same moved on by one") {
+TEST_CASE("a window is T adjacent tokens, its targets are the same shifted by one") {
   const auto tokens = counting(1000);
   const RandomWindows windows({tokens.data(), tokens.size(), 4}, 7, 42, Sampling::training);
   Batch batch(5, 7);
@@ -41,7 +41,7 @@ TEST_CASE("a window is T neighbours, its targets the same moved on by one") {
   }
 }
 
-TEST_CASE("a batch is the same however it is cut") {
+TEST_CASE("a batch does not depend on how it is split") {
   const auto tokens = counting(5000);
   const RandomWindows windows({tokens.data(), tokens.size(), 4}, 16, 7, Sampling::training);
   Batch whole(12, 16);
@@ -57,7 +57,7 @@ TEST_CASE("a batch is the same however it is cut") {
   }
 }
 
-TEST_CASE("seed, step, sequence and purpose all matter") {
+TEST_CASE("windows depend on seed, step, sequence and sampling") {
   const auto tokens = counting(1'000'000);
   const TokenSpan span(tokens.data(), tokens.size(), 4);
   const auto offset = [&](uint64_t seed, Sampling sampling, uint64_t step, uint64_t sequence) {
@@ -73,7 +73,7 @@ TEST_CASE("seed, step, sequence and purpose all matter") {
   CHECK_THROWS_AS(offset(1, Sampling::training, 0, far), Error);
 }
 
-TEST_CASE("offsets are uniform over every place, the first and the last included") {
+TEST_CASE("offsets are uniform from the first to the last one") {
   const auto tokens = counting(64 + 10);
   const RandomWindows windows({tokens.data(), tokens.size(), 4}, 10, 3, Sampling::training);
   std::vector<double> hits(64);
@@ -89,7 +89,7 @@ TEST_CASE("offsets are uniform over every place, the first and the last included
   CHECK(chi_squared > 63 - 5 * 11.2);
 }
 
-TEST_CASE("the shortest split has one window; a shorter one is refused") {
+TEST_CASE("the shortest split has one window; a shorter one is an error") {
   const auto tokens = counting(9);
   const RandomWindows windows({tokens.data(), 9, 4}, 8, 1, Sampling::evaluation);
   Batch batch(3, 8);

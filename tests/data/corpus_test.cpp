@@ -42,7 +42,7 @@ std::set<std::string> first_tokens(const Grammar& grammar, const std::vector<Gra
   return {};
 }
 
-// Text back to the choices that made it: looks one token ahead, never back.
+// Parses text to the choices that made it, with one token of lookahead and no backtracking.
 class Parser {
  public:
   Parser(const Grammar& grammar, const std::string& text) : grammar_(grammar), text_(text) {}
@@ -97,7 +97,7 @@ class Parser {
 
 }  // namespace
 
-TEST_CASE("the grammar is unambiguous: no choice has two ways with the same first token") {
+TEST_CASE("the grammar is unambiguous: no choice has two alternatives with the same first token") {
   const Grammar& grammar = corpus_grammar();
   for (const GrammarRule& rule : grammar.rules()) {
     for (size_t form = 0; form < rule.forms.size(); ++form) {
@@ -116,7 +116,7 @@ TEST_CASE("the grammar is unambiguous: no choice has two ways with the same firs
   }
 }
 
-TEST_CASE("what is repeated is plain text: it has no information of its own, and she is never drawn") {
+TEST_CASE("repeated text is plain text without information, and pronouns are never drawn") {
   const Grammar& grammar = corpus_grammar();
   for (const GrammarRule& rule : grammar.rules()) {
     for (const auto& alternative : rule.alternatives) {
@@ -134,7 +134,7 @@ TEST_CASE("what is repeated is plain text: it has no information of its own, and
   }
 }
 
-TEST_CASE("text parses back to choices whose information per character is the stated entropy") {
+TEST_CASE("text parses to choices whose information per character is the computed entropy") {
   std::string text = corpus_text(1'000'000, 11);
   text.erase(text.rfind('\n') + 1);  // whole tales only
   Parser parser(corpus_grammar(), text);
@@ -145,7 +145,7 @@ TEST_CASE("text parses back to choices whose information per character is the st
     const double information = parser.sentence();
     CAPTURE(text.substr(start, 200));
     REQUIRE(information > 0.0);
-    // By the statement information - entropy * length has mean 0.
+    // information - entropy * length must have mean 0.
     const double excess = information - entropy * static_cast<double>(parser.place() - start);
     spread += excess * excess;
     nats += information;
@@ -160,7 +160,7 @@ TEST_CASE("text parses back to choices whose information per character is the st
   CHECK(nats / tales == doctest::Approx(corpus_grammar().sentence_nats()).epsilon(0.02));
 }
 
-TEST_CASE("entropy of a grammar small enough to do by hand") {
+TEST_CASE("entropy of a small grammar, computed by hand") {
   Grammar grammar;
   grammar.add("word", {"short", "long"}, {{1, {"a", "aaa"}}, {1, {"b", "bbbbb"}}});
   grammar.add("inner", {"form"}, {{1, {"x"}}, {1, {"y{word.long}"}}, {2, {"z"}}});
@@ -171,7 +171,7 @@ TEST_CASE("entropy of a grammar small enough to do by hand") {
   CHECK(grammar.sentence_length() == doctest::Approx(0.25 * (1 + 1 + 4 + 1 + 2 + 1) + 0.75));
 }
 
-TEST_CASE("the corpus is a function of its seed, however it is read") {
+TEST_CASE("the corpus depends on its seed only, not on how it is read") {
   const std::string text = corpus_text(50'000, 3);
   CHECK(corpus_text(50'000, 3) == text);
   CHECK(corpus_text(777, 3) == text.substr(0, 777));
@@ -186,7 +186,7 @@ TEST_CASE("the corpus is a function of its seed, however it is read") {
   CHECK(pieces == text.substr(0, pieces.size()));
 }
 
-TEST_CASE("the corpus looks as it should: few characters, known from the start, and its entropy in a useful range") {
+TEST_CASE("the corpus has few characters, which all occur early, and a useful entropy") {
   const std::string text = corpus_text(1'000'000, 1);
   const std::set<char> characters(text.begin(), text.end());
   CHECK(characters.size() < 40);

@@ -31,7 +31,7 @@ std::string mixed_text(uint64_t seed, int count) {
 
 }  // namespace
 
-TEST_CASE("a prepared text comes back, cut at 90% of the characters or bytes") {
+TEST_CASE("a prepared text is read back, split at 90% of the characters or bytes") {
   const test::TemporaryFolder folder;
   const std::string text = mixed_text(1, 1009);
   const auto file = folder.file("text", text);
@@ -54,7 +54,7 @@ TEST_CASE("a prepared text comes back, cut at 90% of the characters or bytes") {
   }
 }
 
-TEST_CASE("the vocabulary is the training split's; what validation has besides is unknown") {
+TEST_CASE("the vocabulary is that of the training split; other characters of validation are unknown") {
   const test::TemporaryFolder folder;
   const std::string text = std::string(45, 'a') + std::string(45, 'b') + "aaaabbbxyx";
   prepare_text(folder.file("text", text), TokenizerKind::character, folder / "out");
@@ -65,7 +65,7 @@ TEST_CASE("the vocabulary is the training split's; what validation has besides i
   CHECK(decoded(dataset, Split::val) == "aaaabbb\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
 }
 
-TEST_CASE("a text of several pieces, with characters across their borders") {
+TEST_CASE("a text of several pieces, with characters across their boundaries") {
   const test::TemporaryFolder folder;
   const std::string text = mixed_text(2, 1'500'000);
   REQUIRE(text.size() > 2'500'000);
@@ -79,7 +79,7 @@ TEST_CASE("a text of several pieces, with characters across their borders") {
   CHECK(memory.tokens(Split::val).size() == dataset.tokens(Split::val).size());
 }
 
-TEST_CASE("another text is encoded by a tokenizer at hand") {
+TEST_CASE("a text is encoded by an existing tokenizer") {
   const test::TemporaryFolder folder;
   Dataset dataset = Dataset::encode(folder.file("text", "abcabcabca"), Tokenizer::of_text("ab"));
   CHECK(dataset.info().unknown_tokens == 3);
@@ -91,7 +91,7 @@ TEST_CASE("another text is encoded by a tokenizer at hand") {
         "ab\xEF\xBF\xBD"
         "a");
   CHECK(decoded(moved, Split::val) == "a");
-  std::u32string many;  // a vocabulary that wants 32 bits
+  std::u32string many;  // a vocabulary that needs 32 bits
   for (char32_t c = 0x10000; c < 0x10000 + 65'600; ++c) many.push_back(c);
   const auto wide_file = folder.file("wide", "\xF0\x90\x80\x80\xF0\x90\x80\x81");
   const Dataset wide = Dataset::encode(wide_file, Tokenizer::of_characters(many));
@@ -99,7 +99,7 @@ TEST_CASE("another text is encoded by a tokenizer at hand") {
   CHECK(decoded(wide, Split::all) == "\xF0\x90\x80\x80\xF0\x90\x80\x81");
 }
 
-TEST_CASE("texts that can't be prepared are refused with the reason, and nothing is written") {
+TEST_CASE("invalid texts: the error gives the reason, and nothing is written") {
   const test::TemporaryFolder folder;
   const auto refusal = [&](const std::filesystem::path& file, TokenizerKind kind = TokenizerKind::character) {
     return message_of<UserError>([&] { prepare_text(file, kind, folder / "out"); });
@@ -119,7 +119,7 @@ TEST_CASE("texts that can't be prepared are refused with the reason, and nothing
   CHECK(message.find("can't make the folder") == 0);
 }
 
-TEST_CASE("folders that are not prepared, or broken, are refused") {
+TEST_CASE("folders that are not prepared, or damaged, are errors") {
   const test::TemporaryFolder folder;
   const auto refusal = [](const std::filesystem::path& path) {
     return message_of<UserError>([&] { Dataset::open(path); });
@@ -135,7 +135,7 @@ TEST_CASE("folders that are not prepared, or broken, are refused") {
   CHECK(refusal(out).find("tokenizer.json does not exist") != std::string::npos);
 }
 
-TEST_CASE("a context that the text is too short for is refused with what is needed") {
+TEST_CASE("a text too short for the context: the error says how much is needed") {
   const test::TemporaryFolder folder;
   prepare_text(folder.file("text", mixed_text(3, 650)), TokenizerKind::character, folder / "out");
   const Dataset dataset = Dataset::open(folder / "out");  // 65 tokens for validation
@@ -147,7 +147,7 @@ TEST_CASE("a context that the text is too short for is refused with what is need
   CHECK(message.find(expected) != std::string::npos);
 }
 
-TEST_CASE("the built-in corpus is prepared with its entropy, and described") {
+TEST_CASE("the built-in corpus is prepared with its entropy and a description") {
   const test::TemporaryFolder folder;
   const uint64_t bytes = 1'500'000;
   for (const TokenizerKind kind : {TokenizerKind::character, TokenizerKind::byte}) {

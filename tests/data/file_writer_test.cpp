@@ -19,7 +19,7 @@ ptrdiff_t files_in(const test::TemporaryFolder& folder) {
   return std::distance(std::filesystem::directory_iterator(folder.path()), {});
 }
 
-// While it lives no file may grow beyond `bytes`, which is how a full disk looks to a writer.
+// While it exists no file may grow beyond `bytes`: simulates a full disk.
 class FileSizeLimit {
  public:
   explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
@@ -39,7 +39,7 @@ class FileSizeLimit {
 
 }  // namespace
 
-TEST_CASE("a file appears whole when it is committed") {
+TEST_CASE("a file appears complete when it is committed") {
   const test::TemporaryFolder folder;
   const auto path = folder.file("name", "before");
   {
@@ -67,7 +67,7 @@ TEST_CASE("a file that is not committed leaves no trace") {
   CHECK(files_in(folder) == 1);
 }
 
-TEST_CASE("a disk that fills up keeps the former file") {
+TEST_CASE("a full disk keeps the old file") {
   const test::TemporaryFolder folder;
   const auto path = folder.file("name", "before");
   const std::string message = message_of<UserError>([&] {
@@ -79,7 +79,7 @@ TEST_CASE("a disk that fills up keeps the former file") {
   CHECK(files_in(folder) == 1);
 }
 
-TEST_CASE("a folder that isn't there is an error of the user") {
+TEST_CASE("a missing folder is a user error") {
   const test::TemporaryFolder folder;
   const auto path = folder / "no such folder/name";
   const std::string message = message_of<UserError>([&] { FileWriter file(path); });

@@ -23,7 +23,7 @@ TEST_CASE("a mapped file shows the bytes of the file and can be moved") {
   CHECK(other.path().filename() == "bytes");
 }
 
-TEST_CASE("what can't be mapped is refused with the reason") {
+TEST_CASE("a file that can't be mapped: the error gives the reason") {
   const test::TemporaryFolder folder;
   const auto refusal = [](const std::filesystem::path& path) {
     return message_of<UserError>([&] { MappedFile file(path); });

@@ -1,4 +1,4 @@
-// A folder that is gone with the test.
+// A folder that is removed at the end of the test.
 #pragma once
 
 #include <stdlib.h>
@@ -28,7 +28,7 @@ class TemporaryFolder {
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
 
-  // Writes a file and gives its path.
+  // Writes a file and returns its path.
   std::filesystem::path file(const std::string& name, const std::string& content) const {
     std::ofstream(path_ / name, std::ios::binary) << content;
     return path_ / name;
@@ -44,7 +44,7 @@ inline std::string content_of(const std::filesystem::path& path) {
   return content.str();
 }
 
-// What the error thrown by action says; empty if none is thrown.
+// The message of the error thrown by action; empty if none is thrown.
 template <typename ErrorType, typename Action>
 std::string message_of(const Action& action) {
   try {

@@ -44,7 +44,7 @@ std::string refusal(const std::filesystem::path& path) {
 
 }  // namespace
 
-TEST_CASE("tokens of either width come back, with all that the header says") {
+TEST_CASE("tokens of both widths and all header fields are read back") {
   const test::TemporaryFolder folder;
   write_tokens<uint16_t>(folder / "16", 65536, 65436);
   write_tokens<uint32_t>(folder / "32", 70000, 69900);
@@ -98,7 +98,7 @@ TEST_CASE("the layout is the documented one") {
   CHECK(number(256 + 198, 2) == 299);
 }
 
-TEST_CASE("one flipped bit anywhere is noticed") {
+TEST_CASE("one flipped bit anywhere is detected") {
   const test::TemporaryFolder folder;
   write_tokens<uint16_t>(folder / "tokens", 300, 200);
   const std::string bytes = content_of(folder / "tokens");
@@ -114,7 +114,7 @@ TEST_CASE("one flipped bit anywhere is noticed") {
   }
 }
 
-TEST_CASE("a file of another length is noticed") {
+TEST_CASE("a wrong file length is detected") {
   const test::TemporaryFolder folder;
   write_tokens<uint16_t>(folder / "tokens", 300, 200);
   const std::string bytes = content_of(folder / "tokens");
@@ -128,7 +128,7 @@ TEST_CASE("a file of another length is noticed") {
   CHECK(refusal(folder / "missing").find("does not exist") != std::string::npos);
 }
 
-TEST_CASE("a token outside the vocabulary is refused") {
+TEST_CASE("a token outside the vocabulary is an error") {
   const test::TemporaryFolder folder;
   write_tokens<uint16_t>(folder / "16", 299, 200);
   CHECK(refusal(folder / "16").find("has token 299 in a vocabulary of 299") != std::string::npos);

@@ -36,7 +36,7 @@ TEST_CASE("unknown characters are counted, listed once and decoded as U+FFFD") {
   CHECK(counts.unknown == 4);
 }
 
-TEST_CASE("a char tokenizer refuses bytes that are not UTF-8, a byte tokenizer takes all") {
+TEST_CASE("a char tokenizer rejects bytes that are not UTF-8, a byte tokenizer accepts all") {
   const std::string bytes("a\xFF\0\x80", 4);
   const Tokenizer characters = Tokenizer::of_text("ab");
   CHECK(message_of<UserError>([&] { characters.encode(bytes); }) == "the text is not UTF-8: see byte 1");
@@ -56,7 +56,7 @@ TEST_CASE("an id outside the vocabulary is a bug") {
   CHECK_THROWS_AS(Tokenizer::of_bytes().append_decoded(out, 256), Error);
 }
 
-TEST_CASE("tokenizers survive a file and are told apart") {
+TEST_CASE("tokenizers are saved and loaded, and differ by fingerprint") {
   const test::TemporaryFolder folder;
   const std::string odd("\0\t\"\\\x7F\xC2\x80\xF4\x8F\xBF\xBF", 11);
   const Tokenizer tokenizers[] = {Tokenizer::of_bytes(), Tokenizer::of_text("ab"), Tokenizer::of_text("abc"),
@@ -74,7 +74,7 @@ TEST_CASE("tokenizers survive a file and are told apart") {
   }
 }
 
-TEST_CASE("a broken or foreign tokenizer file is refused") {
+TEST_CASE("a damaged or foreign tokenizer file is an error") {
   const auto refusal = [](std::string json) {
     return message_of<UserError>([&] { Tokenizer::from_json(json, "t.json"); });
   };

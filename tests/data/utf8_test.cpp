@@ -29,7 +29,7 @@ std::u32string random_characters(test::RandomInputs& inputs, int count) {
 
 }  // namespace
 
-TEST_CASE("every code point survives encoding and decoding, and surrogates are refused") {
+TEST_CASE("every code point survives encoding and decoding, and surrogates are rejected") {
   size_t wrong = 0;
   for (char32_t c = 0; c <= kLastCodePoint; ++c) {
     std::string bytes;
@@ -87,7 +87,7 @@ TEST_CASE("code points are counted and found") {
   CHECK(code_point_offset(text, 30'000) == text.size());
 }
 
-TEST_CASE("a character set is the sorted different characters of all pieces") {
+TEST_CASE("a character set is the sorted distinct characters of all pieces") {
   CharacterSet set;
   set.add(
       "b\xC3\xA9"
@@ -96,7 +96,7 @@ TEST_CASE("a character set is the sorted different characters of all pieces") {
   CHECK(set.sorted() == U"\nab\u00E9\U0001F600");
 }
 
-TEST_CASE("a stream of cut characters prints whole ones") {
+TEST_CASE("a stream of partial characters prints whole ones") {
   test::RandomInputs inputs(2);
   INFO(inputs.seed);
   const std::string text = utf8_of(random_characters(inputs, 500));
@@ -112,7 +112,7 @@ TEST_CASE("a stream of cut characters prints whole ones") {
   CHECK(out + stream.finish() == text);
 }
 
-TEST_CASE("a stream replaces what can't become a character") {
+TEST_CASE("a stream replaces invalid bytes") {
   Utf8Stream stream;
   CHECK(stream.push("a\xC3") == "a");
   CHECK(stream.push("(b") == "\xEF\xBF\xBD(b");

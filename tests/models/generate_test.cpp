@@ -10,7 +10,7 @@ using namespace glint;
 
 namespace {
 
-// Logits after `tokens` by a whole forward pass without a cache.
+// Logits after `tokens` by a full forward pass without a cache.
 std::vector<float> plain_logits(Gpt& model, const std::vector<int32_t>& tokens) {
   Graph g({.device = CpuContext{1, default_matmul_engine()}});
   const int T = static_cast<int>(tokens.size());
@@ -45,7 +45,7 @@ std::vector<int32_t> some_tokens(int count) {
 
 }  // namespace
 
-TEST_CASE("cached logits are those of a whole forward pass") {
+TEST_CASE("logits with a cache are those of a full forward pass") {
   Gpt model = lively_model(150);  // longer than two chunks
   Generator generator(model);
   for (int length : {1, 2, 63, 64, 65, 129, 150}) {
@@ -58,7 +58,7 @@ TEST_CASE("cached logits are those of a whole forward pass") {
   }
 }
 
-TEST_CASE("each greedy token is the likeliest after all that came before, beyond the context too") {
+TEST_CASE("each greedy token is the likeliest one after all tokens before it, also beyond the context") {
   Gpt model = lively_model(12);
   Generator generator(model);
   SamplingOptions greedy;
@@ -71,7 +71,7 @@ TEST_CASE("each greedy token is the likeliest after all that came before, beyond
     return true;
   });
   REQUIRE(drawn.size() == 40);
-  // The window of the cache: it grows to 12, then falls back to the last 6 and the new token's own place.
+  // The window of the cache: it grows to 12, then is cut to the last 6 and the new token.
   std::vector<int32_t> window = text;
   for (size_t i = 0; i < drawn.size(); ++i) {
     const auto logits = plain_logits(model, window);
@@ -83,7 +83,7 @@ TEST_CASE("each greedy token is the likeliest after all that came before, beyond
   }
 }
 
-TEST_CASE("generation: the same seed the same text, another seed or stream another; a long prompt counts by its end") {
+TEST_CASE("generation: the text depends on seed and stream; of a long prompt only the end is used") {
   Gpt model = lively_model(12);
   Generator generator(model);
   const auto draw = [&](uint64_t seed, uint64_t stream, const std::vector<int32_t>& prompt) {

@@ -41,7 +41,7 @@ GptConfig config_of(const json& model) {
   return config;
 }
 
-// One training pass over the golden batch; the gradients are then in the model's parameters.
+// Forward and backward over the golden batch; the gradients are then in the model's parameters.
 std::vector<float> losses_and_gradients(Gpt& gpt, const CpuContext& cpu, AttentionKind kind, int B, int T) {
   Parameters& parameters = gpt.parameters();
   parameters.allocate_training();
@@ -76,7 +76,7 @@ struct Largest {
   }
 };
 
-// The largest distances from the golden values, relative as the file's own yardstick is: what PyTorch loses in float32.
+// The largest relative differences from the golden values, measured like those of PyTorch in float32.
 struct Worst {
   Largest losses, values, projections;
 };
@@ -122,7 +122,7 @@ Worst compare(const json& model, const CpuContext& cpu, AttentionKind kind, int 
 
 }  // namespace
 
-TEST_CASE("golden: a tiny GPT-2's losses and gradients are PyTorch's") {
+TEST_CASE("golden: losses and gradients of tiny GPT-2s agree with PyTorch") {
   std::ifstream file(GLINT_SOURCE_DIR "/tests/models/golden_gpt.json");
   const json golden = json::parse(file);
   REQUIRE(golden["models"].size() == 3);
@@ -135,7 +135,7 @@ TEST_CASE("golden: a tiny GPT-2's losses and gradients are PyTorch's") {
              static_cast<int>(kind));
         const Worst worst = compare(model, {2, engine}, kind, golden["B"], golden["T"]);
         INFO("worst in ", worst.losses.place, ", ", worst.values.place, ", ", worst.projections.place);
-        // FlashAttention-2's rule: at most twice what another program loses in the same precision.
+        // As in FlashAttention-2's tests: at most twice PyTorch's error in the same precision.
         const json& yardstick = model["float32"];
         CHECK(worst.losses.error <= 2 * yardstick["losses"].get<double>());
         CHECK(worst.values.error <= 2 * yardstick["values"].get<double>());

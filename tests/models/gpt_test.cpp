@@ -63,7 +63,7 @@ TEST_CASE("FLOPs per token: 6 per weight of a product, and causal attention") {
   CHECK(Gpt(config).flops_per_token(10) == doctest::Approx(6 * (config.layers * per_layer + C * config.vocab)));
 }
 
-TEST_CASE("initialisation: GPT-2's deviations, keyed by the name alone") {
+TEST_CASE("initialisation: GPT-2's standard deviations, values by parameter name") {
   GptConfig config = test::tiny_config();
   config.embd = 64, config.heads = 8, config.layers = 2;
   Gpt model(config);
@@ -93,7 +93,7 @@ TEST_CASE("initialisation: GPT-2's deviations, keyed by the name alone") {
   CHECK(a.data()[5] != b.data()[5]);
 }
 
-TEST_CASE("a fresh model's loss is about ln V") {
+TEST_CASE("a new model's loss is about ln V") {
   TinyRun run(test::tiny_config(), 4, 4);
   CHECK(run.run() == doctest::Approx(std::log(23.0)).epsilon(0.02));
 }
@@ -106,7 +106,7 @@ TEST_CASE("[threads] gradients agree with finite differences along random direct
     Parameters& parameters = run.model.parameters();
     test::RandomInputs inputs(3);
     INFO("seed ", inputs.seed);
-    // Larger weights than a fresh model's, so that every part of it matters.
+    // Larger weights than in a new model, so that every part matters.
     const std::vector<float> noise = inputs.normal(parameters.elements(), 0.1f);
     for (size_t i = 0; i < parameters.elements(); ++i) parameters.values()[i] += noise[i];
     run.run();
@@ -128,7 +128,7 @@ TEST_CASE("[threads] gradients agree with finite differences along random direct
   }
 }
 
-TEST_CASE("[threads] the arena holds nothing that a replay needs from the one before") {
+TEST_CASE("[threads] a replay does not depend on arena contents of the one before") {
   TinyRun run(test::with_dropout(test::tiny_config(), 0.3f), 4, 2);
   const double loss = run.run();
   const auto gradients = run.gradients();
@@ -146,12 +146,12 @@ TEST_CASE("[threads] micro-batches: the same masks, loss and gradients as the wh
     CHECK(cut.run() == doctest::Approx(loss).epsilon(2e-6));
     CHECK(distance(whole.gradients(), cut.gradients()) < 2e-6);
   }
-  // With other masks the loss would be another one: the comparison above can fail.
+  // With other masks the loss differs: the comparison above can fail.
   whole.rng.offset += 1;
   CHECK(std::abs(whole.run() - loss) > 1e-4);
 }
 
-TEST_CASE("[threads] recompute: the same bits from less memory") {
+TEST_CASE("[threads] recompute: the same bits with less memory") {
   const GptConfig config = test::with_dropout(test::tiny_config(), 0.2f);
   for (AttentionKind kind : {AttentionKind::flash, AttentionKind::reference}) {
     TinyRun kept(config, 4, 2, false, kind), again(config, 4, 2, true, kind);
@@ -161,14 +161,14 @@ TEST_CASE("[threads] recompute: the same bits from less memory") {
   }
 }
 
-TEST_CASE("flash and reference attention train alike: same masks, values to rounding") {
+TEST_CASE("flash and reference attention agree in training: the same masks, values up to rounding") {
   const GptConfig config = test::with_dropout(test::tiny_config(), 0.2f);
   TinyRun flash(config, 4, 4), reference(config, 4, 4, false, AttentionKind::reference);
   CHECK(flash.run() == doctest::Approx(reference.run()).epsilon(1e-6));
   CHECK(distance(flash.gradients(), reference.gradients()) < 1e-5);
 }
 
-TEST_CASE("evaluation never drops") {
+TEST_CASE("evaluation has no dropout") {
   const GptConfig config = test::tiny_config();
   Gpt plain(config), dropping(test::with_dropout(config, 0.5f));
   std::vector<float> results[2];
@@ -188,7 +188,7 @@ TEST_CASE("evaluation never drops") {
   CHECK(results[0] == results[1]);
 }
 
-TEST_CASE("what a NaN reached first is named") {
+TEST_CASE("the first tensor with a NaN is named") {
   TinyRun run(test::tiny_config(), 2, 2);
   run.run();
   CHECK_FALSE(run.graph.find_nonfinite().has_value());
@@ -198,14 +198,14 @@ TEST_CASE("what a NaN reached first is named") {
   REQUIRE(broken);
   broken->data()[3] = std::nanf("");
   CHECK(run.graph.find_nonfinite() == "parameter h.1.mlp.c_fc.weight");
-  // Finite weights whose product overflows: the value that overflows is named, not what follows from it.
+  // Finite weights whose product overflows: the first value that overflows is named.
   for (size_t i = 0; i < broken->shape.elements(); ++i) broken->data()[i] = 3e38f;
   const auto name = run.graph.find_nonfinite();
   REQUIRE(name.has_value());
   CHECK(name->starts_with("h.1."));
 }
 
-TEST_CASE("impossible shapes are refused by the field's name") {
+TEST_CASE("errors about impossible shapes name the field") {
   const auto message = [](auto change) -> std::string {
     GptConfig config = test::tiny_config();
     change(config);

@@ -34,11 +34,11 @@ TEST_CASE("draws follow the softmax of logits / temperature") {
   }
 }
 
-TEST_CASE("temperature 0 takes the likeliest, the first of equals") {
+TEST_CASE("temperature 0 takes the likeliest token, the first one of ties") {
   CHECK(counts({.temperature = 0}, {1, 3, 3, 2}) == std::map<int32_t, int>{{1, 20000}});
 }
 
-TEST_CASE("top-k keeps the k likeliest") {
+TEST_CASE("top-k keeps the k likeliest tokens") {
   const auto seen = counts({.top_k = 2}, {0.0f, 0.5f, -1.0f, 1.0f});
   CHECK(seen.size() == 2);
   CHECK(seen.contains(1));
@@ -46,7 +46,7 @@ TEST_CASE("top-k keeps the k likeliest") {
   CHECK(counts({.top_k = 100}, {0.0f, 0.5f}).size() == 2);
 }
 
-TEST_CASE("top-p keeps the smallest set of likeliest tokens that holds p") {
+TEST_CASE("top-p keeps the smallest set of likeliest tokens with probability p") {
   const std::vector<float> logits = {std::log(0.5f), std::log(0.3f), std::log(0.15f), std::log(0.05f)};
   CHECK(counts({.top_p = 0.45f}, logits).size() == 1);
   CHECK(counts({.top_p = 0.7f}, logits).size() == 2);
@@ -54,12 +54,12 @@ TEST_CASE("top-p keeps the smallest set of likeliest tokens that holds p") {
   CHECK(counts({.top_p = 1.0f}, logits).size() == 4);
 }
 
-TEST_CASE("a token may be ruled out") {
+TEST_CASE("a token can be excluded") {
   CHECK(counts({.never = 1}, {0.0f, 50.0f, 0.0f}).size() == 2);
   CHECK(counts({.temperature = 0, .never = 1}, {0.0f, 50.0f, 1.0f}) == std::map<int32_t, int>{{2, 20000}});
 }
 
-TEST_CASE("impossible sampling options are refused") {
+TEST_CASE("invalid sampling options are errors") {
   CHECK_THROWS_AS(Sampler({.temperature = -1}), UserError);
   CHECK_THROWS_AS(Sampler({.temperature = std::nanf("")}), UserError);
   CHECK_THROWS_AS(Sampler({.top_k = -1}), UserError);

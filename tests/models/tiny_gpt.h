@@ -1,4 +1,4 @@
-// A tiny GPT recorded for training, with the batch it is fed: what the tests of engine and model share.
+// A tiny GPT recorded for training, with its batch: shared by the tests of engine and models.
 #pragma once
 
 #include <cstring>

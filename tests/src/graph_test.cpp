@@ -45,7 +45,7 @@ struct Small {
 
 }  // namespace
 
-TEST_CASE("a parameter's gradient is set by a replay, added to while accumulating") {
+TEST_CASE("a replay sets a parameter's gradient, or adds to it while accumulating") {
   Small small;
   small.graph.forward();
   small.graph.backward();
@@ -60,7 +60,7 @@ TEST_CASE("a parameter's gradient is set by a replay, added to while accumulatin
   for (size_t i = 0; i < once.size(); ++i) CHECK(twice[i] == doctest::Approx(2 * once[i]));
 }
 
-TEST_CASE("a tied weight gathers the gradients of both its uses") {
+TEST_CASE("a tied weight sums the gradients of both uses") {
   Small small;
   small.graph.forward();
   small.graph.backward();

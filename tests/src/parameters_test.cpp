@@ -8,7 +8,7 @@
 
 using namespace glint;
 
-TEST_CASE("parameters lie flat: decayed tensors first, each aligned, padding zero") {
+TEST_CASE("parameters are flat: decayed tensors first, each aligned, zero padding") {
   Parameters parameters;
   Parameter* norm = parameters.add("norm", {5});
   Parameter* weight = parameters.add("weight", {3, 7});
@@ -29,7 +29,7 @@ TEST_CASE("parameters lie flat: decayed tensors first, each aligned, padding zer
   for (size_t i = 0; i < 80; ++i) CHECK(parameters.gradients()[i] == 0.0f);
 }
 
-TEST_CASE("too little memory is a user error that says how much was needed") {
+TEST_CASE("out of memory is a user error that says how much is needed") {
   try {
     DeviceMemory(size_t{1} << 60, "a huge buffer");
     FAIL("2^60 bytes were granted");
@@ -40,7 +40,7 @@ TEST_CASE("too little memory is a user error that says how much was needed") {
   }
 }
 
-TEST_CASE("sizes for people") {
+TEST_CASE("human-readable sizes") {
   CHECK(human_bytes(0) == "0 B");
   CHECK(human_bytes(999) == "999 B");
   CHECK(human_bytes(1500) == "1.5 kB");

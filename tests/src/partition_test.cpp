@@ -25,7 +25,7 @@ struct Layout {
 
 }  // namespace
 
-TEST_CASE("partition: buckets cover all elements, keep decayed ones apart, are not too large, and are not too many") {
+TEST_CASE("partition: buckets cover all elements, separate decayed ones, and are neither too large nor too many") {
   const Layout layout;
   const size_t n = layout.parameters.elements(), decayed = layout.parameters.decayed_elements();
   for (int ranks : {2, 3, 4, 7, 64})
@@ -48,7 +48,7 @@ TEST_CASE("partition: buckets cover all elements, keep decayed ones apart, are n
     }
 }
 
-TEST_CASE("partition: the pieces of all ranks are every element once, near equal, their moments side by side") {
+TEST_CASE("partition: the ranks' pieces cover every element once, have similar sizes and adjacent moments") {
   const Layout layout;
   const size_t n = layout.parameters.elements();
   for (int ranks : {1, 2, 3, 4, 7, 64}) {
@@ -71,7 +71,7 @@ TEST_CASE("partition: the pieces of all ranks are every element once, near equal
   }
 }
 
-TEST_CASE("graph: a parameter is reported filled when backward adds no more to it, in backward's order") {
+TEST_CASE("graph: a gradient is reported complete when backward adds no more to it, in backward's order") {
   Parameters parameters;
   Parameter* table = parameters.add("table", {9, 16});  // tied: used first and last
   Parameter* position = parameters.add("position", {4, 16});

@@ -24,12 +24,12 @@ TEST_CASE("live ranges: from a write to the last read before the next write") {
   CHECK(ranges[1][0].last == 4);
 }
 
-TEST_CASE("live ranges: what is read before it was written is an error") {
+TEST_CASE("live ranges: a read before the first write is an error") {
   CHECK_THROWS_AS(live_ranges({{{0, AccessMode::read}}}, 1), Error);
   CHECK_THROWS_AS(live_ranges({{{0, AccessMode::update}}}, 1), Error);
 }
 
-TEST_CASE("arena: buffers that never live together share memory") {
+TEST_CASE("arena: buffers with disjoint live ranges share memory") {
   std::vector<PlannedBuffer> buffers = {{1000, {{0, 1}}}, {1000, {{2, 3}}}, {500, {{1, 2}}}};
   CHECK(plan_arena(buffers) == 1024 + 512);
   CHECK(buffers[0].offset == 0);
@@ -37,12 +37,12 @@ TEST_CASE("arena: buffers that never live together share memory") {
   CHECK(buffers[2].offset == 1024);
 }
 
-TEST_CASE("arena: a buffer fits into the pause of one that ranges twice") {
+TEST_CASE("arena: a buffer fits between two live ranges of another one") {
   std::vector<PlannedBuffer> buffers = {{1024, {{0, 1}, {6, 7}}}, {1024, {{3, 4}}}};
   CHECK(plan_arena(buffers) == 1024);
 }
 
-TEST_CASE("arena: random ranges never overlap in memory while they overlap in time") {
+TEST_CASE("arena: buffers with overlapping live ranges never overlap in memory (random)") {
   test::RandomInputs inputs(42);
   INFO("seed ", inputs.seed);
   for (int round = 0; round < 50; ++round) {

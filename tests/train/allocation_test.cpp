@@ -1,6 +1,5 @@
-// A training step allocates nothing: the tape is recorded and its arena planned before. What goes through operator new
-// is counted here; what libraries get from malloc() is not. (oneDNN makes its kernels at the first call, and a note to
-// itself at every one: hence Eigen.)
+// A training step does not allocate: the tape is recorded and its arena planned before. Counts calls of operator new,
+// but not malloc() in libraries. (Uses Eigen, because oneDNN allocates in every call.)
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -38,7 +37,7 @@ void* allocate(size_t bytes, size_t alignment) {
 [[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
 
-TEST_CASE("a step allocates nothing, with micro-batches, dropout and recompute either") {
+TEST_CASE("a step does not allocate, also with micro-batches, dropout and recompute") {
   using namespace glint;
   GptConfig config;
   config.vocab = 13, config.context = 70, config.layers = 2, config.heads = 4, config.kv_heads = 2, config.embd = 64;
@@ -47,14 +46,14 @@ TEST_CASE("a step allocates nothing, with micro-batches, dropout and recompute e
     for (int i = 0; i < count * 70; ++i) tokens[i] = targets[i] = (i + static_cast<int>(first)) % 13;
   };
 #pragma omp parallel num_threads(2)
-  {}  // OpenMP's start, which is once, is not the step's
+  {}  // starts OpenMP, which allocates once
   for (const AttentionKind kind : {AttentionKind::flash, AttentionKind::reference}) {
     for (const bool recompute : {false, true}) {
       const long at_start = allocations;
       Gpt model(config, CpuContext{2, MatmulEngine::eigen});
       model.initialize(1);
       TrainingStep step(model, {4, 2, 70, kind, recompute, {}, 1.0}, {.seed = 1});
-      CHECK(allocations > at_start);  // the counter counts
+      CHECK(allocations > at_start);  // the counter works
       const long before = allocations;
       for (int i = 0; i < 2; ++i) step.run(fill, 1e-3);
       CHECK(allocations - before == 0);

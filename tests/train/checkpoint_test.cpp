@@ -55,7 +55,7 @@ void write_weights(const std::string& folder, const std::vector<TensorView>& ten
 
 }  // namespace
 
-TEST_CASE("a checkpoint gives back every bit of what was saved") {
+TEST_CASE("a checkpoint restores every bit that was saved") {
   ScratchFolder folder;
   RandomInputs inputs(5);
   INFO(inputs.seed);
@@ -94,7 +94,7 @@ TEST_CASE("a checkpoint gives back every bit of what was saved") {
         std::string::npos);
 }
 
-TEST_CASE("any byte of a checkpoint changed, or any file cut or missing: refused in one line that names the file") {
+TEST_CASE("a changed byte, a truncated or a missing file: the error names the file in one line") {
   ScratchFolder folder;
   Tensors model(1), m(2), v(3);
   for (const char* name : {"model.safetensors", "optimizer.safetensors", "state.json"}) {
@@ -107,7 +107,7 @@ TEST_CASE("any byte of a checkpoint changed, or any file cut or missing: refused
       CHECK(error.find('\n') == std::string::npos);
     };
     for (size_t at = 0; at < good.size(); at += 3) {
-      if (good[at] == ' ' || good[at] == '\n') continue;  // spaces between JSON's tokens mean nothing
+      if (good[at] == ' ' || good[at] == '\n') continue;  // spaces between JSON tokens are ignored
       std::string bad = good;
       bad[at] = static_cast<char>(bad[at] ^ 1);
       INFO(name, " changed at byte ", at);
@@ -126,7 +126,7 @@ TEST_CASE("any byte of a checkpoint changed, or any file cut or missing: refused
   CHECK(error_of([&] { read_checkpoint_state(folder / "nothing"); }).find("no checkpoint") != std::string::npos);
 }
 
-TEST_CASE("a checkpoint of another version is refused by its number") {
+TEST_CASE("a checkpoint of another version: the error names the version") {
   ScratchFolder folder;
   Tensors model(1);
   save_checkpoint(folder / "last", model.views, {}, {}, state_at(7));
@@ -147,9 +147,9 @@ TEST_CASE("tensors that are missing, left over or of another shape are named") {
   CHECK(load().find("wte.weight is of shape [3, 2] and should be [2, 3]") != std::string::npos);
   other.views[0].shape = {3, 2};
   other.views[0].name = "wpe.weight";
-  CHECK(load().find("lacks wpe.weight") != std::string::npos);
+  CHECK(load().find("does not have wpe.weight") != std::string::npos);
   other.views.erase(other.views.begin());
-  CHECK(load().find("holds wte.weight, which is not part of this model") != std::string::npos);
+  CHECK(load().find("has wte.weight, which is not part of this model") != std::string::npos);
   Tensors model2(0), m2(0), v2(0);
   v2.views.pop_back();
   CHECK(error_of([&] {
@@ -157,7 +157,7 @@ TEST_CASE("tensors that are missing, left over or of another shape are named") {
         }).find("v.h.0.attn.c_attn.bias") != std::string::npos);
 }
 
-TEST_CASE("weights in Hugging Face's dress are taken, with its buffers and its tied head") {
+TEST_CASE("Hugging Face weights are read, with their name prefix, buffers and tied head") {
   ScratchFolder folder;
   float wte[6] = {1, 2, 3, 4, 5, 6}, bias[4] = {7, 8, 9, 10}, mask[4] = {1, 0, 1, 1}, other[6] = {0, 2, 3, 4, 5, 6};
   const std::vector<TensorView> dressed = {{"transformer.wte.weight", {3, 2}, wte},
@@ -177,7 +177,7 @@ TEST_CASE("weights in Hugging Face's dress are taken, with its buffers and its t
   with_head.push_back({"lm_head.weight", {3, 2}, wte});
   CHECK(load(with_head) == "");
   with_head.back().data = other;
-  CHECK(load(with_head).find("head of its own") != std::string::npos);
+  CHECK(load(with_head).find("separate output head") != std::string::npos);
   std::vector<TensorView> head_only = dressed;
   head_only[0].name = "lm_head.weight";
   CHECK(load(head_only) == "");
@@ -189,7 +189,7 @@ TEST_CASE("weights in Hugging Face's dress are taken, with its buffers and its t
   CHECK(load(extra).find("ln_f.bias, which is not part") != std::string::npos);
 }
 
-TEST_CASE("a process that saves without pause, killed at random moments, always leaves a whole checkpoint") {
+TEST_CASE("a process that saves continuously, killed at random times, always leaves a complete checkpoint") {
   RandomInputs random(static_cast<uint64_t>(getpid()));
   INFO("seed ", random.seed);
   ScratchFolder folder;
@@ -203,7 +203,7 @@ TEST_CASE("a process that saves without pause, killed at random moments, always 
   save(1);
   const auto microseconds =
       std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start).count();
-  const uint64_t longest = 12'000 + 4 * static_cast<uint64_t>(microseconds);  // some children get through a save or two
+  const uint64_t longest = 12'000 + 4 * static_cast<uint64_t>(microseconds);  // some children complete a save or two
   uint64_t step = 1, saved = 0;
   for (int kills = 0; kills < 25; ++kills) {
     const pid_t child = fork();
@@ -231,7 +231,7 @@ TEST_CASE("a process that saves without pause, killed at random moments, always 
   CHECK(saved > 0);
 }
 
-TEST_CASE("a checkpoint read while another process saves newer ones is one of them, whole") {
+TEST_CASE("a checkpoint read while another process saves newer ones is one of them, complete") {
   ScratchFolder folder;
   const std::string last = folder / "last";
   const auto save = [&](uint64_t step) {

@@ -1,4 +1,4 @@
-// The program around its commands: help, version, exit codes, and the small commands info and data.
+// Help, version, exit codes, and the small commands info and data.
 #include <algorithm>
 
 #include <doctest/doctest.h>
@@ -71,7 +71,7 @@ TEST_CASE("wrong usage: one line on standard error, exit 2") {
   }
 }
 
-TEST_CASE("info says what this build and this machine are") {
+TEST_CASE("info describes this build and this machine") {
   const auto ran = run_program({"info", "--threads", "1"});
   CHECK(ran.code == 0);
   for (const char* word :
@@ -95,7 +95,7 @@ TEST_CASE("data corpus: the same bytes on standard output and in a file") {
   CHECK(run_program({"data", "corpus", "--out", folder / "missing/corpus.txt"}).code == 1);
 }
 
-TEST_CASE("data prepare and info: a folder described, a damaged one refused") {
+TEST_CASE("data prepare and info: a folder is described, a damaged one is an error") {
   ScratchFolder folder;
   test::write_file_for_test(folder / "text.txt", corpus_text(20000, 1));
   for (const char* tokenizer : {"char", "byte"}) {

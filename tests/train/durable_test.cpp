@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Writes `content` to two files of the folder; they only agree if the folder is whole.
+// Writes `content` to two files of the folder; they only agree if the folder is complete.
 void save(const std::string& folder, const std::string& content, Swap swap) {
   DurableFolder out(folder);
   out.write_text("a", content);
@@ -27,7 +27,7 @@ void save(const std::string& folder, const std::string& content, Swap swap) {
   out.commit(swap);
 }
 
-// The content of a whole folder; anything that isn't whole gives a text that nobody wrote.
+// The content of a complete folder; otherwise a text that was never written.
 std::string load(const std::string& folder) {
   const std::string whole = whole_folder(folder).string();
   if (!fs::exists(whole)) return "";
@@ -67,7 +67,7 @@ bool may_trace() {
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-// A folder on a file system of its own with very little room; not ready where this process may not mount one.
+// A folder on a small file system of its own; not ready if this process may not mount one.
 class TinyDisk {
  public:
   TinyDisk() : path_(folder_ / "disk") {
@@ -86,7 +86,7 @@ class TinyDisk {
   bool ready_ = false;
 };
 
-// While this lives no file may grow beyond `bytes`: a full disk that needs no rights.
+// While this exists no file may grow beyond `bytes`: simulates a full disk without root.
 class FileSizeLimit {
  public:
   explicit FileSizeLimit(rlim_t bytes) : former_handler_(std::signal(SIGXFSZ, SIG_IGN)) {
@@ -115,7 +115,7 @@ std::string error_of_saving(const std::string& folder, const std::string& conten
 
 }  // namespace
 
-TEST_CASE("a durable folder replaces the former one and leaves nothing else behind") {
+TEST_CASE("a durable folder replaces the old one and leaves no other files") {
   for (const Swap swap : {Swap::exchange, Swap::two_renames}) {
     ScratchFolder folder;
     for (const char* content : {"first", "second", "third"}) {
@@ -136,7 +136,7 @@ TEST_CASE("a folder that is not committed leaves no trace") {
   CHECK(std::distance(fs::directory_iterator(folder / ""), {}) == 1);
 }
 
-TEST_CASE("a kill before or after any system call of a save leaves a whole folder, and the next save works") {
+TEST_CASE("a kill before or after any system call of a save leaves a complete folder, and the next save works") {
   if (!may_trace()) {
     MESSAGE("skipped: this process may not trace its children");
     return;
@@ -164,7 +164,7 @@ TEST_CASE("a kill before or after any system call of a save leaves a whole folde
   }
 }
 
-TEST_CASE("the first save ever, killed anywhere, leaves nothing or a whole folder") {
+TEST_CASE("the first save, killed anywhere, leaves nothing or a complete folder") {
   if (!may_trace()) return;
   bool killed = true;
   for (int stops = 0; killed && stops < 2000; ++stops) {
@@ -177,9 +177,9 @@ TEST_CASE("the first save ever, killed anywhere, leaves nothing or a whole folde
   CHECK(!killed);
 }
 
-TEST_CASE("a disk that is full in mid-save: an error that says so, the former folder stays, the partial one goes") {
+TEST_CASE("a disk that fills up during a save: an error, the old folder stays, the partial one is removed") {
   const std::string large(100'000, 'x');
-  SUBCASE("a file system without room") {
+  SUBCASE("a full file system") {
     TinyDisk disk;
     if (!disk.ready()) {
       MESSAGE("skipped: this process may not mount a file system");

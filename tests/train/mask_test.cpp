@@ -1,4 +1,4 @@
-// glint mask, against what FlashAttention-2's own mask code gives (compiled for the host, from its sources' dropout.h).
+// glint mask against FlashAttention-2's mask code (its dropout.h, compiled for the host).
 #include <algorithm>
 
 #include <doctest/doctest.h>
@@ -48,7 +48,7 @@ TEST_CASE("mask: the picture's pixels are the mask's elements") {
   ScratchFolder folder;
   const auto ran = run_program(with(kCommon, {"--rows", "5", "--cols", "19", "--out", folder / "mask.pbm"}));
   REQUIRE(ran.code == 0);
-  CHECK(std::count(ran.out.begin(), ran.out.end(), '\n') == 2);  // no picture in the terminal besides
+  CHECK(std::count(ran.out.begin(), ran.out.end(), '\n') == 2);  // no picture in the terminal
   const std::string pbm = test::read_file(folder / "mask.pbm"), header = "P4\n19 5\n";
   REQUIRE(pbm.starts_with(header));
   REQUIRE(pbm.size() == header.size() + 5 * 3);
@@ -63,7 +63,7 @@ TEST_CASE("mask: the picture's pixels are the mask's elements") {
   }
 }
 
-TEST_CASE("mask: in the terminal, a character for each element that fits") {
+TEST_CASE("mask: in the terminal, one character per element, as many as fit") {
   const auto ran = run_program({"mask", "--p", "0", "--rows", "3", "--cols", "7"});
   CHECK(ran.code == 0);
   CHECK(ran.out.starts_with("kept 21 of 21 (100.00%)\nsha256 "));
@@ -72,7 +72,7 @@ TEST_CASE("mask: in the terminal, a character for each element that fits") {
   CHECK(std::count(large.out.begin(), large.out.end(), '\n') < 50);
 }
 
-TEST_CASE("mask: bad flags are refused in one line") {
+TEST_CASE("mask: bad flags are one-line errors") {
   const std::vector<Arguments> cases = {{"--p", "1"},
                                         {"--p", "-0.1"},
                                         {"--p", "nan"},

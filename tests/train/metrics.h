@@ -1,4 +1,4 @@
-// What a run of the program has written of its losses.
+// The losses that a run has written.
 #pragma once
 
 #include <sstream>
@@ -11,7 +11,7 @@
 
 namespace glint::test {
 
-// Losses of every report in a run's folder, of training and validation or of one alone.
+// Losses of every report in a run's folder, of training and validation, or of one of them.
 inline std::vector<double> losses_of(const std::string& folder,
                                      const std::vector<std::string>& keys = {"loss", "val_loss"}) {
   std::vector<double> losses;

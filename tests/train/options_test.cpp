@@ -14,7 +14,7 @@ namespace {
 
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
-// A command line parsed as `glint train` does it.
+// A command line parsed as by `glint train`.
 struct Parsed {
   CLI::App app;
   TrainFlags flags{app};
@@ -54,7 +54,7 @@ TEST_CASE("options: defaults are complete and valid") {
   CHECK(fresh({"--steps", "50"}).warmup == 5);
 }
 
-TEST_CASE("options: every flag reaches its field, and JSON gives every field back") {
+TEST_CASE("options: every flag sets its field, and JSON restores every field") {
   // One value for each field that differs from its default.
   std::vector<std::string> arguments;
   const auto defaults = to_json(fresh({}));
@@ -91,14 +91,14 @@ TEST_CASE("options: every flag reaches its field, and JSON gives every field bac
   CHECK(json["tokenizer"] == "byte");
 }
 
-TEST_CASE("options: --dropout sets all three, a more special flag wins wherever it stands") {
+TEST_CASE("options: --dropout sets all three; a more specific flag wins in any order") {
   const TrainOptions options = fresh({"--resid-dropout", "0.3", "--dropout", "0.2"});
   CHECK(options.model.attn_dropout == 0.2f);
   CHECK(options.model.embd_dropout == 0.2f);
   CHECK(options.model.resid_dropout == 0.3f);
 }
 
-TEST_CASE("options: switches take true|false, and alone are on; seeds may be hexadecimal") {
+TEST_CASE("options: switches take true|false, and are on without a value; seeds may be hexadecimal") {
   CHECK(fresh({"--bias", "true"}).model.bias);
   CHECK(!fresh({"--bias", "false"}).model.bias);
   CHECK(fresh({"--quiet"}).quiet);
@@ -107,7 +107,7 @@ TEST_CASE("options: switches take true|false, and alone are on; seeds may be hex
   CHECK(fresh({"--eps", "1e-7"}).eps == 1e-7);
 }
 
-TEST_CASE("options: what can't be read is wrong usage") {
+TEST_CASE("options: a value that can't be parsed is a usage error") {
   const Pairs bad = {{"--layers", "two"},    {"--layers", "2.5"}, {"--layers", "99999999999"},
                      {"--lr", "fast"},       {"--lr", "nan"},     {"--bias", "maybe"},
                      {"--tokenizer", "bpe"}, {"--seed", "-1"},    {"--dropout", "x"}};
@@ -120,7 +120,7 @@ TEST_CASE("options: what can't be read is wrong usage") {
   CHECK_THROWS_AS(fresh({"--layers"}), UsageError);
 }
 
-TEST_CASE("options: values that make no sense are named") {
+TEST_CASE("options: invalid values are named") {
   const Pairs bad = {{"--layers", "0"},
                      {"--layers", "-3"},
                      {"--heads", "0"},
@@ -168,13 +168,13 @@ TEST_CASE("options: values that make no sense are named") {
   CHECK((Device::kHasCuda ? without_cuda.empty() : without_cuda.find("no CUDA") != std::string::npos));
 }
 
-TEST_CASE("options: fields in messages become the flags that the command has") {
+TEST_CASE("options: fields in messages become the flags of the command") {
   const Parsed parsed({});
   CHECK(with_flags(parsed.app, "`kv_heads` 3 does not divide `heads` 4; `here`") ==
         "--kv-heads 3 does not divide --heads 4; `here`");
 }
 
-TEST_CASE("options: sizes that don't fit the machine are refused with what they need") {
+TEST_CASE("options: models that don't fit the machine: the error says how much they need") {
   const auto refused = [](const std::vector<std::string>& arguments) {
     const std::string error = options_error(arguments);
     INFO(error);
@@ -187,7 +187,7 @@ TEST_CASE("options: sizes that don't fit the machine are refused with what they 
   refused({"--batch", "2000000000"});
 }
 
-TEST_CASE("options: a config file takes the same names, flags win over it") {
+TEST_CASE("options: a config file has the same names, and flags override it") {
   ScratchFolder folder;
   const std::string path = config(folder, R"(# a comment
 layers = 6
@@ -207,10 +207,10 @@ attn-dropout = 0.1
   CHECK(options.data == "my text.txt");
   CHECK(options.model.embd_dropout == 0.2f);
   CHECK(options.model.attn_dropout == 0.1f);
-  CHECK(fresh({"--config", path, "--dropout", "0"}).model.attn_dropout == 0.0f);  // a flag wins over all of the file
+  CHECK(fresh({"--config", path, "--dropout", "0"}).model.attn_dropout == 0.0f);  // a flag overrides the file
 }
 
-TEST_CASE("options: a config file with an error is refused, naming the key") {
+TEST_CASE("options: errors in a config file name the key") {
   ScratchFolder folder;
   const Pairs cases = {{"layers = 2\nheadz = 3\n", "headz"},
                        {"[train]\nlayers = 2\n", "[train]"},
@@ -233,7 +233,7 @@ TEST_CASE("options: a config file with an error is refused, naming the key") {
   CHECK(options_error({"--config", folder / ""}).find("--config") != std::string::npos);  // a folder
 }
 
-TEST_CASE("options: a resumed run keeps its own; steps and what leaves the mathematics alone may change") {
+TEST_CASE("options: a resumed run keeps its options, except those that do not change the mathematics") {
   ScratchFolder folder;
   const TrainOptions saved = fresh({"--steps", "40", "--dropout", "0.1", "--out", "old-name", "--kv-heads", "2"});
   const auto resumed = [&](std::vector<std::string> arguments) {
@@ -249,8 +249,8 @@ TEST_CASE("options: a resumed run keeps its own; steps and what leaves the mathe
   const TrainOptions raised = resumed({"--steps", "80", "--threads", "1", "--log-every", "1", "--quiet", "true"});
   CHECK(raised.steps == 80);
   CHECK(raised.threads == 1);
-  CHECK(raised.lr_decay_steps == 40);  // as it was, or the steps done would no longer be those of this run
-  CHECK(resumed({"--kv-heads", "2", "--dropout", "0.1"}).model.kv_heads == 2);  // said again: no harm
+  CHECK(raised.lr_decay_steps == 40);                                           // unchanged: steps already done used it
+  CHECK(resumed({"--kv-heads", "2", "--dropout", "0.1"}).model.kv_heads == 2);  // the same values may be repeated
   const Pairs cases = {{"--lr", "0.5"},
                        {"--batch", "6"},
                        {"--seed", "1"},

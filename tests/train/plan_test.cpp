@@ -24,7 +24,7 @@ PlanRun run_of(DType dtype, bool recompute) {
   return run;
 }
 
-// Round numbers, so that the formula can be worked out by hand.
+// Round numbers, to compute the formula by hand.
 PlanDevice round_device() {
   PlanDevice device;
   device.name = "round", device.product_rate = 1e12, device.attention_rate = 5e11, device.byte_rate = 1e11;
@@ -51,7 +51,7 @@ PlanWork round_work() {
 
 }  // namespace
 
-TEST_CASE("plan: memory of one rank is that of a training step, to the byte") {
+TEST_CASE("plan: memory of one rank is exactly that of a training step") {
   for (const DType dtype : {DType::f32, DType::bf16})
     for (const bool recompute : {false, true}) {
       const PlanRun run = run_of(dtype, recompute);
@@ -81,8 +81,7 @@ TEST_CASE("plan: memory of two ranks with --zero 1 is that of a run" * doctest::
   }
 }
 
-TEST_CASE(
-    "plan: memory of many layers is extrapolated to what the planner gives, and of absurd sizes is huge at once") {
+TEST_CASE("plan: memory of many layers is extrapolated exactly, and huge sizes are fast") {
   for (const bool recompute : {false, true}) {
     PlanRun run = run_of(DType::f32, recompute);
     run.model.layers = 12;
@@ -100,7 +99,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("plan: a GPU's data sheet is found by the name that the driver gives, or a user") {
+TEST_CASE("plan: a GPU's data sheet is found by the driver's or a user's name for it") {
   const std::pair<const char*, double> sheets[] = {{"NVIDIA H100 80GB HBM3", 989}, {"NVIDIA H100 PCIe", 756.5},
                                                    {"NVIDIA A100-SXM4-80GB", 312}, {"NVIDIA A10", 125},
                                                    {"NVIDIA L40S", 362.1},         {"h200", 989}};
@@ -127,8 +126,8 @@ TEST_CASE("plan: the formula, by hand") {
   CHECK(plan.compute == doctest::Approx(0.38 + 0.032));
   const double messages = 2 * (0.75 * 4e8 / 1e10 + 16 * 2 * 1e-5);
   CHECK(plan.messages == doctest::Approx(messages));
-  CHECK(plan.exposed == doctest::Approx(messages / 16));  // all the rest fits behind 0.25 s of backward
-  // Eight on two nodes: four of 1 GB/s go out of each.
+  CHECK(plan.exposed == doctest::Approx(messages / 16));  // the rest overlaps with 0.25 s of backward
+  // Eight on two nodes: each node has four links of 1 GB/s.
   run.devices = 8, run.zero = true, run.batch = 16;
   plan = plan_of(run, fp32, round_work(), round_device());
   CHECK(plan.weights == doctest::Approx(8e8 + 8e8 / 8));
@@ -147,7 +146,7 @@ TEST_CASE("plan: the formula, by hand") {
   CHECK(plan.exposed == doctest::Approx(plan.messages - 15.0 / 16 * plan.backward));
 }
 
-TEST_CASE("plan: the command prints a row per number of devices, says what does not fit, and refuses nonsense") {
+TEST_CASE("plan: the command prints a row per number of devices and says what does not fit; invalid flags are errors") {
   const auto ran = test::run_program({"plan", "--devices", "1,8-64", "--json"});
   REQUIRE(ran.code == 0);
   const auto plans = nlohmann::json::parse(ran.out)["plans"];
@@ -163,7 +162,7 @@ TEST_CASE("plan: the command prints a row per number of devices, says what does 
   CHECK(large.code == 0);
   CHECK(large.out.find("does not fit with --zero 1: a device has 40 GB; --micro-batch ") != std::string::npos);
   const std::pair<std::vector<std::string>, const char*> wrong[] = {
-      {{"--device", "abacus"}, "--device abacus: there are data sheets of h100, h200 and a100"},
+      {{"--device", "abacus"}, "--device abacus: give h100, h200 or a100"},
       {{"--devices", "8-"}, "--devices 8-: give numbers as 1,2,6 or 8-1024"},
       {{"--devices", "0"}, "--devices 0: give numbers"},
       {{"--devices", "8", "--batch", "12"}, "--batch 12 does not divide over 8 devices"},

@@ -1,4 +1,4 @@
-// train/plot.sh draws what metrics.jsonl holds.
+// train/plot.sh plots metrics.jsonl.
 #include <doctest/doctest.h>
 
 #include "tests/train/run_program.h"
@@ -19,7 +19,7 @@ test::Ran plot(const std::vector<std::string>& runs) {
 
 }  // namespace
 
-TEST_CASE("plot: one curve of training and one of validation for each run, NaN left out") {
+TEST_CASE("plot: one curve of training and one of validation for each run, without NaN") {
   const test::ScratchFolder folder;
   for (const std::string run : {"a", "b"}) {
     std::filesystem::create_directory(folder / run);

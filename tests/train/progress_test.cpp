@@ -13,7 +13,7 @@ using test::ScratchFolder;
 
 namespace {
 
-// What `action` writes to standard error.
+// The text that `action` writes to standard error.
 template <typename Action>
 std::string on_standard_error(const Action& action) {
   ScratchFolder folder;

@@ -1,4 +1,4 @@
-// Ranks of glint train that die, hang, differ or compute NaN: all end, the one at fault is named, no checkpoint is
+// Ranks of glint train that die, hang, differ or compute NaN: all end, the rank at fault is named, and no checkpoint is
 // lost.
 #include <dirent.h>
 #include <signal.h>
@@ -28,7 +28,7 @@ namespace {
 using Arguments = std::vector<std::string>;
 using Clock = std::chrono::steady_clock;
 
-// Without end, with checkpoints.
+// A very long run with checkpoints.
 Arguments endless_run(const ScratchFolder& folder, const Arguments& more = {}) {
   Arguments all = {"train",
                    "--out",
@@ -63,7 +63,7 @@ Arguments endless_run(const ScratchFolder& folder, const Arguments& more = {}) {
   return all;
 }
 
-// As any launcher starts them; all of `size`, or the first ones.
+// Starts ranks like any launcher; all of `size`, or only the first ones.
 std::vector<std::unique_ptr<Running>> start_ranks(int started, const Arguments& arguments,
                                                   const std::map<int, Arguments>& of_rank = {}, int size = 0) {
   std::vector<std::unique_ptr<Running>> ranks;
@@ -93,7 +93,7 @@ long lines_in(const std::string& text) { return std::count(text.begin(), text.en
 
 }  // namespace
 
-TEST_CASE("ranks: one that is killed ends all within 5 s, is named with the step, and the checkpoint is whole") {
+TEST_CASE("ranks: if one is killed all end within 5 s, name it and the step, and the checkpoint is complete") {
   ScratchFolder folder;
   auto ranks = start_ranks(3, endless_run(folder, {"--quiet", "--zero", "1"}));
   const uint64_t saved = wait_for_checkpoint(folder, 20);
@@ -112,7 +112,7 @@ TEST_CASE("ranks: one that is killed ends all within 5 s, is named with the step
   CHECK(read_checkpoint_state(folder / "run/last").step >= saved);
 }
 
-TEST_CASE("ranks: one that hangs is named when the timeout is over, and killed by the launcher") {
+TEST_CASE("ranks: one that hangs is named after the timeout, and killed by the launcher") {
   ScratchFolder folder;
   Running launcher(endless_run(folder, {"--ranks", "2", "--quiet", "--comm-timeout", "2"}));
   REQUIRE(wait_for_checkpoint(folder, 20) > 0);
@@ -126,21 +126,21 @@ TEST_CASE("ranks: one that hangs is named when the timeout is over, and killed b
   CHECK(ran.err.ends_with("glint: rank 1 hung: it did not end after the others had failed, and was killed\n"));
 }
 
-TEST_CASE("ranks: ones that never come, that differ, or that fail are named") {
+TEST_CASE("ranks: ones that never start, that differ, or that fail are named") {
   ScratchFolder folder;
   auto alone = start_ranks(1, endless_run(folder, {"--comm-timeout", "1"}), {}, 3);
   const Ran waited = alone[0]->wait();
   CHECK(waited.code == 1);
-  CHECK(waited.err.starts_with("glint: ranks 1, 2 of 3 did not come to "));
+  CHECK(waited.err.starts_with("glint: ranks 1, 2 of 3 did not connect in "));
   auto ranks = start_ranks(2, endless_run(folder), {{1, {"--seed", "7"}}});
   const std::string differs =
-      "rank 1 has another --seed than rank 0: 7, not 1337; start all ranks with the same program, flags and data\n";
+      "rank 1 differs from rank 0 in --seed: 7, not 1337; start all ranks with the same program, flags and data\n";
   for (const int rank : {0, 1}) {
     const Ran ran = ranks[static_cast<size_t>(rank)]->wait();
     CHECK(ran.code == 1);
     CHECK(ran.err == (rank ? "glint: rank 1: " : "glint: ") + differs);
   }
-  // Rank 0 says what is wrong; the others, which it tells, say nothing.
+  // Rank 0 prints the error; the others get its report and print nothing.
   const auto ran = run_program(endless_run(folder, {"--ranks", "3", "--data", folder / "no-such-text"}));
   INFO(ran.err);
   CHECK(ran.code == 1);
@@ -148,7 +148,7 @@ TEST_CASE("ranks: ones that never come, that differ, or that fail are named") {
   CHECK(lines_in(ran.err) == 1);
 }
 
-TEST_CASE("ranks: SIGTERM to the launcher, or to one rank alone, ends all at one step with a checkpoint") {
+TEST_CASE("ranks: SIGTERM to the launcher, or to one rank, stops all ranks at the same step with a checkpoint") {
   ScratchFolder folder;
   {
     Running launcher(endless_run(folder, {"--ranks", "2"}));
@@ -170,7 +170,7 @@ TEST_CASE("ranks: SIGTERM to the launcher, or to one rank alone, ends all at one
   CHECK(read_checkpoint_state(folder / "run/last").step > before);
 }
 
-TEST_CASE("ranks: the launcher starts them again from the last checkpoint, as often as it may") {
+TEST_CASE("ranks: the launcher restarts them from the last checkpoint, up to --restarts times") {
   ScratchFolder folder;
   Running launcher(endless_run(folder, {"--ranks", "2", "--restarts", "1", "--quiet"}));
   for (int times = 0; times < 2; ++times) {
@@ -209,7 +209,7 @@ TEST_CASE("ranks: one of a broken step" * doctest::skip()) {  // started by the 
   CHECK(find_nonfinite(step, fill, team) == expected);
 }
 
-TEST_CASE("ranks: NaN on one rank is seen by all, and named") {
+TEST_CASE("ranks: NaN on one rank is detected and named by all") {
   RankProcesses ranks("", 2, 10000, 2, "ranks: one of a broken step");
   for (int rank = 0; rank < 2; ++rank) {
     const Ran ran = ranks.wait(rank);

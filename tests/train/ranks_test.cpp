@@ -1,4 +1,4 @@
-// glint train by several ranks over Gloo on this machine, as a user runs it: the same training as by one process.
+// glint train with several ranks over Gloo on this machine, as a user runs it: the same training as in one process.
 #include <algorithm>
 #include <map>
 
@@ -18,7 +18,7 @@ namespace {
 
 using Arguments = std::vector<std::string>;
 
-// Of a run with dropout and GQA; one thread a rank.
+// A run with dropout and GQA; one thread per rank.
 Arguments shared_run(const ScratchFolder& folder, const std::string& name, const std::string& ranks,
                      const Arguments& more = {}) {
   const std::string text = folder / "text.txt";
@@ -53,7 +53,7 @@ bool same_checkpoint(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-TEST_CASE("ranks: the curve of one process, by 2, 3 and 4, with micro-batches and with --zero 1" *
+TEST_CASE("ranks: the curve of one process, with 2, 3 and 4 ranks, with micro-batches and with --zero 1" *
           doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
   train(shared_run(folder, "one", "1"));
@@ -75,15 +75,15 @@ TEST_CASE("ranks: the curve of one process, by 2, 3 and 4, with micro-batches an
     train(shared_run(folder, layout.name, layout.ranks, layout.more));
     check_close(losses_of(folder / layout.name), expected);
   }
-  // The same bits whatever the buckets, in a second run, and with or without --zero but for the norm's rounding.
+  // The same bits in a second run with other buckets, with and without --zero 1.
   train(shared_run(folder, "again", "3", {"--bucket-mb", "0.02"}));
   CHECK(same_checkpoint(folder / "again", folder / "by3"));
   train(shared_run(folder, "zero-again", "3", {"--zero", "1", "--micro-batch", "2"}));
   CHECK(same_checkpoint(folder / "zero-again", folder / "zero3"));
 }
 
-// A pass of 4 sequences is the same on every rank, and losses are added up in the order of sequences: a bit of a
-// mask that differed would show.
+// A pass of 4 sequences is the same on every rank, and losses are added in the order of sequences: one different bit
+// of a mask would show.
 TEST_CASE("ranks: masks are those of one process, exactly" * doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
   const Arguments one_step = {"--steps", "1", "--micro-batch", "4", "--dropout", "0.5", "--eval-every", "0"};
@@ -91,7 +91,7 @@ TEST_CASE("ranks: masks are those of one process, exactly" * doctest::skip(!kHas
   CHECK(losses_of(folder / "1") == losses_of(folder / "3"));
 }
 
-TEST_CASE("ranks: a checkpoint knows no number of ranks, and the same number goes on bit for bit" *
+TEST_CASE("ranks: a checkpoint knows no number of ranks, and the same number resumes bit for bit" *
           doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
   train(shared_run(folder, "one", "1"));
@@ -103,7 +103,7 @@ TEST_CASE("ranks: a checkpoint knows no number of ranks, and the same number goe
        {Leg{"3", "0", "20"}, Leg{"2", "1", "30"}, Leg{"1", "0", "40"}, Leg{"2", "0", "50"}})
     train({"train", "--resume", folder / "mixed", "--ranks", ranks, "--zero", zero, "--steps", steps});
   const auto mixed = losses_of(folder / "mixed"), one = losses_of(folder / "one");
-  CHECK(mixed.front() == doctest::Approx(one.front()).epsilon(1e-4));  // evaluations fall on other steps
+  CHECK(mixed.front() == doctest::Approx(one.front()).epsilon(1e-4));  // evaluations are at other steps
   CHECK(mixed.back() == doctest::Approx(one.back()).epsilon(1e-4));
   for (const char* zero : {"0", "1"}) {
     const std::string straight = folder / (std::string("straight") + zero), cut = folder / (std::string("cut") + zero);
@@ -114,8 +114,8 @@ TEST_CASE("ranks: a checkpoint knows no number of ranks, and the same number goe
   }
 }
 
-// With fp32 masters of its own part alone on each rank.
-TEST_CASE("ranks: bf16 with --zero 1 is what it is without, and goes on bit for bit" * doctest::skip(!kHasGloo)) {
+// With fp32 masters of only its own shard on each rank.
+TEST_CASE("ranks: bf16 with --zero 1 agrees with one process, and resumes bit for bit" * doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
   const auto bf16_run = [&](const char* name, const char* ranks, const char* zero, const char* steps) {
     train(shared_run(folder, name, ranks, {"--dtype", "bf16", "--zero", zero, "--steps", steps, "--bias", "true"}));
@@ -133,7 +133,7 @@ TEST_CASE("ranks: bf16 with --zero 1 is what it is without, and goes on bit for 
   CHECK(losses_of(folder / "other").back() == doctest::Approx(one.back()).epsilon(2e-3));
 }
 
-TEST_CASE("ranks: what does not divide is refused with what does" * doctest::skip(!kHasGloo)) {
+TEST_CASE("ranks: a batch that does not divide: the error suggests one that does" * doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
   const auto ran = run_program(shared_run(folder, "run", "5"));
   INFO(ran.err);
@@ -142,7 +142,7 @@ TEST_CASE("ranks: what does not divide is refused with what does" * doctest::ski
   CHECK(std::count(ran.err.begin(), ran.err.end(), '\n') == 1);
 }
 
-TEST_CASE("ranks: bench comm and bench step measure what they say to each other" * doctest::skip(!kHasGloo)) {
+TEST_CASE("ranks: bench comm and bench step measure communication" * doctest::skip(!kHasGloo)) {
   const auto comm = run_program({"bench", "comm", "--ranks", "3", "--to-mb", "0.25", "--repeats", "2", "--json"});
   INFO(comm.err);
   REQUIRE(comm.code == 0);

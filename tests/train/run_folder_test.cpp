@@ -26,7 +26,7 @@ TrainOptions completed() {
 
 }  // namespace
 
-TEST_CASE("a run folder is made with its parents, and keeps its options") {
+TEST_CASE("a run folder is created with its parents, and keeps its options") {
   ScratchFolder folder;
   const std::string root = folder / "runs/first";
   TrainOptions options = completed();
@@ -41,7 +41,7 @@ TEST_CASE("a run folder is made with its parents, and keeps its options") {
   CHECK(RunFolder::open(root).paths().last() == fs::path(root) / "last");
 }
 
-TEST_CASE("a folder that holds anything, is a file, or can't be written is refused") {
+TEST_CASE("a folder that is not empty, is a file, or can't be written is an error") {
   ScratchFolder folder;
   fs::create_directory(folder / "full");
   test::write_file_for_test(folder / "full/precious", "x");
@@ -54,11 +54,11 @@ TEST_CASE("a folder that holds anything, is a file, or can't be written is refus
 
   RunFolder::create(folder / "run").write_config(completed());
   CHECK(error_of([&] { RunFolder::create(folder / "run"); }).find("--resume") != std::string::npos);
-  RunFolder::create(folder / "at once");  // ended before anything was written
+  RunFolder::create(folder / "at once");  // no run was started
   CHECK(error_of([&] { RunFolder::create(folder / "at once"); }) == "");
 }
 
-TEST_CASE("a run folder in use is refused, by this process and by another, until its owner ends") {
+TEST_CASE("a run folder in use is an error, in this process and another, until its owner ends") {
   ScratchFolder folder;
   const std::string root = folder / "run";
   {
@@ -87,7 +87,7 @@ TEST_CASE("a run folder in use is refused, by this process and by another, until
   close(ready[1]);
 }
 
-TEST_CASE("metrics: a line each; on resume those beyond the checkpoint, and a torn one, are cut away") {
+TEST_CASE("metrics: one line each; on resume lines after the checkpoint and an incomplete one are removed") {
   ScratchFolder folder;
   const std::string root = folder / "run", path = root + "/metrics.jsonl";
   RunFolder::create(root).write_config(completed());
@@ -127,7 +127,7 @@ TEST_CASE("metrics: a line each; on resume those beyond the checkpoint, and a to
   CHECK(test::read_file(path) == "");
 }
 
-TEST_CASE("a config.json that is damaged, incomplete or of another version is refused") {
+TEST_CASE("a config.json that is damaged, incomplete or of another version is an error") {
   ScratchFolder folder;
   const std::string root = folder / "run", path = root + "/config.json";
   RunFolder::create(root).write_config(completed());

@@ -18,7 +18,7 @@
 
 namespace glint::test {
 
-// A folder of its own that goes with the test.
+// A temporary folder, removed at the end of the test.
 class ScratchFolder {
  public:
   ScratchFolder() {
@@ -47,7 +47,7 @@ inline void write_file_for_test(const std::string& path, const std::string& cont
   std::ofstream(path, std::ios::binary) << content;
 }
 
-// What the UserError that action() throws says; "" if it throws none.
+// The message of the UserError that action() throws; "" if it throws none.
 template <typename Action>
 std::string error_of(Action action) {
   try {
@@ -63,7 +63,7 @@ struct Ran {
   std::string out, err;
 };
 
-// A run of the program going on: for tests that interrupt it.
+// A running program: for tests that interrupt it.
 class Running {
  public:
   explicit Running(std::vector<std::string> arguments, const std::string& program = GLINT_PROGRAM)
@@ -75,7 +75,7 @@ class Running {
     process_ = fork();
     GLINT_CHECK(process_ >= 0, "fork failed");
     if (process_ == 0) {
-      prctl(PR_SET_PDEATHSIG, SIGKILL);  // nothing stays behind a test program that is killed
+      prctl(PR_SET_PDEATHSIG, SIGKILL);  // ends with a test program that is killed
       const int out = open(out_.c_str(), O_WRONLY | O_CREAT, 0600), err = open(err_.c_str(), O_WRONLY | O_CREAT, 0600);
       dup2(open("/dev/null", O_RDONLY), 0);
       dup2(out, 1);
@@ -86,7 +86,7 @@ class Running {
   }
   pid_t process() const { return process_; }
   ~Running() {
-    if (process_ < 0) return;  // a test that failed, or that wants it to end so
+    if (process_ < 0) return;  // in a test that failed, or does not need the end of the run
     send(SIGKILL);
     wait();
   }

@@ -53,7 +53,7 @@ int run_python(const ScratchFolder& folder, const std::string& script, const std
 
 }  // namespace
 
-TEST_CASE("safetensors: written as the format says, byte for byte") {
+TEST_CASE("safetensors: the written bytes follow the format") {
   ScratchFolder folder;
   float data[3] = {1.0f, -2.0f, 0.5f};
   const TensorView tensor{"w", {3, 1}, data};
@@ -65,7 +65,7 @@ TEST_CASE("safetensors: written as the format says, byte for byte") {
         file_of(header, std::string(reinterpret_cast<const char*>(data), sizeof data)));
 }
 
-TEST_CASE("safetensors: reads back what it wrote, with the same checksum") {
+TEST_CASE("safetensors: reads what it wrote, with the same checksum") {
   ScratchFolder folder;
   RandomInputs inputs(11);
   INFO(inputs.seed);
@@ -85,7 +85,7 @@ TEST_CASE("safetensors: reads back what it wrote, with the same checksum") {
   }
 }
 
-TEST_CASE("safetensors: a header of odd length, and other types beside F32, are read") {
+TEST_CASE("safetensors: reads a header of odd length, and other types besides F32") {
   ScratchFolder folder;
   const float one = 1.0f;
   std::string header =
@@ -100,7 +100,7 @@ TEST_CASE("safetensors: a header of odd length, and other types beside F32, are 
   CHECK(file.tensors()[1].data[0] == 1.0f);
 }
 
-TEST_CASE("safetensors: damaged files are refused in one line that names the file") {
+TEST_CASE("safetensors: errors about damaged files are one line and name the file") {
   ScratchFolder folder;
   const std::string good_header = R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", data(8, '\0');
   const std::string good = file_of(good_header, data);
@@ -127,7 +127,7 @@ TEST_CASE("safetensors: damaged files are refused in one line that names the fil
       {R"({"w":{"dtype":"F32","shape":[2]}})", "header"},
       {R"({"w":7})", "header"},
       {R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", "does not begin"},
-      {R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "belong to no tensor"},
+      {R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "do not belong to any tensor"},
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
        "does not begin"},
   };

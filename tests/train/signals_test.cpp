@@ -12,13 +12,13 @@
 namespace glint {
 namespace {
 
-// Signals are remembered by another thread, a moment later.
+// Another thread records the signal, a moment later.
 int received_soon(const SignalWatch& watch) {
   for (int i = 0; i < 5000 && !watch.received(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return watch.received();
 }
 
-TEST_CASE("signals: the first is remembered, on whichever thread it comes") {
+TEST_CASE("signals: the first one is recorded, on any thread") {
   const SignalThread apart;
   const SignalWatch watch;
   CHECK(watch.received() == 0);
@@ -27,7 +27,7 @@ TEST_CASE("signals: the first is remembered, on whichever thread it comes") {
 }
 
 #ifdef __x86_64__
-// As oneDNN's kernels do: signals this process while the stack pointer stands at `top`.
+// Like oneDNN's kernels: signals this process while the stack pointer is `top`.
 long signal_with_stack_at(char* top, int signal) {
   long result = SYS_kill;
   asm volatile(
@@ -41,7 +41,7 @@ long signal_with_stack_at(char* top, int signal) {
   return result;
 }
 
-TEST_CASE("signals: memory under a stack pointer that a library has set elsewhere stays as it is") {
+TEST_CASE("signals: no write below a stack pointer that a library has set elsewhere") {
   std::vector<char> memory(size_t{1} << 17, 'x');
   const SignalThread apart;
   const SignalWatch watch;

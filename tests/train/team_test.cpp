@@ -32,29 +32,29 @@ std::string errors_of_two(const Part& part) {
   return errors[0] + errors[1];
 }
 
-TEST_CASE("team: ranks wait for one that works for longer than the timeout" * doctest::skip(!kHasGloo)) {
+TEST_CASE("team: ranks wait for one that works longer than the timeout" * doctest::skip(!kHasGloo)) {
   std::atomic<bool> done = false;
   CHECK(errors_of_two([&](Team& team) {
-          team.run_collectively(team.leads(), [&] {
+          team.run_collectively(team.is_main(), [&] {
             std::this_thread::sleep_for(std::chrono::milliseconds(1800));
             done = true;
           });
           CHECK(done);
         }) == "");
   CHECK(errors_of_two([&](Team& team) {
-          if (team.leads()) std::this_thread::sleep_for(std::chrono::milliseconds(1800));
+          if (team.is_main()) std::this_thread::sleep_for(std::chrono::milliseconds(1800));
           team.comm().barrier();
         }).find("rank 0 hangs") != std::string::npos);
 }
 
-TEST_CASE("team: work that fails is the error of the rank that did it") {
+TEST_CASE("team: an error in collective work is thrown on the rank that ran it") {
   const TrainOptions options;
   Team alone({}, "", options);
   CHECK(test::error_of([&] { alone.run_collectively(true, [] { throw UserError("the disk is full"); }); }) ==
         "the disk is full");
   if (!kHasGloo) return;
   CHECK(errors_of_two([&](Team& team) {
-          if (!team.leads()) return;
+          if (!team.is_main()) return;
           team.run_collectively(true, [] { throw UserError("the disk is full"); });
         }) == "the disk is full");
 }

@@ -71,7 +71,7 @@ int count_lines(const std::string& text) { return static_cast<int>(std::count(te
 
 }  // namespace
 
-TEST_CASE("a run straight through, and one killed and resumed, end in the same bytes") {
+TEST_CASE("an uninterrupted run and one killed and resumed end with the same bytes") {
   ScratchFolder folder;
   write_text(folder);
   REQUIRE(run_program(tiny_run(folder, "straight", "60")).code == 0);
@@ -90,7 +90,7 @@ TEST_CASE("a run straight through, and one killed and resumed, end in the same b
   CHECK(test::read_file(folder / "straight/last/optimizer.safetensors") ==
         test::read_file(folder / "killed/last/optimizer.safetensors"));
 
-  // Every step's metrics are there once, whatever was logged before the kill.
+  // The metrics of every step are there exactly once.
   int steps_seen = 0;
   std::istringstream lines(test::read_file(folder / "killed/metrics.jsonl"));
   for (std::string line; std::getline(lines, line);) {
@@ -100,7 +100,7 @@ TEST_CASE("a run straight through, and one killed and resumed, end in the same b
   CHECK(steps_seen == 60);
 }
 
-TEST_CASE("--steps may be raised on resume; nothing that changes the mathematics may") {
+TEST_CASE("on resume --steps may be raised, but options that change the mathematics may not change") {
   ScratchFolder folder;
   write_text(folder);
   REQUIRE(run_program(tiny_run(folder, "straight", "40")).code == 0);
@@ -130,7 +130,7 @@ TEST_CASE("SIGINT and SIGTERM finish the step, save, and exit 130 and 143") {
   }
 }
 
-TEST_CASE("recompute, reference attention and Eigen train alike") {
+TEST_CASE("recompute, reference attention and Eigen train to the same losses") {
   ScratchFolder folder;
   write_text(folder);
   REQUIRE(run_program(tiny_run(folder, "plain", "20")).code == 0);
@@ -143,14 +143,14 @@ TEST_CASE("recompute, reference attention and Eigen train alike") {
     return nlohmann::json::parse(ran.out)["loss"].get<double>();
   };
   const double expected = loss("plain");
-  CHECK(expected < 3.4);  // below ln(vocabulary): it has learnt something
+  CHECK(expected < 3.4);  // below ln(vocabulary): it has learned something
   REQUIRE(run_program(tiny_run(folder, "reference", "20", {"--attention", "reference"})).code == 0);
   CHECK(loss("reference") == doctest::Approx(expected).epsilon(1e-4));
   REQUIRE(run_program(tiny_run(folder, "eigen", "20", {"--matmul", "eigen"})).code == 0);
   CHECK(loss("eigen") == doctest::Approx(expected).epsilon(1e-4));
 }
 
-TEST_CASE("a loss that stops being finite ends the run with the step, the tensor, and the checkpoint kept") {
+TEST_CASE("a loss that is not finite ends the run; the error names step, tensor and checkpoint") {
   ScratchFolder folder;
   write_text(folder);
   const auto ran =
@@ -163,7 +163,7 @@ TEST_CASE("a loss that stops being finite ends the run with the step, the tensor
   CHECK(run_program({"eval", folder / "run", "--checkpoint", "last"}).code == 0);
 }
 
-TEST_CASE("sample: only text on standard output, the same for the same seed; bad prompts are refused") {
+TEST_CASE("sample: only text on standard output, the same for the same seed; bad prompts are errors") {
   ScratchFolder folder;
   write_text(folder);
   REQUIRE(run_program(tiny_run(folder, "run", "20")).code == 0);
@@ -203,7 +203,7 @@ TEST_CASE("eval: every token of the split but the first, on the run's data or an
         doctest::Approx(json["loss"].get<double>()).epsilon(1e-5));
 }
 
-TEST_CASE("bad input: one clear line on standard error, exit 1, the folder untouched") {
+TEST_CASE("bad input: one line on standard error, exit 1, the folder unchanged") {
   ScratchFolder folder;
   write_text(folder);
   test::write_file_for_test(folder / "empty.txt", "");
@@ -246,7 +246,7 @@ TEST_CASE("bad input: one clear line on standard error, exit 1, the folder untou
     CHECK(count_lines(ran.err) == 1);
     CHECK(ran.err.starts_with("glint: "));
     CHECK(ran.err.find(bad.says) != std::string::npos);
-    // What was wrong can be mended and the same folder asked for again.
+    // After fixing the mistake the same folder can be used.
     CHECK(
         run_program({"train", "--data", text, "--out", folder / "new", "--steps", "0", "--layers", "1", "--embd", "32"})
             .code == 0);
@@ -258,7 +258,7 @@ TEST_CASE("bad input: one clear line on standard error, exit 1, the folder untou
   CHECK(run_program({}).code == 2);
 }
 
-TEST_CASE("damaged checkpoints and a run in use are refused") {
+TEST_CASE("damaged checkpoints and a run in use are errors") {
   ScratchFolder folder;
   write_text(folder);
   REQUIRE(run_program(tiny_run(folder, "run", "10")).code == 0);

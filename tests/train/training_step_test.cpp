@@ -31,7 +31,7 @@ void fixed_batch(int32_t* tokens, int32_t* targets, uint64_t first, int count) {
 
 }  // namespace
 
-TEST_CASE("one batch is memorised: its loss becomes nearly zero") {
+TEST_CASE("a batch is memorised: its loss becomes nearly zero") {
   Gpt model(small_config(), CpuContext{2, default_matmul_engine()});
   model.initialize(1);
   AdamW adamw;
@@ -50,7 +50,7 @@ TEST_CASE("one batch is memorised: its loss becomes nearly zero") {
   CHECK(evaluator.mean_loss(fixed_batch, 1) < 0.01);
 }
 
-TEST_CASE("[threads] training is repeatable bit for bit, and whole batches equal micro-batches to rounding") {
+TEST_CASE("[threads] training is bitwise repeatable, and micro-batches agree with whole batches up to rounding") {
   GptConfig config = small_config();
   config.embd_dropout = config.attn_dropout = config.resid_dropout = 0.1f;
   const auto train = [&](int micro_batch) {
@@ -69,7 +69,7 @@ TEST_CASE("[threads] training is repeatable bit for bit, and whole batches equal
   for (size_t i = 0; i < whole.size(); ++i) CHECK(cut[i] == doctest::Approx(whole[i]).epsilon(2e-5));
 }
 
-TEST_CASE("[threads] one rank with a communicator trains to the same bits as without") {
+TEST_CASE("[threads] one rank with a communicator trains to the same bits as one without") {
   GptConfig config = small_config();
   config.attn_dropout = 0.2f;
   const auto comm = make_single_communicator();
@@ -84,7 +84,7 @@ TEST_CASE("[threads] one rank with a communicator trains to the same bits as wit
   CHECK(train(comm.get()) == train(nullptr));
 }
 
-TEST_CASE("each step draws new masks; a step's offsets depend on the batch, not on its cut") {
+TEST_CASE("each step draws new masks; its offsets do not depend on micro-batches") {
   GptConfig config = small_config();
   config.attn_dropout = 0.5f;
   Gpt model(config);
@@ -102,7 +102,7 @@ TEST_CASE("each step draws new masks; a step's offsets depend on the batch, not 
   CHECK(loss() == first);
 }
 
-TEST_CASE("a loss that is not finite is found, and its first tensor named") {
+TEST_CASE("a loss that is not finite is found, and the first such tensor named") {
   Gpt model(small_config());
   model.initialize(1);
   TrainingStep step(model, {2, 1, 8, AttentionKind::flash, false, {}, 1.0}, {});
@@ -114,7 +114,7 @@ TEST_CASE("a loss that is not finite is found, and its first tensor named") {
   }
   wpe->data()[0] = std::numeric_limits<float>::infinity();
   const float before = wte->data()[0];
-  for (int i = 0; i < 3; ++i) step.run(fixed_batch, 1e-3);  // the host need not sync at once: nothing changes any more
+  for (int i = 0; i < 3; ++i) step.run(fixed_batch, 1e-3);  // the host may sync later: nothing changes any more
   const StepResult result = step.result();
   CHECK_FALSE(result.finite());
   CHECK(result.step == 1);

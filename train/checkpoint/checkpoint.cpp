@@ -113,7 +113,7 @@ void copy_into(const TensorView& target, const TensorView& source, const fs::pat
 void copy_all(std::span<const TensorView> targets, const std::string& prefix, ByName& sources, const fs::path& path) {
   for (const TensorView& target : targets) {
     const auto source = sources.find(prefix + target.name);
-    GLINT_REQUIRE(source != sources.end(), path.string(), " lacks ", prefix, target.name);
+    GLINT_REQUIRE(source != sources.end(), path.string(), " does not have ", prefix, target.name);
     copy_into(target, *source->second, path);
     sources.erase(source);
   }
@@ -121,7 +121,7 @@ void copy_all(std::span<const TensorView> targets, const std::string& prefix, By
 
 void require_none_left(const ByName& sources, const fs::path& path) {
   if (sources.empty()) return;
-  GLINT_REQUIRE(false, path.string(), " holds ", sources.begin()->first, ", which is not part of this model",
+  GLINT_REQUIRE(false, path.string(), " has ", sources.begin()->first, ", which is not part of this model",
                 sources.size() > 1 ? str_cat(" (and ", sources.size() - 1, " more)") : "");
 }
 
@@ -129,7 +129,7 @@ bool same_values(const TensorView& a, const TensorView& b) {
   return a.shape == b.shape && a.data && b.data && std::memcmp(a.data, b.data, a.elements() * sizeof(float)) == 0;
 }
 
-// One attempt; a newer folder may replace this one meanwhile.
+// One attempt: another process may replace the folder while it is read.
 CheckpointState load_once(const fs::path& folder, std::span<const TensorView> model, std::span<const TensorView> m,
                           std::span<const TensorView> v, std::string& state_text) {
   const ordered_json json = read_state_json(folder, state_text);
@@ -210,7 +210,7 @@ void load_weights(const SafetensorsFile& file, std::span<const TensorView> model
   if (const auto head = sources.find(kHead); head != sources.end()) {
     const auto embedding = sources.find(kTokenEmbedding);
     GLINT_REQUIRE(embedding == sources.end() || same_values(*head->second, *embedding->second), file.path().string(),
-                  " has a head of its own; glint's head is the token embedding");
+                  " has a separate output head; in glint the head is the token embedding");
     sources.emplace(kTokenEmbedding, head->second);
     sources.erase(kHead);
   }

@@ -20,10 +20,10 @@ struct CheckpointState {
   uint64_t rng_seed = 0;  // RngState at the start of the next step
   uint64_t rng_offset = 0;
   std::optional<double> best_val_loss;
-  TrainOptions options;  // completed; vocab included
+  TrainOptions options;  // complete, with vocab
 };
 
-// Replaces `folder`. The views of m and v have the names of the model's tensors; both empty: no optimizer file.
+// Replaces `folder`. m and v have the names of the model's tensors; both empty: no optimizer file.
 void save_checkpoint(const std::filesystem::path& folder, std::span<const TensorView> model,
                      std::span<const TensorView> m, std::span<const TensorView> v, const CheckpointState& state);
 

@@ -8,7 +8,7 @@
 
 namespace glint {
 
-// A file written in order and synced when finished. Every failure (a full disk too) is a UserError.
+// A file written in order and synced when finished. Every failure, such as a full disk, is a UserError.
 class DurableFile {
  public:
   explicit DurableFile(const std::filesystem::path& path);
@@ -29,7 +29,7 @@ class DurableFile {
 
 // How a new folder replaces the old one.
 enum class Swap {
-  exchange,  // both names at once (renameat2); two renames where the file system can't
+  exchange,  // swaps both names (renameat2), or renames twice if the file system can't
   two_renames,
 };
 

@@ -56,7 +56,7 @@ json parse_header(const char* begin, const char* end) {
   });
 }
 
-// What the header says of one tensor; begin and end are bytes into the data.
+// The header's entry of one tensor; begin and end are byte offsets into the data.
 struct Entry {
   std::string name, dtype;
   std::vector<int64_t> shape;
@@ -151,7 +151,7 @@ void SafetensorsFile::read() {
     float* elements = entry.dtype == "F32" ? elements_at(data + entry.begin, entry.end - entry.begin) : nullptr;
     tensors_.push_back({std::move(entry.name), std::move(entry.shape), elements});
   }
-  GLINT_REQUIRE(at == data_size, data_size - at, " bytes at its end belong to no tensor");
+  GLINT_REQUIRE(at == data_size, data_size - at, " bytes at its end do not belong to any tensor");
 }
 
 float* SafetensorsFile::elements_at(const char* data, size_t bytes) {

@@ -15,7 +15,7 @@
 
 namespace glint {
 
-// A tensor by name, wherever its elements lie; row-major.
+// A named tensor in row-major order; does not own its data.
 struct TensorView {
   std::string name;
   std::vector<int64_t> shape;
@@ -32,11 +32,11 @@ class DurableFolder;
 // Writes `name` into the folder; returns the XXH3-64 of the whole file.
 uint64_t write_safetensors(DurableFolder& folder, const std::string& name, std::span<const TensorView> tensors);
 
-// A file mapped for reading. Its tensors' data lie in the mapping: only to be read, valid as long as this object.
-// A tensor of another type than F32 has null data.
+// A file mapped for reading. The tensors point into the mapping: read-only, valid as long as this object. A tensor of
+// another type than F32 has null data.
 class SafetensorsFile {
  public:
-  // Throws UserError if the file is missing, truncated or not as the format demands.
+  // Throws UserError if the file is missing, truncated or malformed.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return file_.path(); }

@@ -14,13 +14,13 @@ void save_checkpoint_together(const fs::path& folder, Saved what, Parameters& p,
   GatheredParameters values(p, partition, team.comm());
   values.gather();
   if (what == Saved::weights) {
-    return team.run_collectively(team.leads(),
+    return team.run_collectively(team.is_main(),
                                  [&] { save_checkpoint(folder, tensor_views(p, values.data()), {}, {}, state); });
   }
   GatheredState m(p, partition, team.comm(), p.first_moments()), v(p, partition, team.comm(), p.second_moments());
   m.gather();
   v.gather();
-  team.run_collectively(team.leads(), [&] {
+  team.run_collectively(team.is_main(), [&] {
     save_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()),
                     state);
   });
@@ -28,14 +28,14 @@ void save_checkpoint_together(const fs::path& folder, Saved what, Parameters& p,
 
 std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, Parameters& p, TrainingStep& step,
                                                         Team& team) {
-  bool there = team.leads() && has_checkpoint(folder);
-  team.share(there);
-  if (!there) return std::nullopt;
+  bool exists = team.is_main() && has_checkpoint(folder);
+  team.share(exists);
+  if (!exists) return std::nullopt;
   const Partition& partition = step.partition();
   GatheredParameters values(p, partition, team.comm());
   GatheredState m(p, partition, team.comm(), p.first_moments()), v(p, partition, team.comm(), p.second_moments());
   CheckpointState state;
-  team.run_collectively(team.leads(), [&] {
+  team.run_collectively(team.is_main(), [&] {
     state =
         load_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()));
   });

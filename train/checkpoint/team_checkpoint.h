@@ -15,12 +15,12 @@ enum class Saved { weights, all };  // all: with AdamW's moments, to resume from
 void save_checkpoint_together(const std::filesystem::path& folder, Saved what, Parameters& parameters,
                               TrainingStep& step, Team& team, const CheckpointState& state);
 
-// Loads the parameters and moments of all ranks. Of the state: step, random numbers and best loss; nullopt if there is
+// Loads the parameters and moments of all ranks. Returns the state (step, RNG, best loss), or nullopt if there is
 // no checkpoint. Only rank 0 reads the folder.
 std::optional<CheckpointState> load_checkpoint_together(const std::filesystem::path& folder, Parameters& parameters,
                                                         TrainingStep& step, Team& team);
 
-// Of the weights that the model reads, which are the same on all ranks.
+// Checksum of the weights that the model reads, which are the same on all ranks.
 uint64_t checksum_of(const Parameters& parameters);
 
 }  // namespace glint

@@ -13,14 +13,15 @@ namespace glint {
 
 void add_bench_flags(CLI::App& command, BenchFlags& flags) {
   add_device_flags(command, flags);
-  add_count(command, "--repeats", flags.repeats, "Timed runs after one to warm up; the median is printed");
+  add_count(command, "--repeats", flags.repeats, "Timed runs, after one warm-up; the median is printed");
   command.add_flag("--json", flags.json, "One JSON object on standard output");
 }
 
 void add_rank_flags(CLI::App& command, TrainOptions& options) {
-  add_option(command, "--ranks", options.ranks, "Processes, one per GPU; 0: one, or as a launcher says");
-  add_option(command, "--comm-timeout", options.comm_timeout, "Seconds that a rank waits for another");
-  add_option(command, "--interface", options.interface, "Network interface that ranks talk over");
+  add_option(command, "--ranks", options.ranks,
+             "Processes, one per GPU; 0: one, or as many as the launcher has started");
+  add_option(command, "--comm-timeout", options.comm_timeout, "Seconds that a rank waits for another one");
+  add_option(command, "--interface", options.interface, "Network interface between ranks");
 }
 
 void run_in_team(TrainOptions options, DeviceChoice device, const std::function<void(Team&)>& body) {
@@ -56,7 +57,7 @@ void print_results(const std::vector<BenchResult>& results, bool as_json) {
 
 void register_bench(CLI::App& program) {
   CLI::App& command = *program.add_subcommand(
-      "bench", "Time attention, matrix products, a whole training step, or what ranks say to each other");
+      "bench", "Time attention, matrix products, a whole training step, or collectives between ranks");
   command.require_subcommand(1);
   register_bench_attention(command);
   register_bench_matmul(command);

@@ -26,7 +26,7 @@ inline double median(std::vector<double> values) {
   return n % 2 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
-// Median milliseconds of `repeats` calls after one that warms up, on the clock of the context they give their work to.
+// Median milliseconds of `repeats` calls after one warm-up, on the clock of the context that they run on.
 template <typename Context, typename Call>
 double median_ms(const Context& ctx, int repeats, Call call) {
   std::vector<double> times;
@@ -35,7 +35,7 @@ double median_ms(const Context& ctx, int repeats, Call call) {
   return median(std::move(times));
 }
 
-// For benchmarks of several ranks: starts them (unless a launcher has), and runs `body` in each.
+// For benchmarks of several ranks: starts the ranks (unless a launcher has) and runs `body` in each.
 void add_rank_flags(CLI::App& command, TrainOptions& options);
 void run_in_team(TrainOptions options, DeviceChoice device, const std::function<void(Team&)>& body);
 

@@ -117,7 +117,7 @@ AttentionTimes time_attention(const Device& device, const Context& ctx, const At
     }
     attention_backward(ctx, backward_arguments);
   };
-  // A GPU may finish a call before the next is enqueued: enough calls to keep it busy are timed together.
+  // A GPU may finish a call before the next one is enqueued, so several calls are timed together.
   forward();
   const double once = measure_seconds(ctx, forward);
   const int calls = device.is_cpu() ? 1 : static_cast<int>(std::clamp(3e-3 / once, 1.0, 100.0));

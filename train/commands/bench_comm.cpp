@@ -1,4 +1,4 @@
-// glint bench comm: bandwidth of collectives, in the terms of NVIDIA's nccl-tests (doc/PERFORMANCE.md there).
+// glint bench comm: bandwidth of collectives, as defined by NVIDIA's nccl-tests (doc/PERFORMANCE.md).
 #include <cstdio>
 
 #include <nlohmann/json.hpp>
@@ -17,7 +17,7 @@ struct CommFlags : BenchFlags {
   TrainOptions team;  // only the options about ranks
 };
 
-// Bus bandwidth counts each byte as often as the collective must move it at least, so that it compares with the
+// Bus bandwidth counts each byte as many times as the collective has to move it, so it can be compared with the
 // hardware's for any collective and number of ranks. times: bus bandwidth / (bytes / seconds).
 struct Collective {
   const char* name;
@@ -42,7 +42,7 @@ double seconds_of_call(const Context& ctx, CollectiveQueue& queue, Team& team, c
 void bench_comm(CommFlags flags, Team& team) {
   GLINT_REQUIRE(team.size() > 1, "--ranks 1 has no other rank to measure: give 2 or more");
   GLINT_REQUIRE(flags.from_kb > 0 && flags.to_mb >= flags.from_kb / 1024, "--from-kb ", flags.from_kb, " and --to-mb ",
-                flags.to_mb, " span nothing");
+                flags.to_mb, ": give a --to-mb of at least --from-kb");
   flags.gpu = team.gpu();
   const Device device = open_device(flags);
   const double n = team.size(), most = flags.to_mb * (1 << 20);
@@ -52,7 +52,7 @@ void bench_comm(CommFlags flags, Team& team) {
   const auto queue =
       std::visit([&](const auto& ctx) { return make_collective_queue(ctx, team.comm()); }, device.context());
   auto json = nlohmann::ordered_json::array();
-  if (team.leads() && !flags.json)
+  if (team.is_main() && !flags.json)
     std::printf("%-16s %12s %12s %10s %10s   %d ranks, %s\n", "collective", "bytes", "us", "alg GB/s", "bus GB/s",
                 team.size(), device.name().c_str());
   for (const Collective& what : collectives) {
@@ -63,7 +63,7 @@ void bench_comm(CommFlags flags, Team& team) {
           device.context());
       const double algorithm = 1e-9 * static_cast<double>(count * sizeof(float)) / seconds,
                    bus = algorithm * what.times;
-      if (!team.leads()) continue;
+      if (!team.is_main()) continue;
       if (flags.json)
         json.push_back({{"collective", what.name},
                         {"bytes", count * sizeof(float)},
@@ -75,7 +75,7 @@ void bench_comm(CommFlags flags, Team& team) {
                     bus);
     }
   }
-  if (team.leads() && flags.json)
+  if (team.is_main() && flags.json)
     std::printf(
         "%s\n",
         nlohmann::ordered_json{{"ranks", team.size()}, {"device", device.name()}, {"results", json}}.dump().c_str());
@@ -86,8 +86,8 @@ void bench_comm(CommFlags flags, Team& team) {
 void register_bench_comm(CLI::App& bench) {
   CLI::App& command = *bench.add_subcommand("comm", "All-reduce, reduce-scatter and all-gather between ranks, by size");
   const auto flags = std::make_shared<CommFlags>();
-  add_option(command, "--from-kb", flags->from_kb, "Smallest buffer, KiB; each is four times the one before");
-  add_option(command, "--to-mb", flags->to_mb, "Largest, MiB");
+  add_option(command, "--from-kb", flags->from_kb, "Smallest buffer, KiB; each next one is four times larger");
+  add_option(command, "--to-mb", flags->to_mb, "Largest buffer, MiB");
   add_rank_flags(command, flags->team);
   add_bench_flags(command, *flags);
   command.callback([flags] {

@@ -37,7 +37,7 @@ Rates measure(const Device& device, const Context& ctx, const MatmulFlags& flags
   }
   copy_to_device(ctx, x, values.data(), scalars * sizeof(Scalar));
   const double gflop = 1e-9 * flops_of(shape);
-  const double enough = device.is_cpu() ? 0.5 : 500.0;  // GFLOP that take long enough to be timed
+  const double enough = device.is_cpu() ? 0.5 : 500.0;  // GFLOP, enough work to time
   const int calls = static_cast<int>(std::clamp(enough / gflop, 1.0, 1000.0));
   const auto gflops = [&](auto product) {
     return calls * gflop * 1000 / median_ms(ctx, flags.repeats, [&] {

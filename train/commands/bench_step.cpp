@@ -17,7 +17,7 @@ struct StepFlags : BenchFlags {
   int batch = 12, micro_batch = 0, steps = 20;
   bool recompute = false, profile = false, graph = true;
   AttentionKind attention = AttentionKind::flash;
-  TrainOptions team;  // only its options of ranks
+  TrainOptions team;  // only the options about ranks
 };
 
 // Where the time goes, and the share of the device's peak in products or bandwidth that each op reaches (the roofline
@@ -97,13 +97,13 @@ void bench_step(StepFlags flags, Team& team) {
   const int64_t timed_before = step.timed_steps();
   const double ms =
       std::visit([&](const auto& ctx) { return median_ms(ctx, flags.steps, one_step); }, device.context());
-  for (int i = 0; i < 3 && step.timed_steps() == timed_before + i; ++i) {  // steps of a CUDA graph are not timed yet
+  for (int i = 0; i < 3 && step.timed_steps() == timed_before + i; ++i) {  // a CUDA graph is timed by result()
     one_step();
     step.result();
   }
   const MemoryInUse after = memory_in_use(device);
   const CollectiveQueue::Times exchanged = step.exchanged();
-  if (!team.leads()) return;
+  if (!team.is_main()) return;
   const double peak = team.size() * peak_gflops(device, model->parameters().dtype());
   const double tokens = static_cast<double>(flags.batch) * flags.model.context;
   const double gflops = model->flops_per_token(flags.model.context) * tokens / ms * 1e-6;
@@ -141,7 +141,7 @@ void bench_step(StepFlags flags, Team& team) {
 }  // namespace
 
 void register_bench_step(CLI::App& bench) {
-  CLI::App& command = *bench.add_subcommand("step", "A whole optimizer step on made-up tokens");
+  CLI::App& command = *bench.add_subcommand("step", "A whole optimizer step on random tokens");
   const auto flags = std::make_shared<StepFlags>();
   flags->model.vocab = 65;
   add_model_flags(command, flags->model);
@@ -151,12 +151,13 @@ void register_bench_step(CLI::App& bench) {
   add_option(command, "--micro-batch", flags->micro_batch, "Sequences per pass; 0: as --batch");
   add_count(command, "--steps", flags->steps, "Timed steps; the median is printed");
   add_option(command, "--attention", flags->attention, "Kernel");
-  add_option(command, "--recompute", flags->recompute, "Compute a layer again in backward instead of keeping it");
-  add_option(command, "--graph", flags->graph, "On a GPU: give a step to it as one CUDA graph");
-  command.add_flag("--profile", flags->profile, "Say on standard error where the time goes");
+  add_option(command, "--recompute", flags->recompute, "Recompute activations in backward: slower, less memory");
+  add_option(command, "--graph", flags->graph, "On a GPU: run a step as one CUDA graph");
+  command.add_flag("--profile", flags->profile, "Print on standard error where the time goes");
   add_rank_flags(command, flags->team);
-  add_option(command, "--zero", flags->team.zero, "1: each rank keeps its part of the moments alone");
-  add_option(command, "--bucket-mb", flags->team.bucket_mb, "MiB of gradients that travel together, at most");
+  add_option(command, "--zero", flags->team.zero,
+             "1: each rank stores only its part of AdamW's moments (ZeRO stage 1)");
+  add_option(command, "--bucket-mb", flags->team.bucket_mb, "Largest bucket of gradients sent at once, MiB");
   add_bench_flags(command, *flags);
   command.callback([flags] { run_in_team(flags->team, flags->device, [&](Team& team) { bench_step(*flags, team); }); });
 }

@@ -21,7 +21,7 @@ struct PrepareFlags {
 };
 
 void register_prepare(CLI::App& data) {
-  CLI::App& command = *data.add_subcommand("prepare", "Tokenise a text once, for many runs");
+  CLI::App& command = *data.add_subcommand("prepare", "Tokenise a text once for many runs");
   const auto flags = std::make_shared<PrepareFlags>();
   command.add_option("in", flags->in, "UTF-8 text file")->required();
   command.add_option("--out", flags->out, "Folder for the tokens")->required();

@@ -106,7 +106,8 @@ bool locale_is_utf8() {
   return false;
 }
 
-// The upper left part that fits the terminal: with UTF-8, half blocks show two rows per line; else # is dropped.
+// The upper left part that fits the terminal: with UTF-8, half blocks show two rows per line; otherwise # means
+// dropped.
 std::string picture(const Mask& mask) {
   constexpr int64_t kLinesAround = 4;  // the other output, and the prompt
   winsize size{};
@@ -147,8 +148,8 @@ void show_mask(const MaskFlags& flags) {
 }  // namespace
 
 void register_mask(CLI::App& program) {
-  CLI::App& command =
-      *program.add_subcommand("mask", "Show the dropout mask of one attention head, bit for bit FlashAttention-2's");
+  CLI::App& command = *program.add_subcommand(
+      "mask", "Show the dropout mask of one attention head, bit for bit as in FlashAttention-2");
   const auto flags = std::make_shared<MaskFlags>();
   add_option(command, "--p", flags->p, "Drop probability");
   add_option(command, "--seed", flags->seed, "Philox key, 64 bits; 0x... works too");

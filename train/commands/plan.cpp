@@ -183,28 +183,28 @@ void print_plan(PlanFlags flags) {
 }  // namespace
 
 void register_plan(CLI::App& program) {
-  CLI::App& command = *program.add_subcommand("plan", "Predict memory, time and scaling of training by many devices");
+  CLI::App& command = *program.add_subcommand("plan", "Predict memory, time and scaling of training on many devices");
   const auto flags = std::make_shared<PlanFlags>();
   GptConfig& model = flags->run.model;  // GPT-2 124M
   model.layers = model.heads = 12, model.embd = 768, model.context = 1024, model.vocab = 50304;
   flags->run.micro_batch = 16;
   add_model_flags(command, model);
   add_option(command, "--dtype", flags->dtype, "Arithmetic");
-  add_option(command, "--recompute", flags->run.recompute, "Compute a layer again in backward instead of keeping it");
-  add_option(command, "--batch", flags->batch, "Sequences per step, of all devices; 0: --batch-per-device of each");
+  add_option(command, "--recompute", flags->run.recompute, "Recompute activations in backward: slower, less memory");
+  add_option(command, "--batch", flags->batch, "Sequences per step, on all devices; 0: --batch-per-device on each");
   add_option(command, "--batch-per-device", flags->each, "Sequences per step of one device");
   add_option(command, "--micro-batch", flags->run.micro_batch, "Sequences per pass of one device");
   add_option(command, "--devices", flags->devices, "Numbers of devices: 1,2,6 or 8-1024, which doubles");
   add_option(command, "--device", flags->device, "h100, h200, a100: by data sheet; here: this CPU, measured");
-  add_option(command, "--threads", flags->threads, "Of each rank, where it is `here`");
-  add_option(command, "--memory-gb", flags->memory_gb, "Instead of the data sheet's: memory, GB");
-  add_option(command, "--product-tflops", flags->product_tflops, "What matrix products reach, TFLOP/s");
-  add_option(command, "--attention-tflops", flags->attention_tflops, "What attention reaches, TFLOP/s");
-  add_option(command, "--memory-gbs", flags->memory_gbs, "What memory reaches, GB/s");
+  add_option(command, "--threads", flags->threads, "CPU threads of each rank, with --device here");
+  add_option(command, "--memory-gb", flags->memory_gb, "Memory of a device, GB (default: by data sheet)");
+  add_option(command, "--product-tflops", flags->product_tflops, "Rate of matrix products, TFLOP/s");
+  add_option(command, "--attention-tflops", flags->attention_tflops, "Rate of attention, TFLOP/s");
+  add_option(command, "--memory-gbs", flags->memory_gbs, "Memory bandwidth, GB/s");
   add_option(command, "--link-gbs", flags->link_gbs, "Bus bandwidth of a device inside its node, GB/s (`bench comm`)");
   add_option(command, "--net-gbs", flags->net_gbs, "The same between nodes, GB/s");
-  add_option(command, "--node", flags->per_node, "Devices of a node");
-  add_option(command, "--latency-us", flags->latency_us, "Of a hop, microseconds");
+  add_option(command, "--node", flags->per_node, "Devices per node");
+  add_option(command, "--latency-us", flags->latency_us, "Latency of a hop, microseconds");
   command.add_flag("--json", flags->json, "One JSON object on standard output");
   command.callback([flags] { print_plan(*flags); });
 }

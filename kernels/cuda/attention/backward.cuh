@@ -1,7 +1,7 @@
-// Attention backward in bf16: FlashAttention-2's Algorithm 2 cut in two, a kernel whose blocks own queries and sum up
-// dQ over the keys, and one whose blocks own keys and sum up dK and dV over the queries. Seven products where one
-// kernel would have five, but no atomics: the same bits every time. With pk = keep probability, s = scale and M the
-// keep mask:
+// Attention backward in bf16: FlashAttention-2's Algorithm 2 split in two, a kernel whose blocks own queries and sum dQ
+// over the keys, and one whose blocks own keys and sum dK and dV over the queries. Seven products where one kernel
+// would need five, but no atomics: results are bitwise repeatable. With pk = keep probability, s = scale and M the keep
+// mask:
 //   P = exp(S - LSE),  D = pk * rowsum(dO * O),  dS = P * (M * dP - D),  dP = dO V^T
 //   dV = 1/pk * (M * P)^T dO,  dQ = s/pk * dS K,  dK = s/pk * dS^T Q
 #pragma once

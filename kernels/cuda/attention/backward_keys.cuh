@@ -1,14 +1,14 @@
-// dK and dV: a block owns kTile keys of one head, a warp kRows of them, and goes through the queries that see them, of
-// every query head of the group. Everything is transposed, S^T = K Q^T and so on, so that P^T and dS^T are left
-// operands of the next product as they stand. The mask is not drawn so: its lanes are those of the tile as it is,
-// (queries x keys). The block draws it in that order, each warp 16 queries, and passes it on through shared memory.
+// dK and dV: a block owns kTile keys of one head, a warp kRows of them, and loops over the queries that see them, for
+// every query head of the group. Products are transposed, S^T = K Q^T and so on, so that P^T and dS^T are already left
+// operands of the next product. The mask is defined for the untransposed tile (queries x keys): the block draws it in
+// that order, 16 queries per warp, and shares it through shared memory.
 #pragma once
 
 #include "kernels/cuda/attention/backward.cuh"
 
 namespace glint::attention {
 
-// The rest of one tile of queries, besides Q and dO.
+// The other arrays of one tile of queries (besides Q and dO).
 struct QueryRows {
   float lse2[kTile], delta[kTile];  // lse * log2(e)
   uint32_t drop[kTile / 16][kTile / 32]
@@ -21,7 +21,7 @@ struct BackwardKeysTiles {
   QueryRows rows[2];
 };
 
-// This thread's part of the rows of queries i .. i + kTile - 1 of head h; drop bits for keys from j on.
+// This thread's part of the rows of queries i .. i + kTile - 1 of head h; drop bits for keys from j.
 template <bool kDropout>
 __device__ inline void fill_rows(QueryRows& rows, const AttentionBackward<Bf16>& a, int b, int h, int i, int j) {
   if (threadIdx.x < kTile) {
@@ -44,8 +44,8 @@ __device__ inline void fill_rows(QueryRows& rows, const AttentionBackward<Bf16>&
   }
 }
 
-// The mask of a warp's (keys x queries), the queries from `first` of the tile on. The element of key 8*half + g and
-// query 8*n_tile + 2*t + c lies with lane 4*(2*t + c) + g/2 of the mask.
+// The mask of a warp's (keys x queries), for the tile's queries from `first`. The element of key 8*half + g and query
+// 8*n_tile + 2*t + c is in lane 4*(2*t + c) + g/2 of the mask.
 template <int kQueries, bool kDropout>
 struct TransposedMask {
   __device__ TransposedMask(const QueryRows& rows, int first) {
@@ -61,7 +61,7 @@ struct TransposedMask {
       }
     }
   }
-  // Of element r of a n_tile.
+  // Of element r of an n_tile.
   __device__ bool keeps(int n_tile, int r) const {
     return !kDropout || !(drop[n_tile / 2][r % 2] & (n_tile % 2 ? 0x10000u : 1u) << r / 2);
   }
@@ -72,10 +72,10 @@ struct TransposedMask {
 template <int kHS, bool kDropout>
 __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_constant__ AttentionBackward<Bf16> a) {
   using Tiles = BackwardKeysTiles<kHS>;
-  constexpr int kQueries = kHS <= 64 ? kTile : 32;  // at a time: dK and dV of long heads leave few registers
+  constexpr int kQueries = kHS <= 64 ? kTile : 32;  // at a time: dK and dV of large heads leave few registers
   const AttentionShape& shape = a.shape;
   const int kv = blockIdx.y, b = blockIdx.z, group = shape.NH / shape.NKV;
-  const int j0 = blockIdx.x * kTile, j = j0 + warp() * kRows;  // long columns, those of the first keys, come first
+  const int j0 = blockIdx.x * kTile, j = j0 + warp() * kRows;  // first keys first: their columns are longest
   const CausalMask mask(shape);
   const int first = mask.first_query(j0) / kTile * kTile, blocks = (shape.T - first + kTile - 1) / kTile;
   const float scale2 = shape.scale * kLog2E;
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_co
     const int i = first + n % blocks * kTile;
     const QueryRows& rows = shared.rows[stage];
     ptx::cp_async_wait<0>();
-    __syncthreads();  // this tile has arrived, and all warps are done with the last one
+    __syncthreads();  // this tile is loaded, and all warps are done with the last one
     if (n + 1 < group * blocks) fetch(n + 1, stage ^ 1);
 #pragma unroll 1
     for (int part = 0; part < kTile; part += kQueries) {

@@ -1,5 +1,5 @@
 // ptxas <= 128 registers, 0 bytes of shared memory
-// dK and dV in fp32: a block owns kTile keys of one head and goes through the queries that see them.
+// dK and dV in fp32: a block owns kTile keys of one head and loops over the queries that see them.
 #include "kernels/cuda/attention/fp32.cuh"
 
 namespace glint::attention {
@@ -13,7 +13,7 @@ struct BackwardKeysTiles {
 __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_constant__ AttentionBackward<float> a) {
   const AttentionShape& shape = a.shape;
   const int kv = blockIdx.y, b = blockIdx.z, group = shape.NH / shape.NKV, HS = shape.HS;
-  const int j0 = blockIdx.x * kTile, row = warp() * kWarpRows;  // long columns, those of the first keys, come first
+  const int j0 = blockIdx.x * kTile, row = warp() * kWarpRows;  // first keys first: their columns are longest
   BackwardKeysTiles& shared = dynamic_shared<BackwardKeysTiles>();
   float dk[kWarpRows][kLaneChannels] = {}, dv[kWarpRows][kLaneChannels] = {};
 
@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(const __grid_co
       __syncthreads();  // a key's row of the products needs all queries
 #pragma unroll
       for (int key = 0; key < kWarpRows; ++key) {
-#pragma unroll 1  // else all registers go, and more
+#pragma unroll 1  // unrolled, it would spill
         for (int r = 0; r < kTile; ++r) {
           const float p = shared.p[r][row + key], ds = shared.ds[r][row + key];
           for_channels(HS, [&](int n, int c) {

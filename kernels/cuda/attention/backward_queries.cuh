@@ -1,4 +1,4 @@
-// dQ: a block owns kTile queries of one head, a warp kRows of them, and goes through the keys that they see.
+// dQ: a block owns kTile queries of one head, a warp kRows of them, and loops over the keys that they see.
 #pragma once
 
 #include "kernels/cuda/attention/backward.cuh"
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads) backward_queries_kernel(const __grid
   TileDropout<kRows, kTile, kDropout> dropout(a.dropout, b, shape.NH, h);
   for (int j = 0, stage = 0; j < key_end; j += kTile, stage ^= 1) {
     ptx::cp_async_wait<0>();
-    __syncthreads();  // this tile has arrived, and all warps are done with the last one
+    __syncthreads();  // this tile is loaded, and all warps are done with the last one
     if (j + kTile < key_end) {
       copy_tile(shared.k[stage ^ 1], a.k, b, j + kTile, kv, shape.S, shape.HS);
       copy_tile(shared.v[stage ^ 1], a.v, b, j + kTile, kv, shape.S, shape.HS);

@@ -1,5 +1,5 @@
 // ptxas <= 80 registers, 0 bytes of shared memory
-// dQ in fp32: a block owns kTile queries of one head and goes through the keys that they see.
+// dQ in fp32: a block owns kTile queries of one head and loops over the keys that they see.
 #include "kernels/cuda/attention/fp32.cuh"
 
 namespace glint::attention {

@@ -9,7 +9,7 @@ namespace glint::attention {
 struct CausalMask : CausalRange {
   __device__ explicit CausalMask(const AttentionShape& shape) : CausalRange(shape) {}
 
-  // Scores (queries x keys) that are not visible become -inf. A tile that is visible as a whole costs one comparison.
+  // Sets masked scores (queries x keys) to -inf. A fully visible tile costs one comparison.
   template <int kRows, int kColumns>
   __device__ void apply(Accumulator<kRows, kColumns>& s, int i, int j) const {
     if (j + kColumns <= min(S, i + shift + 1)) return;

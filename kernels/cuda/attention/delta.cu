@@ -1,5 +1,5 @@
 // ptxas <= 32 registers, 0 bytes of shared memory
-// D = keep probability * rowsum(dO * O), a warp a row.
+// D = keep probability * rowsum(dO * O), one warp per row.
 #include "kernels/causal_range.h"
 #include "kernels/cuda/attention/launch.h"
 #include "kernels/cuda/device.cuh"

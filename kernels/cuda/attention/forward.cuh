@@ -7,7 +7,7 @@
 
 namespace glint::attention {
 
-// A block owns kQueries queries of one head, a warp kRows of them; keys come kKeys at a time, through two buffers.
+// A block owns kQueries queries of one head, a warp kRows of them; keys are loaded kKeys at a time, double-buffered.
 template <int kHS>
 struct ForwardTiles {
   static constexpr int kRows = kHS <= 64 ? 32 : 16, kQueries = kRows * kWarps, kKeys = 64;
@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
   TileDropout<kRows, kKeys, kDropout> dropout(a.dropout, b, shape.NH, h);
   for (int j = 0, stage = 0; j < key_end; j += kKeys, stage ^= 1) {
     ptx::cp_async_wait<0>();
-    __syncthreads();  // this tile has arrived, and all warps are done with the last one
+    __syncthreads();  // this tile is loaded, and all warps are done with the last one
     if (j + kKeys < key_end) {
       copy_tile(shared.k[stage ^ 1], a.k, b, j + kKeys, kv, shape.S, shape.HS);
       copy_tile(shared.v[stage ^ 1], a.v, b, j + kKeys, kv, shape.S, shape.HS);
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
 template <int kHS>
 void launch_forward(const CudaContext& ctx, const AttentionForward<Bf16>& a) {
   using Tiles = ForwardTiles<kHS>;
-  static_assert(sizeof(Tiles) <= 99 * 1024);  // what the smallest of sm_80 and later has
+  static_assert(sizeof(Tiles) <= 99 * 1024);  // the limit of the smallest GPU from sm_80 on
   const AttentionShape& s = a.shape;
   const auto what = [&] {
     return str_cat("attention_forward, bf16, B ", s.B, ", T ", s.T, ", NH ", s.NH, ", HS ", s.HS);

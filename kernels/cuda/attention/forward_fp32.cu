@@ -1,5 +1,5 @@
 // ptxas <= 96 registers, 0 bytes of shared memory
-// Attention forward in fp32: FlashAttention-2, Algorithm 1, a lane a key.
+// Attention forward in fp32: FlashAttention-2, Algorithm 1, one lane per key.
 #include "kernels/cuda/attention/fp32.cuh"
 
 namespace glint::attention {
@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
   const CausalRange range(shape);
   const float scale2 = shape.scale * kLog2E;
   ForwardTiles& shared = dynamic_shared<ForwardTiles>();
-  float o[kWarpRows][kLaneChannels] = {}, max[kWarpRows], sum[kWarpRows] = {};  // a lane has its part of each sum
+  float o[kWarpRows][kLaneChannels] = {}, max[kWarpRows], sum[kWarpRows] = {};  // each lane has a partial sum
 #pragma unroll
   for (float& m : max) m = -INFINITY;
 

@@ -1,4 +1,4 @@
-// What the fp32 attention kernels share. They are of the shape of the bf16 ones, but true fp32 and simpler: a warp owns
+// Shared by the fp32 attention kernels. They are structured like the bf16 ones, but use fp32 arithmetic: a warp owns
 // kWarpRows rows of a tile of kTile x kTile scores and a lane one column; in products with tokens a lane owns the
 // channels lane, lane + 32, ...
 #pragma once
@@ -30,7 +30,7 @@ __device__ inline float warp_sum(float x) {
 struct TokenTile {
   float data[kTile][kMaxHS + 1];
 
-  // Tokens from `first` on; zeros beyond the last.
+  // Tokens from `first`; zeros after the last.
   __device__ void load(const HeadView<const float>& view, int b, int first, int h, int tokens, int HS) {
     for (int at = threadIdx.x; at < kTile * HS; at += kThreads) {
       const int row = at / HS, c = at % HS;
@@ -55,7 +55,7 @@ __device__ inline void for_channels(int HS, F f) {
   }
 }
 
-// Element (i, j) of P, dropped, and of dS, as backward makes them again; see backward.cuh for the formulas.
+// Element (i, j) of dropped P and of dS, recomputed for backward; see backward.cuh for the formulas.
 struct Gradient {
   float p, ds;
 };

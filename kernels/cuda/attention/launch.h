@@ -9,7 +9,7 @@ namespace glint::attention {
 template <typename Scalar>
 void launch_delta(const CudaContext& ctx, const AttentionBackward<Scalar>& a);
 
-// bf16: kHS is the head size that the kernel is made for, at least shape.HS.
+// bf16: kHS is the kernel's head size, at least shape.HS.
 template <int kHS>
 void launch_forward(const CudaContext& ctx, const AttentionForward<Bf16>& a);
 template <int kHS>

@@ -1,5 +1,5 @@
 // Matrix products of one warp on register tiles, by mma.m16n8k16. A register tile is cut into m_tiles of 16 rows and
-// n_tiles of 8 columns; lane (g, t) = (lane / 4, lane % 4) holds of each n_tile the elements
+// n_tiles of 8 columns; lane (g, t) = (lane / 4, lane % 4) holds these elements of each n_tile:
 //   [0], [1]: row g, columns 2t, 2t+1        [2], [3]: row g + 8, the same columns.
 #pragma once
 
@@ -15,7 +15,7 @@ struct Accumulator {
   static constexpr int kMTiles = kRows / 16, kNTiles = kColumns / 8;
   float x[kMTiles][kNTiles][4] = {};
 
-  // Row and column of element r of a n_tile, within the tile.
+  // Row and column of element r of an n_tile, within the tile.
   __device__ static int row(int m_tile, int r) { return 16 * m_tile + lane() / 4 + 8 * (r / 2); }
   __device__ static int column(int n_tile, int r) { return 8 * n_tile + 2 * (lane() % 4) + r % 2; }
 };
@@ -32,7 +32,7 @@ __device__ inline void load_left(uint32_t (&a)[4], const SharedTile<kTileRows, k
   ptx::ldmatrix(a, &tile.at(row + lane() % 16, channel / 8 + lane() / 16));
 }
 
-// Accumulator rounded to bf16: what P has to be to become the left operand of the next product.
+// Accumulator rounded to bf16, so that P becomes the left operand of the next product.
 template <int kRows, int kColumns>
 __device__ inline void round_to(Fragment<kRows, kColumns>& to, const Accumulator<kRows, kColumns>& from) {
 #pragma unroll
@@ -48,7 +48,7 @@ __device__ inline void round_to(Fragment<kRows, kColumns>& to, const Accumulator
   }
 }
 
-// C (kRows x kColumns) += A B^T, rows of shared tiles, A's from a_row and B's from b_row on: Q K^T, dO V^T or their
+// C (kRows x kColumns) += A B^T, rows of shared tiles, from a_row of A and b_row of B: Q K^T, dO V^T or their
 // transposes.
 template <int kRows, int kColumns, int kARows, int kBRows, int kHS>
 __device__ inline void multiply_transposed(Accumulator<kRows, kColumns>& c, const SharedTile<kARows, kHS>& a, int a_row,
@@ -71,7 +71,7 @@ __device__ inline void multiply_transposed(Accumulator<kRows, kColumns>& c, cons
   }
 }
 
-// C (kRows x kHS) += A B, B's rows from b_row on: P V, dS K, or transposed P dO, transposed dS Q.
+// C (kRows x kHS) += A B, with the rows of B from b_row: P V, dS K, or transposed P dO, transposed dS Q.
 template <int kRows, int kDepth, int kBRows, int kHS>
 __device__ inline void multiply(Accumulator<kRows, kHS>& c, const Fragment<kRows, kDepth>& a,
                                 const SharedTile<kBRows, kHS>& b, int b_row = 0) {
@@ -90,7 +90,7 @@ __device__ inline void multiply(Accumulator<kRows, kHS>& c, const Fragment<kRows
   }
 }
 
-// Rows of the tile, times `factor` (one for each half of a m_tile), to tokens t, t+1, .. of one head, up to T and HS.
+// Rows of the tile, times `factor` (one for each half of an m_tile), to tokens t, t+1, .. of one head, up to T and HS.
 template <int kRows, int kHS>
 __device__ inline void store_rows(const HeadView<Bf16>& to, int b, int t, int h, int T, int HS,
                                   const Accumulator<kRows, kHS>& c, const float (&factor)[kRows / 16][2]) {

@@ -25,8 +25,8 @@ struct OnlineSoftmax {
     for (int m_tile = 0; m_tile < kMTiles; ++m_tile) max[m_tile][0] = max[m_tile][1] = -INFINITY;
   }
 
-  // S becomes P, less the sum of the row; O and the sum are rescaled to the new maximum. The first tile must show every
-  // row a key.
+  // Turns S into P, not yet divided by the row sum; rescales O and the sum to the new maximum. In the first tile every
+  // row must see a key.
   template <int kKeys, int kHS>
   __device__ void update(Accumulator<kRows, kKeys>& s, Accumulator<kRows, kHS>& o) {
 #pragma unroll
@@ -60,7 +60,7 @@ struct OnlineSoftmax {
       }
     }
   }
-  // Sums over the whole row; until then each lane has its own part.
+  // Sums over the whole row; before, each lane has a partial sum.
   __device__ void finish() {
 #pragma unroll
     for (int m_tile = 0; m_tile < kMTiles; ++m_tile) {

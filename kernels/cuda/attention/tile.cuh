@@ -6,8 +6,8 @@
 
 namespace glint::attention {
 
-// Rows are cut into chunks of 16 bytes, and these permuted so that the same chunk of eight rows in succession, which is
-// what ldmatrix reads at once, lies in eight different groups of four banks.
+// Rows consist of chunks of 16 bytes, permuted so that the same chunk of eight consecutive rows, which ldmatrix reads
+// at once, lies in eight different groups of four banks.
 template <int kRows, int kHS>
 struct SharedTile {
   static_assert(kRows % 16 == 0 && kHS % 32 == 0);
@@ -22,9 +22,9 @@ struct SharedTile {
   Chunk chunks[kRows][kChunks];
 };
 
-inline constexpr int kWarps = 4, kThreads = 32 * kWarps;  // of a block of any bf16 kernel
+inline constexpr int kWarps = 4, kThreads = 32 * kWarps;  // of a block, in every bf16 kernel
 
-// Starts the copy of tokens [t, t + kRows) of one head; what lies beyond its T tokens or HS channels becomes zero.
+// Starts the copy of tokens [t, t + kRows) of one head; elements beyond its T tokens or HS channels become zero.
 template <int kRows, int kHS>
 __device__ inline void copy_tile(SharedTile<kRows, kHS>& tile, const HeadView<const Bf16>& from, int b, int t, int h,
                                  int T, int HS) {

@@ -1,4 +1,4 @@
-// Dropout of a tile of P: the mask of kernels/dropout.h, drawn where it is used. One Philox call serves the 16 elements
+// Dropout of a tile of P: the mask of kernels/dropout.h, drawn in registers. One Philox call serves the 16 elements
 // that a lane of an mma accumulator holds of a 16 x 32 block: word k is n_tile k (8 columns), its byte r element r.
 #pragma once
 
@@ -7,8 +7,8 @@
 
 namespace glint::attention {
 
-// Sets the top bit of every byte of `random` that is above the threshold; the other bits are of no meaning. Exact: the
-// lower seven bits are compared by a sum that carries into the eighth, which then meets that of `random`.
+// Sets the top bit of every byte of `random` that is above the threshold; the other bits are undefined. Exact: a sum
+// compares the lower seven bits and carries into the eighth, which is then combined with that of `random`.
 struct ByteCompare {
   __device__ explicit ByteCompare(uint32_t threshold)
       : addend((0x7fu - (threshold & 0x7fu)) * 0x01010101u), either(threshold < 128 ? ~0u : 0u) {}
@@ -20,7 +20,7 @@ struct ByteCompare {
   uint32_t addend, either;
 };
 
-// The mask of one head, to be drawn block by block.
+// The mask of one head, drawn block by block.
 struct HeadMask {
   __device__ HeadMask(const Dropout& dropout, int b, int NH, int h)
       : mask(dropout, NH, b, h), compare(dropout.threshold) {}
@@ -38,7 +38,7 @@ struct HeadMask {
   ByteCompare compare;
 };
 
-// The mask of an accumulator tile whose corner lies at a multiple of (16, 32). Off, it is nothing at all.
+// The mask of an accumulator tile that starts at a multiple of (16, 32). Empty if dropout is off.
 template <int kRows, int kColumns, bool kDropout>
 struct TileDropout {
   static_assert(kRows % 16 == 0 && kColumns % 32 == 0);
@@ -53,7 +53,7 @@ template <int kRows, int kColumns>
 struct TileDropout<kRows, kColumns, true> {
   __device__ TileDropout(const Dropout& dropout, int b, int NH, int h) : mask(dropout, b, NH, h) {}
 
-  // Of the tile that begins at (row, column).
+  // Draws the mask of the tile that starts at (row, column).
   __device__ void draw(int row, int column) {
 #pragma unroll
     for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
@@ -63,7 +63,7 @@ struct TileDropout<kRows, kColumns, true> {
       }
     }
   }
-  // Zeroes what is dropped of P, packed: the top bits of two bytes, spread over the halves of a register, are an AND
+  // Zeroes dropped elements of packed P: the top bits of two bytes, spread over the halves of a register, are an AND
   // mask.
   __device__ void apply(Fragment<kRows, kColumns>& p) const {
 #pragma unroll
@@ -78,7 +78,7 @@ struct TileDropout<kRows, kColumns, true> {
       }
     }
   }
-  // The same for numbers not yet packed: dP.
+  // The same for unpacked numbers: dP.
   __device__ void apply(Accumulator<kRows, kColumns>& dp) const {
 #pragma unroll
     for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {

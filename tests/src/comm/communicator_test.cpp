@@ -9,7 +9,7 @@
 
 using namespace glint;
 
-TEST_CASE("comm: shards follow each other, are equal up to the last ones, and cover the buffer") {
+TEST_CASE("comm: shards are adjacent, equal except the last ones, and cover the buffer") {
   for (int ranks : {1, 2, 3, 4, 7})
     for (size_t n : {0, 1, 15, 16, 17, 32, 96, 112, 1344, 1000, 1001}) {
       size_t end = 0;
@@ -26,7 +26,7 @@ TEST_CASE("comm: shards follow each other, are equal up to the last ones, and co
   CHECK_THROWS_AS(shard_of(4, 2, 2), Error);
 }
 
-TEST_CASE("comm: alone, every call leaves the data as it is") {
+TEST_CASE("comm: with one rank, no call changes the data") {
   const auto comm = make_single_communicator();
   CHECK(comm->rank() == 0);
   CHECK(comm->size() == 1);
@@ -40,7 +40,7 @@ TEST_CASE("comm: alone, every call leaves the data as it is") {
   CHECK(data == before);
 }
 
-TEST_CASE("comm: what keeps ranks from connecting is one line") {
+TEST_CASE("comm: an error while connecting is one line") {
   Ranks ranks;
   ranks.size = 2;
   GlooOptions options;
@@ -51,8 +51,8 @@ TEST_CASE("comm: what keeps ranks from connecting is one line") {
   }
   options.launch = "one";
   options.folder = "/dev/null/x";
-  CHECK(error() == "the ranks can't meet in /dev/null/x/one: Not a directory");
+  CHECK(error() == "the ranks can't connect in /dev/null/x/one: Not a directory");
   options.interface = "no-such-if";
   CHECK(error() ==
-        "--interface no-such-if: there is no such network interface with an address; `ip address` lists them");
+        "`interface` no-such-if: there is no such network interface with an address; `ip address` lists them");
 }

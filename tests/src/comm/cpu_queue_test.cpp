@@ -38,7 +38,7 @@ class Recording final : public Communicator {
 
 }  // namespace
 
-TEST_CASE("[threads] comm: a CPU's queue works in the order given, beside its caller, until join()") {
+TEST_CASE("[threads] comm: a CPU queue runs calls in order, concurrently with its caller, until join()") {
   Recording comm;
   std::vector<float> floats(9);
   std::vector<double> doubles(3);
@@ -59,14 +59,14 @@ TEST_CASE("[threads] comm: a CPU's queue works in the order given, beside its ca
   CHECK(times.busy >= 0.05);
 }
 
-TEST_CASE("[threads] comm: a fault in a CPU's queue comes out of join(), and of every call after it") {
+TEST_CASE("[threads] comm: a fault in a CPU queue is thrown by join() and every later call") {
   Recording comm(1);
   std::vector<float> data(4);
   const auto queue = make_collective_queue(CpuContext{}, comm);
   for (int i = 0; i < 4; ++i) {
     try {
       queue->all_reduce(data.data(), 4);
-    } catch (const PeerError&) {  // the fault is known already
+    } catch (const PeerError&) {  // the fault has already happened
     }
   }
   CHECK_THROWS_AS(queue->join(), PeerError);

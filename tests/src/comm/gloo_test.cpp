@@ -1,4 +1,4 @@
-// Gloo between processes: results against serial sums, and every way for a rank to fail.
+// Gloo between processes: results against serial sums, and all kinds of failures.
 #include <doctest/doctest.h>
 #include <signal.h>
 
@@ -27,7 +27,7 @@ using namespace glint::test;
 namespace {
 
 using Seconds = std::chrono::duration<double>;
-// One element, fewer than ranks, what 2, 3 and 4 don't divide; then, in one type each, more than a round takes.
+// One element, fewer than ranks, not divisible by 2, 3 and 4; then, in one type each, more than one round.
 const std::vector<size_t> kSizes = {1, 2, 3, 5, 1000, 1001, 4099};
 constexpr size_t kManyFloats = 1'000'000, kManyDoubles = 300'011;
 
@@ -73,7 +73,7 @@ void write_file_at(const std::string& folder, const std::string& name, int rank,
   std::filesystem::rename(path + ".part", path);
 }
 
-// What a rank does in the tests of collectives; what it does in those of faults, until another one fails.
+// What a rank does in the tests of collectives, and in those of faults (until another rank fails).
 void do_collectives(Communicator& comm, const std::string& folder) {
   std::string bits;
   for (size_t n : kSizes) {
@@ -108,7 +108,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return Seconds(std::chrono::steady_clock::now() - start).count();
 }
 
-// Lets four ranks reduce, does `signal` to rank 2, and returns how long the last of the others took to end.
+// Runs all-reduces on four ranks, sends `signal` to rank 2, and returns the time until the last other rank ended.
 double seconds_to_fail(RankProcesses& ranks, int signal) {
   for (int rank = 0; rank < 4; ++rank) ranks.wait_until_written(rank, "ready");
   const auto start = std::chrono::steady_clock::now();
@@ -143,7 +143,7 @@ TEST_CASE("comm: one rank" * doctest::skip()) {  // started by the tests below
   }
 }
 
-TEST_CASE("comm: Gloo's collectives between 2, 3 and 4 processes give the serial sums' bits, in every rank and run") {
+TEST_CASE("comm: Gloo's collectives of 2, 3 and 4 processes give the bits of serial sums, in every rank and run") {
   for (int size : {2, 3, 4}) {
     std::string first;
     for (int run = 0; run < 2; ++run) {
@@ -158,7 +158,7 @@ TEST_CASE("comm: Gloo's collectives between 2, 3 and 4 processes give the serial
         CHECK(!hash.empty());
         CHECK(hash == first);
       }
-      CHECK(!std::filesystem::exists(ranks.folder() + "/launch"));  // where they met
+      CHECK(!std::filesystem::exists(ranks.folder() + "/launch"));  // the rendezvous folder
     }
   }
 }
@@ -170,13 +170,13 @@ TEST_CASE("comm: a rank that is killed is named by all others within 5 s") {
     CHECK(ranks.wrote(rank, "error") == "2 rank 2 is gone: its process died, or the network dropped it");
 }
 
-TEST_CASE("comm: a rank that hangs is named by all others when the timeout is over") {
+TEST_CASE("comm: a rank that hangs is named by all others after the timeout") {
   RankProcesses ranks("reduce", 4, 1500, 4);
   const double seconds = seconds_to_fail(ranks, SIGSTOP);
   CHECK(seconds > 1);
   CHECK(seconds < 4);
   for (int rank : {0, 1, 3})
-    CHECK(ranks.wrote(rank, "error") == "2 rank 2 hangs: nothing came from it for 1.5 s (--comm-timeout)");
+    CHECK(ranks.wrote(rank, "error") == "2 rank 2 hangs: nothing came from it for 1.5 s (`comm_timeout`)");
   ranks.send(2, SIGCONT);
   CHECK(ranks.wait(2).code == 0);
 }
@@ -188,21 +188,21 @@ TEST_CASE("comm: a rank that aborts, or ends before the others, is named by them
     for (int rank : {0, 2}) {
       const std::string error = ranks.wrote(rank, "error");
       INFO(error);
-      // By the rank that failed, or by another that it had told.
+      // From the rank that failed, or from another that got its report.
       if (task == "abort") CHECK(error.find("the loss is NaN") != std::string::npos);
       CHECK(error.starts_with(task == "abort" ? "1" : "1 rank 1 is gone"));
     }
   }
 }
 
-TEST_CASE("comm: ranks that never come are named") {
+TEST_CASE("comm: ranks that never start are named") {
   RankProcesses ranks("reduce", 4, 700, 2);
   const auto start = std::chrono::steady_clock::now();
   for (int rank : {0, 1}) {
     CHECK(ranks.wait(rank).code == 0);
     CHECK(seconds_since(start) < 3);
     CHECK(ranks.wrote(rank, "error") ==
-          "ranks 2, 3 of 4 did not come to " + ranks.folder() + "/launch within 0.7 s: see what stopped them");
+          "ranks 2, 3 of 4 did not connect in " + ranks.folder() + "/launch within 0.7 s: see what stopped them");
   }
 }
 

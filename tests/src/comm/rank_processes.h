@@ -33,7 +33,7 @@ inline int free_port() {
   }
 }
 
-// The processes that `parent` has started, in that order.
+// The processes that `parent` has started, in order.
 inline std::vector<pid_t> children_of(pid_t parent) {
   std::vector<pid_t> children;
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
@@ -50,7 +50,7 @@ inline std::vector<pid_t> children_of(pid_t parent) {
 // A rank runs a test case that is skipped otherwise: "comm: one rank" of gloo_test.cpp, unless another is named.
 class RankProcesses {
  public:
-  // task: see gloo_test.cpp. started: how many of `size` there are. port: MASTER_PORT on this machine; 0: none.
+  // task: see gloo_test.cpp. started: how many of `size` to start. port: MASTER_PORT on this machine; 0: none.
   RankProcesses(const std::string& task, int size, int timeout_ms, int started,
                 const std::string& test_case = "comm: one rank", int port = 0) {
     const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();

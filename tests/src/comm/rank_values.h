@@ -1,4 +1,4 @@
-// What ranks put into a collective in tests, and what must come out.
+// Inputs of collectives in tests, and the expected results.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@ namespace glint::test {
 inline constexpr uint64_t kRankSeed = 20240611;
 inline constexpr double kLargestValue = 0x1p62;  // in magnitude
 
-// Of magnitudes far apart, so that the order of additions shows in the bits.
+// Of very different magnitudes, so that the order of additions shows in the bits.
 template <typename T>
 std::vector<T> values_of(size_t n, int rank) {
   uint64_t state = RandomInputs(kRankSeed).seed + n * 16 + static_cast<size_t>(rank);
@@ -26,7 +26,7 @@ std::vector<T> values_of(size_t n, int rank) {
   return values;
 }
 
-// Added up in the order of ranks.
+// The sum in the order of ranks.
 template <typename T>
 std::vector<T> serial_sum(size_t n, int ranks) {
   std::vector<T> sum = values_of<T>(n, 0);

@@ -20,7 +20,7 @@ glint::Ranks ranks_in(const Environment& environment) {
 
 }  // namespace
 
-TEST_CASE("ranks: no launcher is one process") {
+TEST_CASE("ranks: one process without a launcher") {
   const Environment environments[] = {
       {},
       {{"LOCAL_RANK", "1"}},
@@ -75,7 +75,7 @@ TEST_CASE("ranks: torchrun's variables, then Slurm's") {
   CHECK(ranks_in({{"SLURM_PROCID", "1"}, {"SLURM_NTASKS", "2"}}).rank == 1);
 }
 
-TEST_CASE("ranks: what does not fit together is one line that names the variable") {
+TEST_CASE("ranks: an inconsistent environment is an error that names the variable") {
   struct Case {
     Environment environment;
     const char* expected;

@@ -1,4 +1,4 @@
-// What collectives between GPUs must compute: serial sums, in order with other work in and outside of a CUDA graph.
+// Tests of collectives between GPUs: serial sums, ordered with other work, inside and outside of a CUDA graph.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -57,7 +57,7 @@ struct Gpu {
   std::unique_ptr<CollectiveQueue> queue = make_collective_queue(ctx, comm);
 };
 
-// The emulated device adds in the order of ranks; NCCL in an order of its own.
+// The emulated device adds in the order of ranks; NCCL in its own order.
 template <typename T>
 void check_sum(const std::vector<T>& got, const std::vector<T>& expected, int ranks, Shard part) {
   const double unit = Gpu::emulated() || ranks == 1 ? 0.0 : ranks * (sizeof(T) == 8 ? 0x1p-53 : 0x1p-24);
@@ -106,7 +106,7 @@ inline void check_shards(const Gpu& gpu, size_t n) {
 
 inline void check_collectives(const Gpu& gpu) {
   const double before = gpu.queue->times().bytes;
-  for (size_t n : {1, 17, 96, 1000, 6144}) {  // some that 2 and 3 ranks divide, and fewer than ranks
+  for (size_t n : {1, 17, 96, 1000, 6144}) {  // some divisible by 2 and 3, and fewer than ranks
     INFO("n ", n, ", rank ", gpu.comm.rank(), " of ", gpu.comm.size());
     check_all_reduce<float>(gpu, n);
     check_all_reduce<double>(gpu, n);
@@ -117,8 +117,8 @@ inline void check_collectives(const Gpu& gpu) {
   CHECK(gpu.queue->times().bytes - before == (1 + 17 + 96 + 1000 + 6144) * (4.0 + 8 + 4 + 4 + 2));
 }
 
-// A small backward: kernels fill buckets one after another, each is exchanged while the next is filled, and work after
-// join() reads all of them. Values are small whole numbers: sums are exact in any order.
+// Like a small backward: kernels fill buckets one after another, each is exchanged while the next is filled, and work
+// after join() reads all of them. Values are small whole numbers: sums are exact in any order.
 class Buckets {
  public:
   explicit Buckets(const Gpu& gpu) : gpu_(gpu) {

@@ -20,7 +20,7 @@ using namespace glint::test;
 
 namespace {
 
-// What a rank writes for the test that started it.
+// Files that a rank writes for the test that started it.
 struct RankFiles {
   std::string folder = std::getenv("GLINT_TEST_FOLDER"), rank = std::getenv("RANK");
   void write(const std::string& name, const std::string& content) const {
@@ -54,7 +54,7 @@ void reduce_until_failure(const Gpu& gpu, const RankFiles& files, bool captured)
   }
 }
 
-// Values in host memory, also more than the communicator moves at a time.
+// Values in host memory, also more than fit in the staging buffer.
 void check_host_values(Communicator& comm) {
   for (const size_t n : {size_t{1}, size_t{1000}, size_t{3} << 20}) {
     INFO("n ", n);
@@ -73,7 +73,7 @@ void check_host_values(Communicator& comm) {
   }
 }
 
-// Whether as many ranks can run here: GPUs are not shared.
+// Whether this many ranks can run here: GPUs are not shared.
 bool room_for(size_t ranks) { return !nccl_version().empty() && (Gpu::emulated() || Gpu::count() >= ranks); }
 
 void check_ended(RankProcesses& ranks, int rank) {
@@ -89,7 +89,7 @@ const std::string kRank = "gpus: one rank";
 TEST_CASE("gpus: one rank" * doctest::skip()) {  // started by the tests below
   const char* task = std::getenv("GLINT_TEST_TASK");
   if (!task) return;
-  prctl(PR_SET_PDEATHSIG, SIGKILL);  // nothing stays behind a test program that is killed
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // ends with a test program that is killed
   const Ranks ranks = ranks_from_environment();
   const RankFiles files;
   const int gpu_number = ranks.local_rank % static_cast<int>(Gpu::count());
@@ -101,7 +101,7 @@ TEST_CASE("gpus: one rank" * doctest::skip()) {  // started by the tests below
     check_collectives(gpu);
     check_buckets(gpu);
     check_host_values(*comm);
-  } else if (task == std::string("unwind")) {  // a rank that fails by itself while its collectives wait for the others'
+  } else if (task == std::string("unwind")) {  // a rank fails while its collectives wait for the others
     try {
       const Gpu gpu(ranks.local_rank, *comm);
       const DeviceBuffer<float> data(64);
@@ -121,7 +121,7 @@ TEST_CASE("gpus: one rank" * doctest::skip()) {  // started by the tests below
   }
 }
 
-TEST_CASE("gpus: collectives between 2 and 3 ranks give the serial sums, in and outside of a graph") {
+TEST_CASE("gpus: collectives of 2 and 3 ranks give the serial sums, inside and outside of a graph") {
   for (int size : {2, 3}) {
     if (!room_for(static_cast<size_t>(size))) continue;
     RankProcesses ranks("collectives", size, 30000, size, kRank, free_port());
@@ -129,7 +129,7 @@ TEST_CASE("gpus: collectives between 2 and 3 ranks give the serial sums, in and 
   }
 }
 
-TEST_CASE("gpus: where a rank is killed the others end within 5 s, though they wait for their GPUs") {
+TEST_CASE("gpus: if a rank is killed the others end within 5 s, although they wait for their GPUs") {
   for (const char* task : {"captured", "plain"}) {
     if (!room_for(3)) continue;
     INFO(task);
@@ -145,7 +145,7 @@ TEST_CASE("gpus: where a rank is killed the others end within 5 s, though they w
   }
 }
 
-TEST_CASE("gpus: where a rank hangs the others end when the timeout is over, though they wait for their GPUs") {
+TEST_CASE("gpus: if a rank hangs the others end after the timeout, although they wait for their GPUs") {
   if (!room_for(3)) return;
   RankProcesses ranks("captured", 3, 1500, 3, kRank, free_port());
   for (int rank = 0; rank < 3; ++rank) ranks.wait_until_written(rank, "ready");
@@ -153,21 +153,21 @@ TEST_CASE("gpus: where a rank hangs the others end when the timeout is over, tho
   ranks.send(1, SIGSTOP);
   for (int rank : {0, 2}) check_ended(ranks, rank);
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(8));
-  const std::string timed_out = "-1 another rank hangs or is gone: this one waited 1.5 s for its GPU (--comm-timeout)";
+  const std::string timed_out = "-1 another rank hangs or is gone: this one waited 1.5 s for its GPU (`comm_timeout`)";
   const std::string first = ranks.wrote(0, "error"), third = ranks.wrote(2, "error");
   CHECK((first == timed_out || third == timed_out));
   CHECK(first.starts_with("-1 another rank "));
   CHECK(third.starts_with("-1 another rank "));
 }
 
-TEST_CASE("gpus: a rank that fails by itself ends, and the others' GPUs do not wait for it") {
+TEST_CASE("gpus: if a rank fails it ends, and the other GPUs do not wait for it") {
   if (!room_for(2)) return;
   RankProcesses ranks("unwind", 2, 3000, 2, kRank, free_port());
   for (int rank : {0, 1}) check_ended(ranks, rank);
   CHECK(ranks.wrote(0, "error").starts_with("another rank "));
 }
 
-TEST_CASE("gpus: ranks need an address, and all of them") {
+TEST_CASE("gpus: connecting needs an address and all ranks") {
   if (!room_for(2)) return;
   Ranks ranks;
   ranks.size = 2;
@@ -183,7 +183,7 @@ TEST_CASE("gpus: ranks need an address, and all of them") {
   unsetenv("NCCL_COMM_ID");
 }
 
-TEST_CASE("gpus: one rank alone, in and outside of a graph") {
+TEST_CASE("gpus: a single rank, inside and outside of a graph") {
   if (Gpu::count() == 0) return;
   const auto comm = make_single_communicator();
   if (nccl_version().empty()) {

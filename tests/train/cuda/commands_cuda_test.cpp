@@ -1,4 +1,4 @@
-// glint mask and glint bench on a GPU: the emulated one (kernels/simt/), or by tests/gpu/ a real one.
+// glint mask and glint bench on a GPU: emulated (kernels/simt/), or a real one in tests/gpu/.
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
@@ -8,7 +8,7 @@
 using namespace glint;
 using namespace glint::test;
 
-TEST_CASE("mask: what the kernels drop is what the definition says") {
+TEST_CASE("mask: the kernels drop what the definition says") {
   test::RandomInputs inputs(20261201);
   INFO("seed ", inputs.seed);
   for (const char* p : {"0.1", "0.5", "0.9", "0"}) {
@@ -43,7 +43,7 @@ TEST_CASE("mask: what the kernels drop is what the definition says") {
   }
 }
 
-TEST_CASE("bench attention: a GPU's figures") {
+TEST_CASE("bench attention on a GPU") {
   for (const char* dtype : {"fp32", "bf16"}) {
     const auto ran =
         run_on("late guarded", {"bench", "attention", "--device", "cuda", "--dtype", dtype, "--context", "33",

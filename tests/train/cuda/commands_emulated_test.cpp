@@ -1,4 +1,4 @@
-// A GPU that is not there, too old or too small: devices as only the emulated one (kernels/simt/) can be.
+// A GPU that is missing, too old or too small, emulated (kernels/simt/).
 #include <algorithm>
 
 #include <doctest/doctest.h>
@@ -8,7 +8,7 @@
 using namespace glint;
 using namespace glint::test;
 
-TEST_CASE("train --device cuda: too big a model is one clear line") {
+TEST_CASE("train --device cuda: a model that does not fit is a one-line error") {
   const EmulatedDevice device("memory=33650000");
   ScratchFolder folder;
   write_text(folder);
@@ -17,10 +17,10 @@ TEST_CASE("train --device cuda: too big a model is one clear line") {
   CHECK(ran.code == 1);
   CHECK(ran.err.find("no memory for ") != std::string::npos);
   CHECK(ran.err.find("--micro-batch") != std::string::npos);
-  CHECK(run_program(tiny_run(folder, "run", "1")).code == 0);  // nothing is left in the way of another try
+  CHECK(run_program(tiny_run(folder, "run", "1")).code == 0);  // the same folder can be used again
 }
 
-TEST_CASE("a device that cannot be used is one clear line") {
+TEST_CASE("a device that cannot be used is a one-line error") {
   const struct {
     std::string device, expected;
   } cases[] = {{"no-driver", "driver version is insufficient"},

@@ -8,8 +8,8 @@ namespace glint::test {
 
 using Arguments = std::vector<std::string>;
 
-// The properties (kernels/simt/runtime.h) of the emulated device of all programs that a test starts; without effect on
-// a GPU.
+// Sets the properties (kernels/simt/runtime.h) of the emulated device for the programs that a test starts; no effect on
+// a real GPU.
 struct EmulatedDevice {
   explicit EmulatedDevice(const std::string& properties) { setenv("SIMT_DEVICE", properties.c_str(), 1); }
   ~EmulatedDevice() { unsetenv("SIMT_DEVICE"); }

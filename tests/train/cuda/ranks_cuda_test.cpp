@@ -1,5 +1,5 @@
-// glint train by several ranks, a GPU each: on the emulated device over a stand-in for NCCL, or by tests/gpu/ on as
-// many GPUs as there are. And the exchange of gradients by one rank alone, inside the CUDA graph, which one GPU can do.
+// glint train with several ranks, one GPU each: emulated with a stand-in for NCCL, or on real GPUs in tests/gpu/. Also
+// the gradient exchange of a single rank inside the CUDA graph, which needs only one GPU.
 #include <doctest/doctest.h>
 
 #include "src/comm/collective_queue.h"
@@ -16,7 +16,7 @@ size_t gpus() {
   std::string fault;
   return gpus_here(fault).size();
 }
-bool emulated() {  // as many as are wanted
+bool emulated() {  // has any number of devices
   std::string fault;
   return gpus() > 0 && gpus_here(fault)[0].name == "emulated GPU";
 }
@@ -26,7 +26,7 @@ bool can_share() { return !nccl_version().empty(); }
 }  // namespace
 
 TEST_CASE(
-    "train --device cuda --ranks 2: the curve of one process, in both dtypes, with and without --zero 1 and --graph" *
+    "train --device cuda --ranks 2: the losses of one process, in both dtypes, with and without --zero 1 and --graph" *
     doctest::skip(!can_share())) {
   if (gpus() < 2 && !emulated()) return;
   const EmulatedDevice device("late guarded devices=2");
@@ -49,10 +49,10 @@ TEST_CASE(
     if (dtype == std::string("fp32")) check(train("two", {"--ranks", "2"}));
     check(train("zero", {"--ranks", "2", "--zero", "1", "--bucket-mb", "0.01"}));
     check(train("plain", {"--ranks", "2", "--zero", "1", "--bucket-mb", "0.01", "--graph", "false"}));
-    // The same bits as a graph and plainly; on GPUs NCCL promises no order of additions from one way to the other.
+    // The same bits with and without a graph; on real GPUs NCCL does not guarantee the same order of additions.
     if (emulated())
       CHECK(losses_of(folder / (std::string("zero") + dtype)) == losses_of(folder / (std::string("plain") + dtype)));
-    // From two GPUs with parts to one, and back to two with wholes.
+    // From two GPUs with shards to one, and back to two without.
     const std::string cut = std::string("cut") + dtype;
     train("cut", {"--ranks", "2", "--zero", "1"}, "4");
     for (const Arguments& leg :
@@ -65,7 +65,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("train --device cuda --ranks 3 on two GPUs is refused, and the rank without one is named" *
+TEST_CASE("train --device cuda --ranks 3 on two GPUs: the error names the rank without a GPU" *
           doctest::skip(!can_share())) {
   const EmulatedDevice device("devices=2");
   const size_t there = emulated() ? 2 : gpus();
@@ -79,7 +79,7 @@ TEST_CASE("train --device cuda --ranks 3 on two GPUs is refused, and the rank wi
   CHECK(ran.err.find(str_cat("rank ", there, ": --device cuda: there is no GPU ", there)) != std::string::npos);
 }
 
-TEST_CASE("cuda training: a rank alone, whose gradients travel to itself inside the graph, trains to the same bits" *
+TEST_CASE("cuda training: a single rank with gradient exchange inside the graph trains to the same bits" *
           doctest::skip(nccl_version().empty())) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Emulated emulated(3);

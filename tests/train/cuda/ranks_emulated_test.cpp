@@ -1,5 +1,5 @@
-// glint train by several ranks with an emulated GPU each, as a user runs it: inside CUDA graphs, over the emulated
-// NCCL, on devices that are as late as CUDA allows. What they train: ranks_cuda_test.cpp.
+// glint train with several ranks and an emulated GPU each, as a user runs it: inside CUDA graphs, over the emulated
+// NCCL, on devices that run work as late as CUDA allows. See ranks_cuda_test.cpp for results.
 #include <signal.h>
 
 #include <algorithm>
@@ -20,14 +20,14 @@ using namespace glint::test;
 
 namespace {
 
-// One rank of two on this machine, by these variables.
+// One of two ranks on this machine, with these variables.
 std::unique_ptr<Running> start_rank(const Arguments& variables, const Arguments& arguments) {
   return std::make_unique<Running>(join(join(variables, {GLINT_PROGRAM}), arguments), "/usr/bin/env");
 }
 
 }  // namespace
 
-TEST_CASE("train --device cuda under Slurm, which shows each task a GPU of its own alone") {
+TEST_CASE("train --device cuda under Slurm, where each task sees only its own GPU") {
   const EmulatedDevice device("devices=1");
   ScratchFolder folder;
   write_text(folder);
@@ -46,7 +46,7 @@ TEST_CASE("train --device cuda under Slurm, which shows each task a GPU of its o
   }
 }
 
-TEST_CASE("train --device cuda: where a rank is killed or hangs the other one ends, and the launcher names it") {
+TEST_CASE("train --device cuda: if a rank is killed or hangs the other one ends, and the launcher names it") {
   const EmulatedDevice device("devices=2 late guarded seed=5");
   for (const int signal : {SIGKILL, SIGSTOP}) {
     ScratchFolder folder;
@@ -69,7 +69,7 @@ TEST_CASE("train --device cuda: where a rank is killed or hangs the other one en
   }
 }
 
-TEST_CASE("train --device cuda: SIGTERM to one rank alone ends all at one step with a checkpoint") {
+TEST_CASE("train --device cuda: SIGTERM to one rank stops all ranks at the same step with a checkpoint") {
   const EmulatedDevice device("devices=2 late");
   ScratchFolder folder;
   write_text(folder);
@@ -85,7 +85,7 @@ TEST_CASE("train --device cuda: SIGTERM to one rank alone ends all at one step w
         std::string::npos);
 }
 
-TEST_CASE("train --device cuda on two machines without a common folder, and on one with different folders") {
+TEST_CASE("train --device cuda on two machines without a shared folder, and on one with different folders") {
   const EmulatedDevice device("devices=2");
   ScratchFolder folder;
   write_text(folder);

@@ -25,8 +25,8 @@ inline void batch_of(uint64_t step, int32_t* tokens, int32_t* targets, uint64_t 
   }
 }
 
-// Guarded, so that the host cannot touch the device's memory, and late, so that a missing event or wait shows. Without
-// effect on a GPU.
+// Guarded, so that the host cannot access device memory, and late, so that a missing event or wait shows. No effect on
+// a real GPU.
 struct Emulated {
   simt::DeviceOptions saved = simt::device;
   explicit Emulated(uint64_t seed = 1) {

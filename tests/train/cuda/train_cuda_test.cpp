@@ -1,5 +1,4 @@
-// glint train, sample and eval on a GPU as a user runs them: the emulated one (kernels/simt/), or by tests/gpu/ a real
-// one.
+// glint train, sample and eval on a GPU as a user runs them: emulated (kernels/simt/), or a real one in tests/gpu/.
 #include <chrono>
 #include <thread>
 
@@ -18,7 +17,7 @@ const Arguments kFp32 = {"--device", "cuda"}, kBf16 = {"--device", "cuda", "--dt
 
 }  // namespace
 
-TEST_CASE("train --device cuda: killed and resumed it ends in the same bytes") {
+TEST_CASE("train --device cuda: killed and resumed, it ends with the same bytes") {
   const EmulatedDevice device("late guarded");
   for (const Arguments& dtype : {kFp32, kBf16}) {
     ScratchFolder folder;
@@ -40,7 +39,7 @@ TEST_CASE("train --device cuda: killed and resumed it ends in the same bytes") {
   }
 }
 
-TEST_CASE("train --device cuda: checkpoints go from a GPU to the CPU and back") {
+TEST_CASE("train --device cuda: a run is resumed on the CPU and on the GPU again") {
   const EmulatedDevice device("late guarded");
   ScratchFolder folder;
   write_text(folder);
@@ -57,7 +56,7 @@ TEST_CASE("train --device cuda: checkpoints go from a GPU to the CPU and back") 
   for (size_t i = 0; i < got.size(); ++i) CHECK(got[i] == doctest::Approx(expected[i]).epsilon(1e-4));
 }
 
-TEST_CASE("sample and eval --device cuda give what the CPU gives") {
+TEST_CASE("sample and eval --device cuda agree with the CPU") {
   const EmulatedDevice device("late guarded");
   ScratchFolder folder;
   write_text(folder);

@@ -1,4 +1,4 @@
-// Whole training steps on a GPU: the emulated one (kernels/simt/), or by tests/gpu/ a real one.
+// Whole training steps on a GPU: emulated (kernels/simt/), or a real one in tests/gpu/.
 #include <cmath>
 #include <limits>
 
@@ -27,7 +27,7 @@ Curve train(const Device& device, DType dtype, const StepSettings& settings, flo
     step.run([&](int32_t* tokens, int32_t* targets, uint64_t first,
                  int count) { batch_of(step.rng().step, tokens, targets, first, count); },
              3e-3);
-    if (i % 3 == 2 || i + 1 == steps) {  // sync now and then, as training does
+    if (i % 3 == 2 || i + 1 == steps) {  // sync at some steps, as in training
       const StepResult result = step.result();
       CHECK(result.step == static_cast<uint64_t>(i + 1));
       curve.losses.push_back(result.loss);
@@ -51,17 +51,17 @@ void check_close(const Curve& got, const Curve& expected, double tolerance) {
 
 }  // namespace
 
-TEST_CASE("cuda training in fp32 follows the CPU's to rounding, with dropout, GQA, micro-batches and recompute") {
+TEST_CASE("cuda training in fp32 agrees with the CPU up to rounding, with dropout, GQA, micro-batches and recompute") {
   const Emulated emulated;
   const Curve cpu = train(CpuContext{2, default_matmul_engine()}, DType::f32, settings(4), 0.2f);
-  CHECK(cpu.losses.back() < 0.8 * cpu.losses.front());  // it does learn
+  CHECK(cpu.losses.back() < 0.8 * cpu.losses.front());  // it learns
   const Curve whole = train(Device::cuda(), DType::f32, settings(4), 0.2f);
   check_close(whole, cpu, 1e-4);
   check_close(train(Device::cuda(), DType::f32, settings(2), 0.2f), cpu, 1e-4);
   check_close(train(Device::cuda(), DType::f32, settings(2, true), 0.2f), cpu, 1e-4);
 }
 
-TEST_CASE("training in bf16, on cuda and on the CPU, follows fp32's as near as bf16 can, and each other more closely") {
+TEST_CASE("training in bf16, on cuda and on the CPU, is close to fp32, and even closer to each other") {
   const Emulated emulated;
   const CpuContext cpu{2, default_matmul_engine()};
   const Curve fp32 = train(cpu, DType::f32, settings(4), 0.2f), bf16 = train(cpu, DType::bf16, settings(4), 0.2f),
@@ -71,7 +71,7 @@ TEST_CASE("training in bf16, on cuda and on the CPU, follows fp32's as near as b
   check_close(cuda, bf16, 1e-2);
 }
 
-TEST_CASE("cuda training: the same bits with the step as a graph and plainly, in any order of the streams") {
+TEST_CASE("cuda training: the same bits with and without a graph, in any order of the streams") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     Curve first;
     for (const uint64_t seed : {1, 2}) {
@@ -85,7 +85,7 @@ TEST_CASE("cuda training: the same bits with the step as a graph and plainly, in
   }
 }
 
-TEST_CASE("cuda training: nothing changes once a gradient is not finite") {
+TEST_CASE("cuda training: nothing changes after a gradient that is not finite") {
   const Emulated emulated;
   for (const DType dtype : {DType::f32, DType::bf16}) {
     Gpt model(tiny(0.0f), Device::cuda(), dtype);
@@ -112,7 +112,7 @@ TEST_CASE("cuda training: nothing changes once a gradient is not finite") {
   }
 }
 
-TEST_CASE("cuda evaluation gives the CPU's loss") {
+TEST_CASE("cuda evaluation gives the same loss as the CPU") {
   const Emulated emulated;
   Gpt cpu(tiny(0.1f), CpuContext{2, default_matmul_engine()}), fp32(tiny(0.1f), Device::cuda()),
       bf16(tiny(0.1f), Device::cuda(), DType::bf16);

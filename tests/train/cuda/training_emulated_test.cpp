@@ -1,4 +1,4 @@
-// What a training step asks of a GPU: counted by the emulated one (kernels/simt/).
+// Counts launches and synchronisations of a training step on the emulated GPU (kernels/simt/).
 #include <doctest/doctest.h>
 
 #include "tests/train/cuda/tiny_training.h"
@@ -18,10 +18,10 @@ TEST_CASE("cuda training: a step is one launch of a graph, and the host waits on
   const simt::DeviceCounts before = simt::counts;
   for (int i = 0; i < 10; ++i) step.run(fill, 0.0);
   CHECK(simt::counts.graph_launches - before.graph_launches == 10);
-  CHECK(simt::counts.synchronisations - before.synchronisations == 10);  // for the host's half of the double buffer
+  CHECK(simt::counts.synchronisations - before.synchronisations == 10);  // waits for a free slot of the double buffer
   CHECK(simt::counts.launches - before.launches == 20);                  // the upload of tokens, and the graph
   CHECK(simt::counts.allocated == before.allocated);
-  // Each replay has drawn new masks: with a learning rate of 0 nothing else could change the loss.
+  // Each replay draws new masks: with a learning rate of 0 only they can change the loss.
   const double one = step.result().loss;
   step.run(fill, 0.0);
   CHECK(step.result().loss != one);

@@ -1,11 +1,10 @@
 // NCCL on the emulated device: collectives are work on a stream. When the stream reaches one, every rank sends its
 // bytes to all others over sockets; sums are added in the order of ranks. Stricter than NCCL:
 //
-//   - work reaches its stream only when the thread that called has asked ncclCommGetAsyncError until it succeeded;
-//   - a communicator that ends while a graph lives that captured its work ends the process, where NCCL would wait for
-//     ever.
+//   - work reaches its stream only when the calling thread has polled ncclCommGetAsyncError until it succeeded;
+//   - destroying a communicator before a graph that captured its work ends the process; NCCL would wait forever.
 //
-// A peer that dies shows as ncclRemoteError, and the work that waits for it waits until the communicator is aborted.
+// If a peer dies the result is ncclRemoteError, and work that waits for it waits until the communicator is aborted.
 #include "tests/src/cuda/nccl_stand_in/nccl.h"
 
 #include <algorithm>
@@ -58,7 +57,7 @@ std::vector<std::byte> sum_of(NcclLink& link, const void* data, size_t bytes, nc
   return sum;
 }
 
-bool can_add(ncclDataType_t type) { return type == ncclFloat32 || type == ncclFloat64; }  // as glint does
+bool can_add(ncclDataType_t type) { return type == ncclFloat32 || type == ncclFloat64; }  // the types that glint uses
 
 }  // namespace
 
@@ -71,7 +70,7 @@ namespace {
 ncclResult_t give(ncclComm_t comm, cudaStream_t stream, const void* send, const void* receive,
                   const NcclLink::Collective& work) {
   if (!simt::is_device(send) || !simt::is_device(receive))
-    throw simt::Error("NCCL is given memory that is not the device's");
+    throw simt::Error("NCCL gets memory that is not device memory");
   if (groups == 0) return comm->link->give({{stream, work}});
   grouped.push_back({comm->link.get(), {stream, work}});
   return ncclSuccess;
@@ -109,7 +108,7 @@ const char* ncclGetLastError(ncclComm_t) {
   return (copy = simt::last_nccl_error()).c_str();
 }
 
-// Made of NCCL_COMM_ID, as NCCL does, or for one rank alone.
+// From NCCL_COMM_ID, as in NCCL, or for a single rank.
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
   const char* address = std::getenv("NCCL_COMM_ID");
   std::strncpy(id->internal, address ? address : "", sizeof id->internal - 1);
@@ -146,7 +145,7 @@ ncclResult_t ncclGroupEnd() {
   NcclLink* link = grouped.front().first;
   std::vector<NcclLink::Given> given;
   for (const auto& [owner, one] : std::exchange(grouped, {})) {
-    if (owner != link) return ncclInvalidUsage;  // not in this emulation
+    if (owner != link) return ncclInvalidUsage;  // not supported by this emulation
     given.push_back(one);
   }
   return link->give(std::move(given));

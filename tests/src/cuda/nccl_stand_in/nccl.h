@@ -1,5 +1,5 @@
 // Stands in for NVIDIA's <nccl.h> where kernels are emulated: the calls that glint makes, with their meaning in
-// NVIDIA's "NCCL". Only for communicators that do not block. What is stricter here than NCCL: nccl.cpp.
+// NVIDIA's "NCCL". Only for non-blocking communicators. What is stricter here than NCCL: nccl.cpp.
 #pragma once
 
 #include <climits>
@@ -24,7 +24,7 @@ using ncclComm_t = struct EmulatedNccl*;
 struct ncclUniqueId {
   char internal[128];
 };
-struct ncclConfig_t {  // of its many members, those that glint sets
+struct ncclConfig_t {  // only the members that glint sets
   int blocking;
 };
 #define NCCL_CONFIG_INITIALIZER \

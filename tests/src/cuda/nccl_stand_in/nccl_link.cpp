@@ -32,7 +32,7 @@ sockaddr_in address_of(const std::string& text) {
   wanted.ai_family = AF_INET;
   if (colon == std::string::npos ||
       getaddrinfo(text.substr(0, colon).c_str(), text.substr(colon + 1).c_str(), &wanted, &found) != 0)
-    throw std::runtime_error("NCCL_COMM_ID " + text + " is no HOST:PORT");
+    throw std::runtime_error("NCCL_COMM_ID " + text + " is not HOST:PORT");
   const sockaddr_in address = *reinterpret_cast<sockaddr_in*>(found->ai_addr);
   freeaddrinfo(found);
   return address;
@@ -61,7 +61,7 @@ NcclLink::~NcclLink() {
   for (const int socket : sockets_) close(socket);
 }
 
-// A rank that does not come is waited for without end; an abort ends that.
+// Waits for a missing rank until abort().
 void NcclLink::connect(const std::string& address) {
   try {
     if (size > 1 && rank == 0) {
@@ -170,7 +170,7 @@ ncclResult_t NcclLink::give(std::vector<Given> given) {
   const std::lock_guard lock(mutex_);
   if (state_ != ncclSuccess || !unsent_.empty() || finalizing_) return ncclInvalidUsage;
   unsent_ = std::move(given);
-  giver_ = std::this_thread::get_id();
+  enqueuer_ = std::this_thread::get_id();
   asked_ = 0;
   return ncclInProgress;
 }
@@ -179,7 +179,7 @@ ncclResult_t NcclLink::finalize() {
   const std::lock_guard lock(mutex_);
   if (state_ != ncclSuccess || !unsent_.empty()) return ncclInvalidUsage;
   finalizing_ = true;
-  giver_ = std::this_thread::get_id();
+  enqueuer_ = std::this_thread::get_id();
   asked_ = 0;
   return ncclInProgress;
 }
@@ -187,13 +187,13 @@ ncclResult_t NcclLink::finalize() {
 ncclResult_t NcclLink::state() {
   const std::lock_guard lock(mutex_);
   if (state_ != ncclSuccess || (unsent_.empty() && !finalizing_)) return state_;
-  if (std::this_thread::get_id() != giver_ || asked_++ == 0) return ncclInProgress;
+  if (std::this_thread::get_id() != enqueuer_ || asked_++ == 0) return ncclInProgress;
   finalizing_ = false;
   for (const Given& one : std::exchange(unsent_, {})) enqueue_given(one);
   return ncclSuccess;
 }
 
-// Not by simt::enqueue: where the device is not late that would run the work, in a call from which NCCL returns at
+// Not simt::enqueue(): if the device is not late that would run the work, in a call from which NCCL returns at
 // once.
 void NcclLink::enqueue_given(const Given& given) {
   const auto work = [self = shared_from_this(), collective = given.work] { self->run(collective); };
@@ -231,7 +231,7 @@ void NcclLink::stop() {
   changed_.notify_all();
 }
 
-// Its connections close when the last work that holds it has ended.
+// The connections close when the last work that uses them has ended.
 void NcclLink::abort() {
   stop();
   thread_.join();
@@ -242,7 +242,7 @@ void NcclLink::abort() {
 void NcclLink::wait_for_graphs(std::chrono::milliseconds limit) const {
   for (auto waited = 0ms; captured_.use_count() > 1; waited += 1ms) {
     if (waited >= limit) {
-      std::fputs("NCCL would wait for ever: a graph that captured work of this communicator outlives it\n", stderr);
+      std::fputs("NCCL would wait forever: a graph that captured work of this communicator outlives it\n", stderr);
       std::abort();
     }
     std::this_thread::sleep_for(1ms);

@@ -1,5 +1,5 @@
-// One rank's end of an emulated NCCL communicator: what nccl.cpp's calls do to it, and its sockets. Rank 0 listens at
-// the address; all other ranks connect to it, and all bytes pass through it.
+// One rank's end of an emulated NCCL communicator: the operations behind nccl.cpp's calls, and its sockets. Rank 0
+// listens at the address; all other ranks connect to it, and all bytes pass through it.
 #pragma once
 
 #include <atomic>
@@ -37,7 +37,7 @@ class NcclLink : public std::enable_shared_from_this<NcclLink> {
   ncclResult_t finalize();
   void abort();
   void wait_for_graphs(std::chrono::milliseconds limit) const;
-  std::vector<Bytes> exchange(const Bytes& own);  // of all ranks; throws where one is gone, or after abort()
+  std::vector<Bytes> exchange(const Bytes& own);  // of all ranks; throws if one has ended, or after abort()
 
   const int rank, size;
 
@@ -55,15 +55,15 @@ class NcclLink : public std::enable_shared_from_this<NcclLink> {
   void fail(ncclResult_t result, const std::string& why);
   void stop();
 
-  const std::shared_ptr<int> captured_ = std::make_shared<int>();  // held by what is captured
+  const std::shared_ptr<int> captured_ = std::make_shared<int>();  // held by captured work
   std::vector<int> sockets_;                                       // by rank on rank 0; otherwise to rank 0
   std::atomic<bool> stopped_ = false;
   std::mutex mutex_;
   std::condition_variable changed_;
   ncclResult_t state_ = ncclInProgress;
   std::vector<Given> unsent_;
-  std::thread::id giver_;
-  int asked_ = 0;  // by the giver, since it gave
+  std::thread::id enqueuer_;
+  int asked_ = 0;  // calls of that thread since it enqueued work
   bool finalizing_ = false;
   std::thread thread_;
 };
