@@ -138,10 +138,10 @@ TokenFile::TokenFile(const std::filesystem::path& path) : file_(path), info_(to_
   int32_t largest = -1;
   const size_t count = all().size();
   for (size_t begin = 0; begin < count; begin += kBlock) {
-    const size_t here = std::min(kBlock, count - begin);
+    const size_t n = std::min(kBlock, count - begin);
     const auto width = static_cast<size_t>(info_.bytes_per_token);
-    XXH3_64bits_update(&state, file_.data() + sizeof(Header) + begin * width, here * width);
-    largest = std::max(largest, all().subspan(begin, here).largest());
+    XXH3_64bits_update(&state, file_.data() + sizeof(Header) + begin * width, n * width);
+    largest = std::max(largest, all().subspan(begin, n).largest());
   }
   GLINT_REQUIRE(XXH3_64bits_digest(&state) == info_.checksum, path.string(),
                 " is corrupted (its checksum differs): prepare the data again");

@@ -51,9 +51,9 @@ size_t code_point_offset(std::string_view text, size_t n) {
   constexpr size_t kBlock = 4096;
   size_t offset = 0;
   while (text.size() - offset >= kBlock) {  // whole blocks first: counting is faster than decoding
-    const size_t here = count_code_points(text.substr(offset, kBlock));
-    if (here > n) break;
-    n -= here;
+    const size_t count = count_code_points(text.substr(offset, kBlock));
+    if (count > n) break;
+    n -= count;
     offset += kBlock;
   }
   for (; offset < text.size(); ++offset) {

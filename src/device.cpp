@@ -23,7 +23,7 @@ std::vector<GpuInfo> gpus_here(std::string& fault) {
 void* allocate(const CpuContext&, size_t bytes, std::string& fault) {
   void* pages = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) {
-    fault = "the system refused";
+    fault = "the system has no free memory";
     return nullptr;
   }
   madvise(pages, bytes, MADV_HUGEPAGE);  // a hint: fewer page faults and TLB misses over large arenas

@@ -35,15 +35,16 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, Choice& value, c
     list += (list.empty() ? "" : "|") + std::string(known);
     if (choice == value) initial = known;
   }
-  constexpr bool kAlone = std::is_same_v<Choice, bool>;
+  constexpr bool kValueOptional = std::is_same_v<Choice, bool>;
   const auto read = [=, &value](const std::string& text) {
     for (const auto& [known, choice] : names)
-      if (text == known || (kAlone && text.empty())) return static_cast<void>(value = choice);
+      if (text == known || (kValueOptional && text.empty())) return static_cast<void>(value = choice);
     throw CLI::ValidationError(name, "'" + text + "' is none of " + list);
   };
   CLI::Option* option = app.add_option_function<std::string>(name, read, help)->type_name(list);
   // With expected(0, 1), CLI11 would take a default_str as the value of a flag without one.
-  return kAlone ? option->expected(0, 1)->description(help + " [" + initial + "]") : option->default_str(initial);
+  return kValueOptional ? option->expected(0, 1)->description(help + " [" + initial + "]")
+                        : option->default_str(initial);
 }
 
 // Adds --name VALUE, with the variable's value as the default that the help shows (none for text).

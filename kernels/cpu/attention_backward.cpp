@@ -194,7 +194,7 @@ void add_keys(const Workspace& w, const AttentionBackward<float>& a, HeadView<fl
   }
 }
 
-// dq = the sum of the partial dQ of all ranges, in order; a range has no partial sums for queries before its first key.
+// dq = the sum of the partial dQ of all ranges, in order; a range has no partial sums before its first query.
 void sum_partials(const CpuContext& ctx, HeadView<float> dq, const float* partials, const AttentionShape& shape,
                   const Plan& plan) {
   const int64_t partial_size = int64_t{shape.B} * shape.T * shape.NH * shape.HS;

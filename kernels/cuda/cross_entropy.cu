@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(kMostThreads) cross_entropy_kernel(const __gri
   const bool is_token = target >= 0 && target < a.V;
   float target_logit = NAN;
   if (is_token && threadIdx.x == 0) target_logit = load_pack<kPack<Scalar>>(a.logits + at + target, 1)[0];
-  __syncwarp();  // orders memory, which shuffles do not: no thread overwrites it before
+  __syncwarp();  // unlike shuffles, orders memory: the logit is read before it is overwritten
   Row row(a.logits + at, a.V);
   const Softmax softmax = row.softmax(shared);
   if (threadIdx.x == 0) a.losses[blockIdx.x] = logf(softmax.total) + (softmax.largest - target_logit);

@@ -91,7 +91,7 @@ template <typename Scalar>
 __global__ void __launch_bounds__(32 * kWarps) sum_chunks_kernel(const __grid_constant__ Gradient<Scalar> a) {
   constexpr int kCount = kPack<Scalar>;
   const int chunk = blockIdx.x * kWarps + threadIdx.x / 32, begin = chunk * kChunk, end = min(begin + kChunk, a.rows);
-  if (begin >= end) return;  // the whole warp; there is no barrier
+  if (begin >= end) return;  // the whole warp: there is no barrier
   const Channels<Scalar> channels(a.C);
   const RowDropout dropout(a.site, a.T);
   const int c = channels.first;
@@ -146,9 +146,9 @@ __global__ void __launch_bounds__(32 * kWarps) sum_long_tokens_kernel(const __gr
   const Channels<Scalar> channels(a.C);
   const float* partial = a.partial + min(channels.first, a.C);
   const auto of_chunk = [&](int j, int which) {
-    const bool there = j <= last;
-    return load_pack<kCount>(partial + (static_cast<size_t>(there ? j : chunk) * 2 + which) * a.C,
-                             there ? channels.valid : 0);
+    const bool valid = j <= last;
+    return load_pack<kCount>(partial + (static_cast<size_t>(valid ? j : chunk) * 2 + which) * a.C,
+                             valid ? channels.valid : 0);
   };
   float sums[kCount];
   const auto first = of_chunk(chunk, 1);
@@ -181,9 +181,9 @@ __global__ void __launch_bounds__(32 * kWarps) position_kernel(float* dwpe, cons
     Pack<Scalar, kCount> ahead[kAhead];
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
-      const bool there = first + k < B;
-      const size_t row = static_cast<size_t>(there ? first + k : first) * T + t;
-      ahead[k] = load_pack<kCount>(dout + row * C + channels.first, there ? channels.valid : 0);
+      const bool valid = first + k < B;
+      const size_t row = static_cast<size_t>(valid ? first + k : first) * T + t;
+      ahead[k] = load_pack<kCount>(dout + row * C + channels.first, valid ? channels.valid : 0);
     }
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {

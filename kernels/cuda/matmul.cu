@@ -8,7 +8,7 @@ namespace glint {
 
 namespace {
 
-void must_multiply(const CudaContext& ctx, const ColumnMajorProduct& p) {
+void multiply_or_throw(const CudaContext& ctx, const ColumnMajorProduct& p) {
   GLINT_CHECK(multiply(ctx, p), "cuBLASLt has no algorithm for ", p.m, " x ", p.n, " x ", p.k);
 }
 
@@ -17,7 +17,7 @@ void must_multiply(const CudaContext& ctx, const ColumnMajorProduct& p) {
 template <typename Scalar>
 void linear_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, const Scalar* weight, const Scalar* bias,
                     const LinearShape& shape) {
-  must_multiply(ctx, forward_product(out, x, weight, bias, shape));
+  multiply_or_throw(ctx, forward_product(out, x, weight, bias, shape));
 }
 
 template <typename Scalar>
@@ -25,7 +25,7 @@ void linear_backward_input(const CudaContext& ctx, Scalar* dx, const Scalar* dou
                            const LinearShape& shape, Write write) {
   ColumnMajorProduct product = backward_input_product(dx, dout, weight, shape);
   product.add = write == Write::add;
-  must_multiply(ctx, product);
+  multiply_or_throw(ctx, product);
 }
 
 size_t linear_backward_weight_scratch(const CudaContext& ctx, const LinearShape& shape) {
@@ -44,7 +44,7 @@ void linear_backward_weight(const CudaContext& ctx, float* dweight, float* dbias
     product.epilogue = Epilogue::none;
     product.bias = nullptr;
   }
-  must_multiply(ctx, product);
+  multiply_or_throw(ctx, product);
   if (dbias) column_sums(ctx, dbias, dout, shape.rows, shape.out, scratch, write);
 }
 

@@ -1,5 +1,5 @@
-// A radix sort, byte by byte from the lowest, each pass stable: count, scan, scatter. No atomics: the
-// order is deterministic.
+// A radix sort, byte by byte from the lowest, each pass stable: count, scan, scatter. No atomics, so
+// the order is deterministic.
 #include "kernels/cuda/token_order.cuh"
 
 #include <algorithm>

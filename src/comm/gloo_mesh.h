@@ -87,7 +87,7 @@ class GlooMesh {
   FailureReport own_report_;
   std::optional<PeerError> failure_;  // thrown by all further rounds
   uint64_t next_slot_ = 1;
-  std::mutex mutex_;  // guards what follows
+  std::mutex mutex_;  // guards the following members
   std::condition_variable changed_;
   std::optional<Wait> wait_;
   bool timed_out_ = false, closing_ = false;

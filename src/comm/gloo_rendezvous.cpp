@@ -30,10 +30,10 @@ class Store final : public gloo::rendezvous::FileStore {
 };
 
 // This machine's numeric address on the route to `host`, or "". Sends nothing.
-std::string address_towards(const std::string& host) {
-  addrinfo wanted = {}, *first = nullptr;
-  wanted.ai_socktype = SOCK_DGRAM;
-  if (host.empty() || getaddrinfo(host.c_str(), nullptr, &wanted, &first) != 0) return "";
+std::string local_address(const std::string& host) {
+  addrinfo hints = {}, *first = nullptr;
+  hints.ai_socktype = SOCK_DGRAM;
+  if (host.empty() || getaddrinfo(host.c_str(), nullptr, &hints, &first) != 0) return "";
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> all(first, freeaddrinfo);
   for (const addrinfo* entry = first; entry; entry = entry->ai_next) {
     const int trial = socket(entry->ai_family, entry->ai_socktype, entry->ai_protocol);
@@ -55,7 +55,7 @@ std::shared_ptr<gloo::transport::Device> open_device(const Ranks& ranks, const G
   gloo::transport::tcp::attr attributes;
   attributes.iface = options.interface;
   if (options.interface.empty()) {
-    const std::string routed = address_towards(ranks.master_address);
+    const std::string routed = local_address(ranks.master_address);
     attributes.hostname = routed.empty() ? "127.0.0.1" : routed;
   }
   try {

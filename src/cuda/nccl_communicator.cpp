@@ -83,8 +83,8 @@ void NcclCommunicator::connect() {
     GLINT_REQUIRE(Clock::now() < deadline, "the GPUs of ", size_, " ranks did not connect at ", where ? where : "?",
                   " within ", seconds(timeout_),
                   " s: check the ranks that did not start; set NCCL_DEBUG=INFO for details");
-    const ncclResult_t asked = ncclCommGetAsyncError(handle_, &result);
-    if (asked != ncclSuccess) result = asked;
+    const ncclResult_t status = ncclCommGetAsyncError(handle_, &result);
+    if (status != ncclSuccess) result = status;
   }
   if (result != ncclSuccess) throw UserError(reason("connecting the ranks' GPUs", result));
 }
@@ -145,7 +145,7 @@ void NcclCommunicator::run_staged(const char* what, void* host, size_t bytes,
   check_cuda(cudaStreamSynchronize(stream()), "a copy from the GPU");
 }
 
-// A non-blocking communicator enqueues work in the background: nothing else may be enqueued on its stream before.
+// A non-blocking communicator enqueues work in the background: its stream must stay free until then.
 void NcclCommunicator::call(const char* what, const std::function<ncclResult_t(ncclComm_t)>& calls) {
   std::unique_lock lock(mutex_);
   throw_fault();
@@ -155,8 +155,8 @@ void NcclCommunicator::call(const char* what, const std::function<ncclResult_t(n
     std::this_thread::sleep_for(kPoll);
     lock.lock();
     throw_fault();
-    const ncclResult_t asked = ncclCommGetAsyncError(handle_, &result);
-    if (asked != ncclSuccess) result = asked;
+    const ncclResult_t status = ncclCommGetAsyncError(handle_, &result);
+    if (status != ncclSuccess) result = status;
   }
   lock.unlock();
   if (result == ncclSuccess) return;
@@ -171,7 +171,7 @@ void NcclCommunicator::start_timeout() {
 }
 
 void NcclCommunicator::check() {
-  look();
+  check_fault();
   const std::lock_guard lock(mutex_);
   deadline_.reset();
   throw_fault();
@@ -201,16 +201,16 @@ void NcclCommunicator::set_fault(const Fault& fault) {
 NcclCommunicator::Fault NcclCommunicator::fault_of(const char* what, ncclResult_t result) const {
   const bool own = result == ncclInvalidArgument || result == ncclInvalidUsage || result == ncclUnhandledCudaError;
   if (own || size_ == 1) return {false, reason(what, result)};
-  return {true, "another rank failed, or the network did: " + reason(what, result)};
+  return {true, "another rank or the network failed: " + reason(what, result)};
 }
 
-void NcclCommunicator::look() {
+void NcclCommunicator::check_fault() {
   ncclResult_t state = ncclSuccess;
   {
     const std::lock_guard lock(mutex_);
     if (fault_) return;
-    const ncclResult_t asked = ncclCommGetAsyncError(handle_, &state);
-    if (asked != ncclSuccess) state = asked;
+    const ncclResult_t status = ncclCommGetAsyncError(handle_, &state);
+    if (status != ncclSuccess) state = status;
     if (deadline_ && Clock::now() >= *deadline_)
       fault_ = Fault{true, str_cat("another rank hangs or is gone: this one waited ", seconds(timeout_),
                                    " s for its GPU (`comm_timeout`)")};
@@ -226,7 +226,7 @@ void NcclCommunicator::watch() {
     changed_.wait_for(lock, kErrorPollEvery);
     if (closing_ || fault_) break;
     lock.unlock();
-    look();
+    check_fault();
     lock.lock();
   }
   if (!fault_) return;

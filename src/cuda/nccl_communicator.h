@@ -64,7 +64,7 @@ class NcclCommunicator final : public Communicator {
 
   void connect();
   void watch();
-  void look();
+  void check_fault();
   Fault fault_of(const char* what, ncclResult_t result) const;
   void set_fault(const Fault& fault);  // keeps the first one
   void throw_fault() const;            // mutex_ is held

@@ -1,6 +1,6 @@
 // Collectives between GPUs by NCCL, on the communicator's stream: each waits by an event for the work enqueued on
 // the compute stream before it, and join() makes the compute stream wait for all of them. While the compute stream is
-// captured into a CUDA graph, the first call adds this stream to the capture, and join() joins it again.
+// captured into a CUDA graph, the first call adds this stream to the capture, and join() joins it back.
 #include <cuda_runtime.h>
 
 #include <exception>
@@ -36,8 +36,8 @@ class NcclQueue final : public CollectiveQueue {
         rank_(comm.rank()),
         size_(comm.size()),
         unwinding_(std::uncaught_exceptions()),
-        alone_(size_ == 1 ? std::make_unique<NcclCommunicator>(0, 1, kAlone) : nullptr),
-        nccl_(alone_ ? *alone_ : dynamic_cast<NcclCommunicator&>(comm)),
+        single_(size_ == 1 ? std::make_unique<NcclCommunicator>(0, 1, kTimeout) : nullptr),
+        nccl_(single_ ? *single_ : dynamic_cast<NcclCommunicator&>(comm)),
         stream_(nccl_.stream()) {}
   ~NcclQueue() override {
     // The other ranks will not complete the collectives that are still enqueued.
@@ -136,10 +136,10 @@ class NcclQueue final : public CollectiveQueue {
     return status != cudaStreamCaptureStatusNone;
   }
 
-  static constexpr auto kAlone = std::chrono::seconds(120);
+  static constexpr auto kTimeout = std::chrono::seconds(120);
   const cudaStream_t compute_;
   const int rank_, size_, unwinding_;
-  const std::unique_ptr<NcclCommunicator> alone_;  // for one rank, whose communicator is not NCCL's
+  const std::unique_ptr<NcclCommunicator> single_;  // for one rank, whose communicator is not NCCL's
   NcclCommunicator& nccl_;
   const cudaStream_t stream_;
   CudaEvent ready_{cudaEventDisableTiming}, done_{cudaEventDisableTiming};

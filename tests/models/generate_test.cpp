@@ -25,7 +25,7 @@ std::vector<float> plain_logits(Gpt& model, const std::vector<int32_t>& tokens) 
   return {last, last + model.config().vocab};
 }
 
-Gpt lively_model(int context) {
+Gpt large_weight_model(int context) {
   GptConfig config = test::tiny_config();
   config.context = context;
   Gpt model(config);
@@ -46,7 +46,7 @@ std::vector<int32_t> some_tokens(int count) {
 }  // namespace
 
 TEST_CASE("logits with a cache are those of a full forward pass") {
-  Gpt model = lively_model(150);  // longer than two chunks
+  Gpt model = large_weight_model(150);  // longer than two chunks
   Generator generator(model);
   for (int length : {1, 2, 63, 64, 65, 129, 150}) {
     const auto tokens = some_tokens(length);
@@ -59,7 +59,7 @@ TEST_CASE("logits with a cache are those of a full forward pass") {
 }
 
 TEST_CASE("each greedy token is the likeliest one after all tokens before it, also beyond the context") {
-  Gpt model = lively_model(12);
+  Gpt model = large_weight_model(12);
   Generator generator(model);
   SamplingOptions greedy;
   greedy.temperature = 0;
@@ -84,7 +84,7 @@ TEST_CASE("each greedy token is the likeliest one after all tokens before it, al
 }
 
 TEST_CASE("generation: the text depends on seed and stream; of a long prompt only the end is used") {
-  Gpt model = lively_model(12);
+  Gpt model = large_weight_model(12);
   Generator generator(model);
   const auto draw = [&](uint64_t seed, uint64_t stream, const std::vector<int32_t>& prompt) {
     SamplingOptions options;

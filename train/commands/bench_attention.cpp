@@ -17,9 +17,9 @@ struct AttentionFlags : BenchFlags {
   AttentionKind kind = AttentionKind::flash;
 };
 
-// Arbitrary values.
+// Deterministic values in [-1, 1).
 template <typename Scalar>
-std::vector<Scalar> made_up(size_t n) {
+std::vector<Scalar> pseudo_random(size_t n) {
   std::vector<Scalar> values(n);
   uint32_t state = 1;
   for (Scalar& value : values) {
@@ -54,7 +54,7 @@ struct AttentionArrays {
     take(q, queries), take(out, queries), take(dout, queries), take(dq, queries);
     take(k, keys), take(v, keys), take(dk, keys), take(dv, keys);
     take(lse, rows), take(scratch, scratch_floats), take(rng, 1);
-    const auto values = made_up<Scalar>(queries);
+    const auto values = pseudo_random<Scalar>(queries);
     for (Scalar* array : {q, dout}) copy_to_device(ctx, array, values.data(), queries * sizeof(Scalar));
     for (Scalar* array : {k, v}) copy_to_device(ctx, array, values.data(), keys * sizeof(Scalar));
     const RngState state{.seed = 1};
