@@ -8,57 +8,44 @@
 #include <vector>
 
 #include "kernels/simt/ptx.h"
-#include "tests/kernels/cuda/attention_device.h"
-#include "tests/kernels/cuda/emulation.h"
+#include "tests/kernels/ops/attention_oracle.h"
 
-namespace glint {
+namespace glint::test {
 namespace {
 
-using test::Answer;
-using test::Layout;
-using test::Problem;
-using test::RandomInputs;
-using test::square_shape;
+AttentionShape square_shape(int T, int HS) { return attention_shape(1, T, T, 1, 1, HS, true); }
 
 TEST_CASE("cuda attention reads its fragments without bank conflicts") {
   RandomInputs inputs(20261137);
   INFO("seed ", inputs.seed);
   for (const int HS : {32, 64, 96, 128}) {
     INFO("HS ", HS);
-    Problem x(square_shape(1, 129, 1, 1, HS, true), Layout::packed, 0.1f, inputs);
+    AttentionProblem x(square_shape(129, HS), Layout::packed, 0.1f, inputs);
     simt::ldmatrix_conflicts = 0;
-    test::run_kernels<Bf16>(x);
+    run_attention<Bf16>(CudaContext{}, x);
     CHECK(simt::ldmatrix_conflicts == 0);
   }
 }
 
-struct Reference {
-  Answer<double> truth;
-  Answer<float> plain;
-};
-
-// Whether all results keep to their bounds: those of attention_accuracy_test.cpp.
-bool is_good(const Problem& x, const Reference& r, double unit) {
-  const AttentionShape& s = x.shape;
-  const auto close = [&](const test::Array& result, int heads, const auto& plain, const auto& truth, double factor) {
-    const double bound = factor * test::distance(plain, truth) + unit * test::magnitude(truth);
-    return test::distance(in_order(result, s.B, heads, s.T, s.HS), truth) <= bound;
-  };
-  return close(x.out, s.NH, r.plain.out, r.truth.out, 2) && close(x.dq, s.NH, r.plain.dq, r.truth.dq, 3) &&
-         close(x.dk, s.NKV, r.plain.dk, r.truth.dk, 3) && close(x.dv, s.NKV, r.plain.dv, r.truth.dv, 3);
+// Whether all results keep to their bounds.
+template <typename Scalar>
+bool is_good(const AttentionProblem& x, const AttentionBounds<Scalar>& bounds) {
+  bool good = true;
+  bounds.for_each(x, [&](const std::string&, double error, double bound) { good = good && error <= bound; });
+  return good;
 }
 
 // Whether the planted bug shows, as an error of the emulator or in wrong results, in one of the orders.
 template <typename Scalar>
-bool fault_shows(const Problem& start, const Reference& reference, double unit) {
+bool fault_shows(const AttentionProblem& start, const AttentionBounds<Scalar>& bounds) {
   bool shows = false;
   simt::in_every_order(
       [&] {
         if (shows) return;
         try {
-          Problem x = start;
-          test::run_kernels<Scalar>(x);
-          shows = !is_good(x, reference, unit);
+          AttentionProblem x = start;
+          run_attention<Scalar>(CudaContext{}, x);
+          shows = !is_good(x, bounds);
         } catch (const simt::Error&) {
           shows = true;
         }
@@ -69,28 +56,26 @@ bool fault_shows(const Problem& start, const Reference& reference, double unit) 
 
 template <typename Scalar>
 void check_faults(const std::vector<simt::Fault>& faults, uint64_t seed) {
-  constexpr bool kBf16 = sizeof(Scalar) == 2;
   RandomInputs inputs(seed);
   INFO("seed ", inputs.seed);
-  Problem x(square_shape(1, 200, 1, 1, 64, true), Layout::packed, 0.2f, inputs);
-  if (kBf16) round_inputs(x);
-  const Reference reference{test::oracle<double>(x), kBf16 ? test::plain_bf16(x) : test::oracle<float>(x)};
-  const double unit = kBf16 ? 0.0 : 32 * 0x1p-24;
+  AttentionProblem x(square_shape(200, 64), Layout::packed, 0.2f, inputs);
+  x.round_inputs<Scalar>();
+  const AttentionBounds<Scalar> bounds(x);
   simt::take_barrier_sites();
-  REQUIRE_FALSE(fault_shows<Scalar>(x, reference, unit));
+  REQUIRE_FALSE(fault_shows(x, bounds));
   const std::set<std::string> barriers = simt::take_barrier_sites();
   const simt::SavedOptions saved;
   for (const simt::Fault fault : faults) {
     INFO("fault ", static_cast<int>(fault));
     simt::options.fault = fault;
-    CHECK(fault_shows<Scalar>(x, reference, unit));
+    CHECK(fault_shows(x, bounds));
   }
   simt::options.fault = simt::Fault::no_barrier;
   CHECK_FALSE(barriers.empty());
   for (const std::string& site : barriers) {
     INFO("without the barrier at ", site);
     simt::options.fault_site = site;
-    CHECK(fault_shows<Scalar>(x, reference, unit));
+    CHECK(fault_shows(x, bounds));
   }
 }
 
@@ -106,42 +91,41 @@ TEST_CASE("cuda attention, fp32: every missing barrier shows") { check_faults<fl
 TEST_CASE("cuda attention: a wrong lane order in the mask would show") {
   RandomInputs inputs(20261142);
   INFO("seed ", inputs.seed);
-  Problem x(square_shape(1, 100, 1, 1, 64, true), Layout::packed, 0.2f, inputs);
-  round_inputs(x);
-  test::run_kernels<Bf16>(x);
-  Problem other = x;
+  AttentionProblem x(square_shape(100, 64), Layout::packed, 0.2f, inputs);
+  x.round_inputs<Bf16>();
+  run_attention<Bf16>(CudaContext{}, x);
+  AttentionProblem other = x;
   other.rng.offset ^= 1;  // lanes 2k and 2k+1 change places (offset and site are even)
-  other.dropout.site &= ~uint64_t{1};
-  CHECK_FALSE(is_good(x, {test::oracle<double>(other), test::plain_bf16(other)}, 0.0));
+  other.site &= ~uint64_t{1};
+  CHECK_FALSE(is_good(x, AttentionBounds<Bf16>(other)));
 }
 
 TEST_CASE("cuda attention: a row sum of the dropped P would show") {
   RandomInputs inputs(20261143);
   INFO("seed ", inputs.seed);
-  Problem x(square_shape(1, 100, 1, 1, 64, true), Layout::packed, 0.2f, inputs);
-  round_inputs(x);
-  test::run_kernels<Bf16>(x);
-  Reference reference{test::oracle<double>(x), test::plain_bf16(x)};
-  CHECK(is_good(x, reference, 0.0));
+  AttentionProblem x(square_shape(100, 64), Layout::packed, 0.2f, inputs);
+  x.round_inputs<Bf16>();
+  run_attention<Bf16>(CudaContext{}, x);
+  AttentionBounds<Bf16> bounds(x);
+  CHECK(is_good(x, bounds));
   for (int i = 0; i < x.shape.T; ++i) {
-    const std::vector<float> keep = test::mask_row(x, 0, 0, i, i + 1);
     double all = 0.0, left = 0.0;
-    const float* q = x.q.read().at(0, i, 0);
     for (int j = 0; j <= i; ++j) {
-      const double score = x.shape.scale * test::dot<double>(q, x.k.read().at(0, j, 0), 64);
-      const double p = std::exp(score - reference.truth.lse[i]);
+      double score = 0.0;
+      for (int c = 0; c < 64; ++c) score += x.shape.scale * x.q.at(0, i, 0)[c] * x.k.at(0, j, 0)[c];
+      const double p = std::exp(score - bounds.exact.lse[i]);
       all += p;
-      left += keep[j] * p;
+      left += x.keeps(0, 0, i, j) * p;
     }
     for (int c = 0; c < 64 && left > 0.0; ++c) {
-      reference.truth.out[i * 64 + c] *= all / left;
-      reference.plain.out[i * 64 + c] *= static_cast<float>(all / left);
+      bounds.exact.out[i * 64 + c] *= all / left;
+      bounds.plain.out[i * 64 + c] *= static_cast<float>(all / left);
     }
   }
-  CHECK_FALSE(is_good(x, reference, 0.0));
+  CHECK_FALSE(is_good(x, bounds));
 }
 
 TEST_SUITE_END();
 
 }  // namespace
-}  // namespace glint
+}  // namespace glint::test
