@@ -50,7 +50,8 @@ TEST_CASE("--version and --help, of the program and of every command, on standar
   }
   const std::string help = run_program({"train", "--help"}).out;
   const auto options = to_json(TrainOptions());
-  for (const auto& [name, value] : options.items()) {
+  for (const auto& option : options.items()) {
+    const std::string& name = option.key();
     INFO(name);
     CHECK((name == "vocab" || help.find("--" + name + " ") != std::string::npos));
   }

@@ -103,10 +103,10 @@ TEST_CASE("plan: a GPU's data sheet is found by the driver's or a user's name fo
   const std::pair<const char*, double> sheets[] = {{"NVIDIA H100 80GB HBM3", 989}, {"NVIDIA H100 PCIe", 756.5},
                                                    {"NVIDIA A100-SXM4-80GB", 312}, {"NVIDIA A10", 125},
                                                    {"NVIDIA L40S", 362.1},         {"h200", 989}};
-  for (const auto& [name, tflops] : sheets) {
-    INFO(name);
-    REQUIRE(gpu_sheet(name));
-    CHECK(gpu_sheet(name)->bf16_tflops == tflops);
+  for (const auto& sheet : sheets) {
+    INFO(sheet.first);
+    REQUIRE(gpu_sheet(sheet.first));
+    CHECK(gpu_sheet(sheet.first)->bf16_tflops == sheet.second);
   }
   CHECK(gpu_sheet("emulated GPU") == nullptr);
 }
