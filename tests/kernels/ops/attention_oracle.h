@@ -72,7 +72,7 @@ struct AttentionProblem {
         q(input(layout, s.T, s.NH, 0)),
         k(input(layout, s.S, s.NKV, s.NH)),
         v(input(layout, s.S, s.NKV, s.NH + s.NKV)),
-        dout(s.B, s.T, s.NH, s.HS, int64_t{s.T} * s.NH * s.HS, int64_t{s.NH} * s.HS, s.HS),
+        dout{s.B, s.T, s.NH, s.HS, int64_t{s.T} * s.NH * s.HS, int64_t{s.NH} * s.HS, s.HS},
         out(dout),
         dq(q),
         dk(k),
