@@ -1,11 +1,13 @@
 // Attention of bf16 arrays on the CPU: computed in fp32, rounded where a bf16 array is written. (The CUDA kernels also
 // round P and dS, which tensor cores take in bf16.)
+#include "kernels/attention_check.h"
 #include "kernels/cpu/widened.h"
 
 namespace glint {
 
 void attention_forward(const CpuContext& ctx, const AttentionForward<Bf16>& a) {
   const AttentionShape& s = a.shape;
+  attention::check_attention(s, a.dropout);
   WidenedView q(a.q, s.B, s.T, s.NH, s.HS), k(a.k, s.B, s.S, s.NKV, s.HS), v(a.v, s.B, s.S, s.NKV, s.HS);
   WidenedView out(s.B, s.T, s.NH, s.HS);
   attention_forward(ctx, AttentionForward<float>{.out = out.view(),
@@ -20,6 +22,7 @@ void attention_forward(const CpuContext& ctx, const AttentionForward<Bf16>& a) {
 
 void attention_backward(const CpuContext& ctx, const AttentionBackward<Bf16>& a) {
   const AttentionShape& s = a.shape;
+  attention::check_attention(s, a.dropout);
   WidenedView q(a.q, s.B, s.T, s.NH, s.HS), k(a.k, s.B, s.S, s.NKV, s.HS), v(a.v, s.B, s.S, s.NKV, s.HS);
   WidenedView out(a.out, s.B, s.T, s.NH, s.HS), dout(a.dout, s.B, s.T, s.NH, s.HS);
   WidenedView dq(s.B, s.T, s.NH, s.HS), dk(s.B, s.S, s.NKV, s.HS), dv(s.B, s.S, s.NKV, s.HS);
