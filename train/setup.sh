@@ -10,7 +10,7 @@ wanted=(libdnnl-dev libgloo-dev)  # optional: faster matrix products; several ra
 case "${1:-}" in
   "") ;;
   # llvm: line numbers in the sanitizers' reports
-  --ci) needed+=(clang libomp-dev libclang-rt-dev llvm clang-format-14) ;;
+  --ci) needed+=(clang libomp-dev libclang-rt-dev llvm iproute2 clang-format-14) ;;
   *) echo "usage: train/setup.sh [--ci]" >&2; exit 2 ;;
 esac
 
