@@ -72,7 +72,7 @@ std::shared_ptr<gloo::transport::Device> open_device(const Ranks& ranks, const G
 void wait_for_all(Store& store, const Ranks& ranks, const GlooOptions& options, const fs::path& folder) {
   const auto deadline = Clock::now() + options.timeout;
   store.set(str_cat("rank-", ranks.rank), {'1'});
-  std::vector<bool> seen(static_cast<size_t>(ranks.size));  // the first rank to give up removes all keys
+  std::vector<bool> seen(static_cast<size_t>(ranks.size));  // the first rank to time out removes all keys
   while (true) {
     const bool last = Clock::now() >= deadline;
     std::string missing;
