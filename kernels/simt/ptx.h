@@ -43,6 +43,9 @@ inline void cp_async_wait(unsigned pending) {  // for all but the `pending` late
   }
 }
 
+// redux.sync.or of a value that all lanes share.
+inline uint32_t uniform(uint32_t x) { return __shfl_sync(0xffffffffu, x, 0); }
+
 struct LoadMatrix {
   uint16_t row[8];
   uint32_t* out;
