@@ -90,8 +90,8 @@ inline float base(Write write) { return write == Write::set ? 0.0f : 0.5f; }
 // As check_as_good: a kernel's results in Scalar may be twice as far from the truth as plain ones rounded to Scalar.
 template <typename Scalar>
 void check_as_good_in(const std::string& what, const std::vector<float>& got, const std::vector<float>& plain,
-                      const std::vector<double>& exact, double terms = 0.0) {
-  check_as_good(what, got, rounded<Scalar>(plain), exact, terms);
+                      const std::vector<double>& exact, double terms = 0.0, const std::vector<double>& known = {}) {
+  check_as_good(what, got, rounded<Scalar>(plain), exact, terms, known);
 }
 
 // For the CPU, whose bf16 kernels compute as the fp32 ones do and round once, where they store: at most the last bit of

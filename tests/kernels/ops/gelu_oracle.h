@@ -23,6 +23,22 @@ Real gelu_slope(Real x, Gelu kind) {
   return (1 + t) / 2 + x * (1 - t * t) / 2 * root * (1 + 3 * Real(0.044715) * x * x);
 }
 
+// The tanh form where tanh has a small relative error e, as cuBLASLt's epilogues compute it: t = (1 + e) * tanh(u), and
+// everything else exact. To first order in e, gelu = x / 2 * (1 + t) is off by x / 2 * tanh * e, and its slope,
+// (1 + t) / 2 + x / 2 * (1 - t^2) * u', by tanh / 2 * (1 - 2 * x * tanh * u') * e.
+//
+// e is that of the instruction tanh.approx.f32: at most 1.113e-5 over all inputs (N. Juffa, "Hardware-accelerated
+// tanh() on Turing", NVIDIA's developer forum, 2021). NVIDIA's PTX manual promises only 2^-11.
+inline constexpr double kTanhApprox = 1.113e-5;
+inline double gelu_error(double x, double relative = kTanhApprox) {
+  return std::abs(2 * gelu(x, Gelu::tanh) - x) / 2 * relative;  // x * tanh = 2 * gelu - x
+}
+inline double gelu_slope_error(double x, double relative = kTanhApprox) {
+  const double root = std::sqrt(M_2_PI), t = std::tanh(root * (x + 0.044715 * x * x * x));
+  const double slope = root * (1 + 3 * 0.044715 * x * x);
+  return std::abs(t / 2 * (1 - 2 * x * t * slope)) * relative;
+}
+
 template <typename Real>
 struct PlainGelu {
   std::vector<Real> out, dx;
