@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares glint's CUDA attention with PyTorch's flash kernel: masks bit for bit, for the same seed and offset;
-outputs, log-sum-exp and gradients in bf16 by FlashAttention's own rule: against float64 with the same mask, an error at
-most twice (gradients: three times) that of PyTorch's flash kernel.
+outputs, log-sum-exp and gradients of each set of kernels in bf16 by FlashAttention's own rule: against float64 with the
+same mask, an error at most twice (gradients: three times) that of PyTorch's flash kernel.
 
     python3 tests/gpu/against_torch.py --attention-case build-gpu/attention_case --glint build-gpu/glint [--json FILE]
 
@@ -22,6 +22,7 @@ import torch
 
 from torch_attention import by_definition, by_flash, check_known_masks, keep_mask, visible
 
+KERNELS = ("flash", "flash-sm80")  # the fastest here, and mma.sync's
 ALLOWED = dict(out=2, lse=2, dq=3, dk=3, dv=3)
 
 
@@ -69,8 +70,8 @@ CPU_CASES = [
 ]
 
 
-def run_glint(program, x, seed, offset):
-    """The results of glint's kernels, in PyTorch's shapes."""
+def run_glint(program, kernel, x, seed, offset):
+    """The results of glint's kernels of this name, in PyTorch's shapes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         values = dict(dtype="bf16", B=x.B, T=x.T, NH=x.NH, NKV=x.NKV, HS=x.HS, causal=int(x.causal), scale=x.scale,
@@ -79,7 +80,7 @@ def run_glint(program, x, seed, offset):
         for name in ("q", "k", "v", "dout"):
             tokens_first = getattr(x, name).transpose(1, 2).contiguous().cpu()
             tokens_first.view(torch.int16).numpy().tofile(folder / name)
-        done = subprocess.run([program, folder], stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([program, "--kernel", kernel, folder], stderr=subprocess.PIPE, text=True)
         if done.returncode != 0:
             raise RuntimeError(done.stderr.strip() or f"attention_case ended with status {done.returncode}")
         results = {}
@@ -161,12 +162,13 @@ def check(x, arguments, report):
     truth = by_definition(x, mask, torch.float64)
     if device == "cpu":
         yardstick = by_definition(x, mask, torch.bfloat16) | dict(lse=by_definition(x, mask, torch.float32)["lse"])
-    glint = run_glint(arguments.attention_case, x, seed, offset)
-    for name, factor in ALLOWED.items():
-        # The log-sum-exp is fp32 in both: a few units in the last place.
-        slack = 8 * 2.0**-24 * truth[name].abs().max().item() if name == "lse" else 0.0
-        error, theirs = largest_error(glint[name], truth[name]), largest_error(yardstick[name], truth[name])
-        report.add(x.title(), name, error <= factor * theirs + slack, error=error, theirs=theirs)
+    for kernel in KERNELS:
+        glint = run_glint(arguments.attention_case, kernel, x, seed, offset)
+        for name, factor in ALLOWED.items():
+            # The log-sum-exp is fp32 in both: a few units in the last place.
+            slack = 8 * 2.0**-24 * truth[name].abs().max().item() if name == "lse" else 0.0
+            error, theirs = largest_error(glint[name], truth[name]), largest_error(yardstick[name], truth[name])
+            report.add(x.title(), f"{kernel}: {name}", error <= factor * theirs + slack, error=error, theirs=theirs)
 
 
 def main():

@@ -1,5 +1,5 @@
 // Runs the CUDA attention kernels, forward and backward, on arrays in files, for other programs to compare.
-//   attention_case FOLDER
+//   attention_case [--kernel flash|flash-sm80] FOLDER
 // reads case.txt ("dtype bf16|fp32", then B T NH NKV HS causal scale p seed offset, a name and a value each) and the
 // arrays q, dout (B, T, NH, HS), k, v (B, T, NKV, HS) of the dtype; writes out, dq, dk, dv in the same shapes, and lse
 // (B, NH, T) in fp32. Built for GPUs and, by the emulator, without.
@@ -11,6 +11,7 @@
 #include <limits>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "kernels/attention.h"
 #include "tests/gpu/raw_files.h"
@@ -26,6 +27,7 @@ struct Case {
   float p = 0.0f;
   RngState rng;
   bool bf16 = true;
+  bool sm80 = false;  // the kernels of sm_80, whatever the GPU
 };
 
 Case read_case(const Folder& folder) {
@@ -112,13 +114,17 @@ void run(const Case& c, const Folder& folder) {
 
 int main(int count, char** arguments) {
   using namespace glint::test;
-  if (count != 2) {
-    std::fprintf(stderr, "usage: attention_case FOLDER\n");
+  const std::vector<std::string> words(arguments + 1, arguments + count);
+  const bool named = words.size() == 3 && words[0] == "--kernel" && (words[1] == "flash" || words[1] == "flash-sm80");
+  if (words.size() != 1 && !named) {
+    std::fprintf(stderr, "usage: attention_case [--kernel flash|flash-sm80] FOLDER\n");
     return 2;
   }
   try {
-    const Case c = read_case(arguments[1]);
-    c.bf16 ? run<glint::Bf16>(c, arguments[1]) : run<float>(c, arguments[1]);
+    const Folder folder = words.back();
+    Case c = read_case(folder);
+    c.sm80 = named && words[1] == "flash-sm80";
+    c.bf16 ? run<glint::Bf16>(c, folder) : run<float>(c, folder);
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "attention_case: %s\n", error.what());

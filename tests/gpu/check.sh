@@ -1,34 +1,42 @@
 #!/usr/bin/env bash
-# Checks and times glint on a real GPU, in under 9 minutes and without internet: builds, runs the CUDA tests on the
-# device (kernels, and whole training runs against the CPU), every PTX wrapper against its emulation, the
-# compute-sanitizer's tools, masks against the CPU's, results against PyTorch's flash attention, memory over a thousand
-# steps, the Shakespeare recipe with and without dropout, and speed beside PyTorch's: attention, and the step of GPT-2
-# 124M; where there are several GPUs, all of them over NCCL against one.
+# Checks and times glint on a real GPU, in five minutes behind the build and without internet. Side by side: the CUDA
+# tests on the device (kernels, and whole training runs against the CPU), every PTX wrapper against its emulation, the
+# compute-sanitizer's tools, masks against the CPU's, results against PyTorch's flash attention, the attention library
+# in PyTorch, and two ranks over NCCL on the one GPU. Then, one at a time, what measures: speed beside PyTorch's
+# (attention, and the step of GPT-2 124M), Nsight Compute's figures, memory over a thousand steps, the Shakespeare
+# recipe with and without dropout; where there are several GPUs, all of them over NCCL against one.
 # Needs an NVIDIA GPU (sm_80 or later), the CUDA toolkit, CMake, a C++ compiler; the libraries of train/setup.sh, or
 # .carry/ with their headers (tests/gpu/carry.sh); for PyTorch a Python with torch and numpy (PYTHON=..., default
 # python3): without it these steps are skipped.
-#   tests/gpu/check.sh [--out DIR] [--build DIR] [--only STEP,STEP...] [--emulated]
-# DIR (build-gpu/report) gets summary.md, summary.json, check.log and pictures. --only runs the build and the steps
-# named: ptx tests masks torch memcheck synccheck initcheck racecheck training growth shakespeare ranks bench
-# bench_training. The last line is "N passed, N failed" (steps); a step that fails or runs out of time does not stop the
-# next. A missed speed target is reported and does not fail.
+#   tests/gpu/check.sh [--prebuilt DIR] [--jobs N] [--only STEP,STEP...] [--out DIR] [--build DIR] [--emulated]
+# The report, in build-gpu/report or --out, is summary.md, summary.json, check.log and pictures. --prebuilt takes the
+# programs that tests/gpu/prebuild.sh built, on whatever machine: then neither toolkit nor compiler is needed. --jobs:
+# how many steps run side by side (half of the cores, at most 8). --only runs the build and the steps named:
+# racecheck tests torch ranks_one_gpu memcheck training initcheck synccheck library masks ptx, and of those that
+# measure: bench bench_training profile growth shakespeare ranks. The last line is "N passed, N failed" (steps); a step
+# that fails or runs out of time does not stop another. A missed speed target is reported and does not fail.
 # --emulated tries the script on the emulated device, with small shapes: nothing then runs on a GPU.
 set -uo pipefail
 
-export EMULATED=no BUILD="" PYTHON=${PYTHON:-python3} PYTHONDONTWRITEBYTECODE=1
-out="" only=""
+export EMULATED=no PYTHON=${PYTHON:-python3} PYTHONDONTWRITEBYTECODE=1 PREBUILT="" BUILD=""
+out="" only="" jobs=""
 while [ $# -gt 0 ]; do
   case "$1" in
-    --out | --build | --only)
+    --out | --build | --prebuilt | --only | --jobs)
       [ $# -ge 2 ] || { echo "check.sh: $1 needs a value" >&2; exit 2; }
       case $1 in
         --out) out=$(realpath -m "$2") ;;
         --build) BUILD=$(realpath -m "$2") ;;
+        --prebuilt) PREBUILT=$(realpath -m "$2") ;;
         --only) only=,$2, ;;
+        --jobs) jobs=$2 ;;
       esac
       shift 2 ;;
     --emulated) EMULATED=yes; shift ;;
-    *) echo "usage: tests/gpu/check.sh [--out DIR] [--build DIR] [--only STEPS] [--emulated]" >&2; exit 2 ;;
+    *)
+      echo "usage: tests/gpu/check.sh [--prebuilt DIR] [--jobs N] [--only STEPS] [--out DIR] [--build DIR]" \
+        "[--emulated]" >&2
+      exit 2 ;;
   esac
 done
 cd "$(dirname "$0")/../.." || exit 1
@@ -38,8 +46,10 @@ for name in ${only//,/ }; do
     exit 2
   fi
 done
+jobs=${jobs:-$(($(nproc) / 2 < 8 ? $(nproc) / 2 : 8))}
+if ! [[ "$jobs" =~ ^[0-9]{1,3}$ ]] || [ "$jobs" -lt 1 ]; then jobs=1; fi
 
-budget=530 build_limit=240 # seconds: of all steps together, and of the build
+budget=300 build_limit=300 # seconds: of all steps behind the build together, and of the build
 if [ "$EMULATED" = yes ]; then
   budget=3600 build_limit=1800
   BUILD=${BUILD:-build-gpu-emulated}
@@ -60,46 +70,103 @@ else
   toolkit=$("$nvcc" --version 2> /dev/null | sed -nE 's/.*release .*, V([0-9.]+).*/\1/p')
   toolkit=${toolkit:-not found}
 fi
-export TARGETS="$GLINT $TESTS $PTX_CHECK ptx_check_simt $ATTENTION_CASE"
+export TARGETS="$GLINT $TESTS $PTX_CHECK ptx_check_simt $ATTENTION_CASE" # LIBRARY
+export PROGRAMS=${PREBUILT:-$BUILD}
+commit=${GLINT_COMMIT:-$(git describe --always --dirty 2> /dev/null || echo unknown)}
+if [ -n "$PREBUILT" ]; then
+  commit+=", programs of $(sed -n 's/^commit //p' "$PREBUILT/manifest.txt" 2> /dev/null)"
+fi
 out=${out:-$BUILD/report}
 export WORK=$BUILD/check OUT=$out
-commit=${GLINT_COMMIT:-$(git describe --always --dirty 2> /dev/null || echo unknown)}
 rm -rf "$WORK"
 mkdir -p "$out" "$WORK" || exit 1
 log=$out/check.log
 : > "$log"
+# shellcheck source=tests/gpu/libraries.sh
+. tests/gpu/libraries.sh
+if [ "$EMULATED" = no ]; then find_libraries; fi
 
 names=() titles=() states=() durations=() notes=()
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 steps_start=0
 
-# step NAME LIMIT TITLE: runs a step for at most LIMIT seconds, or what is left of the budget.
-step() {
-  local name=$1 title=$3 start=$SECONDS status state note
-  if [ -n "$only" ] && [ "$name" != build ] && [[ "$only" != *",$name,"* ]]; then return; fi
-  export LIMIT=$2
-  if [ "$LIMIT" -gt $((budget - SECONDS)) ]; then LIMIT=$((budget - SECONDS)); fi
+# What a step is called and how many seconds it may take; steps.sh has the steps themselves.
+declare -A title limit
+step() { title[$1]=$3 limit[$1]=$2; }
+step build "$build_limit" "build"
+step racecheck 150 "compute-sanitizer racecheck, small shapes"
+step tests 150 "CUDA tests on the device"
+step torch 120 "masks, outputs and gradients against PyTorch"
+step ranks_one_gpu 120 "two ranks over NCCL on one GPU"
+step memcheck 120 "compute-sanitizer memcheck, small shapes"
+step training 120 "compute-sanitizer, tiny training runs"
+step initcheck 120 "compute-sanitizer initcheck, small shapes"
+step synccheck 120 "compute-sanitizer synccheck, small shapes"
+step library 60 "the attention library in PyTorch"
+step masks 60 "masks: the kernels against the CPU"
+step ptx 60 "PTX wrappers against their emulation"
+step bench 75 "attention beside PyTorch"
+step bench_training 75 "GPT-2 124M beside PyTorch"
+step profile 40 "attention under Nsight Compute"
+step growth 30 "memory over 1000 steps"
+step shakespeare 60 "the Shakespeare recipe, with and without dropout"
+step ranks 60 "several GPUs over NCCL"
+
+# run STEP: in the background of this script; its output is WORK/STEP.log, its status and seconds WORK/STEP.result.
+run() {
+  local name=$1 start=$SECONDS left status=124
+  export LIMIT=${limit[$name]}
+  left=$((budget - (SECONDS - steps_start)))
+  if [ "$name" != build ] && [ "$LIMIT" -gt "$left" ]; then LIMIT=$left; fi
   if [ "$LIMIT" -lt 5 ]; then
-    state=failed note="not started: no time left"
+    echo "not started: no time left" > "$WORK/$name.log"
+    status=1
   else
-    timeout --kill-after=5 "$LIMIT" bash tests/gpu/steps.sh "$name" > "$WORK/$name.log" 2>&1 < /dev/null
+    timeout --kill-after=5 "$LIMIT" bash tests/gpu/steps.sh "$name" > "$WORK/$name.log" 2>&1 < /dev/null &
+    local child=$!
+    trap 'kill "$child" 2> /dev/null' TERM
+    wait "$child"
     status=$?
-    { printf '\n=== %s\n' "$title"; cat "$WORK/$name.log"; } >> "$log"
-    note=$(tail -n 1 "$WORK/$name.log" | cut -c 1-200)
-    case $status in
-      0) state=passed ;;
-      77) state=skipped ;;
-      124 | 137) state=failed note="not finished in $LIMIT s; last line: $note" ;;
-      *) state=failed ;;
-    esac
   fi
-  case $state in
-    passed) passed=$((passed + 1)) ;;
-    failed) failed=$((failed + 1)) ;;
-    skipped) skipped=$((skipped + 1)) ;;
-  esac
-  names+=("$name") titles+=("$title") states+=("$state") durations+=($((SECONDS - start))) notes+=("$note")
-  printf '%s: %s, %d s: %s\n' "$title" "$state" $((SECONDS - start)) "$note"
+  echo "$status $((SECONDS - start)) $LIMIT" > "$WORK/$name.result.new"
+  mv "$WORK/$name.result.new" "$WORK/$name.result"
 }
+report() { # STEP, which has ended
+  local name=$1 status seconds limit state note
+  read -r status seconds limit < "$WORK/$name.result"
+  { printf '\n=== %s\n' "${title[$name]}"; cat "$WORK/$name.log"; } >> "$log"
+  note=$(tail -n 1 "$WORK/$name.log" | cut -c 1-200)
+  case $status in
+    0) state=passed passed=$((passed + 1)) ;;
+    77) state=skipped skipped=$((skipped + 1)) ;;
+    *) state=failed failed=$((failed + 1)) ;;
+  esac
+  case $status in 124 | 137) note="not finished in $limit s; last line: $note" ;; esac
+  names+=("$name") titles+=("${title[$name]}") states+=("$state") durations+=("$seconds") notes+=("$note")
+  printf '%s: %s, %d s: %s\n' "${title[$name]}" "$state" "$seconds" "$note"
+}
+# side_by_side N STEP...: at most N at a time, begun and reported in this order.
+side_by_side() {
+  local most=$1 name running=0 wanted=() told=0
+  shift
+  for name in "$@"; do
+    if [ -z "$only" ] || [ "$name" = build ] || [[ "$only" == *",$name,"* ]]; then wanted+=("$name"); fi
+  done
+  for name in "${wanted[@]}" ""; do
+    while [ "$running" -ge "$most" ] || { [ -z "$name" ] && [ "$running" -gt 0 ]; }; do
+      wait -n
+      running=$((running - 1))
+      while [ "$told" -lt "${#wanted[@]}" ] && [ -f "$WORK/${wanted[told]}.result" ]; do
+        report "${wanted[told]}"
+        told=$((told + 1))
+      done
+    done
+    if [ -n "$name" ]; then
+      run "$name" &
+      running=$((running + 1))
+    fi
+  done
+}
+trap 'kill $(jobs -p) 2> /dev/null; wait; exit 130' INT TERM
 
 quoted() { # a JSON string
   local text=${1//\\/\\\\}
@@ -146,19 +213,10 @@ write_markdown() {
   if [ -s "$WORK/torch.md" ]; then printf '\n## Against PyTorch\n\n%s\n' "$(< "$WORK/torch.md")"; fi
 }
 
-step build "$build_limit" "build"
-step ptx 40 "PTX wrappers against their emulation"
-step tests 120 "CUDA tests on the device"
-step masks 40 "masks: the kernels against the CPU"
-step torch 90 "masks, outputs and gradients against PyTorch"
-step growth 40 "memory over 1000 steps"
-step memcheck 45 "compute-sanitizer memcheck, small shapes"
-step training 60 "compute-sanitizer, tiny training runs"
-step bench_training 170 "GPT-2 124M beside PyTorch"
-step shakespeare 90 "the Shakespeare recipe, with and without dropout"
-step ranks 60 "several GPUs over NCCL"
-step bench 100 "attention beside PyTorch"
-for tool in racecheck synccheck initcheck; do step "$tool" 45 "compute-sanitizer $tool, small shapes"; done
+side_by_side 1 build
+steps_start=$SECONDS
+side_by_side "$jobs" racecheck tests torch ranks_one_gpu memcheck training initcheck synccheck library masks ptx
+side_by_side 1 bench bench_training profile growth shakespeare ranks
 
 write_json > "$out/summary.json"
 write_markdown > "$out/summary.md"

@@ -3,6 +3,8 @@
 #   steps.sh NAME      the last line is the result; status 0: passed, 77: skipped, anything else: failed
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=tests/gpu/libraries.sh
+. tests/gpu/libraries.sh
 
 readonly SKIPPED=77
 skip() {
@@ -15,12 +17,18 @@ fail() {
 }
 
 build() {
+  if [ -n "$PREBUILT" ]; then
+    check_prebuilt
+    return
+  fi
   local options=(-DCMAKE_BUILD_TYPE=Release -DGLINT_ONEDNN=OFF)
   if [ "$EMULATED" = yes ]; then
     options+=(-DGLINT_CUDA=OFF)
   else
+    local architectures=$ARCHITECTURE-real
+    if [ "$ARCHITECTURE" = 90 ]; then architectures+=";90a-real"; fi
     # A host compiler that CI does not have may warn; that must not stop the build of a .cu file.
-    options+=(-DGLINT_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=$ARCHITECTURE-real" -DCMAKE_CUDA_FLAGS=-Xcompiler=-w)
+    options+=(-DGLINT_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=$architectures" -DCMAKE_CUDA_FLAGS=-Xcompiler=-w)
     local nccl # PyTorch's
     nccl=$("$PYTHON" -c 'import nvidia.nccl as n; print(list(n.__path__)[0])' 2> /dev/null)
     if [ -f "$nccl/include/nccl.h" ] && [ -f "$nccl/lib/libnccl.so.2" ]; then
@@ -32,6 +40,22 @@ build() {
   cmake -S . -B "$BUILD" "${options[@]}" || fail "cmake failed"
   cmake --build "$BUILD" --parallel "$(nproc)" --target "${TARGETS[@]}" || fail "the build failed"
   echo "built ${TARGETS[*]}"
+}
+# Whole, for this GPU, and able to start.
+check_prebuilt() {
+  local manifest=$PREBUILT/manifest.txt missing name
+  [ -f "$manifest" ] || fail "$manifest is not there: tests/gpu/prebuild.sh writes it"
+  cat "$manifest"
+  if [ "$EMULATED" = no ] && ! grep -qE "^architectures (.*[ ;])?$ARCHITECTURE(-|;| |$)" "$manifest"; then
+    fail "the programs are not for sm_$ARCHITECTURE: $(grep '^architectures' "$manifest")"
+  fi
+  (cd "$PREBUILT" && sed -n 's/^sha256 //p' manifest.txt | sha256sum --check --quiet) || fail "not what was built"
+  for name in "${TARGETS[@]}"; do [ -f "$PREBUILT/$name" ] || fail "$name is not in $PREBUILT"; done
+  missing=$(missing_libraries "${TARGETS[@]/#/$PREBUILT/}" | tr '\n' ' ')
+  [ -z "$missing" ] || fail "libraries not found: $missing(looked in: $(library_folders | tr '\n' ' '))"
+  "$PREBUILT/$GLINT" info || fail "glint does not start"
+  "$PREBUILT/$TESTS" --count || fail "the tests do not start"
+  echo "the programs start; libraries beside PyTorch or in a toolkit: ${LD_LIBRARY_PATH:-none needed}"
 }
 
 # run_tests NAME [COMMAND...] PROGRAM ARGUMENTS...: runs the test program, possibly under a tool.
@@ -58,7 +82,7 @@ readonly SMALL='-tc=*small shapes*,*small masks*,*ptx*'
 tests() {
   local what=()
   if [ "$EMULATED" = yes ]; then what=("$SMALL"); fi
-  run_tests all "$BUILD/$TESTS" "${what[@]}"
+  run_tests all "$PROGRAMS/$TESTS" "${what[@]}"
 }
 
 find_sanitizer() { command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null; }
@@ -66,7 +90,7 @@ sanitizer() {
   if [ "$EMULATED" = yes ]; then skip "nothing runs on a GPU"; fi
   local program
   program=$(find_sanitizer) || skip "no compute-sanitizer here"
-  run_tests "$1" "$program" --tool "$1" --error-exitcode 86 "$BUILD/$TESTS" "$SMALL"
+  run_tests "$1" "$program" --tool "$1" --error-exitcode 86 "$PROGRAMS/$TESTS" "$SMALL"
 }
 memcheck() { sanitizer memcheck; }
 racecheck() { sanitizer racecheck; }
@@ -74,8 +98,8 @@ initcheck() { sanitizer initcheck; }
 synccheck() { sanitizer synccheck; }
 
 ptx() {
-  "$BUILD/ptx_check_simt" write "$WORK/ptx" || fail "the emulated wrappers failed"
-  "$BUILD/$PTX_CHECK" compare "$WORK/ptx"
+  "$PROGRAMS/ptx_check_simt" write "$WORK/ptx" || fail "the emulated wrappers failed"
+  "$PROGRAMS/$PTX_CHECK" compare "$WORK/ptx"
 }
 
 # The masks that the device's kernels apply against the definition on the CPU: printed, and as a picture.
@@ -87,9 +111,9 @@ masks() {
     "--p 0.5 --seed 1 --offset 0xffffffffffffffc0 --heads 3 --head 1" "--p 0.9 --seed 99 --batch-index 1"; do
     # shellcheck disable=SC2086 # several words
     set -- $flags --rows "$rows" --cols "$cols"
-    "$BUILD/$GLINT" mask "$@" --out "$WORK/defined.pbm" > "$WORK/defined.txt" || fail "glint mask $* failed"
+    "$PROGRAMS/$GLINT" mask "$@" --out "$WORK/defined.pbm" > "$WORK/defined.txt" || fail "glint mask $* failed"
     for dtype in fp32 bf16; do
-      "$BUILD/$GLINT" mask "$@" --device cuda --dtype "$dtype" --out "$WORK/real.pbm" > "$WORK/real.txt" ||
+      "$PROGRAMS/$GLINT" mask "$@" --device cuda --dtype "$dtype" --out "$WORK/real.pbm" > "$WORK/real.txt" ||
         fail "glint mask $* --device cuda failed"
       if ! cmp "$WORK/defined.pbm" "$WORK/real.pbm" ||
         ! diff <(head -n 2 "$WORK/defined.txt") <(head -n 2 "$WORK/real.txt"); then
@@ -113,22 +137,50 @@ with_torch() {
 }
 torch() {
   with_torch
-  "$PYTHON" -u tests/gpu/against_torch.py --attention-case "$BUILD/$ATTENTION_CASE" --glint "$BUILD/$GLINT" \
+  "$PYTHON" -u tests/gpu/against_torch.py --attention-case "$PROGRAMS/$ATTENTION_CASE" --glint "$PROGRAMS/$GLINT" \
     --json "$WORK/torch.json" --markdown "$WORK/torch.md" 2>&1
 }
 bench() {
   with_torch
   local rehearse=()
   if [ "$EMULATED" = yes ]; then rehearse=(--rehearse); fi
-  "$PYTHON" -u tests/gpu/bench_torch.py --glint "$BUILD/$GLINT" --seconds "$((LIMIT > 60 ? LIMIT - 30 : LIMIT / 2))" \
+  "$PYTHON" -u tests/gpu/bench_torch.py --glint "$PROGRAMS/$GLINT" --seconds "$((LIMIT * 2 / 3))" \
     --json "$WORK/bench.json" --markdown "$WORK/bench.md" "${rehearse[@]}" 2>&1
+}
+
+# The example that calls glint's kernels from PyTorch through the C library.
+library() {
+  with_torch
+  local example=tests/gpu/torch_attention_example.py
+  [ -f "$example" ] || skip "$example is not there"
+  "$PYTHON" -u "$example" --library "$PROGRAMS/libglint_attention.so" 2>&1
+}
+
+# Nsight Compute's figures of one forward and one backward of GPT-2 124M's attention. The clocks are left alone.
+profile() {
+  if [ "$EMULATED" = yes ]; then skip "nothing runs on a GPU"; fi
+  local ncu p kernels figures
+  ncu=$(command -v ncu || ls /usr/local/cuda/bin/ncu 2> /dev/null) || skip "no Nsight Compute (ncu) here"
+  for p in 0.1 0.0; do
+    for kernels in forward backward; do
+      figures=$OUT/ncu-$kernels-$p.txt
+      "$ncu" --clock-control none --kernel-name "regex:$kernels" --launch-count "$([ $kernels = forward ] && echo 1 ||
+        echo 4)" --section SpeedOfLight --section LaunchStats --section Occupancy --section WarpStateStats \
+        "$PROGRAMS/$GLINT" bench attention --device cuda --dtype bf16 --batch 32 --heads 12 --head-size 64 \
+        --context 1024 --dropout "$p" --causal true --repeats 1 > "$figures" 2>&1 ||
+        fail "ncu: $(grep -E '==ERROR==|glint:' "$figures" | head -n 1)"
+      grep -E 'Context [0-9]|Duration|Compute \(SM\) Throughput|Registers Per' "$figures" ||
+        fail "ncu saw no kernel that is named $kernels"
+    done
+  done
+  echo "in ncu-forward-*.txt and ncu-backward-*.txt"
 }
 
 # tiny_training DTYPE GRAPH [COMMAND...]: few steps of a tiny model, with dropout, GQA and micro-batches, under COMMAND.
 tiny_training() {
   local dtype=$1 graph=$2
   shift 2
-  "$@" "$BUILD/$GLINT" train --device cuda --dtype "$dtype" --graph "$graph" --out "$(mktemp -d -p "$WORK")/run" \
+  "$@" "$PROGRAMS/$GLINT" train --device cuda --dtype "$dtype" --graph "$graph" --out "$(mktemp -d -p "$WORK")/run" \
     --layers 1 --heads 4 --kv-heads 2 --embd 32 --context 12 --batch 4 --micro-batch 2 --dropout 0.2 \
     --steps 4 --log-every 2 --eval-every 2 --eval-batches 1
 }
@@ -151,7 +203,8 @@ training() { # under the sanitizers; the test program checks the results
 growth() {
   local steps=1000 flags=(--layers 4 --heads 4 --embd 256 --context 256 --batch 16) found device host
   if [ "$EMULATED" = yes ]; then steps=20 flags=(--layers 1 --heads 2 --embd 32 --context 12 --batch 2); fi
-  found=$("$BUILD/$GLINT" bench step --device cuda --dtype bf16 --dropout 0.1 --steps "$steps" --json "${flags[@]}") ||
+  flags+=(--device cuda --dtype bf16 --dropout 0.1 --steps "$steps")
+  found=$("$PROGRAMS/$GLINT" bench step --json "${flags[@]}") ||
     fail "bench step failed"
   echo "$found"
   device=$(sed -nE 's/.*"device_growth_bytes":(-?[0-9]+).*/\1/p' <<< "$found")
@@ -175,7 +228,8 @@ shakespeare() {
   for p in 0.2 0.0; do
     name=$WORK/dropout-$p
     timeout --signal=INT --kill-after=20 "$each" \
-      "$BUILD/$GLINT" train --config train/recipes/shakespeare-char-gpu.toml --out "$name" --dropout "$p" "${more[@]}"
+      "$PROGRAMS/$GLINT" train --config train/recipes/shakespeare-char-gpu.toml --out "$name" --dropout "$p" \
+      "${more[@]}"
     case $? in 0 | 124 | 130) ;; *) fail "training with dropout $p failed" ;; esac
     runs+=("$name")
     best=$(sed -nE 's/.*"val_loss":([0-9.]+).*/\1/p' "$name/metrics.jsonl" | sort -n | head -n 1)
@@ -190,30 +244,32 @@ bench_training() {
   with_torch
   local rehearse=()
   if [ "$EMULATED" = yes ]; then rehearse=(--rehearse); fi
-  "$PYTHON" -u tests/gpu/bench_training.py --glint "$BUILD/$GLINT" \
-    --seconds "$((LIMIT > 60 ? LIMIT - 30 : LIMIT / 2))" \
+  "$PYTHON" -u tests/gpu/bench_training.py --glint "$PROGRAMS/$GLINT" \
+    --seconds "$((LIMIT * 2 / 3))" \
     --json "$WORK/training.json" --markdown "$WORK/training.md" "${rehearse[@]}" 2>&1
 }
+
+ranks_one_gpu() { bash tests/gpu/ranks_one_gpu.sh; }
 
 # As many ranks as there are GPUs against one: the losses are equal; what NCCL moves, and what it costs.
 ranks() {
   local gpus ranks each=8 to_mb=512 tiny rates=() losses=() found
   local model=(--layers 12 --heads 12 --embd 768 --context 1024 --vocab 50304)
   tiny=(--layers 2 --heads 4 --kv-heads 2 --embd 64 --context 48 --dropout 0.2 --steps 6 --log-every 1 --eval-every 0)
-  "$BUILD/$GLINT" info | grep -E '^ranks.*NCCL [0-9]' > /dev/null || skip "this build has no NCCL"
+  "$PROGRAMS/$GLINT" info | grep -E '^ranks.*NCCL [0-9]' > /dev/null || skip "this build has no NCCL"
   gpus=$(nvidia-smi -L 2> /dev/null | grep -c '^GPU')
   if [ "$EMULATED" = yes ]; then
     export SIMT_DEVICE="devices=2"
     gpus=2 each=2 to_mb=1 model=(--layers 1 --heads 2 --embd 32 --context 12)
   fi
-  if [ "$gpus" -lt 2 ]; then skip "one GPU; the tests cover NCCL with one rank"; fi
-  "$BUILD/$GLINT" bench comm --device cuda --ranks "$gpus" --to-mb "$to_mb" || fail "bench comm failed"
+  if [ "$gpus" -lt 2 ]; then skip "one GPU: see the step ranks_one_gpu"; fi
+  "$PROGRAMS/$GLINT" bench comm --device cuda --ranks "$gpus" --to-mb "$to_mb" || fail "bench comm failed"
   for ranks in 1 "$gpus"; do
-    "$BUILD/$GLINT" train --device cuda --ranks "$ranks" --batch $((2 * gpus)) --out "$WORK/ranks-$ranks" \
+    "$PROGRAMS/$GLINT" train --device cuda --ranks "$ranks" --batch $((2 * gpus)) --out "$WORK/ranks-$ranks" \
       "${tiny[@]}" ||
       fail "training with $ranks ranks failed"
     losses+=("$(sed -nE 's/.*"loss":([0-9.]+).*/\1/p' "$WORK/ranks-$ranks/metrics.jsonl" | tail -n 1)")
-    found=$("$BUILD/$GLINT" bench step --device cuda --dtype bf16 --dropout 0.1 --ranks "$ranks" \
+    found=$("$PROGRAMS/$GLINT" bench step --device cuda --dtype bf16 --dropout 0.1 --ranks "$ranks" \
       --batch $((each * ranks)) --steps 5 --json "${model[@]}") || fail "bench step with $ranks ranks failed"
     echo "$found"
     rates+=("$(sed -nE 's/.*"tokens_per_s":([0-9.e+]+).*/\1/p' <<< "$found")")

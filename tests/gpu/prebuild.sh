@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Builds what tests/gpu/check.sh --prebuilt runs, to be taken to a machine with a GPU: machine code for one
+# architecture, the CUDA runtime, the C++ runtime and OpenMP inside, everything else stripped off. Such a machine needs
+# NVIDIA's driver, and libcublasLt and libnccl, which PyTorch brings along.
+#   tests/gpu/prebuild.sh [--arch 90] [--build DIR] [--emulated] DIR
+# DIR gets the programs and manifest.txt: commit, architectures, versions, needed libraries, sizes and hashes.
+# --emulated builds those for the emulated device instead, to rehearse.
+set -euo pipefail
+
+arch=90 build="" folder="" emulated=no
+usage() {
+  echo "usage: tests/gpu/prebuild.sh [--arch 90] [--build DIR] [--emulated] DIR" >&2
+  exit 2
+}
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --arch | --build)
+      [ $# -ge 2 ] || usage
+      if [ "$1" = --arch ]; then arch=$2; else build=$(realpath -m "$2"); fi
+      shift 2 ;;
+    --emulated) emulated=yes; shift ;;
+    -*) usage ;;
+    *)
+      [ -z "$folder" ] || usage
+      folder=$(realpath -m "$1")
+      shift ;;
+  esac
+done
+[ -n "$folder" ] || usage
+cd "$(dirname "$0")/../.."
+
+# x86-64-v3: AVX2, which every server of the last ten years has.
+options=(-DCMAKE_BUILD_TYPE=Release -DGLINT_ONEDNN=OFF -DGLINT_GLOO=OFF -DGLINT_NATIVE=OFF)
+if [ "$(uname -m)" = x86_64 ]; then options+=(-DCMAKE_CXX_FLAGS=-march=x86-64-v3); fi
+options+=("-DCMAKE_EXE_LINKER_FLAGS=-static-libstdc++ -static-libgcc"
+  "-DCMAKE_SHARED_LINKER_FLAGS=-static-libstdc++ -static-libgcc")
+static_library() { # OPTION NAME: the static one of a library, where there is one
+  local path
+  path=$("${CXX:-g++}" -print-file-name="$2")
+  if [ "$path" != "$2" ]; then options+=("-D$1=$(realpath "$path")"); fi
+}
+static_library XXHASH_LIBRARY libxxhash.a
+static_library OpenMP_gomp_LIBRARY libgomp.a
+architectures=none
+if [ "$emulated" = yes ]; then
+  build=${build:-build-prebuild-emulated}
+  options+=(-DGLINT_CUDA=OFF)
+  programs=(glint_simt glint_tests_simt ptx_check_simt attention_case_simt)
+else
+  build=${build:-build-prebuild}
+  architectures=$arch-real
+  if [ "$arch" = 90 ]; then architectures="90-real;90a-real"; fi
+  options+=(-DGLINT_CUDA=ON -DGLINT_NCCL=ON "-DCMAKE_CUDA_ARCHITECTURES=$architectures")
+  programs=(glint glint_tests_gpu ptx_check ptx_check_simt attention_case)
+fi
+if command -v ninja > /dev/null; then options+=(-G Ninja); fi
+cmake -S . -B "$build" "${options[@]}"
+# The attention library, which the others are built without.
+targets=("${programs[@]}")
+if [ -f kernels/attention_c.h ] && [ "$emulated" = no ]; then
+  targets+=(glint_attention) programs+=(libglint_attention.so)
+fi
+cmake --build "$build" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}" --target "${targets[@]}"
+
+rm -rf "$folder"
+mkdir -p "$folder"
+for name in "${programs[@]}"; do
+  strip -o "$folder/$name" "$(realpath "$(find "$build" -name "$name" -type f | head -n 1)")"
+done
+cd "$folder"
+{
+  echo "commit $(git -C "$OLDPWD" describe --always --dirty 2> /dev/null || echo unknown)"
+  echo "architectures $architectures"
+  echo "toolkit $(sed -nE 's/^CMAKE_CUDA_COMPILER:[A-Z]*=//p' "$OLDPWD/$build/CMakeCache.txt" 2> /dev/null)"
+  echo "needs $(objdump -p "${programs[@]}" | sed -nE 's/^ *NEEDED +//p' | sort -u | tr '\n' ' ')"
+  for name in "${programs[@]}"; do echo "bytes $(stat -c %s "$name") $name"; done
+  sha256sum "${programs[@]}" | sed 's/^/sha256 /'
+} > manifest.txt
+cat manifest.txt
+megabytes=$(du -sm . | cut -f 1)
+echo "prebuild: $megabytes MB in $folder"
+[ "$megabytes" -le 64 ] || { echo "prebuild: more than 64 MB" >&2; exit 1; }
