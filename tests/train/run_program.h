@@ -63,10 +63,17 @@ struct Ran {
   std::string out, err;
 };
 
+// The glint program: beside this one, wherever the two are now, or where it was built.
+inline std::string glint_program() {
+  const std::filesystem::path built = GLINT_PROGRAM;
+  const auto beside = std::filesystem::read_symlink("/proc/self/exe").parent_path() / built.filename();
+  return std::filesystem::exists(beside) ? beside : built;
+}
+
 // A running program: for tests that interrupt it.
 class Running {
  public:
-  explicit Running(std::vector<std::string> arguments, const std::string& program = GLINT_PROGRAM)
+  explicit Running(std::vector<std::string> arguments, const std::string& program = glint_program())
       : out_(folder_ / "out"), err_(folder_ / "err") {
     arguments.insert(arguments.begin(), program);
     std::vector<char*> argv;
