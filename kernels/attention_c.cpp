@@ -143,8 +143,12 @@ void with_backend(const Arguments& a, F&& f) {
   }
 }
 
-size_t forward_scratch(const CpuContext&, const AttentionShape&) { return 0; }
-[[maybe_unused]] size_t forward_scratch(const CudaContext&, const AttentionShape&) { return 0; }
+// Floats; a backend without this function needs none.
+template <typename Context>
+size_t forward_scratch(const Context& ctx, const AttentionShape& shape) {
+  if constexpr (requires { attention_forward_scratch(ctx, shape); }) return attention_forward_scratch(ctx, shape);
+  return 0;
+}
 
 // The workspace of a call: the RNG state where there is dropout, then the kernels' scratch.
 class Workspace {
