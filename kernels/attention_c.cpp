@@ -4,10 +4,13 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <new>
+#include <string>
 
 #include "kernels/attention.h"
 #include "kernels/check.h"
