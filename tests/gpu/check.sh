@@ -13,7 +13,7 @@
 # programs that tests/gpu/prebuild.sh built, on whatever machine: then neither toolkit nor compiler is needed. --jobs:
 # how many steps run side by side (half of the cores, at most 8). --only runs the build and the steps named:
 # racecheck tests torch ranks_one_gpu memcheck training initcheck synccheck library masks ptx, and of those that
-# measure: bench bench_training profile growth shakespeare ranks. The last line is "N passed, N failed" (steps); a step
+# measure: bench profile growth bench_library bench_training shakespeare ranks. The last line is "N passed, N failed" (steps); a step
 # that fails or runs out of time does not stop another. A missed speed target is reported and does not fail.
 # --emulated tries the script on the emulated device, with small shapes: nothing then runs on a GPU.
 set -uo pipefail
@@ -49,9 +49,10 @@ done
 jobs=${jobs:-$(($(nproc) / 2 < 8 ? $(nproc) / 2 : 8))}
 if ! [[ "$jobs" =~ ^[0-9]{1,3}$ ]] || [ "$jobs" -lt 1 ]; then jobs=1; fi
 
-budget=300 build_limit=300 # seconds: of all steps behind the build together, and of the build
+# Seconds: of all steps behind the build together, and of the build. Nothing is in a hurry where it is emulated.
+budget=300 build_limit=300 slower=1
 if [ "$EMULATED" = yes ]; then
-  budget=3600 build_limit=1800
+  budget=3600 build_limit=1800 slower=4
   BUILD=${BUILD:-build-gpu-emulated}
   export CUDA_VISIBLE_DEVICES="" ARCHITECTURE=none
   export GLINT=glint_simt TESTS=glint_tests_simt PTX_CHECK=ptx_check_simt ATTENTION_CASE=attention_case_simt
@@ -70,7 +71,8 @@ else
   toolkit=$("$nvcc" --version 2> /dev/null | sed -nE 's/.*release .*, V([0-9.]+).*/\1/p')
   toolkit=${toolkit:-not found}
 fi
-export TARGETS="$GLINT $TESTS $PTX_CHECK ptx_check_simt $ATTENTION_CASE" # LIBRARY
+export TARGETS="$GLINT $TESTS $PTX_CHECK $ATTENTION_CASE glint_attention"
+if [ "$EMULATED" = no ]; then TARGETS+=" ptx_check_simt"; fi
 export PROGRAMS=${PREBUILT:-$BUILD}
 commit=${GLINT_COMMIT:-$(git describe --always --dirty 2> /dev/null || echo unknown)}
 if [ -n "$PREBUILT" ]; then
@@ -84,14 +86,14 @@ log=$out/check.log
 : > "$log"
 # shellcheck source=tests/gpu/libraries.sh
 . tests/gpu/libraries.sh
-if [ "$EMULATED" = no ]; then find_libraries; fi
+if [ -n "$PREBUILT" ]; then find_libraries; fi
 
 names=() titles=() states=() durations=() notes=()
 passed=0 failed=0 skipped=0 steps_start=0
 
 # What a step is called and how many seconds it may take; steps.sh has the steps themselves.
 declare -A title limit
-step() { title[$1]=$3 limit[$1]=$2; }
+step() { title[$1]=$3 limit[$1]=$(($2 * slower)); }
 step build "$build_limit" "build"
 step racecheck 150 "compute-sanitizer racecheck, small shapes"
 step tests 150 "CUDA tests on the device"
@@ -101,11 +103,12 @@ step memcheck 120 "compute-sanitizer memcheck, small shapes"
 step training 120 "compute-sanitizer, tiny training runs"
 step initcheck 120 "compute-sanitizer initcheck, small shapes"
 step synccheck 120 "compute-sanitizer synccheck, small shapes"
-step library 60 "the attention library in PyTorch"
+step library 60 "libglint_attention against PyTorch"
 step masks 60 "masks: the kernels against the CPU"
 step ptx 60 "PTX wrappers against their emulation"
 step bench 75 "attention beside PyTorch"
-step bench_training 75 "GPT-2 124M beside PyTorch"
+step bench_library 20 "libglint_attention beside PyTorch"
+step bench_training 80 "GPT-2 124M beside PyTorch"
 step profile 40 "attention under Nsight Compute"
 step growth 30 "memory over 1000 steps"
 step shakespeare 60 "the Shakespeare recipe, with and without dropout"
@@ -114,7 +117,7 @@ step ranks 60 "several GPUs over NCCL"
 # run STEP: in the background of this script; its output is WORK/STEP.log, its status and seconds WORK/STEP.result.
 run() {
   local name=$1 start=$SECONDS left status=124
-  export LIMIT=${limit[$name]}
+  export LIMIT=${limit[$name]} # the step's scripts read it
   left=$((budget - (SECONDS - steps_start)))
   if [ "$name" != build ] && [ "$LIMIT" -gt "$left" ]; then LIMIT=$left; fi
   if [ "$LIMIT" -lt 5 ]; then
@@ -216,7 +219,7 @@ write_markdown() {
 side_by_side 1 build
 steps_start=$SECONDS
 side_by_side "$jobs" racecheck tests torch ranks_one_gpu memcheck training initcheck synccheck library masks ptx
-side_by_side 1 bench bench_training profile growth shakespeare ranks
+side_by_side 1 bench profile growth bench_library bench_training shakespeare ranks
 
 write_json > "$out/summary.json"
 write_markdown > "$out/summary.md"

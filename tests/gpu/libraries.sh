@@ -13,14 +13,10 @@ END
 missing_libraries() { # FILE...: the names that the loader does not find
   ldd "$@" 2> /dev/null | sed -nE 's/^\s*(\S+) => not found$/\1/p' | sort -u
 }
-# Puts the folders of what $PROGRAMS need, and the loader does not find, into LD_LIBRARY_PATH.
+# Puts the folders of what the programs in $PREBUILT need, and the loader does not find, into LD_LIBRARY_PATH.
 find_libraries() {
-  local files=() name folder
-  for name in $TARGETS; do
-    if [ -f "$PROGRAMS/$name" ]; then files+=("$PROGRAMS/$name"); fi
-  done
-  if [ "${#files[@]}" -eq 0 ]; then return; fi
-  for name in $(missing_libraries "${files[@]}"); do
+  local name folder
+  for name in $(missing_libraries "$PREBUILT"/*); do
     while read -r folder; do
       if [ -e "$folder/$name" ]; then
         case :${LD_LIBRARY_PATH:-}: in

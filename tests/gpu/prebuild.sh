@@ -33,7 +33,7 @@ cd "$(dirname "$0")/../.."
 options=(-DCMAKE_BUILD_TYPE=Release -DGLINT_ONEDNN=OFF -DGLINT_GLOO=OFF -DGLINT_NATIVE=OFF)
 if [ "$(uname -m)" = x86_64 ]; then options+=(-DCMAKE_CXX_FLAGS=-march=x86-64-v3); fi
 options+=("-DCMAKE_EXE_LINKER_FLAGS=-static-libstdc++ -static-libgcc"
-  "-DCMAKE_SHARED_LINKER_FLAGS=-static-libstdc++ -static-libgcc")
+  "-DCMAKE_SHARED_LINKER_FLAGS=-static-libstdc++ -static-libgcc" -DCMAKE_BUILD_RPATH_USE_ORIGIN=ON)
 static_library() { # OPTION NAME: the static one of a library, where there is one
   local path
   path=$("${CXX:-g++}" -print-file-name="$2")
@@ -45,28 +45,22 @@ architectures=none
 if [ "$emulated" = yes ]; then
   build=${build:-build-prebuild-emulated}
   options+=(-DGLINT_CUDA=OFF)
-  programs=(glint_simt glint_tests_simt ptx_check_simt attention_case_simt)
+  programs=(glint_simt glint_tests_simt ptx_check_simt attention_case_simt libglint_attention.so)
 else
   build=${build:-build-prebuild}
   architectures=$arch-real
   if [ "$arch" = 90 ]; then architectures="90-real;90a-real"; fi
   options+=(-DGLINT_CUDA=ON -DGLINT_NCCL=ON "-DCMAKE_CUDA_ARCHITECTURES=$architectures")
-  programs=(glint glint_tests_gpu ptx_check ptx_check_simt attention_case)
+  programs=(glint glint_tests_gpu ptx_check ptx_check_simt attention_case libglint_attention.so)
 fi
 if command -v ninja > /dev/null; then options+=(-G Ninja); fi
 cmake -S . -B "$build" "${options[@]}"
-# The attention library, which the others are built without.
-targets=("${programs[@]}")
-if [ -f kernels/attention_c.h ] && [ "$emulated" = no ]; then
-  targets+=(glint_attention) programs+=(libglint_attention.so)
-fi
-cmake --build "$build" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}" --target "${targets[@]}"
+cmake --build "$build" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}" \
+  --target "${programs[@]/libglint_attention.so/glint_attention}"
 
 rm -rf "$folder"
 mkdir -p "$folder"
-for name in "${programs[@]}"; do
-  strip -o "$folder/$name" "$(realpath "$(find "$build" -name "$name" -type f | head -n 1)")"
-done
+for name in "${programs[@]}"; do strip -o "$folder/$name" "$build/$name"; done
 cd "$folder"
 {
   echo "commit $(git -C "$OLDPWD" describe --always --dirty 2> /dev/null || echo unknown)"

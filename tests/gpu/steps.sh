@@ -50,8 +50,10 @@ check_prebuilt() {
     fail "the programs are not for sm_$ARCHITECTURE: $(grep '^architectures' "$manifest")"
   fi
   (cd "$PREBUILT" && sed -n 's/^sha256 //p' manifest.txt | sha256sum --check --quiet) || fail "not what was built"
-  for name in "${TARGETS[@]}"; do [ -f "$PREBUILT/$name" ] || fail "$name is not in $PREBUILT"; done
-  missing=$(missing_libraries "${TARGETS[@]/#/$PREBUILT/}" | tr '\n' ' ')
+  for name in "${TARGETS[@]}"; do
+    [ -f "$PREBUILT/${name/#glint_attention/libglint_attention.so}" ] || fail "$name is not in $PREBUILT"
+  done
+  missing=$(missing_libraries "$PREBUILT"/* | tr '\n' ' ')
   [ -z "$missing" ] || fail "libraries not found: $missing(looked in: $(library_folders | tr '\n' ' '))"
   "$PREBUILT/$GLINT" info || fail "glint does not start"
   "$PREBUILT/$TESTS" --count || fail "the tests do not start"
@@ -140,20 +142,25 @@ torch() {
   "$PYTHON" -u tests/gpu/against_torch.py --attention-case "$PROGRAMS/$ATTENTION_CASE" --glint "$PROGRAMS/$GLINT" \
     --json "$WORK/torch.json" --markdown "$WORK/torch.md" 2>&1
 }
+# run_library checks|times
+run_library() {
+  with_torch
+  local device=cuda
+  if [ "$EMULATED" = yes ]; then device=cpu; fi # the library of this build has no CUDA
+  "$PYTHON" -u tests/gpu/library_against_torch.py --library "$PROGRAMS/libglint_attention.so" --device "$device" \
+    --only "$1" 2>&1
+}
+library() { run_library checks; }
+bench_library() {
+  if [ "$EMULATED" = yes ]; then skip "nothing runs on a GPU"; fi
+  run_library times
+}
 bench() {
   with_torch
   local rehearse=()
   if [ "$EMULATED" = yes ]; then rehearse=(--rehearse); fi
   "$PYTHON" -u tests/gpu/bench_torch.py --glint "$PROGRAMS/$GLINT" --seconds "$((LIMIT * 2 / 3))" \
     --json "$WORK/bench.json" --markdown "$WORK/bench.md" "${rehearse[@]}" 2>&1
-}
-
-# The example that calls glint's kernels from PyTorch through the C library.
-library() {
-  with_torch
-  local example=tests/gpu/torch_attention_example.py
-  [ -f "$example" ] || skip "$example is not there"
-  "$PYTHON" -u "$example" --library "$PROGRAMS/libglint_attention.so" 2>&1
 }
 
 # Nsight Compute's figures of one forward and one backward of GPT-2 124M's attention. The clocks are left alone.
