@@ -13,8 +13,9 @@
 # programs that tests/gpu/prebuild.sh built, on whatever machine: then neither toolkit nor compiler is needed. --jobs:
 # how many steps run side by side (half of the cores, at most 8). --only runs the build and the steps named:
 # racecheck tests torch ranks_one_gpu memcheck training initcheck synccheck library masks ptx, and of those that
-# measure: bench profile growth bench_library bench_training shakespeare ranks. The last line is "N passed, N failed" (steps); a step
-# that fails or runs out of time does not stop another. A missed speed target is reported and does not fail.
+# measure: bench profile growth bench_library bench_training shakespeare ranks. The last line is "N passed, N failed"
+# (steps); a step that fails or runs out of time does not stop another. A missed speed target is reported and does not
+# fail.
 # --emulated tries the script on the emulated device, with small shapes: nothing then runs on a GPU.
 set -uo pipefail
 

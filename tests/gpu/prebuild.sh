@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds what tests/gpu/check.sh --prebuilt runs, to be taken to a machine with a GPU: machine code for one
-# architecture, the CUDA runtime, the C++ runtime and OpenMP inside, everything else stripped off. Such a machine needs
+# architecture, stripped, with the CUDA runtime and the C++ runtime inside and OpenMP's beside. Such a machine needs
 # NVIDIA's driver, and libcublasLt and libnccl, which PyTorch brings along.
 #   tests/gpu/prebuild.sh [--arch 90] [--build DIR] [--emulated] DIR
 # DIR gets the programs and manifest.txt: commit, architectures, versions, needed libraries, sizes and hashes.
@@ -33,34 +33,31 @@ cd "$(dirname "$0")/../.."
 options=(-DCMAKE_BUILD_TYPE=Release -DGLINT_ONEDNN=OFF -DGLINT_GLOO=OFF -DGLINT_NATIVE=OFF)
 if [ "$(uname -m)" = x86_64 ]; then options+=(-DCMAKE_CXX_FLAGS=-march=x86-64-v3); fi
 options+=("-DCMAKE_EXE_LINKER_FLAGS=-static-libstdc++ -static-libgcc"
-  "-DCMAKE_SHARED_LINKER_FLAGS=-static-libstdc++ -static-libgcc" -DCMAKE_BUILD_RPATH_USE_ORIGIN=ON)
-static_library() { # OPTION NAME: the static one of a library, where there is one
-  local path
-  path=$("${CXX:-g++}" -print-file-name="$2")
-  if [ "$path" != "$2" ]; then options+=("-D$1=$(realpath "$path")"); fi
-}
-static_library XXHASH_LIBRARY libxxhash.a
-static_library OpenMP_gomp_LIBRARY libgomp.a
+  "-DCMAKE_SHARED_LINKER_FLAGS=-static-libstdc++ -static-libgcc" "-DCMAKE_BUILD_RPATH=\$ORIGIN"
+  -DCMAKE_BUILD_RPATH_USE_ORIGIN=ON)
+options+=("-DXXHASH_LIBRARY=$(realpath "$("${CXX:-g++}" -print-file-name=libxxhash.a)")")
 architectures=none
 if [ "$emulated" = yes ]; then
   build=${build:-build-prebuild-emulated}
   options+=(-DGLINT_CUDA=OFF)
-  programs=(glint_simt glint_tests_simt ptx_check_simt attention_case_simt libglint_attention.so)
+  programs=(glint_simt glint_tests_simt ptx_check_simt attention_case_simt libglint_attention.so.1)
 else
   build=${build:-build-prebuild}
   architectures=$arch-real
   if [ "$arch" = 90 ]; then architectures="90-real;90a-real"; fi
   options+=(-DGLINT_CUDA=ON -DGLINT_NCCL=ON "-DCMAKE_CUDA_ARCHITECTURES=$architectures")
-  programs=(glint glint_tests_gpu ptx_check ptx_check_simt attention_case libglint_attention.so)
+  programs=(glint glint_tests_gpu ptx_check ptx_check_simt attention_case libglint_attention.so.1)
 fi
 if command -v ninja > /dev/null; then options+=(-G Ninja); fi
 cmake -S . -B "$build" "${options[@]}"
 cmake --build "$build" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}" \
-  --target "${programs[@]/libglint_attention.so/glint_attention}"
+  --target "${programs[@]/libglint_attention.so.1/glint_attention}"
 
 rm -rf "$folder"
 mkdir -p "$folder"
 for name in "${programs[@]}"; do strip -o "$folder/$name" "$build/$name"; done
+cp "$(realpath "$("${CXX:-g++}" -print-file-name=libgomp.so.1)")" "$folder/libgomp.so.1"
+programs+=(libgomp.so.1)
 cd "$folder"
 {
   echo "commit $(git -C "$OLDPWD" describe --always --dirty 2> /dev/null || echo unknown)"

@@ -51,7 +51,7 @@ check_prebuilt() {
   fi
   (cd "$PREBUILT" && sed -n 's/^sha256 //p' manifest.txt | sha256sum --check --quiet) || fail "not what was built"
   for name in "${TARGETS[@]}"; do
-    [ -f "$PREBUILT/${name/#glint_attention/libglint_attention.so}" ] || fail "$name is not in $PREBUILT"
+    [ -f "$PREBUILT/${name/#glint_attention/libglint_attention.so.1}" ] || fail "$name is not in $PREBUILT"
   done
   missing=$(missing_libraries "$PREBUILT"/* | tr '\n' ' ')
   [ -z "$missing" ] || fail "libraries not found: $missing(looked in: $(library_folders | tr '\n' ' '))"
@@ -147,7 +147,7 @@ run_library() {
   with_torch
   local device=cuda
   if [ "$EMULATED" = yes ]; then device=cpu; fi # the library of this build has no CUDA
-  "$PYTHON" -u tests/gpu/library_against_torch.py --library "$PROGRAMS/libglint_attention.so" --device "$device" \
+  "$PYTHON" -u tests/gpu/library_against_torch.py --library "$PROGRAMS/libglint_attention.so.1" --device "$device" \
     --only "$1" 2>&1
 }
 library() { run_library checks; }
