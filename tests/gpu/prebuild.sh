@@ -58,11 +58,13 @@ mkdir -p "$folder"
 for name in "${programs[@]}"; do strip -o "$folder/$name" "$build/$name"; done
 cp "$(realpath "$("${CXX:-g++}" -print-file-name=libgomp.so.1)")" "$folder/libgomp.so.1"
 programs+=(libgomp.so.1)
+commit=$(git describe --always --dirty 2> /dev/null || echo unknown)
+nvcc=$(sed -nE 's/^CMAKE_CUDA_COMPILER:[A-Z]*=//p' "$build/CMakeCache.txt")
 cd "$folder"
 {
-  echo "commit $(git -C "$OLDPWD" describe --always --dirty 2> /dev/null || echo unknown)"
+  echo "commit $commit"
   echo "architectures $architectures"
-  echo "toolkit $(sed -nE 's/^CMAKE_CUDA_COMPILER:[A-Z]*=//p' "$OLDPWD/$build/CMakeCache.txt" 2> /dev/null)"
+  if [ -n "$nvcc" ]; then echo "compiler $("$nvcc" --version | tail -n 1)"; fi
   echo "needs $(objdump -p "${programs[@]}" | sed -nE 's/^ *NEEDED +//p' | sort -u | tr '\n' ' ')"
   for name in "${programs[@]}"; do echo "bytes $(stat -c %s "$name") $name"; done
   sha256sum "${programs[@]}" | sed 's/^/sha256 /'
