@@ -70,8 +70,8 @@ class AsyncProxy {
 
   // Shared memory as the asynchronous proxy sees it: what threads write appears here at their proxy fence.
   char* view(unsigned address, size_t bytes);
-  void fence();         // by the running thread
-  void before_issue();  // of an operation that reads shared memory
+  void fence();                                 // by the running thread
+  void before_issue();                          // of an operation that reads shared memory
   void poison(unsigned address, size_t bytes);  // in both views
 
   Mbarrier& mbarrier(unsigned address);
@@ -82,7 +82,7 @@ class AsyncProxy {
 
   void issue(const Load& load) { loads_.push_back(load); }
   Products& products(unsigned warp) { return products_[warp]; }
-  const float* decoded_b(const WgmmaOperands& shape);  // rows of DecodedMatrix::kColumns
+  const float* decoded_b(const WgmmaOperands& shape);              // rows of DecodedMatrix::kColumns
   void land_at_last(Thread& thread) { late_.push_back(&thread); }  // what that thread waits for
   // Performs one operation: a load, or when none is in flight, what a thread waits for. False if there is none.
   bool land();

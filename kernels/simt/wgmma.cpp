@@ -38,8 +38,8 @@ struct Descriptor {
     for (unsigned c = 0; c < columns; c += 8) {
       const unsigned column = first + c;
       for (unsigned k = 0; k < kK; k += 8) {
-        const unsigned place = mn_major ? column % 64 * 2 + column / 64 * leading + k / 8 * stride
-                                        : column / 8 * stride + k * 2;
+        const unsigned place =
+            mn_major ? column % 64 * 2 + column / 64 * leading + k / 8 * stride : column / 8 * stride + k * 2;
         for (unsigned i = 0; i < 8; ++i) {
           const unsigned address = start + place + i * 128;
           __builtin_memcpy(chunks[i], from + (address ^ (address >> 7 & 7) << 4), 16);
@@ -90,8 +90,8 @@ void multiply(Accumulators& D, const float (&A)[kRows][kK], const float* B, int 
   }
 }
 
-// copy(pair of a lane's registers, pair of D): registers 4j and 4j + 1 are row lane / 4, columns 8j + 2 * (lane % 4) and
-// one more; the next two, eight rows below.
+// copy(pair of a lane's registers, pair of D): registers 4j and 4j + 1 are row lane / 4, columns 8j + 2 * (lane % 4)
+// and one more; the next two, eight rows below.
 template <typename Copy>
 void for_each_pair(const Product& product, Accumulators& D, const Copy& copy) {
   for (int lane = 0; lane < 32; ++lane) {
