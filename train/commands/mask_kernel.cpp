@@ -14,8 +14,9 @@ namespace {
 constexpr int kColumns = 128;  // channels of the head = columns of the mask per run
 
 template <typename Scalar, typename Context>
-void draw(const Device& device, const Context& ctx, const MaskFlags& flags,
+void draw(const Device& device, const Context& device_context, const MaskFlags& flags,
           const std::function<void(int64_t, int64_t)>& kept) {
+  const Context ctx = with_kernels(device_context, flags.attention);
   const int T = static_cast<int>(std::max(flags.rows, flags.cols));
   const size_t elements = static_cast<size_t>(T) * kColumns, bytes = elements * sizeof(Scalar);
   const AttentionShape shape{1, T, T, 1, 1, kColumns, false, 1.0f};
