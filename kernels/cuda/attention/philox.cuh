@@ -55,31 +55,32 @@ struct PhiloxKeys {
 
 // A block row stays, block columns go by. All lanes of a warp call it together.
 struct RowPhilox {
+  // What is known of z[1] and so on before the column is: a lane's own.
+  struct Row {
+    uint32_t z1, x2, x3, z3, x4;
+  };
+
   __device__ explicit RowPhilox(const Dropout& dropout, bool on = true) : site(dropout), keys(dropout, on) {}
 
-  // The block row of head h of NH of sequence b of the micro-batch.
-  __device__ void row(int b, int NH, int h, uint32_t block_row) {
+  // Of a block row of head h of NH of sequence b of the micro-batch.
+  __device__ Row row(int b, int NH, int h, uint32_t block_row) const {
     const uint64_t c = DropoutMask(site, NH, b, h).offset + threadIdx.x % 32;
     const WideProduct from_c(kPhiloxMultiplier0, low_word(c)), from_row(kPhiloxMultiplier1, block_row);
-    z1 = from_c.high ^ keys.y[1];
-    x2 = from_row.low ^ keys.x[2];
     const WideProduct from_x1(kPhiloxMultiplier0, from_row.high ^ high_word(c) ^ keys.x[1]);
-    z3 = from_x1.low ^ keys.y[3];
     const WideProduct from_z2(kPhiloxMultiplier1, from_x1.high ^ from_c.low ^ keys.y[2]);
-    x3 = from_z2.high ^ keys.x[3];
-    x4 = from_z2.low ^ keys.x[4];
+    return {from_c.high ^ keys.y[1], from_row.low ^ keys.x[2], from_z2.high ^ keys.x[3], from_x1.low ^ keys.y[3],
+            from_z2.low ^ keys.x[4]};
   }
 
   // This lane's 16 bytes of the block.
-  __device__ void draw(uint32_t (&random)[4], uint32_t block_column) const {
-    const WideProduct from_z1(kPhiloxMultiplier1, z1 ^ block_column);
-    const WideProduct from_x2(kPhiloxMultiplier0, from_z1.high ^ x2);
-    keys.finish(random, from_z1.low ^ x3, from_x2.high ^ z3, from_x2.low, 0, x4);
+  __device__ void draw(uint32_t (&random)[4], const Row& known, uint32_t block_column) const {
+    const WideProduct from_z1(kPhiloxMultiplier1, known.z1 ^ block_column);
+    const WideProduct from_x2(kPhiloxMultiplier0, from_z1.high ^ known.x2);
+    keys.finish(random, from_z1.low ^ known.x3, from_x2.high ^ known.z3, from_x2.low, 0, known.x4);
   }
 
   const Dropout& site;
   PhiloxKeys keys;
-  uint32_t z1 = 0, x2 = 0, x3 = 0, z3 = 0, x4 = 0;  // what is known of them
 };
 
 // Two neighbouring block columns stay, block rows go by. All lanes of a warp call it together.

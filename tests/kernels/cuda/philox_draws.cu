@@ -12,11 +12,11 @@ __device__ void put(PhiloxCounter* out, int k, const uint32_t (&random)[4]) {
 __global__ void draw_along_row_kernel(PhiloxCounter* out, const DrawCase* cases, Dropout site) {
   const DrawCase& c = cases[blockIdx.x];
   site.rng = &c.rng;
-  attention::RowPhilox philox(site);
-  philox.row(c.b, c.NH, c.h, c.row);
+  const attention::RowPhilox philox(site);
+  const attention::RowPhilox::Row row = philox.row(c.b, c.NH, c.h, c.row);
   for (int k = 0; k < kDrawsOfCase; ++k) {
     uint32_t random[4];
-    philox.draw(random, c.column + k);
+    philox.draw(random, row, c.column + k);
     put(out, k, random);
   }
 }
