@@ -3,6 +3,7 @@
 #include "kernels/cuda/attention/sm90/forward.cuh"
 
 #include "kernels/cuda/attention/sm90/launch.h"
+#include "kernels/cuda/check_cuda.h"
 
 namespace glint::attention::sm90 {
 namespace {
@@ -18,10 +19,10 @@ int multiprocessors() {
   return count;
 }
 
-// As many query heads as have 16 MB of K and V, a third of the L2 cache.
+// As many query heads as share 16 MB of K and V, a third of the L2 cache.
 int heads_in_cache(const AttentionShape& s) {
-  const int64_t bytes = int64_t{2} * s.S * s.HS * sizeof(Bf16), heads = (int64_t{16} << 20) / bytes * (s.NH / s.NKV);
-  return static_cast<int>(std::clamp<int64_t>(heads, 1, int64_t{s.B} * s.NH));
+  const int64_t bytes = int64_t{2} * s.S * s.HS * sizeof(Bf16);  // of a key head
+  return static_cast<int>(std::clamp<int64_t>((int64_t{16} << 20) * (s.NH / s.NKV) / bytes, 1, int64_t{s.B} * s.NH));
 }
 
 template <int kHS>

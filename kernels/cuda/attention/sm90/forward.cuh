@@ -16,8 +16,9 @@ struct ForwardTiles {
   static constexpr int kHS = kHS_, kKeys = 128, kGroups = kHS <= 64 ? 3 : 2, kQueries = 64 * kGroups;
   static constexpr bool kOverlap = kHS > 64;
   static constexpr int kStages = kHS <= 64 ? 3 : 2, kQueryStages = 2;
-  static constexpr int kThreads = 128 * (1 + kGroups), kProducerRegisters = 32;
-  static constexpr int kConsumerRegisters = kGroups == 3 ? 160 : 240;
+  static constexpr int kThreads = 128 * (1 + kGroups), kLaunchRegisters = 65536 / kThreads / 8 * 8;  // of a thread
+  static constexpr int kProducerRegisters = kGroups == 3 ? 32 : 40, kConsumerRegisters = kGroups == 3 ? 160 : 232;
+  static_assert(kProducerRegisters + kGroups * kConsumerRegisters <= (1 + kGroups) * kLaunchRegisters);
   using Queries = SharedTile<64, kHS>;
   using Keys = SharedTile<kKeys, kHS>;
   using QueryRing = Ring<Queries, kQueryStages>;
@@ -233,7 +234,7 @@ __global__ void __launch_bounds__(ForwardTiles<kHS>::kThreads, 1)
   using Tiles = ForwardTiles<kHS>;
   const AttentionForward<Bf16>& a = arguments.a;
   const AttentionShape& shape = a.shape;
-  Tiles tiles{ptx::shared_address(&dynamic_shared<typename Tiles::Shared>())};
+  Tiles tiles{ptx::SharedAddress(&dynamic_shared<typename Tiles::Shared>()).value};
   ptx::forget(tiles.shared);
   if (threadIdx.x == 0) tiles.init();
   __syncthreads();
