@@ -5,7 +5,7 @@
 #include <set>
 #include <utility>
 
-#include "kernels/simt/block.h"
+#include "kernels/simt/async_proxy.h"
 
 #ifdef SIMT_TSAN
 extern "C" void AnnotateIgnoreReadsBegin(const char*, int);
@@ -48,25 +48,98 @@ void Block::barrier(Site site) {
     sites.insert(place(site));
   }
   if (options.fault == Fault::no_barrier && place(site) == options.fault_site) return;
-  Barrier& b = barrier_;
-  if (b.arrived == 0) b.site = site;
-  if (b.site.line != site.line || std::strcmp(b.site.file, site.file) != 0) {
+  Barrier& b = barriers_[0];
+  if (b.arrived > 0 && (b.site.line != site.line || std::strcmp(b.site.file, site.file) != 0)) {
     fail("barrier divergence: " + to_string(site) + " while others wait in " + to_string(b.site));
   }
+  sync(0, count_, site);
+}
+
+// One thread more at a barrier.
+void Block::count_in(Barrier& b, unsigned threads, Site site) {
+  if (b.arrived == 0) {
+    b.site = site;
+    b.expected = threads;
+  }
+  if (b.expected != threads) {
+    fail(to_string(site) + " for " + std::to_string(threads) + " threads, " + to_string(b.site) + " for " +
+         std::to_string(b.expected));
+  }
+  publish(token(&b, b.phase));
+  b.lanes[self->warp()] |= 1u << self->lane();
+  ++b.arrived;
+}
+
+void Block::complete(Barrier& b) {
+  ++b.phase;
+  b.arrived = 0;
+  b.lanes.fill(0);
+  for (Thread* thread : b.waiting) wake(*thread);
+  b.waiting.clear();
+}
+
+void Block::sync(unsigned id, unsigned threads, Site site) {
+  Untracked untracked;
+  Barrier& b = barriers_.at(id);
   const unsigned phase = b.phase;
-  publish(token(&b, phase));
-  self->site = site;
-  if (++b.arrived == count_) {
-    ++b.phase;
-    b.arrived = 0;
-    for (Thread* thread : b.waiting) wake(*thread);
-    b.waiting.clear();
+  count_in(b, threads, site);
+  if (b.arrived == b.expected) {
+    self->site = site;
+    complete(b);
     reschedule();
   } else {
     b.waiting.push_back(self);
     wait(site);
   }
   observe(token(&b, phase));
+}
+
+void Block::arrive(unsigned id, unsigned threads, Site site) {
+  Untracked untracked;
+  Barrier& b = barriers_.at(id);
+  count_in(b, threads, site);
+  if (b.arrived == b.expected) complete(b);
+}
+
+static Site named(const char* what, int id, int threads) {
+  static const char* const sync_names[] = {"bar.sync 0",  "bar.sync 1",  "bar.sync 2",  "bar.sync 3",
+                                           "bar.sync 4",  "bar.sync 5",  "bar.sync 6",  "bar.sync 7",
+                                           "bar.sync 8",  "bar.sync 9",  "bar.sync 10", "bar.sync 11",
+                                           "bar.sync 12", "bar.sync 13", "bar.sync 14", "bar.sync 15"};
+  if (id < 0 || id > 15) fail(std::string(what) + ": there are barriers 0 to 15, not " + std::to_string(id));
+  if (threads <= 0 || threads % 32 != 0) fail(std::string(what) + " of " + std::to_string(threads) + " threads");
+  return {sync_names[id]};
+}
+void barrier_sync(int id, int threads) {
+  const Site site = named("bar.sync", id, threads);
+  self->block->sync(static_cast<unsigned>(id), static_cast<unsigned>(threads), site);
+}
+void barrier_arrive(int id, int threads) {
+  const Site site = named("bar.arrive", id, threads);
+  self->block->arrive(static_cast<unsigned>(id), static_cast<unsigned>(threads), site);
+}
+
+// Registers move through the block's pool; an increase waits for them.
+void setmaxnreg(int count, bool increase) {
+  if (count % 8 != 0 || count < 24 || count > 256) fail("setmaxnreg: not a multiple of 8 from 24 to 256");
+  Block& block = *self->block;
+  block.collective(0xffffffffu, {"setmaxnreg"}, nullptr, [](const Lanes&) {});
+  if (self->lane() == 0) {
+    Untracked untracked;
+    AsyncProxy& proxy = block.async();
+    int& mine = proxy.registers[self->warp()];
+    const int more = 32 * (count - mine);
+    if (increase ? more < 0 : more > 0) fail("setmaxnreg in the wrong direction");
+    while (proxy.spare_registers < more) {
+      proxy.want_registers.push_back(self);
+      block.wait({"setmaxnreg.inc, no registers left"});
+    }
+    proxy.spare_registers -= more;
+    mine = count;
+    for (Thread* thread : proxy.want_registers) block.wake(*thread);
+    proxy.want_registers.clear();
+  }
+  block.collective(0xffffffffu, {"setmaxnreg, second part"}, nullptr, [](const Lanes&) {});
 }
 
 void Block::collective(unsigned mask, Site site, void* brought, const std::function<void(const Lanes&)>& compute,

@@ -3,12 +3,10 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cstring>
-#include <mutex>
-#include <thread>
 
+#include "kernels/simt/async_proxy.h"
 #include "kernels/simt/cuda.h"
 
 namespace simt {
@@ -85,48 +83,97 @@ void Block::start_threads(dim3 shape) {
     thread.site = {"not started"};
     thread.copies.clear();
     thread.copy_groups = 0;
+    thread.stores.clear();
+    thread.store_groups = 0;
+    thread.acquired = nullptr;
+    thread.unfenced_acquire = false;
     thread.fiber.prepare(stacks_ + i * stack_stride_ + kPage, stack_stride_ - kPage, enter);
     wake(thread);
   }
 }
 
-void Block::run(dim3 grid, uint3 block_index, dim3 shape, size_t shared_bytes, const std::function<void()>& kernel) {
+void Block::start(dim3 grid, uint3 block_index, dim3 shape, size_t shared_bytes, const std::function<void()>& kernel) {
   Untracked untracked;
-  gridDim = grid;
-  blockDim = shape;
-  blockIdx = block_index;
+  grid_ = grid;
+  shape_ = shape;
+  index_ = block_index;
   count_ = shape.x * shape.y * shape.z;
   if (count_ == 0 || count_ > 1024) throw Error("a block of " + std::to_string(count_) + " threads");
   if (shared_bytes > kMaxSharedBytes) throw Error(std::to_string(shared_bytes) + " bytes of shared memory");
   allocate_stacks();
   dynamic_ = Shared(nullptr, shared_bytes);
   statics_.clear();
-  barrier_.arrived = 0;
-  barrier_.waiting.clear();
+  async_used_ = false;
+  for (Barrier& barrier : barriers_) {
+    barrier.arrived = 0;
+    barrier.lanes.fill(0);
+    barrier.waiting.clear();
+  }
   for (auto& warp : collectives_) {
     for (Collective& collective : warp) collective.arrived = 0;
   }
   random_ = options.seed * 1000003 + block_index.x + grid.x * (block_index.y + uint64_t{grid.y} * block_index.z);
   kernel_ = &kernel;
   error_ = nullptr;
+  spinning_.clear();
   start_threads(shape);
   publish(&main_);
-  Thread* first = pick();
-  self = first;
-  threadIdx = first->index;
-  Fiber::switch_to(main_, first->fiber);
-  self = nullptr;
-  observe(&done_);
-  check_end(block_index);
 }
 
-void Block::check_end(uint3 block_index) {
+Block::State Block::resume() {
+  Untracked untracked;
+  gridDim = grid_;
+  blockDim = shape_;
+  blockIdx = index_;
+  for (Thread* thread : spinning_) wake(*thread);
+  spinning_.clear();
+  self = &pool_[0];
+  Fiber& first = choose();
+  if (&first != &main_) Fiber::switch_to(main_, first);
+  self = nullptr;
+  observe(&done_);
   if (error_) std::rethrow_exception(error_);
-  const std::string here = "block " + to_string(block_index) + ": ";
-  if (done_ < count_) throw Error(here + "deadlock\n" + report());
+  if (done_ == count_) {
+    check_end();
+    return State::ended;
+  }
+  const bool runnable = std::any_of(ready_.begin(), ready_.end(), [](unsigned lanes) { return lanes != 0; });
+  if (spinning_.empty() && !runnable) throw Error("block " + to_string(index_) + ": deadlock\n" + report());
+  return runnable ? State::runs : State::waits;
+}
+
+void Block::check_end() {
   bool intact = dynamic_.intact();
   for (const Shared& object : statics_) intact = intact && object.intact();
+  const std::string here = "block " + to_string(index_) + ": ";
   if (!intact) throw Error(here + "a store past the end of shared memory");
+  if (async_used_ && !async_->idle()) throw Error(here + "ended with asynchronous copies in flight");
+}
+
+// By the thread, at its end.
+void Block::check_returned(Thread& thread) {
+  for (const Copy& copy : thread.copies) {
+    fail("returned with a cp.async of group " + std::to_string(copy.group) + " not waited for");
+  }
+  for (const BulkStore& store : thread.stores) {
+    if (store.source.empty()) fail("returned with a bulk copy from shared memory not waited for");
+  }
+  if (!async_used_) return;
+  thread.waits_for = Thread::Wait::stores;
+  perform_stores(*async_, thread);
+  if (async_->products(thread.warp()).first != async_->products(thread.warp()).last) {
+    fail("returned with a wgmma not waited for");
+  }
+}
+
+AsyncProxy& Block::async() {
+  if (!async_used_) {
+    Untracked untracked;
+    if (!async_) async_ = std::make_unique<AsyncProxy>(*this);
+    async_->reset();
+    async_used_ = true;
+  }
+  return *async_;
 }
 
 // The entry function of a fiber.
@@ -136,9 +183,7 @@ SIMT_BORDER void Block::enter() {
   observe(&block.main_);
   try {
     (*block.kernel_)();
-    for (const Copy& copy : self->copies) {
-      fail("returned with a cp.async of group " + std::to_string(copy.group) + " not waited for");
-    }
+    block.check_returned(*self);
   } catch (...) {
     block.error_ = std::current_exception();
   }
@@ -168,8 +213,31 @@ void Block::reschedule() {
   if (&next != &mine) Fiber::switch_to(mine, next);
 }
 
+void Block::spin(Site site) {
+  spinning_.push_back(self);
+  wait(site);
+}
+
+// Performs an asynchronous operation, if there is one.
+bool Block::land() {
+  if (!async_used_) return false;
+  try {
+    return async_->land();
+  } catch (...) {
+    error_ = std::current_exception();
+    return false;
+  }
+}
+
+// What is asynchronous happens at last: when no thread can go on without it, or at any time if the order is random.
 Fiber& Block::choose() {
+  if (options.order == Order::random && !error_) {
+    const uint64_t r = draw();
+    if (r % 64 == 0) land();
+    if (r % 256 == 1) return main_;
+  }
   Thread* next = error_ ? nullptr : pick();
+  while (!next && !error_ && land()) next = pick();
   if (!next) return main_;
   self = next;
   threadIdx = next->index;
@@ -222,36 +290,6 @@ std::string Block::report() const {
     i = last + 1;
   }
   return lines;
-}
-
-void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel) {
-  const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
-  std::atomic<uint64_t> next = 0;
-  std::mutex mutex;
-  std::exception_ptr error;
-  const auto work = [&] {
-    static thread_local std::unique_ptr<Block> machine;  // keeps its stacks from launch to launch
-    if (!machine) machine = std::make_unique<Block>();
-    for (uint64_t n; (n = next.fetch_add(1)) < blocks;) {
-      const uint64_t i = options.order == Order::reverse ? blocks - 1 - n : n;
-      const uint3 index = {static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
-                           static_cast<unsigned>(i / grid.x / grid.y)};
-      try {
-        machine->run(grid, index, block, shared_bytes, kernel);
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (!error) error = std::current_exception();
-        next = blocks;
-        machine = nullptr;  // its fibers are abandoned
-        break;
-      }
-    }
-  };
-  std::vector<std::thread> helpers;
-  for (unsigned i = 1; i < std::min<uint64_t>(options.workers, blocks); ++i) helpers.emplace_back(work);
-  work();
-  for (std::thread& helper : helpers) helper.join();
-  if (error) std::rethrow_exception(error);
 }
 
 }  // namespace simt

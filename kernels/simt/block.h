@@ -31,6 +31,15 @@ struct Copy {  // a cp.async that has not happened yet
   unsigned group;
 };
 
+struct BulkStore {  // a bulk copy to global memory that has not happened yet
+  void* to;
+  unsigned from, bytes;
+  bool add;
+  unsigned group;
+  std::vector<char> source{};  // once it has been read
+};
+
+class AsyncProxy;
 class Block;
 
 struct Thread {
@@ -41,6 +50,12 @@ struct Thread {
   Site site{};
   std::deque<Copy> copies;
   unsigned copy_groups = 0;  // committed so far
+  std::deque<BulkStore> stores;
+  unsigned store_groups = 0;
+  enum class Wait { none, products, stores_read, stores } waits_for = Wait::none;  // operations that happen at last
+  const int* acquired = nullptr;  // the number that it has acquired last, which is what it waits for
+  int acquired_value = 0;
+  bool unfenced_acquire = false;  // no global proxy fence since
 
   unsigned lane() const { return rank % 32; }
   unsigned warp() const { return rank / 32; }
@@ -75,17 +90,33 @@ class Block {
   ~Block();
   Block(const Block&) = delete;
   Block& operator=(const Block&) = delete;
-  void run(dim3 grid, uint3 block_index, dim3 shape, size_t shared_bytes, const std::function<void()>& kernel);
+  void start(dim3 grid, uint3 block_index, dim3 shape, size_t shared_bytes, const std::function<void()>& kernel);
+  // Its threads go on until all have returned, until what they wait for can only come from another block, or, in a
+  // random order, at times to let another block go on.
+  enum class State { ended, waits, runs };
+  State resume();
 
   void barrier(Site site);  // __syncthreads, by the running thread
+  // Named barriers, which __syncthreads is number 0 of.
+  void sync(unsigned id, unsigned threads, Site site);
+  void arrive(unsigned id, unsigned threads, Site site);
   // A collective of the running thread's warp, called by all lanes of `mask` from one site. The last lane to arrive
   // calls compute with what each brought (null for a lane outside the mask).
   void collective(unsigned mask, Site site, void* brought, const std::function<void(const Lanes&)>& compute,
                   Memory memory = Memory::unordered);
 
+  void wait(Site site);  // the running thread stops until it is woken
+  void wake(Thread& thread) { ready_[thread.warp()] |= 1u << thread.lane(); }
+  void spin(Site site);  // the running thread stops until other blocks have had their turn
+
   char* dynamic_shared() { return dynamic_.memory.get(); }
+  size_t dynamic_bytes() const { return dynamic_.bytes; }
+  AsyncProxy& async();
   void* static_shared(const void* key, size_t bytes, size_t alignment);  // one object for each key
   unsigned threads() const { return count_; }
+  Thread& thread(unsigned rank) { return pool_[rank]; }
+  uint64_t draw();             // of Order::random
+  std::string report() const;  // what the threads wait for
 
  private:
   struct Free {
@@ -100,8 +131,9 @@ class Block {
     std::unique_ptr<char, Free> memory;
   };
   struct Barrier {
-    unsigned arrived = 0, phase = 0;
+    unsigned arrived = 0, expected = 0, phase = 0;
     Site site{};
+    std::array<unsigned, 32> lanes{};  // that have arrived, by warp
     std::vector<Thread*> waiting;
   };
   struct Collective {
@@ -113,14 +145,14 @@ class Block {
   static void enter();
   void allocate_stacks();
   void start_threads(dim3 shape);
-  void check_end(uint3 block_index);
-  void wait(Site site);  // the running thread stops until it is woken
-  void wake(Thread& thread) { ready_[thread.warp()] |= 1u << thread.lane(); }
+  void check_end();
+  void check_returned(Thread& thread);
   void reschedule();
   Fiber& choose();
   Thread* pick();
-  std::string report() const;
-  uint64_t draw();
+  bool land();
+  void count_in(Barrier& barrier, unsigned threads, Site site);
+  void complete(Barrier& barrier);
 
   Fiber main_;
   std::deque<Thread> pool_;
@@ -128,10 +160,15 @@ class Block {
   size_t stack_stride_ = 0, stacks_held_ = 0;
   unsigned count_ = 0, done_ = 0, current_warp_ = 0;
   std::array<unsigned, 32> ready_{};  // by warp, a bit a lane
-  Barrier barrier_;
+  std::vector<Thread*> spinning_;
+  std::array<Barrier, 16> barriers_;
   std::array<std::array<Collective, 32>, 32> collectives_;  // by warp and lowest lane
   Shared dynamic_{nullptr, 0};
   std::deque<Shared> statics_;
+  std::unique_ptr<AsyncProxy> async_;  // of blocks that use it
+  bool async_used_ = false;
+  dim3 grid_, shape_;
+  uint3 index_{};
   uint64_t random_ = 0;
   const std::function<void()>* kernel_ = nullptr;
   std::exception_ptr error_;

@@ -57,6 +57,14 @@ T atomicMin(T* p, T value) {
   return before;
 }
 
+inline unsigned atomicInc(unsigned* p, unsigned most) {
+  std::atomic_ref<unsigned> shared(*p);
+  unsigned before = shared.load(std::memory_order_relaxed);
+  while (!shared.compare_exchange_weak(before, before >= most ? 0 : before + 1, std::memory_order_relaxed)) {
+  }
+  return before;
+}
+
 template <typename T>
 T __ldg(const T* p) {
   return *p;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <bit>
 #include <cstdint>
+#include <string>
 
 #include "kernels/simt/cuda.h"
 
@@ -43,8 +44,17 @@ inline void cp_async_wait(unsigned pending) {  // for all but the `pending` late
   }
 }
 
-// redux.sync.or of a value that all lanes share.
-inline uint32_t uniform(uint32_t x) { return __shfl_sync(0xffffffffu, x, 0); }
+// redux.sync.or of a value that all lanes must share.
+inline uint32_t uniform(uint32_t x) {
+  collective(0xffffffffu, {"redux.sync"}, x, [](const std::array<uint32_t*, 32>& lane) {
+    for (const uint32_t* other : lane) {
+      if (other && *other != *lane[0]) {
+        fail("uniform: lanes bring " + std::to_string(*lane[0]) + " and " + std::to_string(*other));
+      }
+    }
+  });
+  return x;
+}
 
 struct LoadMatrix {
   uint16_t row[8];

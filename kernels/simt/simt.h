@@ -23,6 +23,14 @@ enum class Fault {
   late_wait,       // every wait leaves one group more in flight
   short_copy,      // cp.async brings one 16-bit element too few
   swap_fragments,  // mma takes its second and third register of A the wrong way round
+  // Hopper's
+  no_proxy_fence,   // fence.proxy.async does nothing
+  no_wgmma_wait,    // no wgmma is waited for
+  late_wgmma_wait,  // every wait leaves one group of wgmma more in flight
+  no_syncwarp,      // one __syncwarp of the source, Options::fault_site, does nothing
+  wrong_bytes,      // an mbarrier expects 16 bytes too few
+  wrong_stride,     // matrix descriptors have a stride 128 bytes too short
+  wrong_turn,       // ld.acquire gives one more than was released
 };
 
 struct Options {
@@ -30,6 +38,8 @@ struct Options {
   uint64_t seed = 0;            // of Order::random
   unsigned char poison = 0xff;  // fills shared memory when a block starts, and the target of a copy in flight
   unsigned workers = 1;         // OS threads that the blocks are spread over
+  unsigned resident = 8;        // blocks that may run at once
+  unsigned registers = 0;       // of a thread at launch, which setmaxnreg moves; 0: as many as fit
   size_t stack_bytes = 64 << 10;
   Fault fault = Fault::none;
   std::string fault_site;  // "file:line"
