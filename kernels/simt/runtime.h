@@ -24,7 +24,7 @@ struct DeviceOptions {
   bool late = false, guarded = false;  // `guarded` applies to memory allocated afterwards
   uint64_t seed = 0;
   size_t memory = size_t{4} << 30;  // bytes that can be allocated
-  int devices = 1, capability = 90;
+  int devices = 1, capability = 90, multiprocessors = 2;
   bool driver = true;
   bool plain_products = false;  // cuBLASLt supports no epilogue but the bias
 };
