@@ -7,7 +7,7 @@
 #include "kernels/attention_check.h"
 #include "kernels/cuda/attention/launch.h"
 #include "kernels/cuda/attention/sm90/launch.h"
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/check_cuda.h"
 
 namespace glint {
 namespace attention {
@@ -20,13 +20,7 @@ constexpr bool kHasSm90 = false;
 #endif
 
 int current_capability() {
-  const auto attribute = [](cudaDeviceAttr name) {
-    int device = 0, value = 0;
-    check_cuda(cudaGetDevice(&device), "cudaGetDevice");
-    check_cuda(cudaDeviceGetAttribute(&value, name, device), "cudaDeviceGetAttribute");
-    return value;
-  };
-  return 10 * attribute(cudaDevAttrComputeCapabilityMajor) + attribute(cudaDevAttrComputeCapabilityMinor);
+  return 10 * device_attribute(cudaDevAttrComputeCapabilityMajor) + device_attribute(cudaDevAttrComputeCapabilityMinor);
 }
 
 template <typename Scalar>
