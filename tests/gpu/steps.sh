@@ -117,6 +117,12 @@ torch() {
   "$PYTHON" -u tests/gpu/against_torch.py --attention-case "$BUILD/$ATTENTION_CASE" --glint "$BUILD/$GLINT" \
     --json "$WORK/torch.json" --markdown "$WORK/torch.md" 2>&1
 }
+library() {
+  with_torch
+  local device=cuda
+  if [ "$EMULATED" = yes ]; then device=cpu; fi # the library of this build has no CUDA
+  "$PYTHON" -u tests/gpu/library_against_torch.py --library "$BUILD/libglint_attention.so" --device "$device" 2>&1
+}
 bench() {
   with_torch
   local rehearse=()
