@@ -104,22 +104,27 @@ ptx() {
   "$PROGRAMS/$PTX_CHECK" compare "$WORK/ptx"
 }
 
+emulate_hopper() { export SIMT_DEVICE="capability=90"; } # so that an emulated device runs Hopper's kernels
+
 # The masks that the device's kernels apply against the definition on the CPU: printed, and as a picture.
 masks() {
   local rows=1000 cols=1037 same=0 flags
   if [ "$EMULATED" = yes ]; then rows=65 cols=100; fi
+  emulate_hopper
   for flags in "--p 0.1 --seed 0x1234567890abcdef" \
     "--p 0.1 --seed 7 --offset 0xfffffff0 --batch-index 3 --heads 5 --head 2" \
     "--p 0.5 --seed 1 --offset 0xffffffffffffffc0 --heads 3 --head 1" "--p 0.9 --seed 99 --batch-index 1"; do
     # shellcheck disable=SC2086 # several words
     set -- $flags --rows "$rows" --cols "$cols"
     "$PROGRAMS/$GLINT" mask "$@" --out "$WORK/defined.pbm" > "$WORK/defined.txt" || fail "glint mask $* failed"
-    for dtype in fp32 bf16; do
-      "$PROGRAMS/$GLINT" mask "$@" --device cuda --dtype "$dtype" --out "$WORK/real.pbm" > "$WORK/real.txt" ||
+    for kernel in "fp32 flash" "bf16 flash" "bf16 flash-sm80"; do
+      read -r dtype attention <<< "$kernel"
+      "$PROGRAMS/$GLINT" mask "$@" --device cuda --dtype "$dtype" --attention "$attention" \
+        --out "$WORK/real.pbm" > "$WORK/real.txt" ||
         fail "glint mask $* --device cuda failed"
       if ! cmp "$WORK/defined.pbm" "$WORK/real.pbm" ||
         ! diff <(head -n 2 "$WORK/defined.txt") <(head -n 2 "$WORK/real.txt"); then
-        fail "the $dtype kernel's mask differs from the definition: glint mask $*"
+        fail "the mask of $kernel differs from the definition: glint mask $*"
       fi
       same=$((same + 1))
     done
@@ -139,6 +144,7 @@ with_torch() {
 }
 torch() {
   with_torch
+  emulate_hopper
   "$PYTHON" -u tests/gpu/against_torch.py --attention-case "$PROGRAMS/$ATTENTION_CASE" --glint "$PROGRAMS/$GLINT" \
     --json "$WORK/torch.json" --markdown "$WORK/torch.md" 2>&1
 }
