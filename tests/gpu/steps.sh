@@ -172,13 +172,14 @@ bench() {
 # Nsight Compute's figures of one forward and one backward of GPT-2 124M's attention. The clocks are left alone.
 profile() {
   if [ "$EMULATED" = yes ]; then skip "nothing runs on a GPU"; fi
-  local ncu p kernels figures
+  local ncu p kernels count figures
   ncu=$(command -v ncu || ls /usr/local/cuda/bin/ncu 2> /dev/null) || skip "no Nsight Compute (ncu) here"
   for p in 0.1 0.0; do
-    for kernels in forward backward; do
+    for count in "forward 1" "backward 3"; do # kernels of that name in one call
+      read -r kernels count <<< "$count"
       figures=$OUT/ncu-$kernels-$p.txt
-      "$ncu" --clock-control none --kernel-name "regex:$kernels" --launch-count "$([ $kernels = forward ] && echo 1 ||
-        echo 4)" --section SpeedOfLight --section LaunchStats --section Occupancy --section WarpStateStats \
+      "$ncu" --clock-control none --kernel-name "regex:$kernels" --launch-count "$count" \
+        --section SpeedOfLight --section LaunchStats --section Occupancy --section WarpStateStats \
         "$PROGRAMS/$GLINT" bench attention --device cuda --dtype bf16 --batch 32 --heads 12 --head-size 64 \
         --context 1024 --dropout "$p" --causal true --repeats 1 > "$figures" 2>&1 ||
         fail "ncu: $(grep -E '==ERROR==|glint:' "$figures" | head -n 1)"
