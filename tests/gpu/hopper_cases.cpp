@@ -2,6 +2,7 @@
 
 #include <bit>
 
+#include "kernels/attention.h"
 #include "kernels/bf16.h"
 #include "kernels/check.h"
 #include "tests/kernels/cuda/device_buffer.h"
@@ -95,16 +96,10 @@ const std::vector<HopperCase>& hopper_cases() {
 }
 
 bool has_hopper() {
-#if defined(GLINT_SIMT)
+#ifdef GLINT_SIMT
   return true;
-#elif defined(GLINT_WITH_SM90A)
-  int device = 0, major = 0, minor = 0;
-  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
-  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
-  check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
-  return major == 9 && minor == 0;
 #else
-  return false;
+  return uses_hopper_attention(CudaContext{});
 #endif
 }
 

@@ -7,7 +7,7 @@
 
 namespace glint {
 
-TEST_CASE("hopper instructions: on random inputs what plain formulas give, small shapes, ptx") {
+TEST_CASE("hopper instructions: on random inputs what plain formulas give, small shapes") {
   if (!test::has_hopper()) return;
   test::RandomInputs inputs(20261206);
   INFO("seed ", inputs.seed);
