@@ -23,12 +23,13 @@ Real gelu_slope(Real x, Gelu kind) {
   return (1 + t) / 2 + x * (1 - t * t) / 2 * root * (1 + 3 * Real(0.044715) * x * x);
 }
 
-// The tanh form where tanh has a small relative error e, as cuBLASLt's epilogues compute it: t = (1 + e) * tanh(u), and
-// everything else exact. To first order in e, gelu = x / 2 * (1 + t) is off by x / 2 * tanh * e, and its slope,
-// (1 + t) / 2 + x / 2 * (1 - t^2) * u', by tanh / 2 * (1 - 2 * x * tanh * u') * e.
+// The tanh form where tanh has a small relative error e: t = (1 + e) * tanh(u), and everything else exact. To first
+// order in e, gelu = x / 2 * (1 + t) is off by x / 2 * tanh * e, and its slope, (1 + t) / 2 + x / 2 * (1 - t^2) * u',
+// by tanh / 2 * (1 - 2 * x * tanh * u') * e.
 //
-// e is that of the instruction tanh.approx.f32: at most 1.113e-5 over all inputs (N. Juffa, "Hardware-accelerated
-// tanh() on Turing", NVIDIA's developer forum, 2021). NVIDIA's PTX manual promises only 2^-11.
+// cuBLASLt's epilogues take tanh from the instruction tanh.approx.f32 (MUFU.TANH in the SASS of those of CUDA 13.0 for
+// bf16), whose e is at most 1.113e-5 over all inputs (N. Juffa, "Hardware-accelerated tanh() on Turing", NVIDIA's
+// developer forum, 2021). NVIDIA's PTX manual promises only 2^-11. On an H100 fp32 results were off by up to 6.3e-6.
 inline constexpr double kTanhApprox = 1.113e-5;
 inline double gelu_error(double x, double relative = kTanhApprox) {
   return std::abs(2 * gelu(x, Gelu::tanh) - x) / 2 * relative;  // x * tanh = 2 * gelu - x
