@@ -166,21 +166,18 @@ void answer_byte_permute(uint32_t* out, const uint32_t* in) {
   }
 }
 
-template <typename F>
-void for_each_warp(const PtxCase& c, size_t in_words, const F& f) {
-  const size_t per_warp = static_cast<size_t>(kLanes * words_of(c.wrapper).in);
-  for (size_t warp = 0; warp * per_warp < in_words; ++warp)
-    f(warp * per_warp, warp * static_cast<size_t>(kLanes * words_of(c.wrapper).out));
+// ---- mul.wide.u32, redux.sync
+void answer_multiply_wide(uint32_t* out, const uint32_t* in) {
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const uint64_t product = uint64_t{in[2 * lane]} * in[2 * lane + 1];
+    out[2 * lane] = static_cast<uint32_t>(product);
+    out[2 * lane + 1] = static_cast<uint32_t>(product >> 32);
+  }
 }
-size_t answer_size(const PtxCase& c, const std::vector<uint32_t>& in) {
-  const LaneWords words = words_of(c.wrapper);
-  return in.size() / static_cast<size_t>(words.in) * static_cast<size_t>(words.out);
-}
+void answer_uniform(uint32_t* out, const uint32_t* in) { std::fill(out, out + 2 * kLanes, in[0]); }
 
-}  // namespace
-
-const std::vector<PtxCase>& ptx_cases() {
-  static const std::vector<PtxCase> cases = {
+std::vector<PtxCase> make_cases() {
+  std::vector<PtxCase> cases = {
       {"cp_async", Wrapper::cp_async, fill_bits<12>, answer_cp_async, exact},
       {"ldmatrix", Wrapper::ldmatrix, fill_bits<8>, answer_ldmatrix<false>, exact},
       {"ldmatrix_transposed", Wrapper::ldmatrix_transposed, fill_bits<8>, answer_ldmatrix<true>, exact},
@@ -189,26 +186,72 @@ const std::vector<PtxCase>& ptx_cases() {
       {"pack_bf16", Wrapper::pack_bf16, fill_bits<2>, answer_pack_bf16, exact},
       {"exp2", Wrapper::exp2, fill_exp2, answer_exp2, agree_exp2},
       {"byte_permute", Wrapper::byte_permute, fill_bits<2>, answer_byte_permute, exact},
+      {"multiply_wide", Wrapper::multiply_wide, fill_bits<2>, answer_multiply_wide, exact},
+      {"uniform", Wrapper::uniform, fill_bits<1>, answer_uniform, exact},
   };
+  for (const PtxCase& c : sm90_cases()) cases.push_back(c);
   return cases;
 }
 
-std::vector<uint32_t> random_words(const PtxCase& c, int warps, RandomInputs& inputs) {
-  std::vector<uint32_t> in(static_cast<size_t>(warps * kLanes * words_of(c.wrapper).in));
-  for_each_warp(c, in.size(), [&](size_t first, size_t) { c.fill(&in[first], inputs); });
+struct GroupWords {
+  size_t in, out;
+};
+GroupWords group_words(const PtxCase& c) {
+  const LaneWords words = words_of(c.wrapper);
+  return {static_cast<size_t>(words.in * words.lanes), static_cast<size_t>(words.out * words.lanes)};
+}
+
+template <typename F>
+void for_each_group(const PtxCase& c, size_t in_words, const F& f) {
+  const auto [in, out] = group_words(c);
+  for (size_t group = 0; group * in < in_words; ++group) f(group * in, group * out);
+}
+size_t answer_size(const PtxCase& c, const std::vector<uint32_t>& in) {
+  const GroupWords words = group_words(c);
+  return in.size() / words.in * words.out;
+}
+
+}  // namespace
+
+const std::vector<PtxCase>& ptx_cases() {
+  static const std::vector<PtxCase> cases = make_cases();
+  return cases;
+}
+
+const char* why_not([[maybe_unused]] const PtxCase& c) {
+#ifndef GLINT_SIMT
+  if (!is_sm90(c.wrapper)) return nullptr;
+#ifndef GLINT_WITH_SM90A
+  return "this build has no kernels for sm_90a";
+#endif
+  int major = 0;
+  const cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+  if (error != cudaSuccess || major != 9) return "this GPU is not of compute capability 9.0";
+#endif
+  return nullptr;
+}
+
+std::vector<uint32_t> random_words(const PtxCase& c, int groups, RandomInputs& inputs) {
+  std::vector<uint32_t> in(static_cast<size_t>(groups) * group_words(c).in);
+  for_each_group(c, in.size(), [&](size_t first, size_t) { c.fill(&in[first], inputs); });
   return in;
 }
 
 std::vector<uint32_t> plain_answer(const PtxCase& c, const std::vector<uint32_t>& in) {
   std::vector<uint32_t> out(answer_size(c, in));
-  for_each_warp(c, in.size(), [&](size_t first, size_t first_out) { c.answer(&out[first_out], &in[first]); });
+  for_each_group(c, in.size(), [&](size_t first, size_t first_out) { c.answer(&out[first_out], &in[first]); });
   return out;
 }
 
 std::vector<uint32_t> run_case(const PtxCase& c, const std::vector<uint32_t>& in) {
-  const DeviceBuffer<uint32_t> device_in(in), out(std::vector<uint32_t>(answer_size(c, in), 0xdeadbeef));
-  run_wrapper(CudaContext{}, c.wrapper, out.data(), device_in.data(),
-              static_cast<int>(in.size()) / (kLanes * words_of(c.wrapper).in));
+  const DeviceBuffer<uint32_t> device_in(in), out(std::vector<uint32_t>(answer_size(c, in), kUnwritten));
+  const int groups = static_cast<int>(in.size() / group_words(c).in);
+#if defined(GLINT_SIMT) || defined(GLINT_WITH_SM90A)
+  const auto run = is_sm90(c.wrapper) ? run_sm90_wrapper : run_wrapper;
+#else
+  const auto run = run_wrapper;
+#endif
+  run(CudaContext{}, c.wrapper, out.data(), device_in.data(), groups);
   return out.to_host();
 }
 
@@ -216,10 +259,10 @@ std::vector<size_t> disagreements(const PtxCase& c, const std::vector<uint32_t>&
                                   const std::vector<uint32_t>& b) {
   GLINT_CHECK(a.size() == answer_size(c, in) && b.size() == a.size(), c.name, ": ", a.size(), " and ", b.size(),
               " words");
-  const size_t per_warp = static_cast<size_t>(kLanes * words_of(c.wrapper).out);
+  const size_t per_group = group_words(c).out;
   std::vector<size_t> wrong;
-  for_each_warp(c, in.size(), [&](size_t first, size_t first_out) {
-    for (size_t i = 0; i < per_warp; ++i) {
+  for_each_group(c, in.size(), [&](size_t first, size_t first_out) {
+    for (size_t i = 0; i < per_group; ++i) {
       if (!c.agree(&in[first], static_cast<int>(i), a[first_out + i], b[first_out + i])) wrong.push_back(first_out + i);
     }
   });

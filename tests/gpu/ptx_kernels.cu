@@ -73,6 +73,17 @@ __device__ void call<Wrapper::byte_permute>(uint32_t* out, const uint32_t* in, S
   *out = ptx::byte_permute(in[0], in[1]);
 }
 
+template <>
+__device__ void call<Wrapper::multiply_wide>(uint32_t* out, const uint32_t* in, Shared&, unsigned) {
+  ptx::multiply_wide(out[0], out[1], in[0], in[1]);
+}
+template <>
+__device__ void call<Wrapper::uniform>(uint32_t* out, const uint32_t* in, Shared&, unsigned) {
+  const uint32_t x = __shfl_sync(0xffffffffu, *in, 0);
+  out[0] = ptx::uniform(x);
+  out[1] = ptx::uniform_now(x);
+}
+
 // A block is one warp.
 template <Wrapper kWrapper>
 __global__ void wrapper_kernel(uint32_t* out, const uint32_t* in) {
@@ -106,6 +117,12 @@ void run_wrapper(const CudaContext& ctx, Wrapper wrapper, uint32_t* out, const u
       return launch_wrapper<Wrapper::exp2>(ctx, out, in, warps);
     case Wrapper::byte_permute:
       return launch_wrapper<Wrapper::byte_permute>(ctx, out, in, warps);
+    case Wrapper::multiply_wide:
+      return launch_wrapper<Wrapper::multiply_wide>(ctx, out, in, warps);
+    case Wrapper::uniform:
+      return launch_wrapper<Wrapper::uniform>(ctx, out, in, warps);
+    default:
+      GLINT_CHECK(false, "not a wrapper of ptx.cuh");
   }
 }
 
