@@ -98,15 +98,27 @@ __device__ inline float exp2(float x) {
 #endif
 }
 
-// Byte i of the result: byte (selector >> 4*i) & 7 of a, or its sign spread over the byte where the nibble has bit 3
-// set.
-__device__ inline uint32_t byte_permute(uint32_t a, uint32_t selector) {
+// Byte i of the result: byte (selector >> 4*i) & 7 of a, then b, or its sign spread over the byte where the nibble has
+// bit 3 set.
+__device__ inline uint32_t byte_permute(uint32_t a, uint32_t selector, uint32_t b = 0) {
 #ifdef __CUDACC__
   uint32_t r;
-  asm("prmt.b32 %0, %1, 0, %2;" : "=r"(r) : "r"(a), "r"(selector));
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(selector));
   return r;
 #else
-  return __byte_perm(a, 0, selector);
+  return __byte_perm(a, b, selector);
+#endif
+}
+
+// Of a pair of bf16: those of x whose `value` is at most `limit`, else 0. Values and limits are positive, so that they
+// compare as their bits do.
+__device__ inline uint32_t keep_bf16(uint32_t x, uint32_t value, uint32_t limit) {
+#ifdef __CUDACC__
+  uint32_t mask;
+  asm("set.le.u32.bf16x2 %0, %1, %2;" : "=r"(mask) : "r"(value), "r"(limit));
+  return x & mask;
+#else
+  return x & byte_permute((limit | 0x80008000u) - value, 0xbb99);  // the sign bit of each half: value <= limit
 #endif
 }
 
