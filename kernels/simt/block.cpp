@@ -237,7 +237,7 @@ Fiber& Block::choose() {
     if (r % 256 == 1) return main_;
   }
   Thread* next = error_ ? nullptr : pick();
-  while (!next && !error_ && land()) next = pick();
+  while (!next && !error_ && done_ < count_ && land()) next = pick();
   if (!next) return main_;
   self = next;
   threadIdx = next->index;
