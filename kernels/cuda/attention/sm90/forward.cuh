@@ -1,0 +1,280 @@
+// Attention forward in bf16 on Hopper: FlashAttention-2 (T. Dao, 2023), Algorithm 1, with dropout after the softmax. A
+// producer loads tiles by TMA into rings in shared memory, consumers multiply them by wgmma, with P in registers.
+#pragma once
+
+#include "kernels/cuda/attention/sm90/ring.cuh"
+#include "kernels/cuda/attention/sm90/schedule.cuh"
+#include "kernels/cuda/attention/sm90/softmax.cuh"
+#include "kernels/cuda/attention/sm90/tensor_map.h"
+
+namespace glint::attention::sm90 {
+
+// A block has kGroups consumer warpgroups of 64 queries each, which read the same keys, kKeys at a time. kOverlap: Q
+// K^T of the next tile is computed while a tile is multiplied with V.
+template <int kHS_>
+struct ForwardTiles {
+  static constexpr int kHS = kHS_, kKeys = 128, kGroups = kHS <= 64 ? 3 : 2, kQueries = 64 * kGroups;
+  static constexpr bool kOverlap = kHS > 64;
+  static constexpr int kStages = kHS <= 64 ? 3 : 2, kQueryStages = 2;
+  static constexpr int kThreads = 128 * (1 + kGroups), kLaunchRegisters = 65536 / kThreads / 8 * 8;  // of a thread
+  static constexpr int kProducerRegisters = kGroups == 3 ? 32 : 40, kConsumerRegisters = kGroups == 3 ? 160 : 232;
+  static_assert(kProducerRegisters + kGroups * kConsumerRegisters <= (1 + kGroups) * kLaunchRegisters);
+  using Queries = SharedTile<64, kHS>;
+  using Keys = SharedTile<kKeys, kHS>;
+  using QueryRing = Ring<Queries, kQueryStages>;
+  using KeyRing = Ring<Keys, kStages>;
+
+  struct Shared {
+    Queries q[kGroups][kQueryStages];
+    Keys k[kStages], v[kStages];
+    RingBarriers<kQueryStages> q_barriers[kGroups];
+    RingBarriers<kStages> k_barriers, v_barriers;
+    uint4 items[kGroups][kQueryStages];  // of the queries in q
+  };
+
+  __device__ QueryRing queries(int group) const {
+    const unsigned tiles = at(offsetof(Shared, q), group, sizeof(Queries) * kQueryStages);
+    return {tiles, at(offsetof(Shared, q_barriers), group, sizeof(RingBarriers<kQueryStages>)), ptx::descriptor(tiles)};
+  }
+  __device__ KeyRing keys() const {
+    const unsigned tiles = at(offsetof(Shared, k));
+    return {tiles, at(offsetof(Shared, k_barriers)), ptx::descriptor(tiles)};
+  }
+  __device__ KeyRing values() const {
+    const unsigned tiles = at(offsetof(Shared, v));
+    return {tiles, at(offsetof(Shared, v_barriers)), ptx::descriptor(tiles, Keys::kHalfBytes)};
+  }
+  __device__ unsigned item(int group, const typename QueryRing::Place& q_at) const {
+    return at(offsetof(Shared, items), group * kQueryStages + q_at.stage, sizeof(uint4));
+  }
+  // By one thread.
+  __device__ void init() const {
+    for (int group = 0; group < kGroups; ++group) queries(group).init(4);
+    keys().init(4 * kGroups), values().init(4 * kGroups);
+    ptx::fence_mbarrier_init();
+  }
+  __device__ unsigned at(unsigned offset, unsigned index = 0, unsigned bytes = 0) const {
+    return shared + offset + index * bytes;
+  }
+
+  unsigned shared;  // address of the block's Shared
+};
+
+struct ForwardArguments {
+  CUtensorMap q, k, v;
+  AttentionForward<Bf16> a;
+  Schedule schedule;
+  unsigned* items_taken;  // beyond each block's first one
+};
+
+__device__ inline int tiles_of(int keys, int tile_keys) { return (keys + tile_keys - 1) / tile_keys; }
+
+// Takes item after item and loads what they need; one thread.
+template <typename Tiles>
+__device__ void produce(const Tiles& tiles, const ForwardArguments& arguments) {
+  const AttentionShape& shape = arguments.a.shape;
+  const CausalRange range(shape);
+  const int query_heads = shape.NH / shape.NKV;  // of a key head
+  const auto keys = tiles.keys(), values = tiles.values();
+  typename Tiles::QueryRing::Place q_at;
+  typename Tiles::KeyRing::Place at;
+  ptx::prefetch_tensor_map(&arguments.q);
+  ptx::prefetch_tensor_map(&arguments.k);
+  ptx::prefetch_tensor_map(&arguments.v);
+
+  for (int index = blockIdx.x;; q_at.advance()) {
+    const Item item = arguments.schedule.item(index);
+    const int i = item.block * Tiles::kQueries;
+    for (int group = 0; group < Tiles::kGroups; ++group) {
+      const auto queries = tiles.queries(group);
+      queries.wait_empty(q_at);
+      ptx::store_shared(tiles.item(group, q_at), item.packed());
+      if (item.is_none()) ptx::mbarrier_arrive(queries.full(q_at));
+      else queries.load(q_at, arguments.q, item.b, i + 64 * group, item.h);
+    }
+    if (item.is_none()) return;
+
+    const int count = tiles_of(range.key_end(i + Tiles::kQueries - 1), Tiles::kKeys);
+    unsigned taken = 0;
+#pragma unroll 1
+    for (int tile = 0; tile < count; ++tile, at.advance()) {
+      // The next item: early enough to have its number when it is needed, late enough to balance the blocks.
+      if (tile == max(count - 2, 0)) taken = atomicAdd(arguments.items_taken, 1u);
+      keys.wait_empty(at);
+      keys.load(at, arguments.k, item.b, tile * Tiles::kKeys, item.h / query_heads);
+      values.wait_empty(at);
+      values.load(at, arguments.v, item.b, tile * Tiles::kKeys, item.h / query_heads);
+    }
+    index = gridDim.x + taken;
+  }
+}
+
+// A warpgroup's work on 64 queries.
+template <typename Tiles, bool kDropout>
+struct Consumer {
+  static constexpr int kHS = Tiles::kHS, kKeys = Tiles::kKeys;
+  using Place = typename Tiles::KeyRing::Place;
+
+  __device__ Consumer(const Tiles& tiles, const AttentionForward<Bf16>& a)
+      : keys(tiles.keys()), values(tiles.values()), mask(a.shape), softmax(a.shape.scale), dropout(a.dropout) {}
+
+  // Queries i, i + 1, .. of head h of NH of sequence b.
+  __device__ void start(Operand<typename Tiles::Queries> queries, int b, int NH, int h, int i) {
+    q = queries;
+    o = {};
+    mask.start(i);
+    softmax.start();
+    dropout.start(b, NH, h, i);
+  }
+
+  // All keys up to key_end, tile by tile. One product after the other: other warpgroups compute meanwhile.
+  __device__ void attend(int key_end) {
+    const int whole = (key_end + kKeys / 2 - 1) / kKeys;
+    for (int tile = 0; tile < whole; ++tile) attend_tile<kKeys>(tile);
+    if (key_end > whole * kKeys) attend_tile<kKeys / 2>(whole);
+  }
+  // The first kWidth keys of a tile.
+  template <int kWidth>
+  __device__ void attend_tile(int tile) {
+    Accumulator<kWidth> s;
+    Fragment<kWidth> p;
+    start_scores(s);  // S = Q K^T
+    ptx::wgmma_wait<0>();
+    finish_scores(s, tile);
+    softmax.rescale(o);
+    round_to(p, s);
+    dropout.apply(p);
+    values.wait_full(at);
+    start_output(p, at);  // O += P V
+    ptx::wgmma_wait<0>();
+    finish_output(at);
+    at.advance();
+  }
+
+  // The same with two products at a time. There is a key.
+  __device__ void attend_overlapped(int key_end) {
+    Accumulator<kKeys> s;
+    Fragment<kKeys> p;
+    start_scores(s);
+    ptx::wgmma_wait<0>();
+    finish_scores(s, 0);
+    round_to(p, s);
+    dropout.apply(p);
+    values.wait_full(at);
+    for (int tile = 1; tile * kKeys < key_end; ++tile) {
+      const Place before = at;
+      at.advance();
+      start_scores(s);          // S = Q K^T
+      start_output(p, before);  // O += P V of the tile before
+      ptx::wgmma_wait<1>();
+      finish_scores(s, tile);
+      ptx::pin(s.x);
+      values.wait_full(at);  // of the next turn: ptxas moves the next wait up to where P V began, but not across a loop
+      ptx::wgmma_wait<0>();
+      ptx::pin(p.x);
+      finish_output(before);
+      round_to(p, s);
+      dropout.apply(p);
+      softmax.rescale(o);
+    }
+    start_output(p, at);
+    ptx::wgmma_wait<0>();
+    finish_output(at);
+    at.advance();
+  }
+
+  // Lets tiles pass that only other warpgroups need.
+  __device__ void skip(int tiles) {
+#pragma unroll 1
+    for (int tile = 0; tile < tiles; ++tile, at.advance()) {
+      keys.wait_full(at), values.wait_full(at);
+      __syncwarp();  // a lane that has not looked yet must not find the barriers a whole turn further
+      keys.release(at), values.release(at);
+    }
+  }
+
+  template <int kWidth>
+  __device__ void start_scores(Accumulator<kWidth>& s) {
+    keys.wait_full(at);
+    ptx::wgmma_fence();
+    multiply_transposed(s, q, keys.tile(at));
+    ptx::wgmma_commit();
+  }
+  template <int kWidth>
+  __device__ void finish_scores(Accumulator<kWidth>& s, int tile) {
+    ptx::pin(s.x);
+    keys.release(at);
+    dropout.template draw<kWidth>(tile);
+    mask.apply(s, tile * kKeys);
+    softmax.update(s);
+  }
+  template <int kWidth>
+  __device__ void start_output(const Fragment<kWidth>& p, const Place& place) {
+    ptx::wgmma_fence();
+    multiply(o, p, values.tile(place));
+    ptx::wgmma_commit();
+  }
+  __device__ void finish_output(const Place& place) {
+    ptx::pin(o.x);
+    values.release(place);
+  }
+
+  typename Tiles::KeyRing keys, values;
+  CausalMask mask;
+  OnlineSoftmax softmax;
+  TileDropout<kKeys, kDropout> dropout;
+  Operand<typename Tiles::Queries> q = {};
+  Accumulator<kHS> o;
+  Place at;
+};
+
+template <int kHS, bool kDropout>
+__global__ void __launch_bounds__(ForwardTiles<kHS>::kThreads, 1)
+    forward_kernel(const __grid_constant__ ForwardArguments arguments) {
+  using Tiles = ForwardTiles<kHS>;
+  const AttentionForward<Bf16>& a = arguments.a;
+  const AttentionShape& shape = a.shape;
+  Tiles tiles{ptx::SharedAddress(&dynamic_shared<typename Tiles::Shared>()).value};
+  ptx::forget(tiles.shared);
+  if (threadIdx.x == 0) tiles.init();
+  __syncthreads();
+
+  const int warpgroup = ptx::uniform(threadIdx.x / 128);
+  if (warpgroup == 0) {
+    ptx::setmaxnreg_dec<Tiles::kProducerRegisters>();
+    if (threadIdx.x == 0) produce(tiles, arguments);
+    return;
+  }
+  ptx::setmaxnreg_inc<Tiles::kConsumerRegisters>();
+  const int group = warpgroup - 1;
+  const auto queries = tiles.queries(group);
+  Consumer<Tiles, kDropout> consumer(tiles, a);
+  for (typename Tiles::QueryRing::Place q_at;; q_at.advance()) {
+    queries.wait_full(q_at);
+    const Item item(ptx::load_shared(tiles.item(group, q_at)));
+    if (item.is_none()) return;
+    const int i0 = item.block * Tiles::kQueries, i = i0 + 64 * group;  // the block's and this warpgroup's first query
+    const int key_end = i < shape.T ? consumer.mask.key_end(i + 63) : 0;
+    consumer.start(queries.tile(q_at), item.b, shape.NH, item.h, i);
+    if constexpr (!Tiles::kOverlap) consumer.attend(key_end);
+    else if (key_end > 0) consumer.attend_overlapped(key_end);
+    queries.release(q_at);
+    consumer.skip(tiles_of(consumer.mask.key_end(i0 + Tiles::kQueries - 1), Tiles::kKeys) -
+                  tiles_of(key_end, Tiles::kKeys));
+    if (key_end == 0) continue;
+
+    const int row = i + warp() % 4 * 16;
+    OnlineSoftmax& softmax = consumer.softmax;
+    softmax.finish();
+    float factor[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      factor[half] = a.dropout.scale / softmax.sum[half];
+      const int t = row + Accumulator<kHS>::row(2 * half);
+      if (a.lse && t < shape.T && lane() % 4 == 0) a.lse[row_of(shape, item.b, item.h, t)] = softmax.lse(half);
+    }
+    store_rows(a.out, item.b, row, item.h, shape.T, shape.HS, consumer.o, factor);
+  }
+}
+
+}  // namespace glint::attention::sm90

@@ -1,0 +1,168 @@
+// Hopper's forward kernel, emulated: what tests/kernels/ops/ do not ask of every kernel. The blocks share the work
+// through a counter, and tiles go round rings; neither may show in the results. And since the kernel is sound, whether
+// its tests would notice if it were not.
+#include <doctest/doctest.h>
+
+#include <bit>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/attention/sm90/launch.h"
+#include "tests/kernels/ops/attention_oracle.h"
+
+namespace glint::test {
+
+// The kernel, whatever attention_forward() would choose.
+struct Sm90Context : CudaContext {};
+inline void attention_forward(const Sm90Context& ctx, AttentionForward<Bf16> a) {
+  const Guarded<float> scratch(attention::sm90::forward_scratch(a.shape), 1e30f, 0);  // nothing that counts as zero
+  a.scratch = scratch.data();
+  attention::sm90::launch_forward(ctx, a);
+  scratch.values();
+}
+
+namespace {
+
+struct SavedDevice {
+  ~SavedDevice() { simt::device = saved; }
+  simt::DeviceOptions saved = simt::device;
+};
+
+void run(AttentionProblem& x) {
+  const TestSite site(x.p, x.rng, x.site);
+  run_forward<Bf16>(Sm90Context{}, x, site.dropout);
+}
+
+AttentionProblem problem(const AttentionShape& shape, Layout layout, float p, RandomInputs& inputs) {
+  AttentionProblem x(shape, layout, p, inputs);
+  x.round_inputs<Bf16>();
+  return x;
+}
+
+bool is_good(const AttentionProblem& x, const AttentionBounds<Bf16>& bounds) {
+  bool good = true;
+  bounds.for_each(x, [&](const std::string& what, double error, double bound) {
+    if (what == "out" || what == "lse") good = good && error <= bound;
+  });
+  return good;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](float x, float y) { return std::bit_cast<uint32_t>(x) == std::bit_cast<uint32_t>(y); });
+}
+
+TEST_CASE("sm90 attention forward: head sizes, grouped heads, keys before the queries, strides") {
+  RandomInputs inputs(20261501);
+  INFO("seed ", inputs.seed);
+  struct Case {
+    int B, T, S, NH, NKV, HS;
+    bool causal;
+    float p;
+    Layout layout;
+  };
+  using enum Layout;
+  for (const Case& c :
+       {Case{2, 193, 193, 2, 1, 8, true, 0.1f, packed}, Case{1, 65, 200, 4, 2, 40, true, 0.0f, separate},
+        Case{1, 1, 150, 2, 1, 64, true, 0.0f, separate}, Case{2, 130, 130, 1, 1, 64, false, 0.2f, packed},
+        Case{1, 70, 300, 2, 1, 96, true, 0.0f, separate}, Case{1, 129, 129, 2, 2, 96, true, 0.1f, separate},
+        Case{1, 200, 200, 2, 1, 128, false, 0.1f, packed}}) {
+    INFO("T ", c.T, ", S ", c.S, ", HS ", c.HS, ", causal ", c.causal, ", p ", c.p);
+    AttentionProblem x = problem(attention_shape(c.B, c.T, c.S, c.NH, c.NKV, c.HS, c.causal), c.layout, c.p, inputs);
+    run(x);
+    CHECK(is_good(x, AttentionBounds<Bf16>(x)));
+  }
+}
+
+// Rings go round many times, and blocks take several items each.
+TEST_CASE("sm90 attention forward: the same bits from any number of blocks, in any order") {
+  RandomInputs inputs(20261502);
+  INFO("seed ", inputs.seed);
+  const SavedDevice saved_device;
+  for (const int HS : {64, 128}) {
+    INFO("HS ", HS);
+    const AttentionProblem start = problem(attention_shape(1, 600, 600, 3, 1, HS, true), Layout::packed, 0.1f, inputs);
+    AttentionProblem first = start;
+    run(first);
+    REQUIRE(is_good(first, AttentionBounds<Bf16>(first)));
+    int blocks = 1;
+    simt::in_every_order(
+        [&] {
+          simt::device.multiprocessors = blocks;
+          simt::options.workers = blocks % 2 + 1;
+          INFO("blocks ", blocks);
+          AttentionProblem x = start;
+          run(x);
+          CHECK(same_bits(x.out.buffer, first.out.buffer));
+          CHECK(same_bits(x.lse, first.lse));
+          blocks += 2;
+        },
+        2);
+  }
+}
+
+TEST_CASE("sm90 attention forward: the mask, bit for bit, and no lse") {
+  RandomInputs inputs(20261503);
+  INFO("seed ", inputs.seed);
+  for (const int HS : {64, 128}) {
+    for (const bool causal : {false, true}) {
+      INFO("HS ", HS, ", causal ", causal);
+      AttentionProblem x(attention_shape(2, 140, 140, 2, 2, HS, causal), Layout::packed, 0.4f, inputs);
+      const TestSite site(x.p, x.rng, x.site);
+      x.q.fill([](int, int) { return 0.0f; });
+      x.k.fill([](int, int) { return 0.0f; });
+      int wrong = 0;
+      for (int base = 0; base < x.shape.T; base += HS) {
+        x.v.fill([base](int t, int c) { return t == base + c ? 1.0f : 0.0f; });
+        run_forward<Bf16>(Sm90Context{}, x, site.dropout, false);
+        for (int b = 0; b < 2; ++b)
+          for (int h = 0; h < 2; ++h)
+            for (int i = 0; i < x.shape.T; ++i)
+              for (int c = 0; c < HS && base + c < x.shape.T; ++c) {
+                const bool kept = (!causal || base + c <= i) && x.keeps(b, h, i, base + c);
+                const float value = x.out.at(b, i, h)[c];
+                wrong += (value != 0.0f) != kept || std::isnan(value);
+              }
+      }
+      CHECK(wrong == 0);
+      CHECK(std::isnan(x.lse[0]));  // not written
+    }
+  }
+}
+
+// Whether the planted bug shows, as an error of the emulator or in wrong results, in one of the orders.
+bool fault_shows(const AttentionProblem& start, const AttentionBounds<Bf16>& bounds) {
+  bool shows = false;
+  simt::in_every_order([&] {
+    if (shows) return;
+    try {
+      AttentionProblem x = start;
+      run(x);
+      shows = !is_good(x, bounds);
+    } catch (const simt::Error&) {
+      shows = true;
+    }
+  });
+  return shows;
+}
+
+TEST_CASE("sm90 attention forward: every planted bug shows") {
+  RandomInputs inputs(20261504);
+  INFO("seed ", inputs.seed);
+  for (const int HS : {64, 128}) {
+    INFO("HS ", HS);
+    AttentionProblem x = problem(attention_shape(1, 300, 300, 1, 1, HS, true), Layout::packed, 0.1f, inputs);
+    const AttentionBounds<Bf16> bounds(x);
+    REQUIRE_FALSE(fault_shows(x, bounds));
+    const simt::SavedOptions saved;
+    using enum simt::Fault;
+    for (const simt::Fault fault : {no_wgmma_wait, late_wgmma_wait, wrong_bytes, wrong_stride}) {
+      INFO("fault ", static_cast<int>(fault));
+      simt::options.fault = fault;
+      CHECK(fault_shows(x, bounds));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace glint::test
