@@ -18,6 +18,8 @@ enum class Wrapper {
   pack_bf16,
   exp2,
   byte_permute,
+  keep_up_to,
+  keep_floats,
   multiply_wide,
   uniform,
   // Hopper's
@@ -54,11 +56,15 @@ GLINT_HOST_DEVICE constexpr LaneWords words_of(Wrapper wrapper) {
     case Wrapper::exp2:
       return {1, 1};
     case Wrapper::byte_permute:
-      return {2, 1};  // bytes, selector
+      return {3, 1};  // bytes, selector, more bytes
+    case Wrapper::keep_up_to:
+      return {3, 1};  // a pair, their values and limits
+    case Wrapper::keep_floats:
+      return {4, 2};  // two floats, their values and limits
     case Wrapper::multiply_wide:
       return {2, 2};
     case Wrapper::uniform:
-      return {1, 2};  // lane 0's word, by either function
+      return {1, 2};  // by either wrapper
     case Wrapper::tma_load:
       return {4, 2, 128};  // TmaWords; the box as it lies in shared memory
     case Wrapper::bulk_copies:
