@@ -82,11 +82,21 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int index) {
   if (index < 0 || index >= device.devices) return cudaErrorInvalidDevice;
   switch (attribute) {
-    case cudaDevAttrMultiProcessorCount: *value = device.multiprocessors; return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMajor: *value = device.capability / 10; return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMinor: *value = device.capability % 10; return cudaSuccess;
-    default: return cudaErrorInvalidValue;
+    case cudaDevAttrMultiProcessorCount:
+      *value = device.multiprocessors;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = device.capability / 10;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = device.capability % 10;
+      return cudaSuccess;
+    case cudaDevAttrClockRate:
+    case cudaDevAttrMemoryClockRate:
+    case cudaDevAttrGlobalMemoryBusWidth:
+      break;  // it has none
   }
+  return cudaErrorInvalidValue;
 }
 cudaError_t cudaDeviceSynchronize() { return wait_for(simt::run_all); }
 cudaError_t cudaDriverGetVersion(int* version) {

@@ -24,12 +24,13 @@ struct DeviceOptions {
   bool late = false, guarded = false;  // `guarded` applies to memory allocated afterwards
   uint64_t seed = 0;
   size_t memory = size_t{4} << 30;  // bytes that can be allocated
-  int devices = 1, capability = 90, multiprocessors = 2;
+  int devices = 1, capability = 80;  // 80: compute capability 8.0
+  int multiprocessors = 2;
   bool driver = true;
   bool plain_products = false;  // cuBLASLt supports no epilogue but the bias
 };
-// Parses the environment's SIMT_DEVICE, such as "late guarded seed=7 memory=1000000 devices=0 capability=75 no-driver
-// plain-products".
+// Parses the environment's SIMT_DEVICE, such as "late guarded seed=7 memory=1000000 devices=0 capability=90
+// multiprocessors=3 no-driver plain-products".
 DeviceOptions device_options(const char* text);
 inline DeviceOptions device = device_options(std::getenv("SIMT_DEVICE"));
 

@@ -39,6 +39,7 @@ DeviceOptions device_options(const char* text) {
     else if (name == "memory") wanted.memory = value;
     else if (name == "devices") wanted.devices = static_cast<int>(value);
     else if (name == "capability") wanted.capability = static_cast<int>(value);
+    else if (name == "multiprocessors") wanted.multiprocessors = static_cast<int>(value);
     else if (name == "no-driver") wanted.driver = false;
     else if (name == "plain-products") wanted.plain_products = true;
     else throw Error("SIMT_DEVICE: what is " + word + "?");

@@ -159,3 +159,20 @@ TEST_CASE("emulator: in guarded mode a kernel's arguments may only point to the 
   }
   CHECK(cudaFree(memory) == cudaSuccess);
 }
+
+TEST_CASE("emulator: the device says what it is set to be") {
+  const SavedDevice saved;
+  simt::device = simt::device_options("capability=90 multiprocessors=5");
+  int value = 0;
+  CHECK(cudaDeviceGetAttribute(&value, cudaDevAttrComputeCapabilityMajor, 0) == cudaSuccess);
+  CHECK(value == 9);
+  CHECK(cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, 0) == cudaSuccess);
+  CHECK(value == 5);
+  CHECK(cudaDeviceGetAttribute(&value, cudaDevAttrClockRate, 0) == cudaErrorInvalidValue);
+  CHECK(cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, 1) == cudaErrorInvalidDevice);
+  cudaDeviceProp properties;
+  REQUIRE(cudaGetDeviceProperties(&properties, 0) == cudaSuccess);
+  CHECK(properties.major == 9);
+  CHECK(properties.multiProcessorCount == 5);
+  CHECK(simt::device_options(nullptr).capability == 80);
+}
