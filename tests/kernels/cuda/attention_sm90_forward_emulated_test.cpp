@@ -3,7 +3,10 @@
 // its tests would notice if it were not.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -99,6 +102,21 @@ TEST_CASE("sm90 attention forward: the same bits from any number of blocks, in a
         },
         2);
   }
+}
+
+// Two of three warpgroups have no query, and let all tiles pass.
+TEST_CASE("sm90 attention forward: few queries, many keys") {
+  RandomInputs inputs(20261505);
+  INFO("seed ", inputs.seed);
+  const AttentionProblem start = problem(attention_shape(1, 2, 2000, 1, 1, 64, true), Layout::separate, 0.0f, inputs);
+  const AttentionBounds<Bf16> bounds(start);
+  simt::in_every_order(
+      [&] {
+        AttentionProblem x = start;
+        run(x);
+        CHECK(is_good(x, bounds));
+      },
+      8);
 }
 
 TEST_CASE("sm90 attention forward: the mask, bit for bit, and no lse") {
