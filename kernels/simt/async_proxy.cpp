@@ -49,26 +49,16 @@ void AsyncProxy::before_issue() {
   stale_ = false;
 }
 
-void AsyncProxy::write(unsigned address, const void* from, size_t bytes) {
-  char* seen = view(address, bytes);
-  if (from) {
-    std::memcpy(seen, from, bytes);
-  } else {
-    std::memset(seen, 0, bytes);
-  }
-  std::memcpy(block_.dynamic_shared() + (address - kSharedBase), seen, bytes);
-}
-
 // The target of a copy, by the thread that issues it, so that ThreadSanitizer detects who may still use it.
 void AsyncProxy::poison(unsigned address, size_t bytes) {
-  char* seen = view(address, bytes);
-  {
-    Untracked untracked;
-    std::memset(seen, options.poison, bytes);
-  }
-  const uint64_t word = 0x0101010101010101u * options.poison;
-  auto* words = reinterpret_cast<uint64_t*>(block_.dynamic_shared() + (address - kSharedBase));
-  for (size_t i = 0; i < bytes / 8; ++i) words[i] = word;
+  char *const seen = view(address, bytes), *const memory = block_.dynamic_shared() + (address - kSharedBase);
+#ifdef SIMT_TSAN
+  for (size_t i = 0; i < bytes / 8; ++i) reinterpret_cast<uint64_t*>(memory)[i] = 0x0101010101010101u * options.poison;
+  Untracked untracked;
+#else
+  std::memset(memory, options.poison, bytes);
+#endif
+  std::memset(seen, options.poison, bytes);
 }
 
 bool AsyncProxy::land() {
@@ -87,14 +77,28 @@ bool AsyncProxy::land() {
   Thread& thread = *late_[i];
   late_.erase(late_.begin() + static_cast<std::ptrdiff_t>(i));
   if (thread.waits_for == Thread::Wait::products) {
-    perform_products(*this, thread.warp());
-    const unsigned first = thread.warp() * 32;
-    for (unsigned lane = 0; lane < 32; ++lane) block_.wake(block_.thread(first + lane));
+    land_products(thread);
   } else {
     perform_stores(*this, thread);
     block_.wake(thread);
   }
   return true;
+}
+
+// What a warp waits for, and with it what other warps of its warpgroup do, unless the order is random.
+void AsyncProxy::land_products(Thread& thread) {
+  const auto land_warp = [&](unsigned warp) {
+    perform_products(*this, warp);
+    for (unsigned lane = 0; lane < 32; ++lane) block_.wake(block_.thread(warp * 32 + lane));
+  };
+  for (DecodedMatrix& matrix : decoded_) matrix.n = 0;
+  land_warp(thread.warp());
+  if (options.order == Order::random && block_.draw() % 2 == 0) return;
+  std::erase_if(late_, [&](const Thread* other) {
+    const bool together = other->waits_for == Thread::Wait::products && other->warp() / 4 == thread.warp() / 4;
+    if (together) land_warp(other->warp());
+    return together;
+  });
 }
 
 void fence_proxy_async() {

@@ -55,6 +55,14 @@ struct Products {  // of one warp, in flight
   Product& operator[](unsigned number) { return ring[number % kMost]; }
 };
 
+struct DecodedMatrix {  // 16 x n floats
+  static constexpr int kColumns = 256;
+  uint64_t descriptor;
+  bool mn_major;
+  int n = 0;
+  std::vector<float> values{};
+};
+
 class AsyncProxy {
  public:
   explicit AsyncProxy(Block& block) : block_(block) {}
@@ -62,11 +70,9 @@ class AsyncProxy {
 
   // Shared memory as the asynchronous proxy sees it: what threads write appears here at their proxy fence.
   char* view(unsigned address, size_t bytes);
-  void fence();         // by the running thread
-  void before_issue();  // of an operation that reads shared memory
-  // Both views, written by a copy.
-  void write(unsigned address, const void* from, size_t bytes);
-  void poison(unsigned address, size_t bytes);
+  void fence();                                 // by the running thread
+  void before_issue();                          // of an operation that reads shared memory
+  void poison(unsigned address, size_t bytes);  // in both views
 
   Mbarrier& mbarrier(unsigned address);
   void initialise(unsigned address, unsigned count);
@@ -76,6 +82,7 @@ class AsyncProxy {
 
   void issue(const Load& load) { loads_.push_back(load); }
   Products& products(unsigned warp) { return products_[warp]; }
+  const float* decoded_b(const WgmmaOperands& shape);              // rows of DecodedMatrix::kColumns
   void land_at_last(Thread& thread) { late_.push_back(&thread); }  // what that thread waits for
   // Performs one operation: a load, or when none is in flight, what a thread waits for. False if there is none.
   bool land();
@@ -87,6 +94,7 @@ class AsyncProxy {
 
  private:
   void land(const Load& load);
+  void land_products(Thread& thread);
 
   Block& block_;
   std::vector<char> view_;
@@ -97,6 +105,8 @@ class AsyncProxy {
   std::vector<Load> loads_;
   std::vector<Thread*> late_;
   std::array<Products, 32> products_;
+  std::array<DecodedMatrix, 16> decoded_{};  // while products are performed
+  size_t next_decoded_ = 0;
 };
 
 void perform_products(AsyncProxy& proxy, unsigned warp);

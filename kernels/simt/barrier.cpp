@@ -1,4 +1,5 @@
 // Where the threads of a block wait for each other: the barrier of the block, and the collectives of a warp.
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <mutex>
@@ -31,23 +32,51 @@ Untracked::~Untracked() {
 // next.
 static void* token(void* collective, unsigned phase) { return static_cast<char*>(collective) + phase % 2; }
 
-static std::string place(const Site& site) { return std::string(site.file) + ":" + std::to_string(site.line); }
+static std::string place(const Site& site) {
+  return site.line == 0 ? site.what : std::string(site.file) + ":" + std::to_string(site.line);
+}
 
-static std::mutex sites_mutex;
-static std::set<std::string> sites;
+namespace {
 
-std::set<std::string> take_barrier_sites() {
-  const std::lock_guard lock(sites_mutex);
-  return std::exchange(sites, {});
+// The sites that launches have reached.
+class Sites {
+ public:
+  void add(const Site& site) {
+    const std::lock_guard lock(mutex_);
+    const auto same = [&](const Site& other) {
+      return other.what == site.what && other.file == site.file && other.line == site.line;
+    };
+    if (std::none_of(sites_.begin(), sites_.end(), same)) sites_.push_back(site);
+  }
+  std::set<std::string> take() {
+    const std::lock_guard lock(mutex_);
+    std::set<std::string> places;
+    for (const Site& site : std::exchange(sites_, {})) places.insert(place(site));
+    return places;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<Site> sites_;
+};
+Sites barriers, syncwarps;
+
+}  // namespace
+
+std::set<std::string> take_barrier_sites() { return barriers.take(); }
+std::set<std::string> take_syncwarp_sites() { return syncwarps.take(); }
+
+bool left_out(const Site& site, Fault fault) {
+  if (self->lane() == 0) {
+    Untracked untracked;
+    (fault == Fault::no_barrier ? barriers : syncwarps).add(site);
+  }
+  return options.fault == fault && place(site) == options.fault_site;
 }
 
 void Block::barrier(Site site) {
   Untracked untracked;
-  if (self->rank == 0) {
-    const std::lock_guard lock(sites_mutex);
-    sites.insert(place(site));
-  }
-  if (options.fault == Fault::no_barrier && place(site) == options.fault_site) return;
+  if (left_out(site, Fault::no_barrier)) return;
   Barrier& b = barriers_[0];
   if (b.arrived > 0 && (b.site.line != site.line || std::strcmp(b.site.file, site.file) != 0)) {
     fail("barrier divergence: " + to_string(site) + " while others wait in " + to_string(b.site));
@@ -71,6 +100,10 @@ void Block::count_in(Barrier& b, unsigned threads, Site site) {
 }
 
 void Block::complete(Barrier& b) {
+  const auto partial = [&](unsigned lanes) { return lanes != 0 && lanes != ~0u; };
+  if (b.expected % 32 == 0 && std::any_of(b.lanes.begin(), b.lanes.end(), partial)) {
+    fail(to_string(b.site) + ": some lanes of a warp without the others");
+  }
   ++b.phase;
   b.arrived = 0;
   b.lanes.fill(0);
@@ -112,6 +145,7 @@ static Site named(const char* what, int id, int threads) {
 }
 void barrier_sync(int id, int threads) {
   const Site site = named("bar.sync", id, threads);
+  if (left_out(site, Fault::no_barrier)) return;
   self->block->sync(static_cast<unsigned>(id), static_cast<unsigned>(threads), site);
 }
 void barrier_arrive(int id, int threads) {

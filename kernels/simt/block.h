@@ -62,6 +62,9 @@ struct Thread {
 };
 inline thread_local Thread* self = nullptr;  // the CUDA thread that runs on this OS thread
 
+// Whether Options::fault leaves out the call at this site, which is noted for take_barrier_sites() or its like.
+bool left_out(const Site& site, Fault fault);
+
 // For ThreadSanitizer: what a thread did before publish(token) happens before what another does after observe(token).
 #ifdef SIMT_TSAN
 inline void publish(void* token) { __tsan_release(token); }

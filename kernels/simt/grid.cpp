@@ -84,7 +84,7 @@ class Grid {
     return true;
   }
 
-  size_t most() const { return std::max<size_t>(1, options.resident / workers_); }
+  size_t most() const { return std::max<size_t>(1, options.resident); }
 
   bool start_another(Blocks& resident, Blocks& spare) {
     const uint64_t n = next_.fetch_add(1);

@@ -23,7 +23,7 @@ namespace simt {
 struct DeviceOptions {
   bool late = false, guarded = false;  // `guarded` applies to memory allocated afterwards
   uint64_t seed = 0;
-  size_t memory = size_t{4} << 30;  // bytes that can be allocated
+  size_t memory = size_t{4} << 30;   // bytes that can be allocated
   int devices = 1, capability = 80;  // 80: compute capability 8.0
   int multiprocessors = 2;
   bool driver = true;

@@ -18,7 +18,7 @@ enum class Order { forward, reverse, random };  // lowest thread first, highest 
 // A bug to plant into a correct kernel, to see whether its tests notice.
 enum class Fault {
   none,
-  no_barrier,      // one __syncthreads of the source, Options::fault_site, does nothing
+  no_barrier,      // one of take_barrier_sites(), Options::fault_site, does nothing
   no_wait,         // no cp.async is waited for
   late_wait,       // every wait leaves one group more in flight
   short_copy,      // cp.async brings one 16-bit element too few
@@ -27,7 +27,7 @@ enum class Fault {
   no_proxy_fence,   // fence.proxy.async does nothing
   no_wgmma_wait,    // no wgmma is waited for
   late_wgmma_wait,  // every wait leaves one group of wgmma more in flight
-  no_syncwarp,      // one __syncwarp of the source, Options::fault_site, does nothing
+  no_syncwarp,      // one of take_syncwarp_sites(), Options::fault_site, does nothing
   wrong_bytes,      // an mbarrier expects 16 bytes too few
   wrong_stride,     // matrix descriptors have a stride 128 bytes too short
   wrong_turn,       // ld.acquire gives one more than was released
@@ -38,7 +38,7 @@ struct Options {
   uint64_t seed = 0;            // of Order::random
   unsigned char poison = 0xff;  // fills shared memory when a block starts, and the target of a copy in flight
   unsigned workers = 1;         // OS threads that the blocks are spread over
-  unsigned resident = 8;        // blocks that may run at once
+  unsigned resident = 8;        // blocks that a worker may run at once
   unsigned registers = 0;       // of a thread at launch, which setmaxnreg moves; 0: as many as fit
   size_t stack_bytes = 64 << 10;
   Fault fault = Fault::none;
@@ -55,8 +55,10 @@ struct Error : std::runtime_error {
 // The largest dynamic shared memory of a block on any GPU so far (sm_90), in bytes.
 inline constexpr size_t kMaxSharedBytes = 232448;
 
-// The __syncthreads calls that launches have reached since the last call of this, as "file:line".
+// The barriers that launches have reached since the last call of this: each __syncthreads as "file:line", each named
+// barrier as "bar.sync N". And each __syncwarp.
 std::set<std::string> take_barrier_sites();
+std::set<std::string> take_syncwarp_sites();
 
 // Runs kernel() once for every thread of the grid, with threadIdx and its like set; returns when all are done.
 void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel);

@@ -80,9 +80,12 @@ void bulk_load(unsigned to, const void* global, unsigned bytes, unsigned barrier
 // Row by row of the box; what lies outside the tensor is zero.
 void AsyncProxy::land(const Load& load) {
   Untracked untracked;
+  char* const seen = view(load.to, load.bytes) - load.to;
+  char* const memory = block_.dynamic_shared() - kSharedBase;
   const TensorMap& m = load.map;
   if (m.rank == 0) {
-    write(load.to, load.from, load.bytes);
+    std::memcpy(seen + load.to, load.from, load.bytes);
+    std::memcpy(memory + load.to, load.from, load.bytes);
     return update(*load.barrier, 0, -int64_t{load.bytes});
   }
   const unsigned row_bytes = unsigned{m.box[0]} * m.element;
@@ -99,12 +102,14 @@ void AsyncProxy::land(const Load& load) {
       inside = inside && place >= 0 && place < static_cast<int64_t>(m.size[i]);
       from += place * static_cast<int64_t>(m.stride[i - 1]);
     }
-    std::memset(row, 0, row_bytes);
+    if (!inside || last - first < m.box[0]) std::memset(row, 0, row_bytes);
     if (inside) {
       std::memcpy(row + first * m.element, from + first * m.element, static_cast<size_t>((last - first) * m.element));
     }
     for (unsigned at = 0; at < row_bytes; at += 16) {
-      write(swizzled(load.to + r * row_bytes + at, m.swizzle), row + at, 16);
+      const unsigned to = swizzled(load.to + r * row_bytes + at, m.swizzle);
+      __builtin_memcpy(seen + to, row + at, 16);
+      __builtin_memcpy(memory + to, row + at, 16);
     }
   }
   update(*load.barrier, 0, -int64_t{load.bytes});

@@ -10,6 +10,7 @@
 #define SIMT_SITE(what) (simt::Site{what, file, line})
 
 inline void __syncwarp(unsigned mask = 0xffffffffu, SIMT_HERE) {
+  if (simt::left_out(SIMT_SITE("__syncwarp"), simt::Fault::no_syncwarp)) return;
   simt::self->block->collective(
       mask, SIMT_SITE("__syncwarp"), nullptr, [](const simt::Lanes&) {}, simt::Memory::ordered);
 }

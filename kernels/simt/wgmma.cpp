@@ -11,11 +11,13 @@
 namespace simt {
 namespace {
 
-constexpr int kK = 16, kRows = 16, kMostColumns = 256;  // of a warp's part
+constexpr int kK = 16, kRows = 16;  // of a warp's part
+constexpr int kMostColumns = DecodedMatrix::kColumns;
+using Accumulators = float[kRows][kMostColumns];
 
 float from_bf16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 
-// A matrix in shared memory of which `columns` from `first` on (of m or n) times 16 (of k) are read.
+// A matrix in shared memory.
 struct Descriptor {
   unsigned start, leading, stride;
 
@@ -26,36 +28,33 @@ struct Descriptor {
     if (options.fault == Fault::wrong_stride) stride -= 128;
   }
 
-  // out[k * step + column]
+  // out[k * step + column] for `columns` columns (of m or n) from `first` on, and 16 k.
   void read(AsyncProxy& proxy, bool mn_major, unsigned first, unsigned columns, float* out, unsigned step) const {
-    uint16_t chunk[8];
-    if (mn_major) {  // 8 columns of one k lie together
-      for (unsigned k = 0; k < kK; ++k) {
-        for (unsigned c = 0; c < columns; c += 8) {
-          const unsigned column = first + c;
-          fetch(proxy, column % 64 * 2 + column / 64 * leading + k % 8 * 128 + k / 8 * stride, chunk);
-          for (unsigned e = 0; e < 8; ++e) out[k * step + c + e] = from_bf16(chunk[e]);
-        }
-      }
-      return;
-    }
-    for (unsigned c = 0; c < columns; ++c) {  // 8 k of one column lie together
+    const unsigned end = first + columns - 1;  // the last one; whole 128-byte rows of the pattern are touched
+    const unsigned furthest = mn_major ? end / 64 * leading + stride + 7 * 128 : end / 8 * stride + end % 8 * 128;
+    const unsigned row = start / 128 * 128;
+    const char* const from = proxy.view(row, furthest + 128) - row;
+    uint16_t chunks[8][8];  // of 8 columns, 8 k each; or the other way round
+    for (unsigned c = 0; c < columns; c += 8) {
       const unsigned column = first + c;
       for (unsigned k = 0; k < kK; k += 8) {
-        fetch(proxy, column / 8 * stride + column % 8 * 128 + k * 2, chunk);
-        for (unsigned e = 0; e < 8; ++e) out[(k + e) * step + c] = from_bf16(chunk[e]);
+        const unsigned place =
+            mn_major ? column % 64 * 2 + column / 64 * leading + k / 8 * stride : column / 8 * stride + k * 2;
+        for (unsigned i = 0; i < 8; ++i) {
+          const unsigned address = start + place + i * 128;
+          __builtin_memcpy(chunks[i], from + (address ^ (address >> 7 & 7) << 4), 16);
+        }
+        for (unsigned i = 0; i < 8; ++i) {
+          for (unsigned j = 0; j < 8; ++j) {
+            out[(k + i) * step + c + j] = from_bf16(mn_major ? chunks[i][j] : chunks[j][i]);
+          }
+        }
       }
     }
-  }
-
- private:
-  void fetch(AsyncProxy& proxy, unsigned offset, uint16_t (&chunk)[8]) const {
-    const unsigned address = start + offset;
-    std::memcpy(chunk, proxy.view(address ^ (address >> 7 & 7) << 4, 16), 16);
   }
 };
 
-// The rows of A (of 16 k) that a warp multiplies.
+// The rows of A that a warp multiplies.
 void read_a(AsyncProxy& proxy, const Product& product, unsigned warp, float (&A)[kRows][kK]) {
   if (!product.shape.a) {
     float transposed[kK][kRows];
@@ -77,48 +76,38 @@ void read_a(AsyncProxy& proxy, const Product& product, unsigned warp, float (&A)
 }
 
 // D += A B, 32 columns at a time, which stay in registers.
-void multiply(float (&D)[kRows][kMostColumns], const float (&A)[kRows][kK], const float (&B)[kK][kMostColumns], int n) {
+void multiply(Accumulators& D, const float (&A)[kRows][kK], const float* B, int n) {
   constexpr int kStep = 32;
   for (int first = 0; first < n; first += kStep) {
     for (int i = 0; i < kRows; ++i) {
       float sum[kStep];
       for (int c = 0; c < kStep; ++c) sum[c] = D[i][first + c];
       for (int k = 0; k < kK; ++k) {
-        for (int c = 0; c < kStep; ++c) sum[c] += A[i][k] * B[k][first + c];
+        for (int c = 0; c < kStep; ++c) sum[c] += A[i][k] * B[k * kMostColumns + first + c];
       }
       for (int c = 0; c < kStep; ++c) D[i][first + c] = sum[c];
     }
   }
 }
 
-// Row and column of accumulator r of a lane: i = lane / 4 + 8 * (r / 2 % 2), n = 8 * (r / 4) + 2 * (lane % 4) + r % 2.
-void read_d(const Product& product, float (&D)[kRows][kMostColumns]) {
-  for (int lane = 0; lane < 32; ++lane) {
-    const float* const d = product.d[static_cast<size_t>(lane)];
-    for (int r = 0; r < product.shape.n / 2; ++r) {
-      D[lane / 4 + 8 * (r >> 1 & 1)][8 * (r / 4) + 2 * (lane % 4) + (r & 1)] = product.shape.accumulate ? d[r] : 0.0f;
-    }
-  }
-}
-void write_d(const Product& product, const float (&D)[kRows][kMostColumns]) {
+// copy(pair of a lane's registers, pair of D): registers 4j and 4j + 1 are row lane / 4, columns 8j + 2 * (lane % 4)
+// and one more; the next two, eight rows below.
+template <typename Copy>
+void for_each_pair(const Product& product, Accumulators& D, const Copy& copy) {
   for (int lane = 0; lane < 32; ++lane) {
     float* const d = product.d[static_cast<size_t>(lane)];
-    for (int r = 0; r < product.shape.n / 2; ++r) {
-      d[r] = D[lane / 4 + 8 * (r >> 1 & 1)][8 * (r / 4) + 2 * (lane % 4) + (r & 1)];
+    for (int j = 0; j < product.shape.n / 8; ++j) {
+      copy(d + 4 * j, &D[lane / 4][8 * j + 2 * (lane % 4)]);
+      copy(d + 4 * j + 2, &D[lane / 4 + 8][8 * j + 2 * (lane % 4)]);
     }
   }
 }
-
-void perform(AsyncProxy& proxy, const Product& product, unsigned warp) {
-  float A[kRows][kK], D[kRows][kMostColumns], B[kK][kMostColumns];
-  const int n = product.shape.n, padded = (n + 31) / 32 * 32;
-  if (padded != n) std::memset(B, 0, sizeof B);
-  read_a(proxy, product, warp, A);
-  Descriptor(product.shape.b_descriptor)
-      .read(proxy, product.shape.b_mn_major, 0, static_cast<unsigned>(n), B[0], kMostColumns);
-  read_d(product, D);
-  multiply(D, A, B, padded);
-  write_d(product, D);
+void read_d(const Product& product, Accumulators& D) {
+  if (!product.shape.accumulate) return (void)std::fill_n(&D[0][0], kRows * kMostColumns, 0.0f);
+  for_each_pair(product, D, [](const float* d, float* to) { __builtin_memcpy(to, d, 2 * sizeof(float)); });
+}
+void write_d(const Product& product, Accumulators& D) {
+  for_each_pair(product, D, [](float* d, const float* from) { __builtin_memcpy(d, from, 2 * sizeof(float)); });
 }
 
 bool same(const WgmmaOperands& x, const WgmmaOperands& y) {
@@ -190,12 +179,41 @@ void wgmma_wait(unsigned pending) {
   block.wait({"wgmma.wait_group"});
 }
 
+// The matrix B of a product, as floats. The warps of a warpgroup share it.
+const float* AsyncProxy::decoded_b(const WgmmaOperands& shape) {
+  for (const DecodedMatrix& matrix : decoded_) {
+    if (matrix.descriptor == shape.b_descriptor && matrix.mn_major == shape.b_mn_major && matrix.n == shape.n) {
+      return matrix.values.data();
+    }
+  }
+  DecodedMatrix& matrix = decoded_[next_decoded_++ % decoded_.size()];
+  matrix.descriptor = shape.b_descriptor;
+  matrix.mn_major = shape.b_mn_major;
+  matrix.n = shape.n;
+  matrix.values.resize(kK * kMostColumns);
+  const auto columns = static_cast<unsigned>(shape.n);
+  Descriptor(shape.b_descriptor).read(*this, shape.b_mn_major, 0, columns, matrix.values.data(), kMostColumns);
+  return matrix.values.data();
+}
+
+// Accumulators stay in D from one product to the next that adds to them.
 void perform_products(AsyncProxy& proxy, unsigned warp) {
   Untracked untracked;
   Products& products = proxy.products(warp);
+  Accumulators D;
+  const Product* in_d = nullptr;
   for (; products.first != products.last && covered(products, products.first); ++products.first) {
-    perform(proxy, products[products.first], warp);
+    const Product& product = products[products.first];
+    if (!in_d || !product.shape.accumulate || product.d != in_d->d || product.shape.n != in_d->shape.n) {
+      if (in_d) write_d(*in_d, D);
+      read_d(product, D);
+    }
+    in_d = &product;
+    float A[kRows][kK];
+    read_a(proxy, product, warp, A);
+    multiply(D, A, proxy.decoded_b(product.shape), (product.shape.n + 31) / 32 * 32);
   }
+  if (in_d) write_d(*in_d, D);
 }
 
 }  // namespace simt

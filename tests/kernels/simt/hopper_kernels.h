@@ -90,4 +90,52 @@ void ring_kernel(const CUtensorMap& a, const CUtensorMap& b, float* c, int tiles
   }
 }
 
+// sum (256) = what the blocks' tiles (blocks, tiles, 256) add up to: within a block tile by tile, then block after
+// block. One warp loads, the other adds; the blocks add to the sum in turn.
+struct TurnShared {
+  float in[256], out[256];
+  uint64_t full, empty;
+};
+
+inline void turn_kernel(float* sum, int* turn, const float* in, int tiles) {
+  auto& s = *reinterpret_cast<TurnShared*>(simt::self->block->dynamic_shared());
+  const int lane = static_cast<int>(threadIdx.x) % 32, block = static_cast<int>(blockIdx.x);
+  if (threadIdx.x == 0) {
+    ptx::mbarrier_init(&s.full, 1);
+    ptx::mbarrier_init(&s.empty, 1);
+    ptx::fence_mbarrier_init();
+  }
+  __syncthreads();
+  if (threadIdx.x < 32) {
+    for (int tile = 0; lane == 0 && tile < tiles; ++tile) {
+      ptx::mbarrier_wait(&s.empty, static_cast<unsigned>(tile % 2) ^ 1);
+      ptx::mbarrier_arrive_expect_tx(&s.full, sizeof s.in);
+      ptx::bulk_load(s.in, in + (block * tiles + tile) * 256, sizeof s.in, &s.full);
+    }
+    return;
+  }
+  float own[8] = {};
+  for (int tile = 0; tile < tiles; ++tile) {
+    ptx::mbarrier_wait(&s.full, static_cast<unsigned>(tile % 2));
+    for (int i = 0; i < 8; ++i) own[i] += s.in[32 * i + lane];
+    __syncwarp();
+    if (lane == 0) ptx::mbarrier_arrive(&s.empty);
+  }
+  for (int i = 0; i < 8; ++i) s.out[32 * i + lane] = own[i];
+  ptx::fence_proxy_async();
+  __syncwarp();
+  if (lane != 0) return;
+  while (ptx::load_acquire(turn) < block) {
+  }
+  ptx::fence_proxy_async_global();
+  if (block == 0) {
+    ptx::bulk_store(sum, s.out, sizeof s.out);
+  } else {
+    ptx::bulk_add(sum, s.out, sizeof s.out);
+  }
+  ptx::bulk_commit();
+  ptx::bulk_wait();
+  ptx::store_release(turn, block + 1);
+}
+
 }  // namespace glint::test
