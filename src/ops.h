@@ -3,6 +3,8 @@
 // head.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/attention.h"
 #include "kernels/embedding.h"
 #include "kernels/gelu.h"
@@ -11,7 +13,16 @@
 
 namespace glint {
 
-enum class AttentionKind { flash, reference };
+// flash_sm80: on a GPU the kernels for sm_80, also where there are faster ones.
+enum class AttentionKind { flash, flash_sm80, reference };
+// The context that runs attention of this kind.
+template <typename AnyContext>
+AnyContext with_kernels(AnyContext ctx, [[maybe_unused]] AttentionKind kind) {
+  if constexpr (std::is_same_v<AnyContext, CudaContext>) {
+    if (kind == AttentionKind::flash_sm80) ctx.attention = CudaAttention::sm80;
+  }
+  return ctx;
+}
 
 struct AttentionHeads {
   int query;      // NH

@@ -35,7 +35,9 @@ inline Names<TokenizerKind> names_of(TokenizerKind) {
   return {{"char", TokenizerKind::character}, {"byte", TokenizerKind::byte}};
 }
 inline Names<AttentionKind> names_of(AttentionKind) {
-  return {{"flash", AttentionKind::flash}, {"reference", AttentionKind::reference}};
+  return {{"flash", AttentionKind::flash},
+          {"flash-sm80", AttentionKind::flash_sm80},
+          {"reference", AttentionKind::reference}};
 }
 inline Names<MatmulChoice> names_of(MatmulChoice) {
   return {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}};

@@ -1,14 +1,27 @@
 // Attention on an NVIDIA GPU: checks of the arguments, choice of the kernels. The kernels are in attention/.
 #include "kernels/attention.h"
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/attention_check.h"
 #include "kernels/cuda/attention/launch.h"
+#include "kernels/cuda/attention/sm90/launch.h"
+#include "kernels/cuda/check_cuda.h"
 
 namespace glint {
 namespace attention {
 namespace {
+
+#if defined(GLINT_WITH_SM90A) || !defined(__CUDACC__)
+constexpr bool kHasSm90 = true;
+#else
+constexpr bool kHasSm90 = false;
+#endif
+
+int current_capability() {
+  return 10 * device_attribute(cudaDevAttrComputeCapabilityMajor) + device_attribute(cudaDevAttrComputeCapabilityMinor);
+}
 
 template <typename Scalar>
 void check_view(const char* name, const HeadView<Scalar>& view) {
@@ -46,9 +59,32 @@ void check(const AttentionBackward<Scalar>& a) {
 
 using namespace attention;
 
+const char* cuda_attention_kernels(int capability) {
+  if (capability != kHopper) return "mma.sync (sm_80)";
+  return kHasSm90 ? "wgmma (sm_90a)" : "mma.sync (sm_80); this build has none for sm_90a: see CMAKE_CUDA_ARCHITECTURES";
+}
+
+bool uses_hopper_attention(const CudaContext& ctx) {
+  if constexpr (!kHasSm90) return false;
+  return ctx.attention == CudaAttention::fastest && current_capability() == kHopper;
+}
+
+size_t attention_forward_scratch(const CudaContext& ctx, const AttentionShape& shape) {
+  if constexpr (kHasSm90) {
+    if (uses_hopper_attention(ctx)) return sm90::forward_scratch(shape);
+  }
+  return 0;
+}
+
 void attention_forward(const CudaContext& ctx, const AttentionForward<Bf16>& a) {
   check_shape(a.shape, a.dropout);
   check_view("out", a.out), check_view("q", a.q), check_view("k", a.k), check_view("v", a.v);
+  if constexpr (kHasSm90) {
+    if (uses_hopper_attention(ctx)) {
+      GLINT_CHECK(a.scratch, "forward needs scratch");
+      return sm90::launch_forward(ctx, a);
+    }
+  }
   with_head_size(a.shape.HS, [&]<int kHS>() { launch_forward<kHS>(ctx, a); });
 }
 
@@ -57,14 +93,21 @@ void attention_forward(const CudaContext& ctx, const AttentionForward<float>& a)
   launch_forward_fp32(ctx, a);
 }
 
-size_t attention_backward_scratch(const CudaContext&, const AttentionShape& shape) {
-  return static_cast<size_t>(shape.B) * shape.NH * shape.T;  // delta
+size_t attention_backward_scratch(const CudaContext& ctx, const AttentionShape& shape) {
+  const size_t delta = static_cast<size_t>(shape.B) * shape.NH * shape.T;
+  if constexpr (kHasSm90) {
+    if (uses_hopper_attention(ctx)) return std::max(delta, sm90::backward_scratch(shape));  // fp32 needs delta
+  }
+  return delta;
 }
 
 void attention_backward(const CudaContext& ctx, const AttentionBackward<Bf16>& a) {
   check(a);
   check_view("q", a.q), check_view("k", a.k), check_view("v", a.v), check_view("out", a.out);
   check_view("dout", a.dout), check_view("dq", a.dq), check_view("dk", a.dk), check_view("dv", a.dv);
+  if constexpr (kHasSm90) {
+    if (uses_hopper_attention(ctx)) return sm90::launch_backward(ctx, a);
+  }
   launch_delta(ctx, a);
   with_head_size(a.shape.HS, [&]<int kHS>() { launch_backward_keys<kHS>(ctx, a); });
   with_head_size(a.shape.HS, [&]<int kHS>() { launch_backward_queries<kHS>(ctx, a); });

@@ -7,46 +7,57 @@ namespace glint {
 
 Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionKind kind) {
   if (kind == AttentionKind::reference) return reference_attention(g, qkv, heads, p);
+  GLINT_REQUIRE(kind == AttentionKind::flash || !g.options().device.is_cpu(),
+                "`attention` flash-sm80 names kernels for GPUs; use `attention` flash");
   const AttentionShape shape = shape_of(qkv, heads);
   const PackedHeads packed(shape);
   const Dropout dropout = g.dropout_site(p, shape.NH);
   const Tensor out = g.tensor("attention", {shape.B, shape.T, shape.NH * shape.HS});
   const Tensor lse = g.tensor("lse", {shape.B, shape.NH, shape.T}, DType::f32);
-  const auto scratch_size = [&](const auto& ctx) { return attention_backward_scratch(ctx, shape); };
-  const Tensor scratch = g.training() ? g.scratch_for("scratch", scratch_size) : Tensor();
+  const Tensor scratch = g.scratch_for(
+      "scratch", [&](const auto& ctx) { return attention_forward_scratch(with_kernels(ctx, kind), shape); });
+  const Tensor backward_scratch =
+      g.training()
+          ? g.scratch_for("backward_scratch",
+                          [&](const auto& ctx) { return attention_backward_scratch(with_kernels(ctx, kind), shape); })
+          : Tensor();
   const GradientSink dqkv = g.gradient_into(qkv);
   g.record({.name = "attention",
             .inputs = {qkv},
             .outputs = {out, lse},
             .saved = {qkv, out, lse},
             .sinks = {dqkv},
-            .backward_scratch = scratch,
+            .scratch = scratch,
+            .backward_scratch = backward_scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
               const Scalar* x = constant<Scalar>(qkv);
-              attention_forward(ctx, AttentionForward<Scalar>{.out = unpacked(out.data<Scalar>(), shape),
-                                                              .lse = lse.f32(),
-                                                              .q = packed.q(x),
-                                                              .k = packed.k(x),
-                                                              .v = packed.v(x),
-                                                              .shape = shape,
-                                                              .dropout = dropout});
+              attention_forward(with_kernels(ctx, kind),
+                                AttentionForward<Scalar>{.out = unpacked(out.data<Scalar>(), shape),
+                                                         .lse = lse.f32(),
+                                                         .q = packed.q(x),
+                                                         .k = packed.k(x),
+                                                         .v = packed.v(x),
+                                                         .scratch = scratch.f32(),
+                                                         .shape = shape,
+                                                         .dropout = dropout});
             }),
             .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
               const Scalar *x = constant<Scalar>(qkv), *dout = out.gradient<Scalar>();
               Scalar* dx = dqkv.data<Scalar>();
               GLINT_CHECK(dqkv.write() == Write::set, "the packed heads have one user");
-              attention_backward(ctx, AttentionBackward<Scalar>{.dq = packed.q(dx),
-                                                                .dk = packed.k(dx),
-                                                                .dv = packed.v(dx),
-                                                                .dout = unpacked(dout, shape),
-                                                                .out = unpacked(constant<Scalar>(out), shape),
-                                                                .lse = lse.f32(),
-                                                                .q = packed.q(x),
-                                                                .k = packed.k(x),
-                                                                .v = packed.v(x),
-                                                                .scratch = scratch.f32(),
-                                                                .shape = shape,
-                                                                .dropout = dropout});
+              attention_backward(with_kernels(ctx, kind),
+                                 AttentionBackward<Scalar>{.dq = packed.q(dx),
+                                                           .dk = packed.k(dx),
+                                                           .dv = packed.v(dx),
+                                                           .dout = unpacked(dout, shape),
+                                                           .out = unpacked(constant<Scalar>(out), shape),
+                                                           .lse = lse.f32(),
+                                                           .q = packed.q(x),
+                                                           .k = packed.k(x),
+                                                           .v = packed.v(x),
+                                                           .scratch = backward_scratch.f32(),
+                                                           .shape = shape,
+                                                           .dropout = dropout});
             }),
             .flops = flops_of(shape),
             .backward_flops = 2.5 * flops_of(shape)});
@@ -61,9 +72,12 @@ Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads
   const int capacity = cache.shape()[1];
   const int64_t row = static_cast<int64_t>(shape.NKV) * shape.HS;
   const Tensor out = g.tensor("attention", {1, shape.T, shape.NH * shape.HS});
+  const Tensor scratch =
+      g.scratch_for("scratch", [&](const auto& ctx) { return attention_forward_scratch(ctx, shape); });
   g.record({.name = "attention",
             .inputs = {qkv, cache},
             .outputs = {out},
+            .scratch = scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
               const Scalar* x = constant<Scalar>(qkv);
               kv_cache_append(ctx, cache.data<Scalar>(), *first, packed.k(x), packed.v(x),
@@ -72,9 +86,12 @@ Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads
               now.S = *first + shape.T;
               const HeadView<const Scalar> k{constant<Scalar>(cache), 0, row, shape.HS},
                   v{k.data + capacity * row, 0, row, shape.HS};
-              attention_forward(
-                  ctx, AttentionForward<Scalar>{
-                           .out = unpacked(out.data<Scalar>(), shape), .q = packed.q(x), .k = k, .v = v, .shape = now});
+              attention_forward(ctx, AttentionForward<Scalar>{.out = unpacked(out.data<Scalar>(), shape),
+                                                              .q = packed.q(x),
+                                                              .k = k,
+                                                              .v = v,
+                                                              .scratch = scratch.f32(),
+                                                              .shape = now});
             })});
   return out;
 }

@@ -3,6 +3,7 @@
 // reads case.txt ("dtype bf16|fp32", then B T NH NKV HS causal scale p seed offset, a name and a value each) and the
 // arrays q, dout (B, T, NH, HS), k, v (B, T, NKV, HS) of the dtype; writes out, dq, dk, dv in the same shapes, and lse
 // (B, NH, T) in fp32. Built for GPUs and, by the emulator, without.
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -78,28 +79,30 @@ void run(const Case& c, const Folder& folder) {
   const View<Scalar> out = output(s.NH), dq = output(s.NH), dk = output(s.NKV), dv = output(s.NKV);
   const DeviceBuffer<float> lse(
       std::vector<float>(static_cast<size_t>(s.B) * s.NH * s.T, std::numeric_limits<float>::quiet_NaN()));
-  const DeviceBuffer<float> scratch(attention_backward_scratch(CudaContext{}, s));
+  const CudaContext ctx;
+  const DeviceBuffer<float> scratch(std::max(attention_forward_scratch(ctx, s), attention_backward_scratch(ctx, s)));
   const DeviceBuffer<RngState> rng(std::vector<RngState>{c.rng});
   const Dropout dropout(c.p, rng.data(), 0);
-  attention_forward(CudaContext{}, AttentionForward<Scalar>{.out = out.get(),
-                                                            .lse = lse.data(),
-                                                            .q = q.get(),
-                                                            .k = k.get(),
-                                                            .v = v.get(),
-                                                            .shape = s,
-                                                            .dropout = dropout});
-  attention_backward(CudaContext{}, AttentionBackward<Scalar>{.dq = dq.get(),
-                                                              .dk = dk.get(),
-                                                              .dv = dv.get(),
-                                                              .dout = dout.get(),
-                                                              .out = out.get(),
-                                                              .lse = lse.data(),
-                                                              .q = q.get(),
-                                                              .k = k.get(),
-                                                              .v = v.get(),
-                                                              .scratch = scratch.data(),
-                                                              .shape = s,
-                                                              .dropout = dropout});
+  attention_forward(ctx, AttentionForward<Scalar>{.out = out.get(),
+                                                  .lse = lse.data(),
+                                                  .q = q.get(),
+                                                  .k = k.get(),
+                                                  .v = v.get(),
+                                                  .scratch = scratch.data(),
+                                                  .shape = s,
+                                                  .dropout = dropout});
+  attention_backward(ctx, AttentionBackward<Scalar>{.dq = dq.get(),
+                                                    .dk = dk.get(),
+                                                    .dv = dv.get(),
+                                                    .dout = dout.get(),
+                                                    .out = out.get(),
+                                                    .lse = lse.data(),
+                                                    .q = q.get(),
+                                                    .k = k.get(),
+                                                    .v = v.get(),
+                                                    .scratch = scratch.data(),
+                                                    .shape = s,
+                                                    .dropout = dropout});
   write_array(folder / "out", out.buffer.to_host());
   write_array(folder / "dq", dq.buffer.to_host());
   write_array(folder / "dk", dk.buffer.to_host());

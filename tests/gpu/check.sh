@@ -9,7 +9,7 @@
 # python3): without it these steps are skipped.
 #   tests/gpu/check.sh [--out DIR] [--build DIR] [--only STEP,STEP...] [--emulated]
 # DIR (build-gpu/report) gets summary.md, summary.json, check.log and pictures. --only runs the build and the steps
-# named: ptx tests masks torch memcheck synccheck initcheck racecheck training growth shakespeare ranks bench
+# named: ptx tests masks torch library memcheck synccheck initcheck racecheck training growth shakespeare ranks bench
 # bench_training. The last line is "N passed, N failed" (steps); a step that fails or runs out of time does not stop the
 # next. A missed speed target is reported and does not fail.
 # --emulated tries the script on the emulated device, with small shapes: nothing then runs on a GPU.
@@ -60,7 +60,7 @@ else
   toolkit=$("$nvcc" --version 2> /dev/null | sed -nE 's/.*release .*, V([0-9.]+).*/\1/p')
   toolkit=${toolkit:-not found}
 fi
-export TARGETS="$GLINT $TESTS $PTX_CHECK ptx_check_simt $ATTENTION_CASE"
+export TARGETS="$GLINT $TESTS $PTX_CHECK ptx_check_simt $ATTENTION_CASE glint_attention"
 out=${out:-$BUILD/report}
 export WORK=$BUILD/check OUT=$out
 commit=${GLINT_COMMIT:-$(git describe --always --dirty 2> /dev/null || echo unknown)}
@@ -151,6 +151,7 @@ step ptx 40 "PTX wrappers against their emulation"
 step tests 120 "CUDA tests on the device"
 step masks 40 "masks: the kernels against the CPU"
 step torch 90 "masks, outputs and gradients against PyTorch"
+step library 60 "libglint_attention against PyTorch"
 step growth 40 "memory over 1000 steps"
 step memcheck 45 "compute-sanitizer memcheck, small shapes"
 step training 60 "compute-sanitizer, tiny training runs"

@@ -88,12 +88,13 @@ masks() {
     # shellcheck disable=SC2086 # several words
     set -- $flags --rows "$rows" --cols "$cols"
     "$BUILD/$GLINT" mask "$@" --out "$WORK/defined.pbm" > "$WORK/defined.txt" || fail "glint mask $* failed"
-    for dtype in fp32 bf16; do
-      "$BUILD/$GLINT" mask "$@" --device cuda --dtype "$dtype" --out "$WORK/real.pbm" > "$WORK/real.txt" ||
+    for kernel in "fp32 flash" "bf16 flash" "bf16 flash-sm80"; do
+      read -r dtype attention <<< "$kernel"
+      "$BUILD/$GLINT" mask "$@" --device cuda --dtype "$dtype" --attention "$attention" --out "$WORK/real.pbm" > "$WORK/real.txt" ||
         fail "glint mask $* --device cuda failed"
       if ! cmp "$WORK/defined.pbm" "$WORK/real.pbm" ||
         ! diff <(head -n 2 "$WORK/defined.txt") <(head -n 2 "$WORK/real.txt"); then
-        fail "the $dtype kernel's mask differs from the definition: glint mask $*"
+        fail "the mask of $kernel differs from the definition: glint mask $*"
       fi
       same=$((same + 1))
     done
@@ -115,6 +116,12 @@ torch() {
   with_torch
   "$PYTHON" -u tests/gpu/against_torch.py --attention-case "$BUILD/$ATTENTION_CASE" --glint "$BUILD/$GLINT" \
     --json "$WORK/torch.json" --markdown "$WORK/torch.md" 2>&1
+}
+library() {
+  with_torch
+  local device=cuda
+  if [ "$EMULATED" = yes ]; then device=cpu; fi # the library of this build has no CUDA
+  "$PYTHON" -u tests/gpu/library_against_torch.py --library "$BUILD/libglint_attention.so" --device "$device" 2>&1
 }
 bench() {
   with_torch

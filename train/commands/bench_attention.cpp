@@ -63,7 +63,7 @@ struct AttentionArrays {
   static size_t scratch_of(const Context& ctx, const AttentionShape& s, AttentionKind kind) {
     if constexpr (std::is_same_v<Context, CpuContext>)
       if (kind == AttentionKind::reference) return reference_attention_scratch(ctx, s);
-    return attention_backward_scratch(ctx, s);
+    return std::max(attention_forward_scratch(ctx, s), attention_backward_scratch(ctx, s));
   }
   template <typename T>
   HeadView<T> view(T* data, int heads) const {
@@ -77,11 +77,13 @@ inline constexpr bool kHasReference = std::is_same_v<Context, CpuContext>&& std:
 
 struct AttentionTimes {
   double forward_ms, backward_ms, total_ms;
+  const char* kernels = "";  // of a GPU
 };
 
 template <typename Scalar, typename Context>
-AttentionTimes time_attention(const Device& device, const Context& ctx, const AttentionShape& shape,
+AttentionTimes time_attention(const Device& device, const Context& device_context, const AttentionShape& shape,
                               const AttentionFlags& flags) {
+  const Context ctx = with_kernels(device_context, flags.kind);
   const AttentionArrays<Context, Scalar> a(device, ctx, shape, flags.kind);
   const int NH = shape.NH, NKV = shape.NKV;
   const Dropout dropout(flags.dropout, a.rng, 0);
@@ -128,7 +130,11 @@ AttentionTimes time_attention(const Device& device, const Context& ctx, const At
                      }) /
            calls;
   };
-  return {time(forward), time(backward), time([&] { forward(), backward(); })};
+  const char* kernels = "";
+  if constexpr (std::is_same_v<Context, CudaContext>) {
+    kernels = sizeof(Scalar) == 4 ? "fp32" : uses_hopper_attention(ctx) ? "wgmma" : "mma.sync";
+  }
+  return {time(forward), time(backward), time([&] { forward(), backward(); }), kernels};
 }
 
 void print_times(const AttentionFlags& flags, const AttentionShape& shape, const Device& device,
@@ -144,6 +150,7 @@ void print_times(const AttentionFlags& flags, const AttentionShape& shape, const
   } else {
     results.insert(results.end(),
                    {{"forward_tflops", gflop / t.forward_ms}, {"backward_tflops", 2.5 * gflop / t.backward_ms}});
+    results.push_back({"kernels", t.kernels});
   }
   results.push_back({"device", device.name()});
   print_results(results, flags.json);
@@ -160,8 +167,11 @@ void bench_attention(AttentionFlags flags) {
       flags.batch,    flags.context,   flags.context, flags.heads,
       flags.kv_heads, flags.head_size, flags.causal,  1.0f / std::sqrt(static_cast<float>(flags.head_size))};
   const bool bf16 = flags.dtype == DtypeChoice::bf16;
-  GLINT_REQUIRE(flags.kind == AttentionKind::flash || (flags.device == DeviceChoice::cpu && !bf16),
+  const bool on_cpu = flags.device == DeviceChoice::cpu;
+  GLINT_REQUIRE(flags.kind != AttentionKind::reference || (on_cpu && !bf16),
                 "--attention reference runs on the CPU in fp32 only");
+  GLINT_REQUIRE(flags.kind != AttentionKind::flash_sm80 || !on_cpu,
+                "--attention flash-sm80 names kernels for GPUs; use --attention flash");
   const Device device = open_device(flags);
   const AttentionTimes times = std::visit(
       [&](const auto& ctx) {

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "kernels/attention.h"
 #include "src/comm/collective_queue.h"
 #include "src/memory.h"
 #include "train/commands/commands.h"
@@ -56,6 +57,7 @@ void print_info(int threads_asked) {
   for (const GpuInfo& gpu : gpus) {
     line("GPU", str_cat(gpu.name, ", compute capability ", gpu.capability / 10, ".", gpu.capability % 10, ", ",
                         gpu.multiprocessors, " multiprocessors, ", human_bytes(static_cast<double>(gpu.memory))));
+    if constexpr (Device::kHasCuda) line("attention", cuda_attention_kernels(gpu.capability));
   }
   if (!gpus.empty()) {
     const Device device = Device::cuda();

@@ -28,6 +28,8 @@ void validate(const MaskFlags& flags) {
                 "; --heads says how many there are");
   GLINT_REQUIRE(flags.rows > 0, "--rows ", flags.rows, ": give a number of 1 or more");
   GLINT_REQUIRE(flags.cols > 0, "--cols ", flags.cols, ": give a number of 1 or more");
+  GLINT_REQUIRE(flags.attention == AttentionKind::flash || flags.source == MaskSource::cuda,
+                "--attention flash-sm80 names kernels for GPUs; add --device cuda");
   GLINT_REQUIRE(flags.rows <= kMostElements / flags.cols, "--rows ", flags.rows, " --cols ", flags.cols, " would need ",
                 human_bytes(static_cast<double>(flags.rows) * static_cast<double>(flags.cols) / 8),
                 " of memory; ask for at most ", kMostElements, " elements");
@@ -163,6 +165,8 @@ void register_mask(CLI::App& program) {
              "none: the mask as defined; else what this device's attention kernel drops",
              {{"none", MaskSource::definition}, {"cpu", MaskSource::cpu}, {"cuda", MaskSource::cuda}});
   add_option(command, "--dtype", flags->dtype, "Number format of the kernel, with --device");
+  add_choice(command, "--attention", flags->attention, "Kernel, with --device cuda",
+             {{"flash", AttentionKind::flash}, {"flash-sm80", AttentionKind::flash_sm80}});
   command.add_option("--out", flags->out, "Write a picture to this PBM file instead of the terminal; black: dropped")
       ->type_name("FILE");
   command.callback([flags] { show_mask(*flags); });

@@ -14,22 +14,25 @@ namespace {
 constexpr int kColumns = 128;  // channels of the head = columns of the mask per run
 
 template <typename Scalar, typename Context>
-void draw(const Device& device, const Context& ctx, const MaskFlags& flags,
+void draw(const Device& device, const Context& device_context, const MaskFlags& flags,
           const std::function<void(int64_t, int64_t)>& kept) {
+  const Context ctx = with_kernels(device_context, flags.attention);
   const int T = static_cast<int>(std::max(flags.rows, flags.cols));
   const size_t elements = static_cast<size_t>(T) * kColumns, bytes = elements * sizeof(Scalar);
-  constexpr size_t kRow = kColumns * sizeof(float), kState = 256;
-  const DeviceMemory memory(2 * bytes + kRow + kState, "the mask", device);
+  const AttentionShape shape{1, T, T, 1, 1, kColumns, false, 1.0f};
+  constexpr size_t kState = 256;
+  const size_t scratch_bytes = attention_forward_scratch(ctx, shape) * sizeof(float);
+  const DeviceMemory memory(3 * bytes + kState + scratch_bytes, "the mask", device);  // zeroed
   char* const base = static_cast<char*>(memory.data());
   Scalar *v = reinterpret_cast<Scalar*>(base), *out = reinterpret_cast<Scalar*>(base + bytes);
-  const auto* zero = reinterpret_cast<const Scalar*>(base + 2 * bytes);  // one row, used as every row of Q and K
-  auto* rng = reinterpret_cast<RngState*>(base + 2 * bytes + kRow);
+  const auto* zero = reinterpret_cast<const Scalar*>(base + 2 * bytes);
+  auto* rng = reinterpret_cast<RngState*>(base + 3 * bytes);
+  auto* scratch = reinterpret_cast<float*>(base + 3 * bytes + kState);
   // One head, with the index of this head and sequence among all.
   const RngState state{flags.seed, flags.offset, 0, flags.sequence_head()};
   copy_to_device(ctx, rng, &state, sizeof state);
 
-  const AttentionShape shape{1, T, T, 1, 1, kColumns, false, 1.0f};
-  const HeadView<const Scalar> zeros{zero, 0, 0, 0}, values{v, 0, kColumns, 0};
+  const HeadView<const Scalar> zeros{zero, 0, kColumns, 0}, values{v, 0, kColumns, 0};
   const Dropout dropout(flags.p, rng, 0);
   Scalar one{};
   if constexpr (std::is_same_v<Scalar, Bf16>) one = to_bf16(1.0f);
@@ -40,10 +43,13 @@ void draw(const Device& device, const Context& ctx, const MaskFlags& flags,
     std::fill(host.begin(), host.end(), Scalar{});
     for (int64_t c = 0; c < columns; ++c) host[static_cast<size_t>((first + c) * kColumns + c)] = one;
     copy_to_device(ctx, v, host.data(), bytes);
-    attention_forward(
-        ctx,
-        AttentionForward<Scalar>{
-            .out = {out, 0, kColumns, 0}, .q = zeros, .k = zeros, .v = values, .shape = shape, .dropout = dropout});
+    attention_forward(ctx, AttentionForward<Scalar>{.out = {out, 0, kColumns, 0},
+                                                    .q = zeros,
+                                                    .k = zeros,
+                                                    .v = values,
+                                                    .scratch = scratch,
+                                                    .shape = shape,
+                                                    .dropout = dropout});
     copy_to_host(ctx, host.data(), out, bytes);
     for (int64_t i = 0; i < flags.rows; ++i) {
       for (int64_t c = 0; c < columns; ++c) {

@@ -17,6 +17,7 @@ struct MaskFlags {
   int64_t heads = 1, head = 0, rows = 64, cols = 64;
   MaskSource source = MaskSource::definition;
   DtypeChoice dtype = DtypeChoice::fp32;
+  AttentionKind attention = AttentionKind::flash;  // of the kernels of a GPU
   std::string out;
 
   uint64_t sequence_head() const { return batch_index * static_cast<uint64_t>(heads) + static_cast<uint64_t>(head); }

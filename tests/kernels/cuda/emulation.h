@@ -21,6 +21,7 @@ inline Options options;
 struct DeviceOptions {
   bool late = false, guarded = false;
   uint64_t seed = 0;
+  int capability = 0;
 };
 inline DeviceOptions device;
 }  // namespace simt
@@ -35,6 +36,14 @@ struct SavedOptions {
   SavedOptions& operator=(const SavedOptions&) = delete;
   ~SavedOptions() { options = saved; }
   Options saved = options;
+};
+
+struct SavedDevice {
+  SavedDevice() = default;
+  SavedDevice(const SavedDevice&) = delete;
+  SavedDevice& operator=(const SavedDevice&) = delete;
+  ~SavedDevice() { device = saved; }
+  DeviceOptions saved = device;
 };
 
 inline const char* name_of(Order order) {

@@ -9,17 +9,17 @@ namespace {
 
 // On the CPU, gradients may depend on the number of threads; the output may not.
 template <typename Scalar>
-void check_orders(const AttentionProblem& start, uint64_t seeds) {
+void check_orders(const Context& ctx, const AttentionProblem& start, uint64_t seeds) {
   INFO("HS ", start.shape.HS, ", bytes ", sizeof(Scalar));
-  const auto run = [&](const Context& ctx) {
+  const auto run = [&](const Context& run_ctx) {
     AttentionProblem x = start;
-    run_attention<Scalar>(ctx, x);
+    run_attention<Scalar>(run_ctx, x);
     return x;
   };
-  const AttentionProblem first = run({});
+  const AttentionProblem first = run(ctx);
   in_every_order(
-      [&](const Context& ctx) {
-        const AttentionProblem x = run(ctx), again = kOnCpu ? run(ctx) : first;
+      [&](const Context& other) {
+        const AttentionProblem x = run(kOnCpu ? other : ctx), again = kOnCpu ? run(other) : first;
         CHECK(same_bits(x.out.buffer, first.out.buffer));
         CHECK(same_bits(x.lse, first.lse));
         CHECK(same_bits(x.dq.buffer, again.dq.buffer));
@@ -31,9 +31,9 @@ void check_orders(const AttentionProblem& start, uint64_t seeds) {
 
 // Gaps between heads, and the rest of a packed buffer, stay as they were: NaN.
 template <typename Scalar>
-void check_untouched(AttentionProblem x) {
+void check_untouched(const Context& ctx, AttentionProblem x) {
   x.round_inputs<Scalar>();
-  run_attention<Scalar>(Context{}, x);
+  run_attention<Scalar>(ctx, x);
   for (const HeadArray* array : {&x.out, &x.dq, &x.dk, &x.dv}) {
     const auto finite = [](const std::vector<float>& values) {
       return std::count_if(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
@@ -44,17 +44,17 @@ void check_untouched(AttentionProblem x) {
 }
 
 template <typename Scalar>
-void check_without_lse(AttentionProblem x) {
+void check_without_lse(const Context& ctx, AttentionProblem x) {
   AttentionProblem without = x;
-  run_forward<Scalar>(Context{}, x, Dropout{});
-  run_forward<Scalar>(Context{}, without, Dropout{}, false);
+  run_forward<Scalar>(ctx, x, Dropout{});
+  run_forward<Scalar>(ctx, without, Dropout{}, false);
   CHECK(same_bits(without.out.buffer, x.out.buffer));
 }
 
 template <typename Scalar>
-void check_large_scores(AttentionProblem x) {
+void check_large_scores(const Context& ctx, AttentionProblem x) {
   x.round_inputs<Scalar>();
-  run_attention<Scalar>(Context{}, x);
+  run_attention<Scalar>(ctx, x);
   for (const auto& values : {x.out.in_order(), x.lse, x.dq.in_order(), x.dk.in_order(), x.dv.in_order()}) {
     for (const float value : values) REQUIRE(std::isfinite(value));
   }
@@ -103,69 +103,76 @@ void check_refusals(const AnyContext& ctx, const AttentionProblem& good) {
 }  // namespace
 
 TEST_CASE("attention: the same bits in every order of threads, small shapes") {
+  const AttentionKernels kernels;
   RandomInputs inputs(20261130);
   INFO("seed ", inputs.seed);
   for (const int T : {17, 40}) {
     const AttentionProblem x(attention_shape(1, T, T, 2, 1, 32, true), Layout::packed, 0.1f, inputs);
-    check_orders<Bf16>(x, 1);
-    check_orders<float>(x, 1);
+    check_orders<Bf16>(kernels.context(), x, 1);
+    if (kernels.has_fp32()) check_orders<float>(kernels.context(), x, 1);
   }
 }
 
 TEST_CASE("attention: the same bits in every order of threads" * doctest::test_suite("large")) {
+  const AttentionKernels kernels;
   RandomInputs inputs(20261131);
   INFO("seed ", inputs.seed);
   for (const int HS : {32, 64, 96, 128}) {
     const int T = kOnCpu ? 300 : 150;
     const AttentionProblem x(attention_shape(1, T, T, 2, 1, HS, HS % 64 != 0), Layout::separate, 0.1f, inputs);
-    check_orders<Bf16>(x, 3);
-    check_orders<float>(x, 2);
+    check_orders<Bf16>(kernels.context(), x, 3);
+    if (kernels.has_fp32()) check_orders<float>(kernels.context(), x, 2);
   }
 }
 
 TEST_CASE("attention: writes its results and nothing else") {
+  const AttentionKernels kernels;
   RandomInputs inputs(20261132);
   INFO("seed ", inputs.seed);
   for (const Layout layout : {Layout::packed, Layout::separate}) {
     for (const int T : {1, 70}) {
       const AttentionProblem x(attention_shape(2, T, T, 2, 1, 24, true), layout, 0.1f, inputs);
-      check_untouched<Bf16>(x);
-      check_untouched<float>(x);
+      check_untouched<Bf16>(kernels.context(), x);
+      if (kernels.has_fp32()) check_untouched<float>(kernels.context(), x);
     }
   }
 }
 
 TEST_CASE("attention: without a place for the log-sum-exp") {
+  const AttentionKernels kernels;
   RandomInputs inputs(20261133);
   INFO("seed ", inputs.seed);
   const AttentionProblem x(attention_shape(1, 33, 33, 1, 1, 64, true), Layout::packed, 0.0f, inputs);
-  check_without_lse<Bf16>(x);
-  check_without_lse<float>(x);
+  check_without_lse<Bf16>(kernels.context(), x);
+  if (kernels.has_fp32()) check_without_lse<float>(kernels.context(), x);
 }
 
 TEST_CASE("attention: large scores neither overflow nor lose the largest") {
+  const AttentionKernels kernels;
   RandomInputs inputs(20261134);
   INFO("seed ", inputs.seed);
   AttentionProblem x(attention_shape(1, 100, 100, 1, 1, 16, true), Layout::packed, 0.0f, inputs);
   x.shape.scale = 1000.0f;  // the softmax all but picks one key
-  check_large_scores<Bf16>(x);
-  check_large_scores<float>(x);
+  check_large_scores<Bf16>(kernels.context(), x);
+  if (kernels.has_fp32()) check_large_scores<float>(kernels.context(), x);
 }
 
 TEST_CASE("attention: a NaN stays one, in the rows that see it") {
+  const AttentionKernels kernels;
   RandomInputs inputs(20261135);
   INFO("seed ", inputs.seed);
   const AttentionProblem x(attention_shape(1, 90, 90, 1, 1, 32, true), Layout::separate, 0.0f, inputs);
-  check_nan<Bf16>(Context{}, x);
-  check_nan<float>(Context{}, x);
+  check_nan<Bf16>(kernels.context(), x);
+  if (kernels.has_fp32()) check_nan<float>(kernels.context(), x);
   if (kOnCpu) check_nan<float>(ReferenceContext{}, x);
 }
 
 TEST_CASE("attention: refuses shapes that it cannot do") {
+  const AttentionKernels kernels;
   RandomInputs inputs(20261136);
   const AttentionProblem good(attention_shape(1, 4, 4, 2, 1, 32, true), Layout::separate, 0.1f, inputs);
-  check_refusals<Bf16>(Context{}, good);
-  check_refusals<float>(Context{}, good);
+  check_refusals<Bf16>(kernels.context(), good);
+  if (kernels.has_fp32()) check_refusals<float>(kernels.context(), good);
   if (kOnCpu) check_refusals<float>(ReferenceContext{}, good);
   for (const float p : {1.0f, -0.1f, std::nanf("")}) CHECK_THROWS_AS((Dropout{p, &good.rng, 0}), Error);
 }

@@ -54,12 +54,14 @@ void check_masks_of(const AnyContext& ctx, AttentionProblem x) {
 }
 
 template <typename Scalar>
-void check_masks(int T, int HS, bool causal, float p, uint64_t offset, RandomInputs& inputs) {
+void check_masks(const AttentionKernels& kernels, int T, int HS, bool causal, float p, uint64_t offset,
+                 RandomInputs& inputs) {
   AttentionProblem x(attention_shape(T < 100 ? 2 : 1, T, T, 2, 2, HS, causal), Layout::packed, p, inputs);
   x.rng.offset = offset;
   INFO("T ", T, ", HS ", HS, ", causal ", causal, ", p ", p, ", seed ", x.rng.seed, ", offset ", offset, ", bytes ",
        sizeof(Scalar));
-  Context ctx;
+  if (sizeof(Scalar) == 4 && !kernels.has_fp32()) return;
+  Context ctx = kernels.context();
 #ifndef GLINT_TEST_CUDA
   ctx.threads = 2;
   if constexpr (sizeof(Scalar) == 4) check_masks_of<float>(ReferenceContext{ctx}, x);
@@ -68,15 +70,17 @@ void check_masks(int T, int HS, bool causal, float p, uint64_t offset, RandomInp
 }
 
 TEST_CASE("attention: small masks, bit for bit") {
+  const AttentionKernels kernels;
   RandomInputs inputs(20261120);
   INFO("seed ", inputs.seed);
   for (const int T : {1, 3, 17, 40}) {
-    check_masks<Bf16>(T, 32, T % 2 == 0, 0.5f, 0xfffffff0, inputs);
-    check_masks<float>(T, 32, T % 2 == 1, 0.5f, 0xfffffff0, inputs);
+    check_masks<Bf16>(kernels, T, 32, T % 2 == 0, 0.5f, 0xfffffff0, inputs);
+    check_masks<float>(kernels, T, 32, T % 2 == 1, 0.5f, 0xfffffff0, inputs);
   }
 }
 
 TEST_CASE("attention: masks, bit for bit" * doctest::test_suite("large")) {
+  const AttentionKernels kernels;
   RandomInputs inputs(20261121);
   INFO("seed ", inputs.seed);
 #ifdef GLINT_TEST_CUDA
@@ -89,8 +93,8 @@ TEST_CASE("attention: masks, bit for bit" * doctest::test_suite("large")) {
     for (const int HS : {32, 64, 96, 128}) {
       if (T > 4 * HS) continue;  // HS columns at a time: it would take long
       const float p = turn % 3 == 0 ? 0.1f : turn % 3 == 1 ? 0.5f : 0.9f;
-      check_masks<Bf16>(T, HS, turn % 2 == 0, p, kOffsets[turn % 3], inputs);
-      if (turn % 4 == 0) check_masks<float>(T, HS, turn % 8 == 0, p, kOffsets[turn % 3], inputs);
+      check_masks<Bf16>(kernels, T, HS, turn % 2 == 0, p, kOffsets[turn % 3], inputs);
+      if (turn % 4 == 0) check_masks<float>(kernels, T, HS, turn % 8 == 0, p, kOffsets[turn % 3], inputs);
       ++turn;
     }
     ++turn;
@@ -99,15 +103,17 @@ TEST_CASE("attention: masks, bit for bit" * doctest::test_suite("large")) {
 
 // Thresholds on both sides of 128, where a packed compare of bytes changes its form, and the extremes.
 TEST_CASE("attention: masks at every kind of threshold") {
+  const AttentionKernels kernels;
   RandomInputs inputs(20261122);
   INFO("seed ", inputs.seed);
   for (const float p : {1e-9f, 0.003f, 0.05f, 0.49f, 0.4980392f, 0.5f, 0.505f, 0.75f, 0.99f, 0.9999f}) {
-    check_masks<Bf16>(48, 64, false, p, 64, inputs);
-    check_masks<float>(48, 64, false, p, 64, inputs);
+    check_masks<Bf16>(kernels, 48, 64, false, p, 64, inputs);
+    check_masks<float>(kernels, 48, 64, false, p, 64, inputs);
   }
 }
 
 TEST_CASE("attention: the state of the random numbers is read when the kernel runs") {
+  const AttentionKernels kernels;
   RandomInputs inputs(20261123);
   INFO("seed ", inputs.seed);
   AttentionProblem x(attention_shape(1, 33, 33, 1, 1, 32, true), Layout::packed, 0.5f, inputs);
@@ -115,7 +121,7 @@ TEST_CASE("attention: the state of the random numbers is read when the kernel ru
   const auto run = [&](uint64_t offset) {
     x.rng.offset = offset;
     site.state.set(x.rng);
-    run_forward<Bf16>(Context{}, x, site.dropout);
+    run_forward<Bf16>(kernels.context(), x, site.dropout);
     return x.out.buffer;
   };
   const uint64_t offset = x.rng.offset;

@@ -239,12 +239,48 @@ inline void attention_forward(const ReferenceContext& ctx, AttentionForward<floa
   reference_attention_forward(ctx, a);
   scratch.values();
 }
+inline size_t attention_forward_scratch(const ReferenceContext&, const AttentionShape&) { return 0; }
 inline size_t attention_backward_scratch(const ReferenceContext& ctx, const AttentionShape& shape) {
   return reference_attention_scratch(ctx, shape);
 }
 inline void attention_backward(const ReferenceContext& ctx, const AttentionBackward<float>& a) {
   reference_attention_backward(ctx, a);
 }
+
+// The kernels under test; a test case that has one runs once for each. On a CUDA device: those of sm_80, then Hopper's
+// where it has them (the emulated device does).
+class AttentionKernels {
+ public:
+  AttentionKernels(){
+#ifdef GLINT_TEST_CUDA
+      SUBCASE("mma.sync"){ctx_.attention = CudaAttention::sm80;
+} SUBCASE("wgmma") {
+#ifdef GLINT_SIMT
+  simt::device.capability = kHopper;
+#endif
+  if (!uses_hopper_attention(ctx_)) MESSAGE("this GPU or build has no wgmma kernels: those of sm_80 again");
+}
+#endif
+}  // namespace glint::test
+AttentionKernels(const AttentionKernels&) = delete;
+AttentionKernels& operator=(const AttentionKernels&) = delete;
+const Context& context() const { return ctx_; }
+// Those of fp32 are the same in both runs.
+bool has_fp32() const {
+#ifdef GLINT_TEST_CUDA
+  return !uses_hopper_attention(ctx_);
+#else
+    return true;
+#endif
+}
+
+private:
+#ifdef GLINT_TEST_CUDA
+simt::SavedDevice saved_;
+#endif
+Context ctx_;
+}
+;
 
 // A HeadArray in the backend's memory, gaps and all.
 template <typename Scalar>
@@ -260,14 +296,16 @@ struct DeviceHeads {
 template <typename Scalar, typename AnyContext>
 void run_forward(const AnyContext& ctx, AttentionProblem& x, const Dropout& dropout, bool with_lse = true) {
   const DeviceHeads<Scalar> q(x.q), k(x.k), v(x.v), out(x.out);
-  const Guarded<float> lse(x.lse);
+  const Guarded<float> lse(x.lse), scratch(attention_forward_scratch(ctx, x.shape));
   attention_forward(ctx, AttentionForward<Scalar>{.out = out.view(),
                                                   .lse = with_lse ? lse.data() : nullptr,
                                                   .q = q.view(),
                                                   .k = k.view(),
                                                   .v = v.view(),
+                                                  .scratch = scratch.data(),
                                                   .shape = x.shape,
                                                   .dropout = dropout});
+  scratch.values();
   x.out.buffer = out.elements.values();
   x.lse = lse.values();
 }

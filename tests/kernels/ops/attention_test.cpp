@@ -33,8 +33,8 @@ void check_in(const Context& ctx, AttentionProblem x) {
 }
 
 // Each turn has another number of threads, or on the emulator another order of them.
-void check(int turn, const AttentionProblem& x) {
-  Context ctx;
+void check(const AttentionKernels& kernels, int turn, const AttentionProblem& x) {
+  Context ctx = kernels.context();
 #ifdef GLINT_TEST_CUDA
   const simt::SavedOptions saved;
   simt::options.workers = 2;
@@ -45,7 +45,7 @@ void check(int turn, const AttentionProblem& x) {
   INFO("threads ", ctx.threads);
 #endif
   check_in<Bf16>(ctx, x);
-  check_in<float>(ctx, x);
+  if (kernels.has_fp32()) check_in<float>(ctx, x);
 }
 
 constexpr float kRates[] = {0.0f, 0.1f, 0.5f, 0.9f};
@@ -54,6 +54,7 @@ constexpr uint64_t kOffsets[] = {0, 64, 0xfffffff0, 0x1ffffffe0, 0xfffffffffffff
 
 // Heads, layout, rate and offset go round with different periods.
 void check_lengths(const std::vector<int>& lengths, uint64_t seed) {
+  const AttentionKernels kernels;
   const auto head_sizes = kOnCpu ? std::array{8, 40, 72, 256} : std::array{32, 64, 96, 128};
   RandomInputs inputs(seed);
   INFO("seed ", inputs.seed);
@@ -66,7 +67,7 @@ void check_lengths(const std::vector<int>& lengths, uint64_t seed) {
         AttentionProblem x(attention_shape(T < 70 ? 2 : 1, T, T, NH, NKV, HS, causal), layout, kRates[turn % 4],
                            inputs);
         x.rng.offset = kOffsets[turn % 5];
-        check(turn++, x);
+        check(kernels, turn++, x);
       }
     }
     ++turn;  // else a rate would always meet the same head sizes
@@ -74,12 +75,13 @@ void check_lengths(const std::vector<int>& lengths, uint64_t seed) {
 }
 
 void check_more_keys(const std::vector<std::pair<int, int>>& sizes, uint64_t seed) {
+  const AttentionKernels kernels;
   RandomInputs inputs(seed);
   INFO("seed ", inputs.seed);
   int turn = 0;
   for (const auto& [T, S] : sizes) {
     for (const bool causal : {true, false})
-      check(turn++, {attention_shape(2, T, S, 4, 2, 24, causal), Layout::separate, 0.0f, inputs});
+      check(kernels, turn++, {attention_shape(2, T, S, 4, 2, 24, causal), Layout::separate, 0.0f, inputs});
   }
 }
 
@@ -88,10 +90,12 @@ void check_more_keys(const std::vector<std::pair<int, int>>& sizes, uint64_t see
 TEST_CASE("attention: agrees with double, small shapes") { check_lengths({1, 3, 17, 33}, 20261110); }
 
 TEST_CASE("attention: head sizes between those of CUDA's kernels, and all on the CPU") {
+  const AttentionKernels kernels;
   RandomInputs inputs(20261117);
   INFO("seed ", inputs.seed);
   for (int HS = 8; HS <= (kOnCpu ? 256 : 128); HS += kOnCpu ? 8 : 16)
-    check(HS / 8, {attention_shape(1, 35, 35, 2, 1, HS, HS % 16 == 0), Layout::packed, HS % 24 ? 0.0f : 0.2f, inputs});
+    check(kernels, HS / 8,
+          {attention_shape(1, 35, 35, 2, 1, HS, HS % 16 == 0), Layout::packed, HS % 24 ? 0.0f : 0.2f, inputs});
 }
 
 TEST_CASE("attention: with more keys than queries, aligned to the bottom right") {
@@ -128,10 +132,11 @@ TEST_CASE("attention: lengths around a tile") { check_lengths({63, 64, 65}, 2026
 TEST_CASE("attention: agrees with double on long sequences") {
   check_lengths({127, 128, 129, 200, 257}, 20261114);
   if (!kOnCpu) return;
+  const AttentionKernels kernels;
   RandomInputs inputs(20260812);
   for (int turn = 0; turn < 6; ++turn) {
     const AttentionShape shape = attention_shape(1, 513, 513, 1, 1, turn % 2 ? 40 : 16, turn / 3 == 0);
-    check(turn, {shape, turn / 2 % 2 ? Layout::packed : Layout::separate, kRates[turn % 3], inputs});
+    check(kernels, turn, {shape, turn / 2 % 2 ? Layout::packed : Layout::separate, kRates[turn % 3], inputs});
   }
 }
 
@@ -140,11 +145,12 @@ TEST_CASE("attention: with more keys than queries, several tiles") {
 }
 
 TEST_CASE("attention: every rate at every head size") {
+  const AttentionKernels kernels;
   RandomInputs inputs(20261116);
   INFO("seed ", inputs.seed);
   for (const int HS : {32, 64, 96, 128}) {
     for (const float p : kRates)
-      check(0, {attention_shape(1, 97, 97, 2, 1, HS, HS % 64 == 0), Layout::packed, p, inputs});
+      check(kernels, 0, {attention_shape(1, 97, 97, 2, 1, HS, HS % 64 == 0), Layout::packed, p, inputs});
   }
 }
 

@@ -28,12 +28,11 @@ inline void batch_of(uint64_t step, int32_t* tokens, int32_t* targets, uint64_t 
 // Guarded, so that the host cannot access device memory, and late, so that a missing event or wait shows. No effect on
 // a real GPU.
 struct Emulated {
-  simt::DeviceOptions saved = simt::device;
+  simt::SavedDevice saved;
   explicit Emulated(uint64_t seed = 1) {
     simt::device.guarded = simt::device.late = true;
     simt::device.seed = seed;
   }
-  ~Emulated() { simt::device = saved; }
 };
 
 inline StepSettings settings(int micro_batch, bool recompute = false, bool graph = true) {

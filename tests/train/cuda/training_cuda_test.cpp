@@ -85,6 +85,26 @@ TEST_CASE("cuda training: the same bits with and without a graph, in any order o
   }
 }
 
+TEST_CASE("cuda training with Hopper's attention: close to that of sm_80, the same bits with and without a graph") {
+  const auto with = [](AttentionKind attention, bool graph) {
+    StepSettings s = settings(2, false, graph);
+    s.attention = attention;
+    return s;
+  };
+  const auto run = [&](uint64_t seed, AttentionKind attention, bool graph) {
+    const Emulated emulated(seed);
+    simt::device.capability = kHopper;
+    return train(Device::cuda(), DType::bf16, with(attention, graph), 0.2f, 4);
+  };
+  const Curve sm80 = run(1, AttentionKind::flash_sm80, true), hopper = run(1, AttentionKind::flash, true);
+  check_close(hopper, sm80, 1e-2);
+#ifdef GLINT_SIMT
+  CHECK_FALSE(hopper == sm80);  // they did run
+#endif
+  CHECK(run(2, AttentionKind::flash, true) == hopper);
+  CHECK(run(3, AttentionKind::flash, false) == hopper);
+}
+
 TEST_CASE("cuda training: nothing changes after a gradient that is not finite") {
   const Emulated emulated;
   for (const DType dtype : {DType::f32, DType::bf16}) {

@@ -15,13 +15,6 @@ namespace {
 static_assert(sizeof(ForwardTiles<64>::Shared) <= 148480);
 static_assert(sizeof(ForwardTiles<128>::Shared) <= 197632);
 
-int multiprocessors() {
-  int device = 0, count = 0;
-  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
-  check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-  return count;
-}
-
 // As many query heads as share 16 MB of K and V, a third of the L2 cache.
 int heads_in_cache(const AttentionShape& s) {
   const int64_t bytes = int64_t{2} * s.S * s.HS * sizeof(Bf16);  // of a key head
@@ -43,7 +36,7 @@ void launch_tiles(const CudaContext& ctx, const AttentionForward<Bf16>& a) {
                                    .schedule = schedule,
                                    .items_taken = reinterpret_cast<unsigned*>(a.scratch)};
   check_cuda(cudaMemsetAsync(a.scratch, 0, sizeof(unsigned), ctx.stream), what);
-  const dim3 grid(std::min(schedule.items(), multiprocessors()));
+  const dim3 grid(std::min(schedule.items(), device_attribute(cudaDevAttrMultiProcessorCount)));
   launch(ctx, {grid, dim3(Tiles::kThreads), sizeof(typename Tiles::Shared)}, what,
          a.dropout.on() ? forward_kernel<kHS, true> : forward_kernel<kHS, false>, arguments);
 }

@@ -26,7 +26,7 @@ struct Divider {
 // A block of queries of one head.
 struct Item {
   Item() = default;
-  __device__ Item(int block, int b, int h) : block(block), b(b), h(h) {}
+  __device__ Item(int block_index, int sequence, int head) : block(block_index), b(sequence), h(head) {}
   // As it is handed on in shared memory; all lanes of a warp have read the same.
   __device__ explicit Item(uint4 x) : block(ptx::uniform(x.x)), b(ptx::uniform(x.y)), h(ptx::uniform(x.z)) {}
   __device__ uint4 packed() const {
@@ -41,8 +41,12 @@ struct Item {
 // whose K and V stay in the L2 cache; in a section the last queries of all heads come first.
 struct Schedule {
   Schedule() = default;
-  Schedule(int blocks, int B, int NH, int section_heads)
-      : blocks(blocks), heads(B * NH), section(section_heads), section_items(section_heads * blocks), sequence(NH) {}
+  Schedule(int head_blocks, int B, int NH, int section_heads)
+      : blocks(head_blocks),
+        heads(B * NH),
+        section(section_heads),
+        section_items(section_heads * head_blocks),
+        sequence(NH) {}
 
   int items() const { return blocks * heads; }
   // None beyond the last one.
