@@ -146,13 +146,6 @@ void with_backend(const Arguments& a, F&& f) {
   }
 }
 
-// Floats; a backend without this function needs none.
-template <typename Context>
-size_t forward_scratch(const Context& ctx, const AttentionShape& shape) {
-  if constexpr (requires { attention_forward_scratch(ctx, shape); }) return attention_forward_scratch(ctx, shape);
-  return 0;
-}
-
 // The workspace of a call: the RNG state where there is dropout, then the kernels' scratch.
 class Workspace {
  public:
@@ -188,7 +181,7 @@ class Workspace {
 
 template <typename Context, typename Scalar>
 void forward(const Context& ctx, const Arguments& a, const AttentionShape& s, Scalar) {
-  const Workspace workspace(a, forward_scratch(ctx, s));
+  const Workspace workspace(a, attention_forward_scratch(ctx, s));
   workspace.check(a);
   AttentionForward<Scalar> call{.out = view_of<Scalar>(a, "out", a.out, s.T, s.NH),
                                 .lse = lse_of(a, false),
@@ -234,7 +227,7 @@ int glint_attention_workspace(const Arguments* arguments, size_t* forward_bytes,
     const Arguments a = read(arguments);
     const AttentionShape shape = shape_of(a);
     with_backend(a, [&](const auto& ctx, auto) {
-      if (forward_bytes) *forward_bytes = Workspace(a, forward_scratch(ctx, shape)).bytes();
+      if (forward_bytes) *forward_bytes = Workspace(a, attention_forward_scratch(ctx, shape)).bytes();
       if (backward_bytes) *backward_bytes = Workspace(a, attention_backward_scratch(ctx, shape)).bytes();
     });
   });

@@ -81,7 +81,8 @@ bool may_use_cuda(const std::string& path) {
 // Without nvcc the emulator replaces CUDA's headers.
 const std::string kEmulator = "kernels/simt/";
 bool may_use_emulator(const std::string& path) {
-  return starts_with_any(path, {"tests/", kEmulator, "kernels/cuda/device.cuh", "kernels/cuda/ptx.cuh"});
+  return starts_with_any(
+      path, {"tests/", kEmulator, "kernels/cuda/device.cuh", "kernels/cuda/ptx.cuh", "kernels/cuda/ptx_sm90.cuh"});
 }
 
 // What is wrong with one include of one file, or nothing.
@@ -99,7 +100,7 @@ std::string fault_of(const Tree& tree, const std::string& path, const Include& i
         return where + "this library is not for this layer";
     return "";
   }
-  if (include.name.starts_with(kEmulator) && !may_use_emulator(path)) return where + "only device.cuh and ptx.cuh do";
+  if (include.name.starts_with(kEmulator) && !may_use_emulator(path)) return where + "only device.cuh and ptx*.cuh do";
   if (path.starts_with(kEmulator)) return include.name.starts_with(kEmulator) ? "" : where + "simt/ may not";
   if (include.name.starts_with("tests/")) return test ? "" : where + "only tests include tests";
   if (test && layer.empty()) return "";
@@ -197,7 +198,7 @@ TEST_CASE("tree: the checker finds forbidden includes") {
        "tests/kernels/x.cpp includes src/tensor.h: kernels/ may not"},
       {"src/x.cpp", "#include \"tests/random.h\"\n", "src/x.cpp includes tests/random.h: only tests include tests"},
       {"kernels/cuda/x.cuh", "#include \"kernels/simt/simt.h\"\n",
-       "kernels/cuda/x.cuh includes kernels/simt/simt.h: only device.cuh and ptx.cuh do"},
+       "kernels/cuda/x.cuh includes kernels/simt/simt.h: only device.cuh and ptx*.cuh do"},
       {"kernels/cuda/device.cuh", "#include \"tests/random.h\"\n",
        "kernels/cuda/device.cuh includes tests/random.h: only tests include tests"},
       {"kernels/simt/x.h", "#include \"kernels/check.h\"\n",
