@@ -153,18 +153,60 @@ bool agree_exp2(const uint32_t*, int, uint32_t a, uint32_t b) {
   return std::abs(static_cast<int64_t>(a) - static_cast<int64_t>(b)) <= 2;  // neighbours' bits are neighbours
 }
 
-// ---- prmt with a second operand of zero.
+// ---- prmt.
 void answer_byte_permute(uint32_t* out, const uint32_t* in) {
   for (int lane = 0; lane < kLanes; ++lane) {
-    const uint32_t bytes = in[2 * lane], selector = in[2 * lane + 1];
+    const uint32_t selector = in[3 * lane + 1];
+    const uint64_t bytes = uint64_t{in[3 * lane + 2]} << 32 | in[3 * lane];
     out[lane] = 0;
     for (int i = 0; i < 4; ++i) {
       const uint32_t nibble = selector >> (4 * i) & 15, from = nibble & 7;
-      const uint32_t byte = from < 4 ? bytes >> (8 * from) & 0xff : 0;
+      const uint32_t byte = static_cast<uint32_t>(bytes >> (8 * from) & 0xff);
       out[lane] |= (nibble & 8 ? (byte & 0x80 ? 0xffu : 0u) : byte) << (8 * i);
     }
   }
 }
+
+// ---- set.le and setp.le of two f16. Their order is that of integers, with the sign as in a complement; no NaN is in
+// order, and the zeros are equal. Half of the values are a byte behind 0x3c, as in dropout.
+template <int kWords>
+void fill_halves(uint32_t* in, RandomInputs& inputs) {
+  for (int i = 0; i < kWords * kLanes; ++i) {
+    in[i] = any_bits(inputs);
+    if (i / kWords % 2 && i % kWords >= kWords - 2) in[i] = (in[i] & 0x00ff00ff) | 0x3c003c00;
+    if (i / kWords % 5 == 0) in[i] = (in[i] & 0x83ff83ff);  // subnormal
+  }
+}
+bool less_equal_f16(uint32_t a, uint32_t b) {
+  const auto is_nan = [](uint32_t x) { return (x & 0x7fff) > 0x7c00; };
+  const auto order = [](uint32_t x) { return x & 0x8000 ? -static_cast<int>(x & 0x7fff) : static_cast<int>(x); };
+  return !is_nan(a) && !is_nan(b) && order(a) <= order(b);
+}
+void answer_keep_up_to(uint32_t* out, const uint32_t* in) {
+  for (int lane = 0; lane < kLanes; ++lane, in += 3) {
+    const uint32_t low = less_equal_f16(in[1] & 0xffff, in[2] & 0xffff) ? 0xffff : 0;
+    const uint32_t high = less_equal_f16(in[1] >> 16, in[2] >> 16) ? 0xffff0000 : 0;
+    out[lane] = in[0] & (low | high);
+  }
+}
+void answer_keep_floats(uint32_t* out, const uint32_t* in) {
+  for (int lane = 0; lane < kLanes; ++lane, in += 4) {
+    out[2 * lane] = less_equal_f16(in[2] & 0xffff, in[3] & 0xffff) ? in[0] : 0;
+    out[2 * lane + 1] = less_equal_f16(in[2] >> 16, in[3] >> 16) ? in[1] : 0;
+  }
+}
+
+void answer_multiply_wide(uint32_t* out, const uint32_t* in) {
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const uint64_t product = uint64_t{in[2 * lane]} * in[2 * lane + 1];
+    out[2 * lane] = static_cast<uint32_t>(product);
+    out[2 * lane + 1] = static_cast<uint32_t>(product >> 32);
+  }
+}
+
+// ---- redux.sync.or of what is the same in all lanes.
+void fill_uniform(uint32_t* in, RandomInputs& inputs) { std::fill_n(in, kLanes, any_bits(inputs)); }
+void answer_uniform(uint32_t* out, const uint32_t* in) { std::fill_n(out, 2 * kLanes, in[0]); }
 
 template <typename F>
 void for_each_warp(const PtxCase& c, size_t in_words, const F& f) {
@@ -188,7 +230,11 @@ const std::vector<PtxCase>& ptx_cases() {
       {"mma_integers", Wrapper::mma, fill_mma_integers, answer_mma, exact},
       {"pack_bf16", Wrapper::pack_bf16, fill_bits<2>, answer_pack_bf16, exact},
       {"exp2", Wrapper::exp2, fill_exp2, answer_exp2, agree_exp2},
-      {"byte_permute", Wrapper::byte_permute, fill_bits<2>, answer_byte_permute, exact},
+      {"byte_permute", Wrapper::byte_permute, fill_bits<3>, answer_byte_permute, exact},
+      {"keep_up_to", Wrapper::keep_up_to, fill_halves<3>, answer_keep_up_to, exact},
+      {"keep_floats", Wrapper::keep_floats, fill_halves<4>, answer_keep_floats, exact},
+      {"multiply_wide", Wrapper::multiply_wide, fill_bits<2>, answer_multiply_wide, exact},
+      {"uniform", Wrapper::uniform, fill_uniform, answer_uniform, exact},
   };
   return cases;
 }

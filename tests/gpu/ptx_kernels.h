@@ -9,7 +9,19 @@
 
 namespace glint::test {
 
-enum class Wrapper { cp_async, ldmatrix, ldmatrix_transposed, mma, pack_bf16, exp2, byte_permute };
+enum class Wrapper {
+  cp_async,
+  ldmatrix,
+  ldmatrix_transposed,
+  mma,
+  pack_bf16,
+  exp2,
+  byte_permute,
+  keep_up_to,
+  keep_floats,
+  multiply_wide,
+  uniform
+};
 
 struct LaneWords {
   int in, out;
@@ -28,7 +40,15 @@ GLINT_HOST_DEVICE constexpr LaneWords words_of(Wrapper wrapper) {
     case Wrapper::exp2:
       return {1, 1};
     case Wrapper::byte_permute:
-      return {2, 1};  // bytes, selector
+      return {3, 1};  // bytes, selector, more bytes
+    case Wrapper::keep_up_to:
+      return {3, 1};  // a pair, their values and limits
+    case Wrapper::keep_floats:
+      return {4, 2};  // two floats, their values and limits
+    case Wrapper::multiply_wide:
+      return {2, 2};
+    case Wrapper::uniform:
+      return {1, 2};  // by either wrapper
   }
   return {};
 }
