@@ -258,6 +258,7 @@ __global__ void __launch_bounds__(ForwardTiles<kHS>::kThreads, 1)
     consumer.start(queries.tile(q_at), item.b, shape.NH, item.h, i);
     if constexpr (!Tiles::kOverlap) consumer.attend(key_end);
     else if (key_end > 0) consumer.attend_overlapped(key_end);
+    __syncwarp();  // all lanes have read the item
     queries.release(q_at);
     consumer.skip(tiles_of(consumer.mask.key_end(i0 + Tiles::kQueries - 1), Tiles::kKeys) -
                   tiles_of(key_end, Tiles::kKeys));
