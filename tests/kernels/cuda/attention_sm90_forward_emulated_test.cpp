@@ -9,10 +9,12 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "kernels/cuda/attention/sm90/launch.h"
+#include "kernels/cuda/attention/sm90/schedule.cuh"
 #include "tests/kernels/ops/attention_oracle.h"
 
 namespace glint::test {
@@ -71,6 +73,37 @@ TEST_CASE("sm90 attention forward: head sizes, grouped heads, keys before the qu
     AttentionProblem x = problem(attention_shape(c.B, c.T, c.S, c.NH, c.NKV, c.HS, c.causal), c.layout, c.p, inputs);
     run(x);
     CHECK(is_good(x, AttentionBounds<Bf16>(x)));
+  }
+}
+
+TEST_CASE("sm90 attention forward: the schedule has every item once, in a section the longest first") {
+  using attention::sm90::Divider, attention::sm90::Item, attention::sm90::Schedule;
+  RandomInputs inputs(20261506);
+  INFO("seed ", inputs.seed);
+  constexpr int kMost = 0x7fffffff;
+  for (int i = 0; i < 2000; ++i) {
+    const int divisor = 1 + inputs.below(i % 2 ? 1000 : kMost);
+    const Divider divide(divisor);
+    for (const int n : {0, divisor - 1, inputs.below(kMost), kMost / divisor * divisor - 1, kMost}) {
+      REQUIRE(divide(n) == n / divisor);
+    }
+  }
+  for (int i = 0; i < 100; ++i) {
+    const int blocks = 1 + inputs.below(9), B = 1 + inputs.below(4), NH = 1 + inputs.below(6);
+    const int section_heads = 1 + inputs.below(B * NH);
+    INFO("blocks ", blocks, ", B ", B, ", NH ", NH, ", heads of a section ", section_heads);
+    const Schedule schedule(blocks, B, NH, section_heads);
+    REQUIRE(schedule.items() == blocks * B * NH);
+    std::set<std::tuple<int, int, int>> seen;
+    for (int index = 0, last = 0; index < schedule.items(); ++index) {
+      const Item item = schedule.item(index);
+      CHECK((item.block >= 0 && item.block < blocks && item.b >= 0 && item.b < B && item.h >= 0 && item.h < NH));
+      CHECK(seen.emplace(item.block, item.b, item.h).second);
+      const bool new_section = index % (section_heads * blocks) == 0;
+      CHECK((new_section ? item.block == blocks - 1 : item.block <= last));
+      last = item.block;
+    }
+    CHECK(schedule.item(schedule.items()).is_none());
   }
 }
 
