@@ -110,18 +110,6 @@ __device__ inline uint32_t byte_permute(uint32_t a, uint32_t selector, uint32_t 
 #endif
 }
 
-// Of a pair of bf16: those of x whose `value` is at most `limit`, else 0. Values and limits are positive, so that they
-// compare as their bits do.
-__device__ inline uint32_t keep_bf16(uint32_t x, uint32_t value, uint32_t limit) {
-#ifdef __CUDACC__
-  uint32_t mask;
-  asm("set.le.u32.bf16x2 %0, %1, %2;" : "=r"(mask) : "r"(value), "r"(limit));
-  return x & mask;
-#else
-  return x & byte_permute((limit | 0x80008000u) - value, 0xbb99);  // the sign bit of each half: value <= limit
-#endif
-}
-
 // The 64-bit product of x and y. Written as a C++ product it costs two instructions more (nvcc 13.0).
 __device__ inline void multiply_wide(uint32_t& low, uint32_t& high, uint32_t x, uint32_t y) {
 #ifdef __CUDACC__
@@ -129,6 +117,29 @@ __device__ inline void multiply_wide(uint32_t& low, uint32_t& high, uint32_t x, 
 #else
   const uint64_t product = uint64_t{x} * y;
   low = static_cast<uint32_t>(product), high = static_cast<uint32_t>(product >> 32);
+#endif
+}
+
+// Of two numbers of 16 bits each, those whose `value`, in f16, is at most `limit`; else 0.
+__device__ inline uint32_t keep_up_to(uint32_t x, uint32_t value, uint32_t limit) {
+#ifdef __CUDACC__
+  uint32_t mask;
+  asm("set.le.u32.f16x2 %0, %1, %2;" : "=r"(mask) : "r"(value), "r"(limit));
+  return x & mask;
+#else
+  return x & simt::less_equal_f16x2(value, limit);
+#endif
+}
+// The same for two floats: `low` belongs to the lower half.
+__device__ inline void keep_up_to(float& low, float& high, uint32_t value, uint32_t limit) {
+#ifdef __CUDACC__
+  asm("{\n.reg .pred p, q;\nsetp.le.f16x2 p|q, %2, %3;\n"
+      "selp.f32 %0, %0, 0f00000000, p;\nselp.f32 %1, %1, 0f00000000, q;\n}"
+      : "+f"(low), "+f"(high)
+      : "r"(value), "r"(limit));
+#else
+  const uint32_t mask = simt::less_equal_f16x2(value, limit);
+  low = mask & 1 ? low : 0.0f, high = mask >> 16 ? high : 0.0f;
 #endif
 }
 

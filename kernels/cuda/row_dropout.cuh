@@ -4,8 +4,7 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/device.cuh"
-#include "kernels/dropout.h"
+#include "kernels/cuda/dropout.cuh"
 
 namespace glint {
 
@@ -25,18 +24,18 @@ class RowDropout {
   __device__ void apply(float (&values)[kCount], int row, int c) const {
     static_assert(kCount == 4 || kCount == 8 || kCount == 16);
     if (!site_.on()) return;
+    const KeepPairs keep(site_.threshold);
     const int b = row / T_;
-    const PhiloxCounter draw =
-        draw_row(seed_, offset_, first_sequence_ + b, static_cast<uint32_t>(row - b * T_), c / 16);
+    const PhiloxCounter draw = device_philox4x32<7>(
+        row_counter(offset_, first_sequence_ + b, static_cast<uint32_t>(row - b * T_), c / 16), philox_key(seed_));
 #pragma unroll
     for (int first = 0; first < kCount; first += 4) {
       const int index = c % 16 / 4 + first / 4;
       const uint32_t word = index < 2 ? (index == 0 ? draw.x : draw.y) : (index == 2 ? draw.z : draw.w);
+      keep.apply(values[first], values[first + 1], word, 0);
+      keep.apply(values[first + 2], values[first + 3], word, 1);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int byte = word >> (8 * i) & 0xff;
-        values[first + i] = (byte <= static_cast<int>(site_.threshold) ? values[first + i] : 0.0f) * site_.scale;
-      }
+      for (int i = 0; i < 4; ++i) values[first + i] *= site_.scale;
     }
   }
 

@@ -137,7 +137,8 @@ Block::State Block::resume() {
     check_end();
     return State::ended;
   }
-  const bool runnable = std::any_of(ready_.begin(), ready_.end(), [](unsigned lanes) { return lanes != 0; });
+  const bool runnable = std::any_of(ready_.begin(), ready_.end(), [](unsigned lanes) { return lanes != 0; }) ||
+                        (async_used_ && !async_->idle());
   if (spinning_.empty() && !runnable) throw Error("block " + to_string(index_) + ": deadlock\n" + report());
   return runnable ? State::runs : State::waits;
 }
@@ -237,7 +238,7 @@ Fiber& Block::choose() {
     if (r % 256 == 1) return main_;
   }
   Thread* next = error_ ? nullptr : pick();
-  while (!next && !error_ && land()) next = pick();
+  while (!next && !error_ && done_ < count_ && land()) next = pick();
   if (!next) return main_;
   self = next;
   threadIdx = next->index;

@@ -90,6 +90,9 @@ inline int __popc(unsigned a) { return std::popcount(a); }
 inline int __ffs(int a) { return __builtin_ffs(a); }
 inline int __clz(int a) { return std::countl_zero(static_cast<unsigned>(a)); }
 // Byte i of the result is byte (selector >> 4*i) & 7 of the eight of {high, low}; its sign, where bit 3 is set.
+inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
+  return static_cast<unsigned>((uint64_t{high} << 32 | low) >> (shift & 31));
+}
 inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
   const uint64_t both = uint64_t{high} << 32 | low;
   unsigned result = 0;

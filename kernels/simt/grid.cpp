@@ -133,7 +133,10 @@ void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<vo
 int load_acquire(const int* p) {
   int value = __atomic_load_n(p, __ATOMIC_ACQUIRE);
   if (self->acquired == p && self->acquired_value == value) {
-    self->block->spin({"ld.acquire"});
+    {
+      Untracked untracked;
+      self->block->spin({"ld.acquire"});
+    }
     value = __atomic_load_n(p, __ATOMIC_ACQUIRE);
   }
   Untracked untracked;

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <string>
 
@@ -54,6 +55,18 @@ inline uint32_t uniform(uint32_t x) {
     }
   });
   return x;
+}
+
+// set.le.u32.f16x2: 0xffff for each half of a that is at most b's, as f16; never for a NaN. Subnormals count.
+inline uint32_t less_equal_f16x2(uint32_t a, uint32_t b) {
+  const auto value = [](uint32_t half) {
+    const int exponent = half >> 10 & 31, mantissa = half & 1023;
+    float x = exponent ? std::ldexp(1024.0f + mantissa, exponent - 25) : std::ldexp(1.0f * mantissa, -24);
+    if (exponent == 31) x = mantissa ? NAN : INFINITY;
+    return half & 0x8000 ? -x : x;
+  };
+  return (value(a & 0xffff) <= value(b & 0xffff) ? 0xffffu : 0u) |
+         (value(a >> 16) <= value(b >> 16) ? 0xffff0000u : 0u);
 }
 
 struct LoadMatrix {

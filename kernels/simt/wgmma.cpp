@@ -122,8 +122,14 @@ bool covered(Products& products, unsigned number) {
 
 }  // namespace
 
-void wgmma_fence() { self->block->async().products(self->warp()).fenced |= 1u << self->lane(); }
-void wgmma_commit() { ++self->block->async().products(self->warp()).groups[self->lane()]; }
+void wgmma_fence() {
+  Untracked untracked;
+  self->block->async().products(self->warp()).fenced |= 1u << self->lane();
+}
+void wgmma_commit() {
+  Untracked untracked;
+  ++self->block->async().products(self->warp()).groups[self->lane()];
+}
 
 // The lanes of a warp issue one by one; that they agree is checked here and when they wait.
 void wgmma(const WgmmaOperands& operands) {

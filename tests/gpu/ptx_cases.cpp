@@ -153,34 +153,63 @@ bool agree_exp2(const uint32_t*, int, uint32_t a, uint32_t b) {
   return std::abs(static_cast<int64_t>(a) - static_cast<int64_t>(b)) <= 2;  // neighbours' bits are neighbours
 }
 
-// ---- prmt with a second operand of zero.
+// ---- prmt.
 void answer_byte_permute(uint32_t* out, const uint32_t* in) {
   for (int lane = 0; lane < kLanes; ++lane) {
-    const uint32_t bytes = in[2 * lane], selector = in[2 * lane + 1];
+    const uint32_t selector = in[3 * lane + 1];
+    const uint64_t bytes = uint64_t{in[3 * lane + 2]} << 32 | in[3 * lane];
     out[lane] = 0;
     for (int i = 0; i < 4; ++i) {
       const uint32_t nibble = selector >> (4 * i) & 15, from = nibble & 7;
-      const uint32_t byte = from < 4 ? bytes >> (8 * from) & 0xff : 0;
+      const uint32_t byte = static_cast<uint32_t>(bytes >> (8 * from) & 0xff);
       out[lane] |= (nibble & 8 ? (byte & 0x80 ? 0xffu : 0u) : byte) << (8 * i);
     }
   }
 }
 
-template <typename F>
-void for_each_warp(const PtxCase& c, size_t in_words, const F& f) {
-  const size_t per_warp = static_cast<size_t>(kLanes * words_of(c.wrapper).in);
-  for (size_t warp = 0; warp * per_warp < in_words; ++warp)
-    f(warp * per_warp, warp * static_cast<size_t>(kLanes * words_of(c.wrapper).out));
+// ---- set.le and setp.le of two f16. Their order is that of integers, with the sign as in a complement; no NaN is in
+// order, and the zeros are equal. Half of the values are a byte behind 0x3c, as in dropout.
+template <int kWords>
+void fill_halves(uint32_t* in, RandomInputs& inputs) {
+  for (int i = 0; i < kWords * kLanes; ++i) {
+    in[i] = any_bits(inputs);
+    if (i / kWords % 2 && i % kWords >= kWords - 2) in[i] = (in[i] & 0x00ff00ff) | 0x3c003c00;
+    if (i / kWords % 5 == 0) in[i] = (in[i] & 0x83ff83ff);  // subnormal
+  }
 }
-size_t answer_size(const PtxCase& c, const std::vector<uint32_t>& in) {
-  const LaneWords words = words_of(c.wrapper);
-  return in.size() / static_cast<size_t>(words.in) * static_cast<size_t>(words.out);
+bool less_equal_f16(uint32_t a, uint32_t b) {
+  const auto is_nan = [](uint32_t x) { return (x & 0x7fff) > 0x7c00; };
+  const auto order = [](uint32_t x) { return x & 0x8000 ? -static_cast<int>(x & 0x7fff) : static_cast<int>(x); };
+  return !is_nan(a) && !is_nan(b) && order(a) <= order(b);
+}
+void answer_keep_up_to(uint32_t* out, const uint32_t* in) {
+  for (int lane = 0; lane < kLanes; ++lane, in += 3) {
+    const uint32_t low = less_equal_f16(in[1] & 0xffff, in[2] & 0xffff) ? 0xffff : 0;
+    const uint32_t high = less_equal_f16(in[1] >> 16, in[2] >> 16) ? 0xffff0000 : 0;
+    out[lane] = in[0] & (low | high);
+  }
+}
+void answer_keep_floats(uint32_t* out, const uint32_t* in) {
+  for (int lane = 0; lane < kLanes; ++lane, in += 4) {
+    out[2 * lane] = less_equal_f16(in[2] & 0xffff, in[3] & 0xffff) ? in[0] : 0;
+    out[2 * lane + 1] = less_equal_f16(in[2] >> 16, in[3] >> 16) ? in[1] : 0;
+  }
 }
 
-}  // namespace
+void answer_multiply_wide(uint32_t* out, const uint32_t* in) {
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const uint64_t product = uint64_t{in[2 * lane]} * in[2 * lane + 1];
+    out[2 * lane] = static_cast<uint32_t>(product);
+    out[2 * lane + 1] = static_cast<uint32_t>(product >> 32);
+  }
+}
 
-const std::vector<PtxCase>& ptx_cases() {
-  static const std::vector<PtxCase> cases = {
+// ---- redux.sync.or of what is the same in all lanes.
+void fill_uniform(uint32_t* in, RandomInputs& inputs) { std::fill_n(in, kLanes, any_bits(inputs)); }
+void answer_uniform(uint32_t* out, const uint32_t* in) { std::fill_n(out, 2 * kLanes, in[0]); }
+
+std::vector<PtxCase> make_cases() {
+  std::vector<PtxCase> cases = {
       {"cp_async", Wrapper::cp_async, fill_bits<12>, answer_cp_async, exact},
       {"ldmatrix", Wrapper::ldmatrix, fill_bits<8>, answer_ldmatrix<false>, exact},
       {"ldmatrix_transposed", Wrapper::ldmatrix_transposed, fill_bits<8>, answer_ldmatrix<true>, exact},
@@ -188,27 +217,75 @@ const std::vector<PtxCase>& ptx_cases() {
       {"mma_integers", Wrapper::mma, fill_mma_integers, answer_mma, exact},
       {"pack_bf16", Wrapper::pack_bf16, fill_bits<2>, answer_pack_bf16, exact},
       {"exp2", Wrapper::exp2, fill_exp2, answer_exp2, agree_exp2},
-      {"byte_permute", Wrapper::byte_permute, fill_bits<2>, answer_byte_permute, exact},
+      {"byte_permute", Wrapper::byte_permute, fill_bits<3>, answer_byte_permute, exact},
+      {"keep_up_to", Wrapper::keep_up_to, fill_halves<3>, answer_keep_up_to, exact},
+      {"keep_floats", Wrapper::keep_floats, fill_halves<4>, answer_keep_floats, exact},
+      {"multiply_wide", Wrapper::multiply_wide, fill_bits<2>, answer_multiply_wide, exact},
+      {"uniform", Wrapper::uniform, fill_uniform, answer_uniform, exact},
   };
+  for (const PtxCase& c : sm90_cases()) cases.push_back(c);
   return cases;
 }
 
-std::vector<uint32_t> random_words(const PtxCase& c, int warps, RandomInputs& inputs) {
-  std::vector<uint32_t> in(static_cast<size_t>(warps * kLanes * words_of(c.wrapper).in));
-  for_each_warp(c, in.size(), [&](size_t first, size_t) { c.fill(&in[first], inputs); });
+struct GroupWords {
+  size_t in, out;
+};
+GroupWords group_words(const PtxCase& c) {
+  const LaneWords words = words_of(c.wrapper);
+  return {static_cast<size_t>(words.in * words.lanes), static_cast<size_t>(words.out * words.lanes)};
+}
+
+template <typename F>
+void for_each_group(const PtxCase& c, size_t in_words, const F& f) {
+  const auto [in, out] = group_words(c);
+  for (size_t group = 0; group * in < in_words; ++group) f(group * in, group * out);
+}
+size_t answer_size(const PtxCase& c, const std::vector<uint32_t>& in) {
+  const GroupWords words = group_words(c);
+  return in.size() / words.in * words.out;
+}
+
+}  // namespace
+
+const std::vector<PtxCase>& ptx_cases() {
+  static const std::vector<PtxCase> cases = make_cases();
+  return cases;
+}
+
+const char* why_not([[maybe_unused]] const PtxCase& c) {
+#ifndef GLINT_SIMT
+  if (!is_sm90(c.wrapper)) return nullptr;
+#ifndef GLINT_WITH_SM90A
+  return "this build has no kernels for sm_90a";
+#endif
+  int major = 0;
+  const cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+  if (error != cudaSuccess || major != 9) return "this GPU is not of compute capability 9.0";
+#endif
+  return nullptr;
+}
+
+std::vector<uint32_t> random_words(const PtxCase& c, int groups, RandomInputs& inputs) {
+  std::vector<uint32_t> in(static_cast<size_t>(groups) * group_words(c).in);
+  for_each_group(c, in.size(), [&](size_t first, size_t) { c.fill(&in[first], inputs); });
   return in;
 }
 
 std::vector<uint32_t> plain_answer(const PtxCase& c, const std::vector<uint32_t>& in) {
   std::vector<uint32_t> out(answer_size(c, in));
-  for_each_warp(c, in.size(), [&](size_t first, size_t first_out) { c.answer(&out[first_out], &in[first]); });
+  for_each_group(c, in.size(), [&](size_t first, size_t first_out) { c.answer(&out[first_out], &in[first]); });
   return out;
 }
 
 std::vector<uint32_t> run_case(const PtxCase& c, const std::vector<uint32_t>& in) {
-  const DeviceBuffer<uint32_t> device_in(in), out(std::vector<uint32_t>(answer_size(c, in), 0xdeadbeef));
-  run_wrapper(CudaContext{}, c.wrapper, out.data(), device_in.data(),
-              static_cast<int>(in.size()) / (kLanes * words_of(c.wrapper).in));
+  const DeviceBuffer<uint32_t> device_in(in), out(std::vector<uint32_t>(answer_size(c, in), kUnwritten));
+  const int groups = static_cast<int>(in.size() / group_words(c).in);
+#if defined(GLINT_SIMT) || defined(GLINT_WITH_SM90A)
+  const auto run = is_sm90(c.wrapper) ? run_sm90_wrapper : run_wrapper;
+#else
+  const auto run = run_wrapper;
+#endif
+  run(CudaContext{}, c.wrapper, out.data(), device_in.data(), groups);
   return out.to_host();
 }
 
@@ -216,10 +293,10 @@ std::vector<size_t> disagreements(const PtxCase& c, const std::vector<uint32_t>&
                                   const std::vector<uint32_t>& b) {
   GLINT_CHECK(a.size() == answer_size(c, in) && b.size() == a.size(), c.name, ": ", a.size(), " and ", b.size(),
               " words");
-  const size_t per_warp = static_cast<size_t>(kLanes * words_of(c.wrapper).out);
+  const size_t per_group = group_words(c).out;
   std::vector<size_t> wrong;
-  for_each_warp(c, in.size(), [&](size_t first, size_t first_out) {
-    for (size_t i = 0; i < per_warp; ++i) {
+  for_each_group(c, in.size(), [&](size_t first, size_t first_out) {
+    for (size_t i = 0; i < per_group; ++i) {
       if (!c.agree(&in[first], static_cast<int>(i), a[first_out + i], b[first_out + i])) wrong.push_back(first_out + i);
     }
   });

@@ -70,7 +70,29 @@ __device__ void call<Wrapper::exp2>(uint32_t* out, const uint32_t* in, Shared&, 
 }
 template <>
 __device__ void call<Wrapper::byte_permute>(uint32_t* out, const uint32_t* in, Shared&, unsigned) {
-  *out = ptx::byte_permute(in[0], in[1]);
+  *out = ptx::byte_permute(in[0], in[1], in[2]);
+}
+
+template <>
+__device__ void call<Wrapper::keep_up_to>(uint32_t* out, const uint32_t* in, Shared&, unsigned) {
+  *out = ptx::keep_up_to(in[0], in[1], in[2]);
+}
+template <>
+__device__ void call<Wrapper::keep_floats>(uint32_t* out, const uint32_t* in, Shared&, unsigned) {
+  float low = __uint_as_float(in[0]), high = __uint_as_float(in[1]);
+  ptx::keep_up_to(low, high, in[2], in[3]);
+  out[0] = __float_as_uint(low), out[1] = __float_as_uint(high);
+}
+
+template <>
+__device__ void call<Wrapper::multiply_wide>(uint32_t* out, const uint32_t* in, Shared&, unsigned) {
+  ptx::multiply_wide(out[0], out[1], in[0], in[1]);
+}
+
+template <>
+__device__ void call<Wrapper::uniform>(uint32_t* out, const uint32_t* in, Shared&, unsigned) {
+  out[0] = ptx::uniform(in[0]);
+  out[1] = ptx::uniform_now(in[0]);
 }
 
 // A block is one warp.
@@ -106,6 +128,16 @@ void run_wrapper(const CudaContext& ctx, Wrapper wrapper, uint32_t* out, const u
       return launch_wrapper<Wrapper::exp2>(ctx, out, in, warps);
     case Wrapper::byte_permute:
       return launch_wrapper<Wrapper::byte_permute>(ctx, out, in, warps);
+    case Wrapper::keep_up_to:
+      return launch_wrapper<Wrapper::keep_up_to>(ctx, out, in, warps);
+    case Wrapper::keep_floats:
+      return launch_wrapper<Wrapper::keep_floats>(ctx, out, in, warps);
+    case Wrapper::multiply_wide:
+      return launch_wrapper<Wrapper::multiply_wide>(ctx, out, in, warps);
+    case Wrapper::uniform:
+      return launch_wrapper<Wrapper::uniform>(ctx, out, in, warps);
+    default:
+      GLINT_CHECK(false, "not a wrapper of ptx.cuh");
   }
 }
 

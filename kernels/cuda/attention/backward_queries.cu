@@ -1,7 +1,7 @@
 // ptxas HS 32 <= 160 registers, 0 bytes of shared memory
 // ptxas HS 64 <= 168 registers, 0 bytes of shared memory
-// ptxas HS 96 <= 248 registers, 0 bytes of shared memory
-// ptxas HS 128 <= 255 registers, 0 bytes of shared memory
+// ptxas HS 96 <= 241 registers, 0 bytes of shared memory
+// ptxas HS 128 <= 240 registers, 0 bytes of shared memory
 #include "kernels/cuda/attention/backward_queries.cuh"
 
 namespace glint::attention {

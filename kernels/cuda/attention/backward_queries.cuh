@@ -10,8 +10,10 @@ struct BackwardQueriesTiles {
   SharedTile<kTile, kHS> k[2], v[2], q, dout;
 };
 
+// At HS 64 three blocks share a multiprocessor, with or without dropout; 0: as many as ptxas likes.
 template <int kHS, bool kDropout>
-__global__ void __launch_bounds__(kThreads) backward_queries_kernel(const __grid_constant__ AttentionBackward<Bf16> a) {
+__global__ void __launch_bounds__(kThreads, kHS == 64 ? 3 : 0)
+    backward_queries_kernel(const __grid_constant__ AttentionBackward<Bf16> a) {
   using Tiles = BackwardQueriesTiles<kHS>;
   const AttentionShape& shape = a.shape;
   const int h = blockIdx.y, b = blockIdx.z, kv = h / (shape.NH / shape.NKV);
@@ -36,7 +38,7 @@ __global__ void __launch_bounds__(kThreads) backward_queries_kernel(const __grid
     delta[half] = t < shape.T ? a.scratch[row_of(shape, b, h, t)] : 0.0f;
   }
   Accumulator<kRows, kHS> dq;
-  TileDropout<kRows, kTile, kDropout> dropout(a.dropout, b, shape.NH, h);
+  TileDropout<kRows, kTile, kDropout> dropout(a.dropout, b, shape.NH, h, i);
   for (int j = 0, stage = 0; j < key_end; j += kTile, stage ^= 1) {
     ptx::cp_async_wait<0>();
     __syncthreads();  // this tile is loaded, and all warps are done with the last one
@@ -48,7 +50,7 @@ __global__ void __launch_bounds__(kThreads) backward_queries_kernel(const __grid
     if (j >= warp_key_end) continue;
     Accumulator<kRows, kTile> s, dp;
     multiply_transposed(s, shared.q, warp() * kRows, shared.k[stage]);      // S = Q K^T
-    dropout.draw(i, j);                                                     // while the tensor cores are busy
+    dropout.draw(j);                                                        // while the tensor cores are busy
     multiply_transposed(dp, shared.dout, warp() * kRows, shared.v[stage]);  // dP = dO V^T
     dropout.apply(dp);
     mask.apply(s, i, j);

@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
 
   Accumulator<kRows, kHS> o;
   OnlineSoftmax<kRows> softmax(shape.scale * kLog2E);
-  TileDropout<kRows, kKeys, kDropout> dropout(a.dropout, b, shape.NH, h);
+  TileDropout<kRows, kKeys, kDropout> dropout(a.dropout, b, shape.NH, h, i);
   for (int j = 0, stage = 0; j < key_end; j += kKeys, stage ^= 1) {
     ptx::cp_async_wait<0>();
     __syncthreads();  // this tile is loaded, and all warps are done with the last one
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant
     if (j >= warp_key_end) continue;
     Accumulator<kRows, kKeys> s;
     multiply_transposed(s, shared.q, warp() * kRows, shared.k[stage]);  // S = Q K^T
-    dropout.draw(i, j);                                                 // while the tensor cores are busy
+    dropout.draw(j);                                                    // while the tensor cores are busy
     mask.apply(s, i, j);
     softmax.update(s, o);
     Fragment<kRows, kKeys> p;

@@ -9,15 +9,9 @@
 // x[3], z[3], w[3]. Of the 14 products, 10 are left where the row stays, and 10.5 where two columns stay.
 #pragma once
 
-#include "kernels/cuda/ptx.cuh"
-#include "kernels/dropout.h"
+#include "kernels/cuda/dropout.cuh"
 
 namespace glint::attention {
-
-struct WideProduct {
-  __device__ WideProduct(uint32_t x, uint32_t y) { ptx::multiply_wide(low, high, x, y); }
-  uint32_t low, high;
-};
 
 // Keys of the rounds. `on` false: nothing is read, and the keys are zero.
 struct PhiloxKeys {
@@ -87,7 +81,7 @@ struct RowPhilox {
 struct ColumnPhilox {
   // What is known of x[1] and so on before the row is: a lane's own. In registers or, where those are short, in shared
   // memory.
-  struct Columns {
+  struct alignas(8) Columns {
     uint32_t x1, z2, x2[2], x3[2];
   };
 

@@ -28,14 +28,22 @@ inline constexpr int kWarps = 4, kThreads = 32 * kWarps;  // of a block, in ever
 template <int kRows, int kHS>
 __device__ inline void copy_tile(SharedTile<kRows, kHS>& tile, const HeadView<const Bf16>& from, int b, int t, int h,
                                  int T, int HS) {
-  constexpr int kChunks = kHS / 8;
-  static_assert(kRows * kChunks % kThreads == 0);
+  constexpr int kChunks = kHS / 8, kCopies = kRows * kChunks / kThreads;  // of a thread
+  constexpr int kPeriod = kThreads % kChunks == 0 ? 1 : 3;                // copies after which its chunk returns
+  constexpr int kStep = kPeriod * kThreads / kChunks;                     // rows in between
+  static_assert(kRows * kChunks % kThreads == 0 && kPeriod * kThreads % kChunks == 0);
   const Bf16* head = from.at(b, t, h);
 #pragma unroll
-  for (int i = 0; i < kRows * kChunks / kThreads; ++i) {
-    const int index = i * kThreads + threadIdx.x, row = index / kChunks, chunk = index % kChunks;
-    const bool valid = t + row < T && chunk * 8 < HS;
-    ptx::cp_async(&tile.at(row, chunk), valid ? head + row * from.token_stride + chunk * 8 : from.data, valid);
+  for (int first = 0; first < kPeriod; ++first) {
+    const unsigned index = first * kThreads + threadIdx.x;
+    const int chunk = index % kChunks;
+    int row = index / kChunks;
+    const Bf16* source = head + row * from.token_stride + chunk * 8;  // one address, so that ptxas keeps one
+#pragma unroll
+    for (int i = first; i < kCopies; i += kPeriod, row += kStep, source += kStep * from.token_stride) {
+      const bool valid = t + row < T && chunk * 8 < HS;
+      ptx::cp_async(&tile.at(row, chunk), valid ? source : from.data, valid);
+    }
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/attention/launch.h"
 #include "kernels/cuda/attention/mma_tile.cuh"
+#include "kernels/cuda/attention/philox.cuh"
 
 namespace glint::attention {
 
@@ -20,51 +21,37 @@ struct ByteCompare {
   uint32_t addend, either;
 };
 
-// The mask of one head, drawn block by block.
-struct HeadMask {
-  __device__ HeadMask(const Dropout& dropout, int b, int NH, int h)
-      : mask(dropout, NH, b, h), compare(dropout.threshold) {}
-
-  // The drop bits (as ByteCompare has them) of this lane of block (row, column), in units of 16 rows and 32 columns.
-  __device__ void draw(uint32_t (&drop)[4], int block_row, int block_column) const {
-    const PhiloxCounter random = draw_attention(mask.seed, mask.offset, 0, block_row, block_column, lane());
-    drop[0] = compare.above(random.x);
-    drop[1] = compare.above(random.y);
-    drop[2] = compare.above(random.z);
-    drop[3] = compare.above(random.w);
-  }
-
-  DropoutMask mask;
-  ByteCompare compare;
-};
-
-// The mask of an accumulator tile that starts at a multiple of (16, 32). Empty if dropout is off.
+// The mask of accumulator tiles of the same rows, which start at multiples of (16, 32). Empty if dropout is off.
 template <int kRows, int kColumns, bool kDropout>
 struct TileDropout {
   static_assert(kRows % 16 == 0 && kColumns % 32 == 0);
 
-  __device__ TileDropout(const Dropout&, int, int, int) {}
-  __device__ void draw(int, int) {}
+  __device__ TileDropout(const Dropout&, int, int, int, int) {}
+  __device__ void draw(int) {}
   __device__ void apply(Fragment<kRows, kColumns>&) const {}
   __device__ void apply(Accumulator<kRows, kColumns>&) const {}
 };
 
 template <int kRows, int kColumns>
 struct TileDropout<kRows, kColumns, true> {
-  __device__ TileDropout(const Dropout& dropout, int b, int NH, int h) : mask(dropout, b, NH, h) {}
+  // Of rows `row`, row + 1, .. of head h of NH of sequence b.
+  __device__ TileDropout(const Dropout& dropout, int b, int NH, int h, int row)
+      : philox(dropout), keep(dropout.threshold) {
+#pragma unroll
+    for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) rows[m_tile] = philox.row(b, NH, h, row / 16 + m_tile);
+  }
 
-  // Draws the mask of the tile that starts at (row, column).
-  __device__ void draw(int row, int column) {
+  // Draws the mask of the tile that starts at `column`.
+  __device__ void draw(int column) {
 #pragma unroll
     for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
 #pragma unroll
       for (int block = 0; block < kColumns / 32; ++block) {
-        mask.draw(drop[m_tile][block], row / 16 + m_tile, column / 32 + block);
+        philox.draw(random[m_tile][block], rows[m_tile], column / 32 + block);
       }
     }
   }
-  // Zeroes dropped elements of packed P: the top bits of two bytes, spread over the halves of a register, are an AND
-  // mask.
+  // Zeroes dropped elements of packed P.
   __device__ void apply(Fragment<kRows, kColumns>& p) const {
 #pragma unroll
     for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
@@ -72,8 +59,7 @@ struct TileDropout<kRows, kColumns, true> {
       for (int k = 0; k < kColumns / 16; ++k) {
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
-          const uint32_t word = drop[m_tile][k / 2][2 * (k % 2) + r / 2];
-          p.x[m_tile][k][r] &= ~ptx::byte_permute(word, r % 2 ? 0xbbaa : 0x9988);
+          keep.apply(p.x[m_tile][k][r], random[m_tile][k / 2][2 * (k % 2) + r / 2], r % 2);
         }
       }
     }
@@ -84,16 +70,18 @@ struct TileDropout<kRows, kColumns, true> {
     for (int m_tile = 0; m_tile < kRows / 16; ++m_tile) {
 #pragma unroll
       for (int n_tile = 0; n_tile < kColumns / 8; ++n_tile) {
-#pragma unroll
-        for (int r = 0; r < 4; ++r) {
-          if (drop[m_tile][n_tile / 4][n_tile % 4] & 0x80u << 8 * r) dp.x[m_tile][n_tile][r] = 0.0f;
-        }
+        float(&x)[4] = dp.x[m_tile][n_tile];
+        const uint32_t word = random[m_tile][n_tile / 4][n_tile % 4];
+        keep.apply(x[0], x[1], word, 0);
+        keep.apply(x[2], x[3], word, 1);
       }
     }
   }
 
-  HeadMask mask;
-  uint32_t drop[kRows / 16][kColumns / 32][4];
+  RowPhilox philox;
+  RowPhilox::Row rows[kRows / 16];
+  KeepPairs keep;
+  uint32_t random[kRows / 16][kColumns / 32][4];
 };
 
 }  // namespace glint::attention

@@ -126,10 +126,10 @@ void check_faults(const std::set<simt::Fault>& faults, const std::function<std::
     simt::options.fault = fault;
     CHECK(shows(run, expected) == faults.contains(fault));
   }
-  for (const auto& [fault, sites] : left_out) {
+  for (const auto& [kind, sites] : left_out) {
+    simt::options.fault = kind;
     for (const std::string& site : sites) {
-      INFO("fault ", static_cast<int>(fault), " at ", site);
-      simt::options.fault = fault;
+      INFO("left out: ", site);
       simt::options.fault_site = site;
       CHECK(shows(run, expected));
     }

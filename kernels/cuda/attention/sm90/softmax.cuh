@@ -4,7 +4,7 @@
 #include "kernels/causal_range.h"
 #include "kernels/cuda/attention/philox.cuh"
 #include "kernels/cuda/attention/sm90/warpgroup_tile.cuh"
-#include "kernels/cuda/attention/tile_dropout.cuh"
+#include "kernels/cuda/dropout.cuh"
 
 namespace glint::attention::sm90 {
 
@@ -98,10 +98,9 @@ struct TileDropout {
 
 template <int kKeys>
 struct TileDropout<kKeys, true> {
-  // A byte is compared as the lower half of the bf16 0x43.., two at a time. Their instruction takes no uniform
-  // register, hence the shuffle.
-  __device__ explicit TileDropout(const Dropout& dropout)
-      : philox(dropout), limit(__shfl_xor_sync(0xffffffffu, 0x43004300u + dropout.threshold * 0x00010001u, 1)) {}
+  __device__ explicit TileDropout(const Dropout& dropout) : philox(dropout), keep(dropout.threshold) {
+    keep.limit = __shfl_xor_sync(0xffffffffu, keep.limit, 1);  // the comparison takes no uniform register
+  }
 
   // The warpgroup's 64 queries i, i + 1, .. of head h of NH of sequence b.
   __device__ void start(int b, int NH, int h, int i) { row = philox.row(b, NH, h, i / 16 + warp() % 4); }
@@ -118,15 +117,15 @@ struct TileDropout<kKeys, true> {
     for (int k = 0; k < kWidth / 16; ++k) {
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        const uint32_t word = random[k / 2][2 * (k % 2) + r / 2];
-        p.x[k][r] = ptx::keep_bf16(p.x[k][r], ptx::byte_permute(word, r % 2 ? 0x4342 : 0x4140, 0x43), limit);
+        keep.apply(p.x[k][r], random[k / 2][2 * (k % 2) + r / 2], r % 2);
       }
     }
   }
 
   RowPhilox philox;
   RowPhilox::Row row = {};
-  uint32_t limit, random[kKeys / 32][4];
+  KeepPairs keep;
+  uint32_t random[kKeys / 32][4];
 };
 
 }  // namespace glint::attention::sm90
