@@ -138,7 +138,8 @@ Block::State Block::resume() {
     check_end();
     return State::ended;
   }
-  const bool runnable = std::any_of(ready_.begin(), ready_.end(), [](unsigned lanes) { return lanes != 0; });
+  const bool runnable = std::any_of(ready_.begin(), ready_.end(), [](unsigned lanes) { return lanes != 0; }) ||
+                        (async_used_ && !async_->idle());
   if (spinning_.empty() && !runnable) throw Error("block " + to_string(index_) + ": deadlock\n" + report());
   return runnable ? State::runs : State::waits;
 }

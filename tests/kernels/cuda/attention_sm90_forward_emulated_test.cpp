@@ -3,30 +3,32 @@
 // its tests would notice if it were not.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
+#include <cstdint>
+#include <set>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/attention/sm90/launch.h"
+#include "kernels/cuda/attention/sm90/schedule.cuh"
 #include "tests/kernels/ops/attention_oracle.h"
 
 namespace glint::test {
 
-// The kernel, whatever attention_forward() would choose.
+// The kernel, whatever attention_forward() would choose. Its scratch starts as NaN, which is no zero.
 struct Sm90Context : CudaContext {};
-inline void attention_forward(const Sm90Context& ctx, AttentionForward<Bf16> a) {
-  const Guarded<float> scratch(attention::sm90::forward_scratch(a.shape), 1e30f, 0);  // nothing that counts as zero
-  a.scratch = scratch.data();
+inline size_t attention_forward_scratch(const Sm90Context&, const AttentionShape& shape) {
+  return attention::sm90::forward_scratch(shape);
+}
+inline void attention_forward(const Sm90Context& ctx, const AttentionForward<Bf16>& a) {
   attention::sm90::launch_forward(ctx, a);
-  scratch.values();
 }
 
 namespace {
-
-struct SavedDevice {
-  ~SavedDevice() { simt::device = saved; }
-  simt::DeviceOptions saved = simt::device;
-};
 
 void run(AttentionProblem& x) {
   const TestSite site(x.p, x.rng, x.site);
@@ -74,14 +76,45 @@ TEST_CASE("sm90 attention forward: head sizes, grouped heads, keys before the qu
   }
 }
 
+TEST_CASE("sm90 attention forward: the schedule has every item once, in a section the longest first") {
+  using attention::sm90::Divider, attention::sm90::Item, attention::sm90::Schedule;
+  RandomInputs inputs(20261506);
+  INFO("seed ", inputs.seed);
+  constexpr int kMost = 0x7fffffff;
+  for (int i = 0; i < 2000; ++i) {
+    const int divisor = 1 + inputs.below(i % 2 ? 1000 : kMost);
+    const Divider divide(divisor);
+    for (const int n : {0, divisor - 1, inputs.below(kMost), kMost / divisor * divisor - 1, kMost}) {
+      REQUIRE(divide(n) == n / divisor);
+    }
+  }
+  for (int i = 0; i < 100; ++i) {
+    const int blocks = 1 + inputs.below(9), B = 1 + inputs.below(4), NH = 1 + inputs.below(6);
+    const int section_heads = 1 + inputs.below(B * NH);
+    INFO("blocks ", blocks, ", B ", B, ", NH ", NH, ", heads of a section ", section_heads);
+    const Schedule schedule(blocks, B, NH, section_heads);
+    REQUIRE(schedule.items() == blocks * B * NH);
+    std::set<std::tuple<int, int, int>> seen;
+    for (int index = 0, last = 0; index < schedule.items(); ++index) {
+      const Item item = schedule.item(index);
+      CHECK((item.block >= 0 && item.block < blocks && item.b >= 0 && item.b < B && item.h >= 0 && item.h < NH));
+      CHECK(seen.emplace(item.block, item.b, item.h).second);
+      const bool new_section = index % (section_heads * blocks) == 0;
+      CHECK((new_section ? item.block == blocks - 1 : item.block <= last));
+      last = item.block;
+    }
+    CHECK(schedule.item(schedule.items()).is_none());
+  }
+}
+
 // Rings go round many times, and blocks take several items each.
 TEST_CASE("sm90 attention forward: the same bits from any number of blocks, in any order") {
   RandomInputs inputs(20261502);
   INFO("seed ", inputs.seed);
-  const SavedDevice saved_device;
+  const simt::SavedDevice saved;
   for (const int HS : {64, 128}) {
     INFO("HS ", HS);
-    const AttentionProblem start = problem(attention_shape(1, 600, 600, 3, 1, HS, true), Layout::packed, 0.1f, inputs);
+    const AttentionProblem start = problem(attention_shape(1, 460, 460, 2, 1, HS, true), Layout::packed, 0.1f, inputs);
     AttentionProblem first = start;
     run(first);
     REQUIRE(is_good(first, AttentionBounds<Bf16>(first)));
@@ -99,6 +132,21 @@ TEST_CASE("sm90 attention forward: the same bits from any number of blocks, in a
         },
         2);
   }
+}
+
+// Two of three warpgroups have no query, and let all tiles pass.
+TEST_CASE("sm90 attention forward: few queries, many keys") {
+  RandomInputs inputs(20261505);
+  INFO("seed ", inputs.seed);
+  const AttentionProblem start = problem(attention_shape(1, 2, 2000, 1, 1, 64, true), Layout::separate, 0.0f, inputs);
+  const AttentionBounds<Bf16> bounds(start);
+  simt::in_every_order(
+      [&] {
+        AttentionProblem x = start;
+        run(x);
+        CHECK(is_good(x, bounds));
+      },
+      8);
 }
 
 TEST_CASE("sm90 attention forward: the mask, bit for bit, and no lse") {
@@ -130,39 +178,62 @@ TEST_CASE("sm90 attention forward: the mask, bit for bit, and no lse") {
   }
 }
 
-// Whether the planted bug shows, as an error of the emulator or in wrong results, in one of the orders.
-bool fault_shows(const AttentionProblem& start, const AttentionBounds<Bf16>& bounds) {
-  bool shows = false;
-  simt::in_every_order([&] {
-    if (shows) return;
-    try {
-      AttentionProblem x = start;
-      run(x);
-      shows = !is_good(x, bounds);
-    } catch (const simt::Error&) {
-      shows = true;
-    }
-  });
-  return shows;
-}
+// A problem, and whether a planted bug shows in it, as an error of the emulator or in wrong results, in one of the
+// orders.
+struct Trial {
+  explicit Trial(AttentionProblem problem) : start(std::move(problem)), bounds(start) {}
+  bool fails() const {
+    bool fails = false;
+    simt::in_every_order(
+        [&] {
+          if (fails) return;
+          try {
+            AttentionProblem x = start;
+            run(x);
+            fails = !is_good(x, bounds);
+          } catch (const simt::Error&) {
+            fails = true;
+          }
+        },
+        8);
+    return fails;
+  }
+
+  AttentionProblem start;
+  AttentionBounds<Bf16> bounds;
+};
+
+TEST_SUITE_BEGIN("large");  // a planted race would be ThreadSanitizer's to report
 
 TEST_CASE("sm90 attention forward: every planted bug shows") {
   RandomInputs inputs(20261504);
   INFO("seed ", inputs.seed);
-  for (const int HS : {64, 128}) {
-    INFO("HS ", HS);
-    AttentionProblem x = problem(attention_shape(1, 300, 300, 1, 1, HS, true), Layout::packed, 0.1f, inputs);
-    const AttentionBounds<Bf16> bounds(x);
-    REQUIRE_FALSE(fault_shows(x, bounds));
-    const simt::SavedOptions saved;
-    using enum simt::Fault;
-    for (const simt::Fault fault : {no_wgmma_wait, late_wgmma_wait, wrong_bytes, wrong_stride}) {
-      INFO("fault ", static_cast<int>(fault));
-      simt::options.fault = fault;
-      CHECK(fault_shows(x, bounds));
-    }
+  const Trial plain(problem(attention_shape(1, 300, 300, 1, 1, 64, true), Layout::packed, 0.1f, inputs));
+  const Trial overlapped(problem(attention_shape(1, 300, 300, 1, 1, 128, true), Layout::packed, 0.1f, inputs));
+  const Trial few_queries(problem(attention_shape(1, 2, 3000, 1, 1, 64, true), Layout::separate, 0.0f, inputs));
+  simt::take_barrier_sites(), simt::take_syncwarp_sites();
+  for (const Trial* trial : {&plain, &overlapped, &few_queries}) REQUIRE_FALSE(trial->fails());
+  using enum simt::Fault;
+  const std::set<std::string> barriers = simt::take_barrier_sites(), syncwarps = simt::take_syncwarp_sites();
+  const simt::SavedOptions saved;
+  for (const simt::Fault fault : {no_wgmma_wait, late_wgmma_wait, wrong_bytes, wrong_stride}) {
+    INFO("fault ", static_cast<int>(fault));
+    simt::options.fault = fault;
+    CHECK(plain.fails());
+    CHECK(overlapped.fails());
   }
+  const auto without = [&](simt::Fault fault, const std::string& site) {
+    simt::options.fault = fault, simt::options.fault_site = site;
+    return plain.fails() || few_queries.fails();
+  };
+  CHECK(barriers.size() == 1);
+  for (const std::string& site : barriers) CHECK(without(no_barrier, site));
+  int needed = 0;
+  for (const std::string& site : syncwarps) needed += without(no_syncwarp, site);
+  CHECK(needed == 1);  // the other one orders memory, which ThreadSanitizer alone would notice
 }
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace glint::test

@@ -20,6 +20,8 @@ FNR == NR {
   arch = quoted[4]
   stack = spill = registers = shared = 0
 }
+# "(C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized due to ..."
+/\(C75[0-9][0-9]\)/ { print "FAILED wgmma (" source "): " $0 }
 # The properties of functions that are not inlined count for the kernel that they follow.
 /bytes stack frame/ {
   stack += number_before("bytes stack frame")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compiles the CUDA kernels and checks what ptxas reports: no spills, no local memory, and for a .cu of
-# kernels/cuda/attention/ no more than the limits that it states for all its kernels, in a comment line
+# Compiles the CUDA kernels and checks what ptxas reports: no spills, no local memory, no wgmma that it serialises, and
+# for a .cu of kernels/cuda/attention/ no more than the limits that it states for all its kernels, in a comment line
 #   // ptxas <= 168 registers, 49152 bytes of shared memory
 # (or "// ptxas HS 64 <= ...", for one head size). ptxas reports static shared memory only; the code asserts the size
 # of dynamic shared memory. Then prints what dropout costs in SASS. The last line is "N passed, N failed" (kernels).
@@ -16,8 +16,8 @@ if [ $# -eq 0 ]; then
     exit 1
   fi
 fi
-objects=$folder/kernels/CMakeFiles/glint_kernels_cuda.dir
-mapfile -t logs < <(find "$objects" -name '*.cu.o.log' | sort)
+objects=$folder/kernels/CMakeFiles
+mapfile -t logs < <(find "$objects"/glint_kernels_{cuda,sm90}.dir -name '*.cu.o.log' 2> /dev/null | sort)
 if [ ${#logs[@]} -eq 0 ]; then
   echo "no compiled kernels in $folder" >&2
   echo "0 passed, 1 failed"
@@ -25,7 +25,7 @@ if [ ${#logs[@]} -eq 0 ]; then
 fi
 
 for log in "${logs[@]}"; do
-  source=kernels/${log#"$objects"/} source=${source%.o.log}
+  source=kernels/${log#"$objects"/*.dir/} source=${source%.o.log}
   awk -f tests/kernels/cuda/ptxas.awk -v source="$source" "$source" "$log"
 done | c++filt -p | tee "$folder/ptxas.txt"
 

@@ -13,7 +13,7 @@ match($0, /\/\*[0-9a-f][0-9a-f][0-9a-f][0-9a-f]+\*\//) && / ;/ {
   address = hex(substr($0, RSTART + 2, RLENGTH - 4))
   n = ++size[kernel]
   at[kernel, n] = address
-  mma[kernel, n] = mma[kernel, n - 1] + ($0 ~ /HMMA/)
+  mma[kernel, n] = mma[kernel, n - 1] + tiles_of($0)
   useful[kernel, n] = useful[kernel, n - 1] + ($0 !~ / NOP/)
   if (match($0, /BRA(\.[A-Z.]+)? .*0x[0-9a-f]+/)) {
     match($0, /0x[0-9a-f]+/)
@@ -28,12 +28,24 @@ function hex(digits,    value, i) {
   return value
 }
 
-# The loop with most products; of two such, the shorter one.
+# Products of 16 x 8 x 16 in an instruction of a warp: HMMA is one, a warp's part of HGMMA.64x128x16 sixteen.
+function tiles_of(line) {
+  if (line ~ /HMMA/) return 1
+  if (!match(line, /HGMMA\.64x[0-9]+/)) return 0
+  return substr(line, RSTART + 9, RLENGTH - 9) / 8
+}
+
+# The loop with most products; of two such, the shorter one. What comes behind it and branches to before it is a loop
+# around it, which adds less than it has; or into it, code that waits for an mbarrier.
 function keep_loop(kernel, target, last,    first, products, length_) {
   for (first = last; first > 1 && at[kernel, first - 1] >= target; --first) {}
   products = mma[kernel, last] - mma[kernel, first - 1]
   length_ = useful[kernel, last] - useful[kernel, first - 1]
+  if (loop_mma[kernel] && target != loop_start[kernel] && target <= loop_end[kernel] &&
+      products <= 2 * loop_mma[kernel]) return
   if (products > loop_mma[kernel] || (products == loop_mma[kernel] && length_ < loop_size[kernel])) {
+    loop_start[kernel] = target
+    loop_end[kernel] = at[kernel, last]
     loop_mma[kernel] = products
     loop_size[kernel] = length_
   }
@@ -53,7 +65,7 @@ END {
       HS = substr(with, RSTART + 1, RLENGTH - 1)
       gsub(/[^0-9]/, "", HS)
       sixteens = 4 * loop_mma[with] / (HS * products_of(with))
-      printf "dropout in %s: %.1f instructions for 16 elements (main loop %d, without %d, %d HMMA)\n", with,
+      printf "dropout in %s: %.1f instructions for 16 elements (main loop %d, without %d, %d products)\n", with,
              (loop_size[with] - loop_size[twin]) / sixteens, loop_size[with], loop_size[twin], loop_mma[with]
     }
   }

@@ -2,6 +2,9 @@
 // ptxas HS 128 <= 168 registers, 0 bytes of shared memory
 #include "kernels/cuda/attention/sm90/forward.cuh"
 
+#include <algorithm>
+#include <cstdint>
+
 #include "kernels/cuda/attention/sm90/launch.h"
 #include "kernels/cuda/check_cuda.h"
 
@@ -42,13 +45,13 @@ void launch_tiles(const CudaContext& ctx, const AttentionForward<Bf16>& a) {
 
 size_t forward_scratch(const AttentionShape&) { return 1; }  // the number of items taken
 
-// The tiles (ForwardTiles), as measured on an H100, 27 November 2026, bf16, causal, 16384 tokens, TFLOP/s at T 1024 /
-// 8192:
-//   HS   dropout  3 x 64 queries  3 x 64, overlapped  2 x 64, overlapped
-//   64   0        330 / 471       323 / 506           275 / 446
-//   64   0.1      271 / 343       218 / 306           203 / 298
-//   128  0                                            376 / 664
-//   128  0.1                                          324 / 511
+// Why ForwardTiles<64> and <128> are as they are: TFLOP/s at T 1024 / 8192 of an H100, 27 November 2026 (bf16, causal,
+// 16384 tokens, 2048 channels), with items shared out beforehand, in the better of two ways, and whole tiles only:
+//   HS   dropout  3 x 64 queries, 128 keys  the same, overlapped  2 x 64, overlapped  3 x 64, 64 keys, overlapped
+//   64   0        330 / 471                 323 / 506             275 / 446           297 / 437
+//   64   0.1      271 / 343                 218 / 306             203 / 298           247 / 320
+//   128  0                                                        376 / 664           406 / 618
+//   128  0.1                                                      324 / 511           316 / 446
 void launch_forward(const CudaContext& ctx, const AttentionForward<Bf16>& a) {
   GLINT_CHECK(a.scratch, "attention_forward needs scratch");
   GLINT_CHECK(a.shape.HS <= 128, "HS ", a.shape.HS);

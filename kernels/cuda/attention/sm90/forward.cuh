@@ -9,14 +9,14 @@
 
 namespace glint::attention::sm90 {
 
-// A block has kGroups consumer warpgroups of 64 queries each, which read the same keys, kKeys at a time. kOverlap: Q
-// K^T of the next tile is computed while a tile is multiplied with V.
+// A block has a producer and kGroups consumers, warpgroups of 64 queries each, which read the same keys, kKeys at a
+// time. kOverlap: the product Q K^T of the next tile runs together with P V of this one.
 template <int kHS_>
 struct ForwardTiles {
   static constexpr int kHS = kHS_, kKeys = 128, kGroups = kHS <= 64 ? 3 : 2, kQueries = 64 * kGroups;
   static constexpr bool kOverlap = kHS > 64;
   static constexpr int kStages = kHS <= 64 ? 3 : 2, kQueryStages = 2;
-  static constexpr int kThreads = 128 * (1 + kGroups), kLaunchRegisters = 65536 / kThreads / 8 * 8;  // of a thread
+  static constexpr int kThreads = 128 * (1 + kGroups), kLaunchRegisters = 65536 / kThreads / 8 * 8;
   static constexpr int kProducerRegisters = kGroups == 3 ? 32 : 40, kConsumerRegisters = kGroups == 3 ? 160 : 232;
   static_assert(kProducerRegisters + kGroups * kConsumerRegisters <= (1 + kGroups) * kLaunchRegisters);
   using Queries = SharedTile<64, kHS>;
@@ -258,6 +258,7 @@ __global__ void __launch_bounds__(ForwardTiles<kHS>::kThreads, 1)
     consumer.start(queries.tile(q_at), item.b, shape.NH, item.h, i);
     if constexpr (!Tiles::kOverlap) consumer.attend(key_end);
     else if (key_end > 0) consumer.attend_overlapped(key_end);
+    __syncwarp();  // all lanes have read the item
     queries.release(q_at);
     consumer.skip(tiles_of(consumer.mask.key_end(i0 + Tiles::kQueries - 1), Tiles::kKeys) -
                   tiles_of(key_end, Tiles::kKeys));

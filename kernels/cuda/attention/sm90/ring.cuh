@@ -1,12 +1,12 @@
-// A ring of tiles in shared memory between the warp that loads them and the warpgroups that read them. Each stage has
-// two mbarriers: `full`, of which a phase ends when a tile has been loaded, and `empty`, when its readers released it.
+// A ring of tiles in shared memory, which a producer loads and consumers read. Each stage has two mbarriers: a phase of
+// `full` ends when a tile has been loaded, one of `empty` when its readers have released it.
 #pragma once
 
 #include "kernels/cuda/attention/sm90/warpgroup_tile.cuh"
 
 namespace glint::attention::sm90 {
 
-// Where one of the two sides stands. Both go round alike.
+// Where a producer or consumer is. All of them go round alike.
 template <int kStages>
 struct RingPlace {
   __device__ void advance() {
@@ -17,11 +17,6 @@ struct RingPlace {
   unsigned parity = 0;
 };
 
-// What lies in shared memory.
-template <typename Tile, int kStages>
-struct RingTiles {
-  Tile tiles[kStages];
-};
 template <int kStages>
 struct RingBarriers {
   uint64_t full[kStages], empty[kStages];
@@ -34,15 +29,15 @@ struct Ring {
   __device__ unsigned full(const Place& at) const { return barriers + 8 * at.stage; }
   __device__ unsigned empty(const Place& at) const { return barriers + 8 * (kStages + at.stage); }
 
-  // By one thread, before any other call. Each reader is a warp.
-  __device__ void init(int readers) const {
+  // By one thread, before any other call.
+  __device__ void init(int consumer_warps) const {
     for (Place at; at.parity == 0; at.advance()) {
       ptx::mbarrier_init(full(at), 1);
-      ptx::mbarrier_init(empty(at), readers);
+      ptx::mbarrier_init(empty(at), consumer_warps);
     }
   }
 
-  // The loading thread's side: tokens t, t + 1, .. of one head.
+  // The producer's side, one thread: tokens t, t + 1, .. of one head.
   __device__ void wait_empty(const Place& at) const { ptx::mbarrier_wait(empty(at), at.parity ^ 1); }
   __device__ void load(const Place& at, const CUtensorMap& map, int b, int t, int h) const {
     ptx::mbarrier_arrive_expect_tx(full(at), Tile::kBytes);
@@ -52,12 +47,12 @@ struct Ring {
     }
   }
 
-  // The readers' side.
+  // A consumer warp's side.
   __device__ void wait_full(const Place& at) const { ptx::mbarrier_wait(full(at), at.parity); }
   __device__ Operand<Tile> tile(const Place& at) const {
     return {ptx::uniform(first + at.stage * (Tile::kBytes / 16))};
   }
-  __device__ void release(const Place& at) const {  // all lanes of the warp must be done with it
+  __device__ void release(const Place& at) const {  // all lanes are done with it
     if (lane() == 0) ptx::mbarrier_arrive(empty(at));
   }
 

@@ -1,4 +1,4 @@
-// Which blocks of queries a block of threads works on, in which order.
+// Which queries a block of threads works on, one item after the other.
 #pragma once
 
 #include "kernels/cuda/attention/mma_tile.cuh"
@@ -37,8 +37,8 @@ struct Item {
   int block = -1, b = 0, h = 0;
 };
 
-// All items, longest first, so that the last ones, which blocks of threads wait for one another with, are short. Heads
-// go by sections whose K and V stay in the L2 cache, and in a section all heads' last blocks come first.
+// All items, longest first, so that blocks that take them one by one end at about the same time. Heads go by sections
+// whose K and V stay in the L2 cache; in a section the last queries of all heads come first.
 struct Schedule {
   Schedule() = default;
   Schedule(int head_blocks, int B, int NH, int section_heads)

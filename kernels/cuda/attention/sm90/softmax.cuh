@@ -4,7 +4,7 @@
 #include "kernels/causal_range.h"
 #include "kernels/cuda/attention/philox.cuh"
 #include "kernels/cuda/attention/sm90/warpgroup_tile.cuh"
-#include "kernels/cuda/attention/tile_dropout.cuh"
+#include "kernels/cuda/dropout.cuh"
 
 namespace glint::attention::sm90 {
 
