@@ -109,6 +109,11 @@ class AsyncProxy {
   size_t next_decoded_ = 0;
 };
 
+// For Fault::early_release, in releases.cpp.
+void begin_launch();
+bool released_already(unsigned barrier);  // by the running thread, so that its arrival now does nothing
+void release_early();                     // before the running thread waits for wgmma
+
 void perform_products(AsyncProxy& proxy, unsigned warp);
 void perform_stores(AsyncProxy& proxy, Thread& thread);
 

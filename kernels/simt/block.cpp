@@ -87,6 +87,7 @@ void Block::start_threads(dim3 shape) {
     thread.store_groups = 0;
     thread.acquired = nullptr;
     thread.unfenced_acquire = false;
+    thread.wgmma_waits = thread.early_releases = 0;
     thread.fiber.prepare(stacks_ + i * stack_stride_ + kPage, stack_stride_ - kPage, enter);
     wake(thread);
   }

@@ -56,6 +56,7 @@ struct Thread {
   const int* acquired = nullptr;  // the number that it has acquired last, which is what it waits for
   int acquired_value = 0;
   bool unfenced_acquire = false;  // no global proxy fence since
+  unsigned wgmma_waits = 0, early_releases = 0;
 
   unsigned lane() const { return rank % 32; }
   unsigned warp() const { return rank / 32; }

@@ -6,9 +6,8 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/simt/block.h"
+#include "kernels/simt/async_proxy.h"
 #include "kernels/simt/cuda.h"
-#include "kernels/simt/hopper.h"
 
 namespace simt {
 namespace {
@@ -126,6 +125,7 @@ class Grid {
 }  // namespace
 
 void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel) {
+  begin_launch();
   Grid(grid, block, shared_bytes, kernel).run();
 }
 

@@ -31,6 +31,7 @@ enum class Fault {
   wrong_bytes,      // an mbarrier expects 16 bytes too few
   wrong_stride,     // matrix descriptors have a stride 128 bytes too short
   wrong_turn,       // ld.acquire gives one more than was released
+  early_release,    // arrivals at one of release_sites(), Options::fault_site, come before the wgmma wait ahead of them
 };
 
 struct Options {
@@ -43,6 +44,10 @@ struct Options {
   size_t stack_bytes = 64 << 10;
   Fault fault = Fault::none;
   std::string fault_site;  // "file:line"
+  // Fault::early_release repeats, in the same order of threads, what ran before with note_releases set. Either run
+  // begins with launch 0.
+  bool note_releases = false;
+  unsigned launch = 0;
 };
 inline Options options;  // of the launches that follow
 
@@ -59,6 +64,8 @@ inline constexpr size_t kMaxSharedBytes = 232448;
 // barrier as "bar.sync N". And each __syncwarp.
 std::set<std::string> take_barrier_sites();
 std::set<std::string> take_syncwarp_sites();
+// The mbarriers that threads have arrived at after waiting for wgmma, as "mbarrier ADDRESS", since launch 0.
+std::set<std::string> release_sites();
 
 // Runs kernel() once for every thread of the grid, with threadIdx and its like set; returns when all are done.
 void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel);

@@ -162,6 +162,7 @@ void wgmma(const WgmmaOperands& operands) {
 // too early finds it overwritten.
 void wgmma_wait(unsigned pending) {
   Untracked untracked;
+  release_early();
   if (options.fault == Fault::no_wgmma_wait) return;
   if (options.fault == Fault::late_wgmma_wait) ++pending;
   Block& block = *self->block;

@@ -30,9 +30,9 @@ std::string error_of(unsigned blocks, unsigned threads, const std::function<void
 
 void check_errors(const std::vector<std::pair<std::function<void()>, std::string>>& cases, unsigned threads,
                   unsigned blocks = 1) {
-  for (const auto& [kernel, words] : cases) {
+  for (const auto& [kernel, expected] : cases) {
+    const std::string words = expected, message = error_of(blocks, threads, kernel);
     INFO("expected: ", words);
-    const std::string message = error_of(blocks, threads, kernel);
     INFO("message: ", message);
     CHECK(message.find(words) != std::string::npos);
   }

@@ -7,6 +7,7 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/kernels/cuda/emulation.h"
@@ -94,6 +95,71 @@ TEST_CASE("emulator: blocks that wait for each other's turn") {
   }
 }
 
+// A box of `rank` dimensions, at a place that may lie partly outside, against a plain loop.
+void check_box(int rank, CUtensorMapSwizzle swizzle, RandomInputs& inputs) {
+  constexpr int kElements = 16 << 10;
+  const int row = swizzle == CU_TENSOR_MAP_SWIZZLE_NONE ? 24 : 8 << swizzle;  // elements of two bytes
+  alignas(16) static std::array<uint16_t, kElements> data;
+  for (uint16_t& x : data) x = static_cast<uint16_t>(inputs.engine());
+  std::array<cuuint64_t, 5> sizes{40, 5, 4, 3, 2}, strides{};
+  std::array<cuuint32_t, 5> box{static_cast<cuuint32_t>(row), 4, 2, 2, 2}, steps{1, 1, 1, 1, 1};
+  std::array<int, 5> at{};
+  for (size_t i = 0; i < 5; ++i) {
+    strides[i] = i == 0 ? 96 : strides[i - 1] * sizes[i];
+    at[i] = inputs.below(static_cast<int>(sizes[i])) - 1;
+  }
+  CUtensorMap map;
+  REQUIRE(cuTensorMapEncodeTiled(&map, CU_TENSOR_MAP_DATA_TYPE_UINT16, static_cast<cuuint32_t>(rank), data.data(),
+                                 sizes.data(), strides.data(), box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+                                 swizzle, CU_TENSOR_MAP_L2_PROMOTION_NONE,
+                                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS);
+  struct Shared {
+    uint16_t box[64 * 32];
+    uint64_t barrier;
+  };
+  size_t elements = 1;
+  for (size_t i = 0; i < static_cast<size_t>(rank); ++i) elements *= box[i];
+  std::vector<uint16_t> loaded(elements), expected(elements);
+  simt::run_grid(1, 1, sizeof(Shared), [&] {
+    auto& s = *reinterpret_cast<Shared*>(simt::self->block->dynamic_shared());
+    ptx::mbarrier_init(&s.barrier, 1);
+    ptx::fence_mbarrier_init();
+    ptx::mbarrier_arrive_expect_tx(&s.barrier, static_cast<unsigned>(elements * 2));
+    const unsigned to = simt::shared_address(s.box), barrier = simt::shared_address(&s.barrier);
+    if (rank == 1) simt::tma_load(to, &map, barrier, {at[0]});
+    if (rank == 2) simt::tma_load(to, &map, barrier, {at[0], at[1]});
+    if (rank == 3) simt::tma_load(to, &map, barrier, {at[0], at[1], at[2]});
+    if (rank == 4) simt::tma_load(to, &map, barrier, {at[0], at[1], at[2], at[3]});
+    if (rank == 5) simt::tma_load(to, &map, barrier, {at[0], at[1], at[2], at[3], at[4]});
+    ptx::mbarrier_wait(&s.barrier, 0);
+    std::copy_n(s.box, elements, loaded.begin());
+  });
+  for (size_t e = 0; e < elements; ++e) {
+    size_t rest = e, from = 0;
+    bool inside = true;
+    for (size_t i = 0; i < static_cast<size_t>(rank); ++i) {
+      const int x = at[i] + static_cast<int>(rest % box[i]);
+      rest /= box[i];
+      inside = inside && x >= 0 && x < static_cast<int>(sizes[i]);
+      from += static_cast<size_t>(x) * (i == 0 ? 1 : strides[i - 1] / 2);
+    }
+    const size_t chunk = e / 8, swizzled = chunk ^ (chunk / 8 % (size_t{1} << swizzle));
+    expected[swizzled * 8 + e % 8] = inside ? data[from] : 0;
+  }
+  CHECK(loaded == expected);
+}
+
+TEST_CASE("emulator: TMA loads of every rank and swizzle, with zeros beyond the array") {
+  RandomInputs inputs(20261209);
+  INFO("seed ", inputs.seed);
+  for (int rank = 1; rank <= 5; ++rank) {
+    for (int swizzle = 0; swizzle < 4; ++swizzle) {
+      INFO("rank ", rank, ", swizzle ", swizzle);
+      for (int i = 0; i < 5; ++i) check_box(rank, static_cast<CUtensorMapSwizzle>(swizzle), inputs);
+    }
+  }
+}
+
 // Whether run() throws or gives something else in one of the orders.
 bool shows(const std::function<std::vector<float>()>& run, const std::vector<float>& expected) {
   bool shown = false;
@@ -136,6 +202,32 @@ void check_faults(const std::set<simt::Fault>& faults, const std::function<std::
   }
 }
 
+// Whether arrivals at each of the mbarriers, moved before the wgmma wait ahead of them, show in one of the orders.
+void check_early_releases(const std::function<std::vector<float>()>& run, const std::vector<float>& expected) {
+  std::set<std::string> silent;
+  bool first = true;
+  simt::in_every_order([&] {
+    simt::options.note_releases = true;
+    simt::options.launch = 0;
+    REQUIRE(run() == expected);
+    simt::options.note_releases = false;
+    if (std::exchange(first, false)) silent = simt::release_sites();
+    CHECK_FALSE(simt::release_sites().empty());
+    simt::options.fault = simt::Fault::early_release;
+    std::erase_if(silent, [&](const std::string& site) {
+      simt::options.fault_site = site;
+      simt::options.launch = 0;
+      try {
+        return run() != expected;
+      } catch (const simt::Error&) {
+        return true;
+      }
+    });
+    simt::options.fault = simt::Fault::none;
+  });
+  for (const std::string& site : silent) FAIL_CHECK("an early release of " << site << " does not show");
+}
+
 TEST_SUITE_BEGIN("large");  // a planted race would be ThreadSanitizer's to report
 
 TEST_CASE("emulator: planted bugs show in a ring of TMA loads and wgmma") {
@@ -147,6 +239,7 @@ TEST_CASE("emulator: planted bugs show in a ring of TMA loads and wgmma") {
       {no_proxy_fence, no_wgmma_wait, late_wgmma_wait, wrong_bytes, wrong_stride}, [&] { return run_ring(x); },
       x.expected);
   simt::in_every_order([&] { CHECK(run_ring<true>(x) != x.expected); }, 8);
+  check_early_releases([&] { return run_ring(x); }, x.expected);
 }
 
 TEST_CASE("emulator: planted bugs show where blocks wait for each other's turn") {
