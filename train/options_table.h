@@ -71,7 +71,7 @@ void for_each_option(Options& o, Visit&& visit) {
 
   group = "Machine";
   add(o.threads, "threads", kFree, kPositive, "CPU threads of each rank", "all");
-  add(o.attention, "attention", kFixed, kAny, "fused kernels (flash-sm80: on any GPU those for sm_80), or the plain one that stores T x T weights");
+  add(o.attention, "attention", kFixed, kAny, "fused kernels, those for sm_80 on any GPU, or plain: T x T weights");
   add(o.matmul, "matmul", kFree, kAny, "matrix product library of the CPU");
   add(o.recompute, "recompute", kFree, kAny, "compute activations again in backward: slower, less memory");
   add(o.device, "device", kFree, kAny, "where to compute");
