@@ -233,6 +233,33 @@ TEST_CASE("sm90 attention forward: every planted bug shows") {
   CHECK(needed == 1);  // the other one orders memory, which ThreadSanitizer alone would notice
 }
 
+// So long that one block, which takes every item, loads each stage several times. Queries may be released one wait
+// earlier: it is that of P V, which does not read them.
+TEST_CASE("sm90 attention forward: an early release of keys or values shows") {
+  RandomInputs inputs(20261507);
+  INFO("seed ", inputs.seed);
+  const simt::SavedDevice saved;
+  simt::device.multiprocessors = 1;
+  struct Case {
+    int HS;
+    size_t query_stages;  // of all warpgroups
+  };
+  for (const Case& c : {Case{64, 6}, Case{128, 4}}) {
+    INFO("HS ", c.HS);
+    const Trial trial(problem(attention_shape(1, 700, 700, 1, 1, c.HS, true), Layout::packed, 0.0f, inputs));
+    const auto wrong = [&] {
+      AttentionProblem x = trial.start;
+      run(x);
+      return !is_good(x, trial.bounds);
+    };
+    std::string unnoticed;
+    const std::set<std::string> sites = simt::unnoticed_early_releases(wrong, 8);
+    for (const std::string& site : sites) unnoticed += site + "\n";
+    INFO(unnoticed);
+    CHECK(sites.size() == c.query_stages);
+  }
+}
+
 TEST_SUITE_END();
 
 }  // namespace

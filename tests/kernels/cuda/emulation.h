@@ -7,6 +7,9 @@
 #include <cstdint>
 
 #ifdef GLINT_SIMT
+#include <set>
+#include <string>
+
 #include "kernels/simt/runtime.h"
 #include "kernels/simt/simt.h"
 #else
@@ -66,5 +69,38 @@ void in_every_order(const Check& check, uint64_t seeds = 3) {
     check();
   }
 }
+
+#ifdef GLINT_SIMT
+// The mbarriers at which threads may arrive before the wgmma wait ahead of it, and in no order does wrong(), which runs
+// the program, notice: it returns false, and no error is thrown. Empty is good.
+template <typename Wrong>
+std::set<std::string> unnoticed_early_releases(const Wrong& wrong, uint64_t seeds = 3) {
+  std::set<std::string> sites;
+  bool first = true;
+  in_every_order(
+      [&] {
+        options.note_releases = true;
+        options.launch = 0;
+        REQUIRE_FALSE(wrong());
+        options.note_releases = false;
+        if (first) sites = release_sites();
+        REQUIRE_FALSE(release_sites().empty());
+        first = false;
+        options.fault = Fault::early_release;
+        std::erase_if(sites, [&](const std::string& site) {
+          options.fault_site = site;
+          options.launch = 0;
+          try {
+            return wrong();
+          } catch (const Error&) {
+            return true;
+          }
+        });
+        options.fault = Fault::none;
+      },
+      seeds);
+  return sites;
+}
+#endif
 
 }  // namespace simt
