@@ -159,6 +159,50 @@ TEST_CASE("emulator: TMA loads of every rank and swizzle, with zeros beyond the 
   }
 }
 
+// d = a b^T for one step of 16 k, a (64 x 16) and b (n x 16) in rows of 128 bytes.
+template <int kColumns>
+void check_wgmma(RandomInputs& inputs) {
+  struct Shared {
+    uint16_t a[64 * 64], b[kColumns * 64];
+  };
+  std::vector<float> a(64 * 16), b(kColumns * 16), d(64 * kColumns), expected(64 * kColumns);
+  for (auto* x : {&a, &b}) {
+    for (float& value : *x) value = static_cast<float>(inputs.below(17) - 8);
+  }
+  simt::run_grid(1, 128, sizeof(Shared), [&] {
+    auto& s = *reinterpret_cast<Shared*>(simt::self->block->dynamic_shared());
+    const size_t thread = threadIdx.x;
+    const auto put = [&](uint16_t* tile, const std::vector<float>& x) {
+      for (size_t i = thread; i < x.size(); i += 128) {
+        tile[i / 16 * 64 + (i % 16 / 8 ^ i / 16 % 8) * 8 + i % 8] = to_bf16(x[i]).bits;
+      }
+    };
+    put(s.a, a), put(s.b, b);
+    ptx::fence_proxy_async();
+    __syncthreads();
+    float own[kColumns / 2];
+    ptx::wgmma_fence();
+    simt::wgmma(own, nullptr, ptx::whole_descriptor(ptx::descriptor(s.a)), ptx::whole_descriptor(ptx::descriptor(s.b)),
+                false, false, false);
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<0>();
+    for (size_t r = 0; r < kColumns / 2; ++r) {
+      const size_t row = thread / 32 * 16 + thread % 32 / 4 + 8 * (r / 2 % 2);
+      d[row * kColumns + 8 * (r / 4) + 2 * (thread % 4) + r % 2] = own[r];
+    }
+  });
+  for (size_t i = 0; i < 64 * kColumns; ++i) {
+    for (size_t k = 0; k < 16; ++k) expected[i] += a[i / kColumns * 16 + k] * b[i % kColumns * 16 + k];
+  }
+  CHECK(d == expected);
+}
+
+TEST_CASE("emulator: wgmma of 8 to 256 columns") {
+  RandomInputs inputs(20261210);
+  INFO("seed ", inputs.seed);
+  check_wgmma<8>(inputs), check_wgmma<32>(inputs), check_wgmma<72>(inputs), check_wgmma<256>(inputs);
+}
+
 // Whether run() throws or gives something else in one of the orders.
 bool shows(const std::function<std::vector<float>()>& run, const std::vector<float>& expected) {
   bool shown = false;
@@ -203,7 +247,7 @@ void check_faults(const std::set<simt::Fault>& faults, const std::function<std::
 
 TEST_SUITE_BEGIN("large");  // a planted race would be ThreadSanitizer's to report
 
-TEST_CASE("emulator: planted bugs show in a ring of TMA loads and wgmma") {
+TEST_CASE("Hopper emulated: planted bugs show in a ring of TMA loads and wgmma") {
   using enum simt::Fault;
   RandomInputs inputs(20261207);
   INFO("seed ", inputs.seed);
@@ -215,7 +259,7 @@ TEST_CASE("emulator: planted bugs show in a ring of TMA loads and wgmma") {
   CHECK(simt::unnoticed_early_releases([&] { return run_ring(x) != x.expected; }).empty());
 }
 
-TEST_CASE("emulator: planted bugs show where blocks wait for each other's turn") {
+TEST_CASE("Hopper emulated: planted bugs show where blocks wait for each other's turn") {
   using enum simt::Fault;
   RandomInputs inputs(20261208);
   INFO("seed ", inputs.seed);
