@@ -34,18 +34,20 @@ char* AsyncProxy::view(unsigned address, size_t bytes) {
   return &view_[address - kSharedBase];
 }
 
-// The whole of shared memory is copied; once for the fences of a warp's lanes, or when one of them issues something.
+// The whole of shared memory is copied; once for the fences of a warp's lanes, or when something is issued before all
+// of them have come.
 void AsyncProxy::fence() {
   unsigned& lanes = fencing_[self->warp()];
   lanes |= 1u << self->lane();
   stale_ = true;
   const unsigned in_warp = std::min(32u, block_.threads() - self->warp() * 32);
-  if (lanes == (in_warp == 32 ? ~0u : (1u << in_warp) - 1)) before_issue();
+  if (lanes != (in_warp == 32 ? ~0u : (1u << in_warp) - 1)) return;
+  lanes = 0;
+  before_issue();
 }
 void AsyncProxy::before_issue() {
   if (!stale_) return;
   std::memcpy(view_.data(), block_.dynamic_shared(), view_.size());
-  fencing_.fill(0);
   stale_ = false;
 }
 
@@ -59,6 +61,16 @@ void AsyncProxy::poison(unsigned address, size_t bytes) {
   std::memset(memory, options.poison, bytes);
 #endif
   std::memset(seen, options.poison, bytes);
+}
+
+const char* AsyncProxy::wrong_at_end() const {
+  if (!idle()) return "ended with asynchronous copies in flight";
+  for (unsigned warp = 0; warp < (block_.threads() + 31) / 32; ++warp) {
+    if (products_[warp].last != products_[warp / 4 * 4].last) {
+      return "the warps of a warpgroup have not issued the same wgmma";
+    }
+  }
+  return nullptr;
 }
 
 bool AsyncProxy::land() {
@@ -103,12 +115,12 @@ void AsyncProxy::land_products(Thread& thread) {
 
 void fence_proxy_async() {
   Untracked untracked;
-  if (options.fault == Fault::no_proxy_fence) return;
+  if (options.fault == Fault::no_proxy_fence && options.fault_site != "global") return;
   self->block->async().fence();
   self->block->async().initialisation_fenced();
 }
 void fence_proxy_async_global() {
-  if (options.fault == Fault::no_proxy_fence) return;
+  if (options.fault == Fault::no_proxy_fence && options.fault_site != "shared") return;
   self->unfenced_acquire = false;
 }
 

@@ -87,6 +87,7 @@ class AsyncProxy {
   // Performs one operation: a load, or when none is in flight, what a thread waits for. False if there is none.
   bool land();
   bool idle() const { return loads_.empty() && late_.empty(); }
+  const char* wrong_at_end() const;  // of the block; null: nothing
 
   int spare_registers = 0;
   std::array<int, 32> registers{};  // of a thread, by warp
@@ -98,8 +99,8 @@ class AsyncProxy {
 
   Block& block_;
   std::vector<char> view_;
-  std::array<unsigned, 32> fencing_{};  // lanes whose fence the view does not show yet
-  bool stale_ = false;                  // any of them
+  std::array<unsigned, 32> fencing_{};  // lanes that have fenced, until all of their warp have
+  bool stale_ = false;                  // the view does not show some fence yet
   std::deque<Mbarrier> mbarriers_;
   std::array<unsigned, 32> unfenced_{};  // lanes that have initialised an mbarrier without a fence so far
   std::vector<Load> loads_;

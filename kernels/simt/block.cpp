@@ -149,7 +149,7 @@ void Block::check_end() {
   for (const Shared& object : statics_) intact = intact && object.intact();
   const std::string here = "block " + to_string(index_) + ": ";
   if (!intact) throw Error(here + "a store past the end of shared memory");
-  if (async_used_ && !async_->idle()) throw Error(here + "ended with asynchronous copies in flight");
+  if (const char* wrong = async_used_ ? async_->wrong_at_end() : nullptr) throw Error(here + wrong);
 }
 
 // By the thread, at its end.

@@ -24,7 +24,7 @@ enum class Fault {
   short_copy,      // cp.async brings one 16-bit element too few
   swap_fragments,  // mma takes its second and third register of A the wrong way round
   // Hopper's
-  no_proxy_fence,   // fence.proxy.async does nothing
+  no_proxy_fence,   // fence.proxy.async does nothing; only that of "shared" or "global" memory if fault_site says so
   no_wgmma_wait,    // no wgmma is waited for
   late_wgmma_wait,  // every wait leaves one group of wgmma more in flight
   no_syncwarp,      // one of take_syncwarp_sites(), Options::fault_site, does nothing

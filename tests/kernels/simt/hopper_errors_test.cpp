@@ -149,6 +149,10 @@ void multiply(uint32_t change, bool fence, bool wait) {
 TEST_CASE("emulator: wrong uses of wgmma are refused") {
   check_errors({{[] { multiply(0, true, true); }, "no error"},
                 {[] { multiply(0, false, true); }, "without wgmma.fence"},
+                {[] {
+                   if (threadIdx.x < 96) multiply(0, true, true);
+                 },
+                 "the warps of a warpgroup have not issued the same"},
                 {[] { multiply(0, true, false); }, "a wgmma not waited for"},
                 {[] { multiply(8, true, true); }, "does not start in the first row"},
                 {[] { multiply(128, true, true); }, "leaves the block's dynamic shared memory"},
