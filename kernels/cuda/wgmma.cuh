@@ -75,49 +75,55 @@ __device__ inline void pin(uint32_t (&x)[kA][kB]) {
 // Register r: row 16 * warp + lane / 4 + 8 * (r / 2 % 2), column 8 * (r / 4) + 2 * (lane % 4) + r % 2.
 // a and b in shared memory, each by rows of k (K-major) or by rows of m or n (MN-major).
 template <bool kAMnMajor, bool kBMnMajor, int kRegisters>
-__device__ inline void wgmma_ss(float (&d)[kRegisters], uint32_t a, uint32_t b, bool accumulate) {
+__device__ inline void wgmma_ss(float (&d)[kRegisters], uint64_t a, uint64_t b, bool accumulate) {
   static_assert(kRegisters == 32 || kRegisters == 64);
 #ifdef __CUDACC__
   if constexpr (kRegisters == 32) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n" GLINT_WGMMA(64) "{" GLINT_R16_0 "," GLINT_R16_1
                                                                               "}, %32, %33, p, 1, 1, %35, %36;\n}"
                  : GLINT_D16(0), GLINT_D16(16)
-                 : "l"(whole_descriptor(a)), "l"(whole_descriptor(b)), "r"(int{accumulate}), "n"(int{kAMnMajor}),
-                   "n"(int{kBMnMajor}));
+                 : "l"(a), "l"(b), "r"(int{accumulate}), "n"(int{kAMnMajor}), "n"(int{kBMnMajor}));
   } else {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n" GLINT_WGMMA(128) "{" GLINT_R16_0 "," GLINT_R16_1
                                                                                "," GLINT_R16_2 "," GLINT_R16_3
                                                                                "}, %64, %65, p, 1, 1, %67, %68;\n}"
                  : GLINT_D16(0), GLINT_D16(16), GLINT_D16(32), GLINT_D16(48)
-                 : "l"(whole_descriptor(a)), "l"(whole_descriptor(b)), "r"(int{accumulate}), "n"(int{kAMnMajor}),
-                   "n"(int{kBMnMajor}));
+                 : "l"(a), "l"(b), "r"(int{accumulate}), "n"(int{kAMnMajor}), "n"(int{kBMnMajor}));
   }
 #else
-  simt::wgmma(d, nullptr, whole_descriptor(a), whole_descriptor(b), accumulate, kAMnMajor, kBMnMajor);
+  simt::wgmma(d, nullptr, a, b, accumulate, kAMnMajor, kBMnMajor);
 #endif
 }
 // a in registers: the fragment of mma.m16n8k16, 16 rows a warp.
 template <bool kBMnMajor, int kRegisters>
-__device__ inline void wgmma_rs(float (&d)[kRegisters], const uint32_t (&a)[4], uint32_t b, bool accumulate) {
+__device__ inline void wgmma_rs(float (&d)[kRegisters], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
   static_assert(kRegisters == 32 || kRegisters == 64);
 #ifdef __CUDACC__
   if constexpr (kRegisters == 32) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n" GLINT_WGMMA(
                      64) "{" GLINT_R16_0 "," GLINT_R16_1 "}, {%32,%33,%34,%35}, %36, p, 1, 1, %38;\n}"
                  : GLINT_D16(0), GLINT_D16(16)
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(whole_descriptor(b)), "r"(int{accumulate}),
-                   "n"(int{kBMnMajor}));
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{accumulate}), "n"(int{kBMnMajor}));
   } else {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n" GLINT_WGMMA(
                      128) "{" GLINT_R16_0 "," GLINT_R16_1 "," GLINT_R16_2 "," GLINT_R16_3
                           "}, {%64,%65,%66,%67}, %68, p, 1, 1, %70;\n}"
                  : GLINT_D16(0), GLINT_D16(16), GLINT_D16(32), GLINT_D16(48)
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(whole_descriptor(b)), "r"(int{accumulate}),
-                   "n"(int{kBMnMajor}));
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{accumulate}), "n"(int{kBMnMajor}));
   }
 #else
-  simt::wgmma(d, a, 0, whole_descriptor(b), accumulate, false, kBMnMajor);
+  simt::wgmma(d, a, 0, b, accumulate, false, kBMnMajor);
 #endif
+}
+
+// By the lower words of their descriptors. In a loop over k, adding to the whole ones takes ptxas fewer instructions.
+template <bool kAMnMajor, bool kBMnMajor, int kRegisters>
+__device__ inline void wgmma_ss(float (&d)[kRegisters], uint32_t a, uint32_t b, bool accumulate) {
+  wgmma_ss<kAMnMajor, kBMnMajor>(d, whole_descriptor(a), whole_descriptor(b), accumulate);
+}
+template <bool kBMnMajor, int kRegisters>
+__device__ inline void wgmma_rs(float (&d)[kRegisters], const uint32_t (&a)[4], uint32_t b, bool accumulate) {
+  wgmma_rs<kBMnMajor>(d, a, whole_descriptor(b), accumulate);
 }
 
 #undef GLINT_D4

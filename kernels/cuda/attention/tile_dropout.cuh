@@ -11,7 +11,7 @@ namespace glint::attention {
 // Sets the top bit of every byte of `random` that is above the threshold; the other bits are undefined. Exact: a sum
 // compares the lower seven bits and carries into the eighth, which is then combined with that of `random`.
 struct ByteCompare {
-  __device__ explicit ByteCompare(uint32_t threshold)
+  GLINT_HOST_DEVICE explicit ByteCompare(uint32_t threshold)
       : addend((0x7fu - (threshold & 0x7fu)) * 0x01010101u), either(threshold < 128 ? ~0u : 0u) {}
   __device__ uint32_t above(uint32_t random) const {
     const uint32_t sum = (random & 0x7f7f7f7fu) + addend;

@@ -22,6 +22,8 @@ struct alignas(1024) SharedTile {
 // V).
 template <typename Tile>
 struct Operand {
+  __device__ uint64_t whole() const { return ptx::whole_descriptor(descriptor); }
+
   uint32_t descriptor;
 };
 
@@ -54,19 +56,20 @@ template <int kColumns, int kRows, int kHS>
 __device__ void multiply_transposed(Accumulator<kColumns>& c, Operand<SharedTile<64, kHS>> a,
                                     Operand<SharedTile<kRows, kHS>> b) {
   constexpr int kAHalf = SharedTile<64, kHS>::kHalfBytes / 16, kBHalf = SharedTile<kRows, kHS>::kHalfBytes / 16;
+  const uint64_t left = a.whole(), right = b.whole();
 #pragma unroll
   for (int k = 0; k < kHS / 16; ++k) {  // 16 channels: 32 bytes, 2 units
-    ptx::wgmma_ss<false, false>(c.x, a.descriptor + k / 4 * kAHalf + k % 4 * 2,
-                                b.descriptor + k / 4 * kBHalf + k % 4 * 2, k > 0);
+    ptx::wgmma_ss<false, false>(c.x, left + k / 4 * kAHalf + k % 4 * 2, right + k / 4 * kBHalf + k % 4 * 2, k > 0);
   }
 }
 
 // Issues C += A B, with the first kDepth rows of B: P V.
 template <int kDepth, int kRows, int kHS>
 __device__ void multiply(Accumulator<kHS>& c, const Fragment<kDepth>& a, Operand<SharedTile<kRows, kHS>> b) {
+  const uint64_t right = b.whole();
 #pragma unroll
   for (int k = 0; k < kDepth / 16; ++k) {  // 16 rows: 2048 bytes, 128 units
-    ptx::wgmma_rs<true>(c.x, a.x[k], b.descriptor + k * 128, true);
+    ptx::wgmma_rs<true>(c.x, a.x[k], right + k * 128, true);
   }
 }
 
@@ -75,7 +78,8 @@ __device__ void multiply(Accumulator<kHS>& c, const Fragment<kDepth>& a, Operand
 template <int kHS>
 __device__ void store_rows(const HeadView<Bf16>& to, int b, int t, int h, int T, int HS, const Accumulator<kHS>& c,
                            const float (&factor)[2]) {
-  const int place = lane() % 4;
+  uint32_t place = lane() % 4;
+  ptx::forget(place);  // in a loop, what is derived from it would stay in registers
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int token = t + Accumulator<kHS>::row(2 * half);
@@ -98,7 +102,7 @@ __device__ void store_rows(const HeadView<Bf16>& to, int b, int t, int h, int T,
         const uint32_t got = __shfl_xor_sync(0xffffffffu, place & 2 ? x[i] : x[i + 2], 2);
         (place & 2 ? x[i] : x[i + 2]) = got;
       }
-      const int first = channel + 8 * place;
+      const int first = channel + 8 * static_cast<int>(place);
       if (token < T && first < HS) store_vector(to.at(b, token, h) + first, uint4{x[0], x[1], x[2], x[3]});
     }
   }

@@ -1,0 +1,122 @@
+// Attention backward in bf16 for Hopper: FlashAttention-2's Algorithm 2 in one of two forms, both without an order that
+// depends on timing, so that results are bitwise repeatable. The formulas are those of ../backward.cuh.
+//   two kernels: the first owns queries and sums dQ over the keys, the second owns keys and sums dK and dV over the
+//     queries. Seven products of a tile.
+//   fused: one kernel owns keys, and adds its part of dQ to a sum in global memory. Five products, but blocks of keys
+//     have to wait for one another, so that the sum has its order.
+// A block of threads has a warpgroup of which single threads copy tiles and two that multiply, each with kTile of the
+// block's kBlockRows rows. Blocks are persistent: they take items (blocks of keys or queries) from a counter. In a step
+// of a multiplying warpgroup, a tile of what goes by, the tensor cores work on the next step's S and dP, or on this
+// one's dQ, dK and dV, while the others of its instructions draw the mask and work out P and dS.
+#pragma once
+
+#include "kernels/causal_range.h"
+#include "kernels/cuda/attention/sm90/pipeline.cuh"
+#include "kernels/cuda/attention/sm90/warpgroup_tile.cuh"
+#include "kernels/cuda/attention/tile_dropout.cuh"
+
+namespace glint::attention::sm90 {
+
+inline constexpr int kTile = 64;           // rows of a warpgroup, and of the tiles that go by
+inline constexpr int kBlockRows = 128;     // rows that a block of threads owns
+inline constexpr int kBlockThreads = 384;  // three warpgroups
+inline constexpr int kConsumerWarps = 8;
+// Registers of a thread. A block starts with 168 a thread, and they are all it has.
+inline constexpr int kLoaderRegisters = 24, kConsumerRegisters = 240;
+static_assert(kLoaderRegisters + 2 * kConsumerRegisters == 3 * 168);
+
+// What the products need to know of two neighbouring queries.
+struct QueryPair {
+  float lse2[2];   // lse * log2(e); infinite beyond T, so that P = 0
+  float delta[2];  // D
+};
+
+// Arrays in the scratch of a call; tiles = T / kTile, rounded up.
+struct BackwardScratch {
+  int* counters;       // of items: of the kernel over keys, of the kernel over queries
+  QueryPair* queries;  // (B, NH, tiles, kTile / 2)
+  float* dq;           // fused: (B, NH, tiles, kTile * head size), sums of dQ, as accumulators lie
+  int* turns;          // fused: (B, NH, tiles), how many blocks of keys have added to a sum
+};
+
+struct BackwardArguments {
+  __device__ const AttentionShape& shape() const { return call.shape; }
+  __device__ int tiles() const { return (call.shape.T + kTile - 1) / kTile; }
+  __device__ int tile_index(int b, int h, int t) const { return (b * call.shape.NH + h) * tiles() + t / kTile; }
+  __device__ QueryPair* queries(int b, int h, int t) const {
+    return scratch.queries + int64_t{tile_index(b, h, t)} * (kTile / 2) + t % kTile / 2;
+  }
+
+  CUtensorMap q, k, v, dout, out;  // boxes of kBlockRows rows where a block owns them, else of kTile
+  AttentionBackward<Bf16> call;
+  CausalRange range;
+  ByteCompare compare;
+  float scale2;  // scale * log2(e)
+  int group;     // query heads of a key head
+  BackwardScratch scratch;
+};
+
+__device__ inline void store_query(QueryPair* pair, int t, float lse2, float delta) {
+  pair->lse2[t % 2] = lse2;
+  pair->delta[t % 2] = delta;
+}
+
+// Starts the copy of tokens t, t + 1, .. of one head, of as many as the map's boxes have.
+template <int kRows, int kHS>
+__device__ inline void load_tile(SharedTile<kRows, kHS>& tile, const CUtensorMap& map, uint64_t& full, int b, int t,
+                                 int h) {
+#pragma unroll 1
+  for (int half = 0; half < kHS / 64; ++half) ptx::tma_load(tile.halves[half], &map, &full, half * 64, h, t, b);
+}
+
+// Rows row .. row + 63 of a tile as a left operand in registers.
+template <int kRows, int kHS>
+__device__ inline void load_left(Fragment<kHS>& to, const SharedTile<kRows, kHS>& tile, int row) {
+  row += 16 * (warp() % 4) + lane() % 16;
+#pragma unroll
+  for (int k = 0; k < kHS / 16; ++k) {
+    const int chunk = 2 * (k % 4) + lane() / 16;  // of 16 bytes, swizzled
+    ptx::ldmatrix(to.x[k], &tile.halves[k / 4][row][(chunk ^ row % 8) * 8]);
+  }
+}
+
+// Keeps ptxas from moving the computation of x behind the wait that follows, as it would: x is used in a branch, which
+// is never taken.
+__device__ inline void hold(const Accumulator<64>& x, const BackwardArguments& a) {
+  if (a.group > 0) return;
+#pragma unroll
+  for (int r = 0; r < 32; r += 4) {
+    const auto bits = [&](int i) { return __float_as_uint(x.x[r + i]); };
+    ptx::store_shared(0u, uint4{bits(0), bits(1), bits(2), bits(3)});
+  }
+}
+
+// The operand of a tile, from `row` on, read by rows (K-major) or by columns (MN-major).
+template <int kRows, int kHS>
+__device__ inline Operand<SharedTile<kRows, kHS>> operand(const SharedTile<kRows, kHS>& tile, int row = 0) {
+  return {ptx::descriptor(&tile.halves[0][row], tile.kHalfBytes)};
+}
+
+// Issues C (64 x 64) = A B^T, A 64 rows in registers or of a tile in shared memory.
+template <int kHS>
+__device__ inline void multiply_transposed(Accumulator<64>& c, const Fragment<kHS>& a, Operand<SharedTile<64, kHS>> b) {
+  constexpr int kBHalf = SharedTile<64, kHS>::kHalfBytes / 16;
+  const uint64_t right = b.whole();
+#pragma unroll
+  for (int k = 0; k < kHS / 16; ++k) {
+    ptx::wgmma_rs<false>(c.x, a.x[k], right + k / 4 * kBHalf + k % 4 * 2, k > 0);
+  }
+}
+
+template <int kRows, int kHS>
+__device__ inline void multiply_transposed(Accumulator<64>& c, Operand<SharedTile<kRows, kHS>> a,
+                                           Operand<SharedTile<64, kHS>> b) {
+  constexpr int kAHalf = SharedTile<kRows, kHS>::kHalfBytes / 16, kBHalf = SharedTile<64, kHS>::kHalfBytes / 16;
+  const uint64_t left = a.whole(), right = b.whole();
+#pragma unroll
+  for (int k = 0; k < kHS / 16; ++k) {
+    ptx::wgmma_ss<false, false>(c.x, left + k / 4 * kAHalf + k % 4 * 2, right + k / 4 * kBHalf + k % 4 * 2, k > 0);
+  }
+}
+
+}  // namespace glint::attention::sm90

@@ -1,0 +1,74 @@
+// The items of the backward kernels, and the tiles that go by.
+#pragma once
+
+#include "kernels/cuda/attention/sm90/backward.cuh"
+
+namespace glint::attention::sm90 {
+
+__device__ inline int blocks_of(int rows) { return (rows + kBlockRows - 1) / kBlockRows; }
+
+// Keys j0 .. j0 + kBlockRows - 1 of key head kv of sequence b. Of each head the first block first, as the most queries
+// see it, or the last, which is the order in which blocks add to dQ: a block waits for such as were taken before it.
+struct KeyBlock {
+  __device__ KeyBlock(const BackwardArguments& arguments, int item, bool last_first) : a(arguments) {
+    const AttentionShape& shape = a.shape();
+    const int blocks = blocks_of(shape.S), head = item / blocks, block = item % blocks;
+    b = head < shape.B * shape.NKV ? head / shape.NKV : -1;
+    kv = head % shape.NKV;
+    j0 = (last_first ? blocks - 1 - block : block) * kBlockRows;
+  }
+  __device__ bool is_none() const { return b < 0; }  // beyond the last item
+  // By a whole warp: the same in uniform registers, and what is worked out from it.
+  __device__ KeyBlock& in_uniform_registers() {
+    for (int* x : {&b, &kv, &j0}) *x = static_cast<int>(ptx::uniform(*x));
+    return *this;
+  }
+  // Blocks that queries i .. i + kTile - 1 see and that come before this one, last first.
+  __device__ int before(int i) const { return (a.range.key_end(i + kTile - 1) - 1) / kBlockRows - j0 / kBlockRows; }
+
+  const BackwardArguments& a;
+  int b, kv, j0;
+};
+
+// Tiles of the queries that see a block of keys: i .. i + kTile - 1 of query head h(), one head after the other.
+struct QueryTile {
+  __device__ explicit QueryTile(const KeyBlock& of_block) : block(of_block), i(first()), heads(block.a.group) {}
+  __device__ bool is_valid() const { return heads > 0; }
+  __device__ int h() const { return (block.kv + 1) * block.a.group - heads; }
+  // Whether a new head begins.
+  __device__ bool next() {
+    i += kTile;
+    if (i < block.a.shape().T) return false;
+    i = first();
+    --heads;
+    return true;
+  }
+  __device__ QueryTile before(int steps) const {
+    QueryTile tile = *this;
+    for (; steps > 0; --steps) {
+      if (tile.i == first()) tile.i = block.a.tiles() * kTile, ++tile.heads;
+      tile.i -= kTile;
+    }
+    return tile;
+  }
+  __device__ int first() const { return block.a.range.first_query(block.j0) / kTile * kTile; }
+
+  const KeyBlock& block;
+  int i, heads;  // heads: that are left
+};
+
+// Queries i0 .. i0 + kBlockRows - 1 of head h of sequence b. Of each head the last block first: it sees the most keys.
+struct QueryBlock {
+  __device__ QueryBlock(const BackwardArguments& a, int item) {
+    const AttentionShape& shape = a.shape();
+    const int blocks = blocks_of(shape.T), head = item / blocks;
+    b = head < shape.B * shape.NH ? head / shape.NH : -1;
+    h = head % shape.NH;
+    i0 = (blocks - 1 - item % blocks) * kBlockRows;
+  }
+  __device__ bool is_none() const { return b < 0; }
+
+  int b, h, i0;
+};
+
+}  // namespace glint::attention::sm90
