@@ -1,7 +1,11 @@
-// GPT-2's initialisation from counter-based random numbers.
-#include <cmath>
-#include <numbers>
+// GPT-2's initialisation.
+#include <omp.h>
 
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/normal.h"
 #include "models/gpt.h"
 
 namespace glint {
@@ -17,20 +21,26 @@ uint64_t hash_of(const std::string& name) {
   return hash;
 }
 
-// Uniform in (0, 1), 24 bits, never 0.
-double uniform(uint32_t word) { return ((word >> 8) + 0.5) / 16777216.0; }
+// Where parameters are drawn: all threads of a CPU device, or of the host of a GPU.
+CpuContext host_of(const Device& device) {
+  if (device.is_cpu()) return std::get<CpuContext>(device.context());
+  return {omp_get_max_threads()};
+}
 
-// Four draws give two pairs of normal values (G. E. P. Box, M. E. Muller, 1958).
-void fill_normal(float* values, size_t n, double deviation, uint64_t seed, uint64_t stream) {
-  for (size_t i = 0; i < n; i += 4) {
-    const uint64_t block = i / 4;
-    const PhiloxCounter r = philox4x32<10>(
-        {low_word(block), high_word(block) ^ kInitDomain, low_word(stream), high_word(stream)}, philox_key(seed));
-    const double radius[] = {std::sqrt(-2 * std::log(uniform(r.x))), std::sqrt(-2 * std::log(uniform(r.z)))};
-    const double angle[] = {2 * std::numbers::pi * uniform(r.y), 2 * std::numbers::pi * uniform(r.w)};
-    const double z[] = {radius[0] * std::cos(angle[0]), radius[0] * std::sin(angle[0]), radius[1] * std::cos(angle[1]),
-                        radius[1] * std::sin(angle[1])};
-    for (size_t k = 0; k < 4 && i + k < n; ++k) values[i + k] = static_cast<float>(deviation * z[k]);
+// Fills a parameter by fill(values, first, n), which sets values first .. first + n - 1: in place on a CPU, for a GPU
+// by pieces, so that the host needs little memory.
+template <typename Fill>
+void fill_by_pieces(const Device& device, const Parameter& parameter, std::vector<float>& staging, const Fill& fill) {
+  const size_t n = parameter.shape.elements();
+  if (device.is_cpu()) return fill(parameter.data(), 0, n);
+  constexpr size_t kPiece = size_t{4} << 20;
+  for (size_t first = 0; first < n; first += kPiece) {
+    const size_t piece = std::min(kPiece, n - first);
+    if (staging.size() < piece) staging.resize(piece);
+    fill(staging.data(), first, piece);
+    std::visit(
+        [&](const auto& ctx) { copy_to_device(ctx, parameter.data() + first, staging.data(), piece * sizeof(float)); },
+        device.context());
   }
 }
 
@@ -38,16 +48,18 @@ void fill_normal(float* values, size_t n, double deviation, uint64_t seed, uint6
 
 void Gpt::initialize(uint64_t seed) {
   const double residual = 0.02 / std::sqrt(2.0 * config_.layers);
-  HostCopy values(parameters_, parameters_.values());
+  const Device& device = parameters_.device();
+  const CpuContext host = host_of(device);
+  std::vector<float> staging;
   for (const Parameter& parameter : parameters_.all()) {
-    const size_t n = parameter.shape.elements();
-    const bool is_bias = parameter.name.ends_with(".bias");
-    if (parameter.decayed())
-      fill_normal(values.of(parameter), n, parameter.name.ends_with("c_proj.weight") ? residual : 0.02, seed,
-                  hash_of(parameter.name));
-    else std::fill_n(values.of(parameter), n, is_bias ? 0.0f : 1.0f);
+    const double deviation = parameter.name.ends_with("c_proj.weight") ? residual : 0.02;
+    const NormalStream stream = {seed, kInitDomain, hash_of(parameter.name), deviation};
+    const float constant = parameter.name.ends_with(".bias") ? 0.0f : 1.0f;
+    fill_by_pieces(device, parameter, staging, [&](float* values, size_t first, size_t n) {
+      if (parameter.decayed()) draw_normals(host, values, first, n, stream);
+      else std::fill_n(values, n, constant);
+    });
   }
-  values.store();
   parameters_.refresh_rounded();
 }
 

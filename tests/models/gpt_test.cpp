@@ -1,7 +1,9 @@
 #include "models/gpt.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <iterator>
 #include <set>
 
 #include <doctest/doctest.h>
@@ -91,6 +93,31 @@ TEST_CASE("initialisation: GPT-2's standard deviations, values by parameter name
   CHECK(a.data()[5] == b.data()[5]);
   larger.initialize(2);
   CHECK(a.data()[5] != b.data()[5]);
+}
+
+// Written by glint 0.1.0, which drew them by another loop: a seed keeps its model.
+TEST_CASE("[threads] initialisation: the values of earlier versions, on any number of threads") {
+  const float wte[] = {-0x1.25da4ep-8f, 0x1.3411b6p-8f,  -0x1.92d07p-7f, -0x1.26d536p-7f,
+                       -0x1.d1d612p-7f, -0x1.06da38p-5f, 0x1.863e46p-5f};
+  const float c_proj[] = {0x1.d1eadcp-7f,  -0x1.bca844p-10f, 0x1.29cc6cp-7f, 0x1.bfc2b4p-8f,
+                          -0x1.82718cp-7f, 0x1.31dfbcp-6f,   0x1.0d2fcp-7f};
+  GptConfig config = test::tiny_config();
+  config.embd = 64, config.heads = 8, config.layers = 2;
+  std::vector<float> first;
+  for (const int threads : {1, 2, 3}) {
+    INFO("threads ", threads);
+    Gpt model(config, CpuContext{threads});
+    model.initialize(1337);
+    for (const Parameter& parameter : model.parameters().all()) {
+      const float* values = parameter.data();
+      if (parameter.name == "wte.weight") CHECK(std::equal(std::begin(wte), std::end(wte), values));
+      if (parameter.name == "h.0.mlp.c_proj.weight") CHECK(std::equal(std::begin(c_proj), std::end(c_proj), values));
+    }
+    const std::vector<float> all(model.parameters().values(),
+                                 model.parameters().values() + model.parameters().elements());
+    if (first.empty()) first = all;
+    CHECK(all == first);
+  }
 }
 
 TEST_CASE("a new model's loss is about ln V") {
