@@ -10,7 +10,6 @@
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "kernels/convert.h"
 #include "kernels/matmul.h"
@@ -175,8 +174,10 @@ double peak_gflops(const Device& device, DType dtype) {
 double measure_bandwidth(int threads) {
   constexpr size_t kElements = size_t{1} << 24;  // 64 MB per array
   constexpr int kRepeats = 5;
-  std::vector<float> a(kElements, 1.0f), b(kElements, 2.0f), c(kElements, 3.0f);
-  float *pa = a.data(), *pb = b.data(), *pc = c.data();
+  const DeviceMemory memory(3 * kElements * sizeof(float), "a measurement");
+  float *pa = memory.f32(), *pb = pa + kElements, *pc = pb + kElements;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (size_t i = 0; i < kElements; ++i) pa[i] = 1.0f, pb[i] = 2.0f, pc[i] = 3.0f;
   double best = 0;
   for (int repeat = 0; repeat < kRepeats; ++repeat) {
     const float scale = 1.0f + static_cast<float>(repeat);

@@ -1,8 +1,6 @@
 // One matrix product by cuBLASLt, with an optional epilogue.
 #pragma once
 
-#include <cublasLt.h>
-
 #include <cstddef>
 #include <map>
 #include <optional>
@@ -12,6 +10,7 @@
 #include "kernels/bf16.h"
 #include "kernels/check.h"
 #include "kernels/context.h"
+#include "kernels/cuda/cublaslt_functions.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/matmul.h"
 

@@ -1,4 +1,5 @@
-# NCCL::NCCL, from NCCL_INCLUDE_DIR and NCCL_LIBRARY: in the CUDA toolkit's folders, or where libnccl-dev puts it.
+# NCCL_INCLUDE_DIR and NCCL_LIBRARY: in the CUDA toolkit's folders, or where libnccl-dev puts it. The library is loaded at
+# run time, not linked.
 find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
 find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_LIBRARY_ROOT}/lib)
 mark_as_advanced(NCCL_INCLUDE_DIR NCCL_LIBRARY)
@@ -10,8 +11,3 @@ endif()
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(NCCL REQUIRED_VARS NCCL_LIBRARY NCCL_INCLUDE_DIR VERSION_VAR NCCL_VERSION
   REASON_FAILURE_MESSAGE "Install libnccl-dev, or use -DGLINT_NCCL=OFF.")
-if(NCCL_FOUND AND NOT TARGET NCCL::NCCL)
-  add_library(NCCL::NCCL UNKNOWN IMPORTED)
-  set_target_properties(NCCL::NCCL PROPERTIES
-    IMPORTED_LOCATION ${NCCL_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${NCCL_INCLUDE_DIR})
-endif()

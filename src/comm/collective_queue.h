@@ -54,7 +54,8 @@ std::unique_ptr<CollectiveQueue> make_collective_queue(const CpuContext& ctx, Co
 // comm: of make_nccl_communicator, or of one rank. Graphs that captured calls must be destroyed before the queue.
 // UserError in a build without NCCL.
 std::unique_ptr<CollectiveQueue> make_collective_queue(const CudaContext& ctx, Communicator& comm);
-// "2.28.9"; empty in a build without NCCL. In builds with CUDA only.
+// "2.28.9": of NCCL's headers, because the library is loaded where ranks use it; empty in a build without NCCL. In
+// builds with CUDA only.
 std::string nccl_version();
 
 }  // namespace glint

@@ -12,8 +12,6 @@
 // Source: NVIDIA, "NCCL", Communicator Creation and Management Functions; Fault Tolerance; Environment Variables.
 #pragma once
 
-#include <nccl.h>
-
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -25,6 +23,7 @@
 
 #include "src/comm/communicator.h"
 #include "src/cuda/handles.h"
+#include "src/cuda/nccl_functions.h"
 
 namespace glint {
 

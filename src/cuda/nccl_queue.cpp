@@ -154,10 +154,6 @@ std::unique_ptr<CollectiveQueue> make_collective_queue(const CudaContext& ctx, C
   return std::make_unique<NcclQueue>(ctx, comm);
 }
 
-std::string nccl_version() {
-  int version = 0;
-  if (ncclGetVersion(&version) != ncclSuccess) return "of unknown version";
-  return str_cat(version / 10000, ".", version / 100 % 100, ".", version % 100);
-}
+std::string nccl_version() { return str_cat(NCCL_MAJOR, ".", NCCL_MINOR, ".", NCCL_PATCH); }
 
 }  // namespace glint

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Shared libraries of prebuilt programs, on a machine without the toolkit they were built with. Sourced by check.sh.
+# Shared libraries of prebuilt programs, on a machine without the toolkit they were built with. Sourced by check.sh and
+# prebuild.sh.
 
 # Folders that may hold CUDA's libraries: PyTorch's packages first, because PyTorch will load them too, then a toolkit.
 library_folders() {
@@ -10,8 +11,16 @@ print("\n".join(sorted(found)))
 END
   ls -d /usr/local/cuda/lib64 /usr/local/cuda/lib 2> /dev/null
 }
+# FILE...: the names of what glint loads at run time, if it uses a GPU (kernels/cuda/dynamic_library.h).
+loaded_libraries() { grep -haoE 'lib(cublasLt|nccl)\.so\.[0-9]+' "$@" | sort -u || true; }
 missing_libraries() { # FILE...: the names that the loader does not find
-  ldd "$@" 2> /dev/null | sed -nE 's/^\s*(\S+) => not found$/\1/p' | sort -u
+  local name
+  {
+    ldd "$@" 2> /dev/null | sed -nE 's/^\s*(\S+) => not found$/\1/p' || true
+    for name in $(loaded_libraries "$@"); do
+      if LD_PRELOAD=$name /bin/true 2>&1 | grep -q "$name"; then echo "$name"; fi
+    done
+  } | sort -u
 }
 # Puts the folders of what the programs in $PREBUILT need, and the loader does not find, into LD_LIBRARY_PATH.
 find_libraries() {

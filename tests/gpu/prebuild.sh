@@ -3,7 +3,7 @@
 # architecture, stripped, with the CUDA runtime and the C++ runtime inside and OpenMP's beside. Such a machine needs
 # NVIDIA's driver, and libcublasLt and libnccl, which PyTorch brings along.
 #   tests/gpu/prebuild.sh [--arch 90] [--build DIR] [--emulated] DIR
-# DIR gets the programs and manifest.txt: commit, architectures, versions, needed libraries, sizes and hashes.
+# DIR gets the programs and manifest.txt: commit, architectures, versions, needed and loaded libraries, sizes and hashes.
 # --emulated builds those for the emulated device instead, to rehearse.
 set -euo pipefail
 
@@ -28,6 +28,8 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$folder" ] || usage
 cd "$(dirname "$0")/../.."
+# shellcheck source=tests/gpu/libraries.sh
+. tests/gpu/libraries.sh
 
 # x86-64-v3: AVX2, which every server of the last ten years has.
 options=(-DCMAKE_BUILD_TYPE=Release -DGLINT_ONEDNN=OFF -DGLINT_GLOO=OFF -DGLINT_NATIVE=OFF)
@@ -66,6 +68,7 @@ cd "$folder"
   echo "architectures $architectures"
   if [ -n "$nvcc" ]; then echo "compiler $("$nvcc" --version | tail -n 1)"; fi
   echo "needs $(objdump -p "${programs[@]}" | sed -nE 's/^ *NEEDED +//p' | sort -u | tr '\n' ' ')"
+  echo "loads $(loaded_libraries "${programs[@]}" | tr '\n' ' ')"
   for name in "${programs[@]}"; do echo "bytes $(stat -c %s "$name") $name"; done
   sha256sum "${programs[@]}" | sed 's/^/sha256 /'
 } > manifest.txt

@@ -41,6 +41,16 @@ std::string between_ranks() {
   return cpus + (nccl.empty() ? ", one GPU (this build has no NCCL)" : ", NCCL " + nccl + " between GPUs");
 }
 
+// Of the first GPU, or why it can't be used.
+std::string gpu_peak() try {
+  const Device device = Device::cuda();
+  return str_cat(static_cast<int>(peak_gflops(device, DType::bf16) / 1000), " TFLOP/s in bf16, ",
+                 static_cast<int>(peak_gflops(device, DType::f32) / 1000), " in fp32; ",
+                 static_cast<int>(measure_bandwidth(device)), " GB/s");
+} catch (const UserError& error) {
+  return error.what();
+}
+
 void print_info(int threads_asked) {
   const CpuContext context = cpu_context(threads_asked, MatmulChoice::automatic);
   const bool with_onednn = default_matmul_engine() == MatmulEngine::onednn;
@@ -59,12 +69,7 @@ void print_info(int threads_asked) {
                         gpu.multiprocessors, " multiprocessors, ", human_bytes(static_cast<double>(gpu.memory))));
     if constexpr (Device::kHasCuda) line("attention", cuda_attention_kernels(gpu.capability));
   }
-  if (!gpus.empty()) {
-    const Device device = Device::cuda();
-    line("GPU peak", str_cat(static_cast<int>(peak_gflops(device, DType::bf16) / 1000), " TFLOP/s in bf16, ",
-                             static_cast<int>(peak_gflops(device, DType::f32) / 1000), " in fp32; ",
-                             static_cast<int>(measure_bandwidth(device)), " GB/s"));
-  }
+  if (!gpus.empty()) line("GPU peak", gpu_peak());
   line("ranks", between_ranks());
   line("dtypes", "fp32, bf16");
   std::fflush(stdout);

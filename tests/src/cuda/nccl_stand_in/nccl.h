@@ -7,6 +7,10 @@
 
 #include "kernels/simt/cuda_headers/cuda_runtime.h"
 
+#define NCCL_MAJOR 2
+#define NCCL_MINOR 28
+#define NCCL_PATCH 9
+
 enum ncclResult_t {
   ncclSuccess = 0,
   ncclUnhandledCudaError = 1,
@@ -30,7 +34,6 @@ struct ncclConfig_t {  // only the members that glint sets
 #define NCCL_CONFIG_INITIALIZER \
   { INT_MIN }
 
-ncclResult_t ncclGetVersion(int* version);
 const char* ncclGetErrorString(ncclResult_t result);
 const char* ncclGetLastError(ncclComm_t comm);
 
