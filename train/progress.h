@@ -20,7 +20,7 @@ struct ProgressReport {
   double loss = 0;
   std::optional<double> val_loss;  // the latest
   double tokens_per_s = 0;
-  std::optional<double> seconds_left;
+  std::optional<double> seconds_left{};
 };
 
 class Progress {

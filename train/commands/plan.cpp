@@ -163,7 +163,8 @@ void print_row(const Row& row) {
 void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& device) {
   const auto rate = [](const Rate& it, double unit) {
     char text[64];
-    std::snprintf(text, sizeof text, "%.3g (%s)", it / unit, name_of(it.source));
+    const double value = it / unit;
+    std::snprintf(text, sizeof text, value < 100 ? "%.3g (%s)" : "%.0f (%s)", value, name_of(it.source));
     return std::string(text);
   };
   std::printf(
