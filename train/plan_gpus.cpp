@@ -1,13 +1,11 @@
-// The rates of devices: guessed from data sheets, measured on an H100, measured here.
+// The rates of GPUs: guessed from data sheets, measured on an H100.
 #include <algorithm>
 #include <cmath>
 #include <iterator>
 
 #include "kernels/check.h"
-#include "train/machine.h"
 #include "train/peak.h"
 #include "train/plan.h"
-#include "train/training_step.h"
 
 namespace glint {
 
@@ -74,50 +72,6 @@ PlanDevice device_preset(const std::string& name, const PlanRun& run) {
   device.byte_rate = {kH100Bytes, RateSource::measured};
   device.gelu_apart = true;
   set_h100_attention(device, run.model);
-  return device;
-}
-
-PlanDevice measured_cpu(const PlanRun& run, int threads) {
-  GptConfig config = run.model;
-  config.layers = std::min(2, config.layers);
-  const int batch = std::min(run.micro_batch, std::max(1, 2048 / config.context));
-  const auto model = make_model(config, CpuContext{threads, default_matmul_engine()}, run.dtype);
-  model->initialize(1);
-  const StepSettings settings = {.batch = batch,
-                                 .micro_batch = batch,
-                                 .context = config.context,
-                                 .attention = run.attention,
-                                 .recompute = run.recompute};
-  TrainingStep step(*model, settings, {.seed = 1});
-  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t, int count) {
-    for (int i = 0; i < count * config.context; ++i)
-      tokens[i] = i * 7 % config.vocab, targets[i] = i * 5 % config.vocab;
-  };
-  step.run(fill, 1e-4);  // touches every page
-  step.profile(true);
-  double spent_seconds = 0;
-  for (int steps = 0; steps < 3 || (spent_seconds < 1 && steps < 100); ++steps) {
-    step.run(fill, 1e-4);
-    spent_seconds = 0;
-    for (const auto& [name, stats] : step.profiled()) spent_seconds += stats.seconds;
-  }
-  PlanWork::Part work, time;
-  for (const auto& [name, stats] : step.profiled()) {
-    add_work(work, name, stats.flops, stats.bytes);
-    add_work(time, name, stats.seconds, stats.seconds);
-  }
-  PlanDevice device;
-  device.name = cpu_name();
-  const auto rate = [](double done, double seconds) { return Rate(done / seconds, RateSource::measured); };
-  device.product_rate = rate(work.products, time.products);
-  device.attention_rate = rate(work.attention, time.attention);
-  device.attention_backward_rate = rate(work.attention_backward, time.attention_backward);
-  device.byte_rate = rate(work.bytes, time.bytes);
-  device.per_node = 1 << 20;
-  // A message is copied into the kernel by one process, out of it by the other, and then added.
-  device.link = device.net = measure_bandwidth(threads) * 1e9 / 8;
-  device.latency = 100e-6;
-  device.memory = static_cast<double>(machine_memory());
   return device;
 }
 
