@@ -15,6 +15,14 @@ namespace glint {
 
 namespace {
 
+// Adds the work of the nodes of one name to its part.
+void add(PlanWork::Part& part, const std::string& name, double flops, double bytes) {
+  if (name.starts_with("linear")) part.products += flops;
+  else if (name == "attention backward") part.attention_backward += flops;
+  else if (name.starts_with("attention")) part.attention += flops;
+  else part.bytes += bytes;
+}
+
 double seconds(const PlanWork::Part& part, const PlanDevice& device) {
   const double bytes = part.bytes + (device.gelu_apart ? part.gelu : 0);
   return part.products / device.product_rate + part.attention / device.attention_rate +
@@ -77,13 +85,6 @@ const char* name_of(RateSource source) {
   return "";
 }
 
-void add_work(PlanWork::Part& part, const std::string& name, double flops, double bytes) {
-  if (name.starts_with("linear")) part.products += flops;
-  else if (name == "attention backward") part.attention_backward += flops;
-  else if (name.starts_with("attention")) part.attention += flops;
-  else part.bytes += bytes;
-}
-
 std::unique_ptr<Model> planned_model(const PlanRun& run) {
   const double largest = largest_tensor(run), tokens = static_cast<double>(run.micro_batch) * run.model.context;
   GLINT_REQUIRE(largest <= kAbsurd, "no machine has the memory for a model of --embd ", run.model.embd,
@@ -109,8 +110,8 @@ PlanWork work_of(const PlanRun& run, Model& model) {
   PlanWork work;
   work.arena = static_cast<double>(graph.plan());
   for (const auto& [name, stats] : graph.work())
-    add_work(name.ends_with(" backward") || name.ends_with(" recompute") ? work.backward : work.forward, name,
-             stats.flops, stats.bytes);
+    add(name.ends_with(" backward") || name.ends_with(" recompute") ? work.backward : work.forward, name, stats.flops,
+        stats.bytes);
   add_gelu(work, run);
   return work;
 }
@@ -179,8 +180,8 @@ PlanDevice measured_cpu(const PlanRun& run, int threads) {
   }
   PlanWork::Part work, time;
   for (const auto& [name, stats] : step.profiled()) {
-    add_work(work, name, stats.flops, stats.bytes);
-    add_work(time, name, stats.seconds, stats.seconds);
+    add(work, name, stats.flops, stats.bytes);
+    add(time, name, stats.seconds, stats.seconds);
   }
   PlanDevice device;
   device.name = cpu_name();

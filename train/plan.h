@@ -99,7 +99,5 @@ PlanDevice device_preset(const std::string& name, const PlanRun& run);
 // This machine's CPU with that many threads: measured in a short run of at most two layers of the model and a few
 // sequences. Ranks share the CPU, so all of them are on one node.
 PlanDevice measured_cpu(const PlanRun& run, int threads);
-// Adds the work of the nodes of one name to its part.
-void add_work(PlanWork::Part& part, const std::string& name, double flops, double bytes);
 
 }  // namespace glint
