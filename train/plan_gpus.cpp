@@ -16,8 +16,8 @@ namespace {
 constexpr double kH100Products = 0.70;
 // All ops but products and attention in that model's step, 22.5 GB in 10.5 ms: 60% of what a copy reaches, 3.5 TB/s.
 constexpr double kH100Bytes = 0.60 * 3.575e12;
-// Attention alone, causal, 16384 tokens of 2048 channels, by the kernels for sm_80. (In that model's step, with dropout,
-// it took 17.5 ms where these rates give 14.6.)
+// Attention alone, causal, 16384 tokens of 2048 channels, by the kernels for sm_80. (In that model's step, with
+// dropout, it took 17.5 ms where these rates give 14.6.)
 struct MeasuredAttention {
   int head_size, T;
   double forward[2], backward[2];  // TFLOP/s without dropout and with 0.1
