@@ -1,5 +1,5 @@
-# NCCL_INCLUDE_DIR and NCCL_LIBRARY: in the CUDA toolkit's folders, or where libnccl-dev puts it. The library is loaded at
-# run time, not linked.
+# NCCL_INCLUDE_DIR and NCCL_LIBRARY: in the CUDA toolkit's folders, or where libnccl-dev puts it. The library is loaded
+# at run time, not linked.
 find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
 find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_LIBRARY_ROOT}/lib)
 mark_as_advanced(NCCL_INCLUDE_DIR NCCL_LIBRARY)

@@ -3,7 +3,8 @@
 # architecture, stripped, with the CUDA runtime and the C++ runtime inside and OpenMP's beside. Such a machine needs
 # NVIDIA's driver, and libcublasLt and libnccl, which PyTorch brings along.
 #   tests/gpu/prebuild.sh [--arch 90] [--build DIR] [--emulated] DIR
-# DIR gets the programs and manifest.txt: commit, architectures, versions, needed and loaded libraries, sizes and hashes.
+# DIR gets the programs and manifest.txt: commit, architectures, versions, libraries needed and loaded later, sizes and
+# hashes.
 # --emulated builds those for the emulated device instead, to rehearse.
 set -euo pipefail
 
