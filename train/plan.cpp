@@ -40,7 +40,8 @@ double largest_tensor(const PlanRun& run) {
   const GptConfig& model = run.model;
   const double C = model.embd, context = model.context, vocab = model.vocab, tokens = run.micro_batch * context;
   const double scores = run.attention == AttentionKind::reference ? tokens * model.heads * context : 0;
-  return 4 * std::max({4 * C * C, (vocab + context) * C, tokens * 4 * C, tokens * vocab, scores});
+  const double rows_of_logits = run.loss_chunk > 0 ? std::min<double>(run.loss_chunk, tokens) : tokens;
+  return 4 * std::max({4 * C * C, (vocab + context) * C, tokens * 4 * C, rows_of_logits * vocab, scores});
 }
 
 Partition partition_of(const PlanRun& run, const Parameters& parameters) {
@@ -70,7 +71,7 @@ PlanWork work_of(const PlanRun& run, Model& model) {
                .recompute = run.recompute});
   const Shape shape{run.micro_batch, run.model.context};
   const Tensor tokens = graph.input("tokens", shape, DType::i32), targets = graph.input("targets", shape, DType::i32);
-  graph.keep(model.loss(graph, tokens, targets, run.attention, 1.0f));
+  graph.keep(model.loss(graph, tokens, targets, run.attention, 1.0f, run.loss_chunk));
   PlanWork work;
   work.arena = static_cast<double>(graph.plan());
   for (const auto& [name, stats] : graph.work())
@@ -143,7 +144,8 @@ PlanDevice measured_cpu(const PlanRun& run, int threads) {
                                  .micro_batch = batch,
                                  .context = config.context,
                                  .attention = run.attention,
-                                 .recompute = run.recompute};
+                                 .recompute = run.recompute,
+                                 .loss_chunk = run.loss_chunk};
   TrainingStep step(*model, settings, {.seed = 1});
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t, int count) {
     for (int i = 0; i < count * config.context; ++i)

@@ -41,6 +41,7 @@ struct PlanRun {
   DType dtype = DType::f32;
   AttentionKind attention = AttentionKind::flash;
   bool recompute = false;
+  int loss_chunk = 0;              // rows of logits in memory at a time; 0: all
   int batch = 1, micro_batch = 1;  // sequences per step, on all devices; per pass, on one
   int devices = 1;
   bool zero = false;

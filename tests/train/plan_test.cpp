@@ -54,10 +54,12 @@ PlanWork round_work() {
 TEST_CASE("plan: memory of one rank is exactly that of a training step") {
   for (const DType dtype : {DType::f32, DType::bf16})
     for (const bool recompute : {false, true}) {
-      const PlanRun run = run_of(dtype, recompute);
+      PlanRun run = run_of(dtype, recompute);
+      run.loss_chunk = recompute ? 50 : 0;
       Gpt model(run.model, CpuContext{1, default_matmul_engine()}, dtype);
-      const TrainingStep step(
-          model, {run.batch, run.micro_batch, run.model.context, AttentionKind::flash, recompute, {}, 1.0}, {});
+      StepSettings settings{run.batch, run.micro_batch, run.model.context, AttentionKind::flash, recompute, {}, 1.0};
+      settings.loss_chunk = run.loss_chunk;
+      const TrainingStep step(model, settings, {});
       const Plan plan = plan_of(run, model.parameters(), work_of(run, model), round_device());
       CHECK(plan.arena == static_cast<double>(step.arena_bytes()));
       CHECK(plan.weights == static_cast<double>(model.parameters().bytes()));
