@@ -17,7 +17,9 @@ namespace {
 
 // Adds the number of a profiled node to the right one of the three.
 void add(PlanWork::Part& part, const std::string& name, double flops, double bytes) {
-  if (name.starts_with("linear")) part.products += flops;
+  // Products read and write half of that op's bytes, the loss the other half.
+  if (name == "linear_cross_entropy") part.products += flops, part.bytes += bytes / 2;
+  else if (name.starts_with("linear")) part.products += flops;
   else if (name.starts_with("attention")) part.attention += flops;
   else part.bytes += bytes;
 }
@@ -144,8 +146,7 @@ PlanDevice measured_cpu(const PlanRun& run, int threads) {
                                  .micro_batch = batch,
                                  .context = config.context,
                                  .attention = run.attention,
-                                 .recompute = run.recompute,
-                                 .loss_chunk = run.loss_chunk};
+                                 .recompute = run.recompute};
   TrainingStep step(*model, settings, {.seed = 1});
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t, int count) {
     for (int i = 0; i < count * config.context; ++i)

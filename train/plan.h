@@ -78,7 +78,7 @@ double memory_of(const PlanRun& run);
 // Data sheets of "h100", "h200", "a100"; UserError for another name.
 PlanDevice device_preset(const std::string& name);
 // This machine's CPU with that many threads: measured in a short run of at most two layers of the model and a few
-// sequences. Ranks share the CPU, so all of them are on one node.
+// sequences, with whole logits. Ranks share the CPU, so all of them are on one node.
 PlanDevice measured_cpu(const PlanRun& run, int threads);
 
 }  // namespace glint

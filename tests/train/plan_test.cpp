@@ -68,6 +68,20 @@ TEST_CASE("plan: memory of one rank is exactly that of a training step") {
     }
 }
 
+TEST_CASE("plan: the loss by chunks takes less memory, and the same products and a little more traffic") {
+  PlanRun run = run_of(DType::bf16, false);
+  run.model.vocab = 5000;
+  const auto model = planned_model(run);
+  const PlanWork whole = work_of(run, *model);
+  run.loss_chunk = 64;  // of 192 rows
+  const PlanWork cut = work_of(run, *model);
+  CHECK(whole.arena - cut.arena > 0.9 * (192 - 64) * 5000 * 2);
+  CHECK(cut.forward.products + cut.backward.products == whole.forward.products + whole.backward.products);
+  const double bytes = whole.forward.bytes + whole.backward.bytes, more = cut.forward.bytes + cut.backward.bytes;
+  CHECK(more > bytes);
+  CHECK(more < 1.5 * bytes);
+}
+
 TEST_CASE("plan: memory of two ranks with --zero 1 is that of a run" * doctest::skip(!kHasGloo)) {
   for (const char* dtype : {"fp32", "bf16"}) {
     PlanRun run = run_of(dtype == std::string("bf16") ? DType::bf16 : DType::f32, false);
