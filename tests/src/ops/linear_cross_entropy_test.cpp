@@ -15,10 +15,10 @@ struct Tied {
   Parameter *weight, *position;
   RngState rng{.seed = 1};
   Graph graph;
-  Tensor tokens, targets, losses;
+  Tensor tokens, targets, x, losses;
   DeviceMemory arena;
 
-  Tied(DType dtype, int rows, int V, int C, int chunk, bool training = true)
+  Tied(DType dtype, int rows, int V, int C, int chunk, bool training = true, float scale = 1.0f)
       : parameters(CpuContext{2, default_matmul_engine()}, dtype),
         weight(parameters.add("weight", {V, C})),
         position(parameters.add("position", {rows, C})),
@@ -31,8 +31,8 @@ struct Tied {
     parameters.refresh_rounded();
     tokens = graph.input("tokens", {1, rows}, DType::i32);
     targets = graph.input("targets", {1, rows}, DType::i32);
-    const Tensor head = graph.weight(weight), x = embedding(graph, tokens, head, graph.weight(position), 0.0f);
-    const float scale = 1.0f / static_cast<float>(rows);
+    const Tensor head = graph.weight(weight);
+    x = embedding(graph, tokens, head, graph.weight(position), 0.0f);
     losses = chunk ? linear_cross_entropy(graph, x, head, targets, scale, chunk)
                    : cross_entropy(graph, linear(graph, x, head, Tensor(), WeightLayout::out_in), targets, scale);
     graph.keep(losses);
@@ -105,6 +105,8 @@ TEST_CASE("loss by chunks: what is not finite is named; shapes and targets are c
   Tied tied(DType::f32, 5, 11, 8, 2);
   tied.step();
   CHECK_FALSE(tied.graph.find_nonfinite().has_value());
+  Tied overflows(DType::f32, 5, 11, 8, 2, true, INFINITY);  // in forward already
+  CHECK(overflows.graph.find_nonfinite() == "gradient of " + overflows.x.name());
   tied.parameters.gradients()[3] = INFINITY;
   tied.graph.accumulate(true);
   CHECK(tied.graph.find_nonfinite() == "gradient of weight");
