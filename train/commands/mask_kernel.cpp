@@ -27,7 +27,7 @@ void draw(const Device& device, const Context& device_context, const MaskFlags& 
   Scalar *v = reinterpret_cast<Scalar*>(base), *out = reinterpret_cast<Scalar*>(base + bytes);
   const auto* zero = reinterpret_cast<const Scalar*>(base + 2 * bytes);
   auto* rng = reinterpret_cast<RngState*>(base + 3 * bytes);
-  auto* scratch = reinterpret_cast<float*>(base + 3 * bytes + kState);
+  float* scratch = scratch_bytes ? reinterpret_cast<float*>(base + 3 * bytes + kState) : nullptr;
   // One head, with the index of this head and sequence among all.
   const RngState state{flags.seed, flags.offset, 0, flags.sequence_head()};
   copy_to_device(ctx, rng, &state, sizeof state);

@@ -4,7 +4,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <set>
@@ -47,11 +46,6 @@ bool is_good(const AttentionProblem& x, const AttentionBounds<Bf16>& bounds) {
     if (what == "out" || what == "lse") good = good && error <= bound;
   });
   return good;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](float x, float y) { return std::bit_cast<uint32_t>(x) == std::bit_cast<uint32_t>(y); });
 }
 
 TEST_CASE("sm90 attention forward: head sizes, grouped heads, keys before the queries, strides") {

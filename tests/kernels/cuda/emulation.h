@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #ifdef GLINT_SIMT
 #include <set>
@@ -33,21 +34,16 @@ inline DeviceOptions device;
 namespace simt {
 
 // Restores the options at the end of a scope.
-struct SavedOptions {
-  SavedOptions() = default;
-  SavedOptions(const SavedOptions&) = delete;
-  SavedOptions& operator=(const SavedOptions&) = delete;
-  ~SavedOptions() { options = saved; }
-  Options saved = options;
+template <auto& kOptions>
+struct Saved {
+  Saved() = default;
+  Saved(const Saved&) = delete;
+  Saved& operator=(const Saved&) = delete;
+  ~Saved() { kOptions = saved; }
+  std::remove_reference_t<decltype(kOptions)> saved = kOptions;
 };
-
-struct SavedDevice {
-  SavedDevice() = default;
-  SavedDevice(const SavedDevice&) = delete;
-  SavedDevice& operator=(const SavedDevice&) = delete;
-  ~SavedDevice() { device = saved; }
-  DeviceOptions saved = device;
-};
+using SavedOptions = Saved<options>;
+using SavedDevice = Saved<device>;
 
 inline const char* name_of(Order order) {
   return order == Order::forward ? "forward" : order == Order::reverse ? "reverse" : "random";
