@@ -15,23 +15,47 @@ namespace glint {
 
 namespace {
 
-// Adds the number of a profiled node to the right one of the three.
+// Adds the work of the nodes of one name to its part.
 void add(PlanWork::Part& part, const std::string& name, double flops, double bytes) {
   // Products read and write half of that op's bytes, the loss the other half.
   if (name == "linear_cross_entropy") part.products += flops, part.bytes += bytes / 2;
   else if (name.starts_with("linear")) part.products += flops;
+  else if (name == "attention backward") part.attention_backward += flops;
   else if (name.starts_with("attention")) part.attention += flops;
   else part.bytes += bytes;
 }
 
 double seconds(const PlanWork::Part& part, const PlanDevice& device) {
-  return part.products / device.product_rate + part.attention / device.attention_rate + part.bytes / device.byte_rate;
+  const double bytes = part.bytes + (device.gelu_apart ? part.gelu : 0);
+  return part.products / device.product_rate + part.attention / device.attention_rate +
+         part.attention_backward / device.attention_backward_rate + bytes / device.byte_rate;
+}
+
+// The exact GELU is a kernel beside the product: forward reads one array and writes one, backward reads two and writes
+// one. The other one is part of the product.
+void add_gelu(PlanWork& work, const PlanRun& run) {
+  if (run.model.activation != Gelu::erf) return;
+  const double array = static_cast<double>(run.micro_batch) * run.model.context * run.model.hidden() *
+                       run.model.layers * static_cast<double>(bytes_of(run.dtype));
+  work.forward.gelu = 2 * array;
+  work.backward.gelu = (run.recompute ? 5 : 3) * array;
+}
+
+// What kernels/cuda/attention/sm90/backward.cu takes: tiles of 64 queries, each with dQ in fp32, two numbers a query
+// and a counter. It has none with one of its forms, that short sequences of wide heads take with and without dropout.
+double hopper_scratch(const PlanRun& run) {
+  constexpr double kTile = 64;
+  const GptConfig& model = run.model;
+  if (run.dtype != DType::bf16 || (model.context <= 1024 && model.head_size() > 64)) return 0;
+  const double tiles = static_cast<double>(run.micro_batch) * model.heads * std::ceil(model.context / kTile);
+  return 4 * tiles * (kTile * ((model.head_size() <= 64 ? 64 : 128) + 2) + 1);
 }
 
 // Seconds of a reduce-scatter or an all-gather of that many bytes in k buckets.
 double half_of_messages(double bytes, double k, const PlanRun& run, const PlanDevice& device) {
   const double N = run.devices;
-  const double rate = run.devices > device.per_node ? std::min(device.per_node * device.net, device.link) : device.link;
+  const double link = device.link;
+  const double rate = run.devices > device.per_node ? std::min(device.per_node * device.net, link) : link;
   return (N - 1) / N * bytes / rate + k * std::ceil(std::log2(N)) * device.latency;
 }
 
@@ -51,6 +75,18 @@ Partition partition_of(const PlanRun& run, const Parameters& parameters) {
 }
 
 }  // namespace
+
+const char* name_of(RateSource source) {
+  switch (source) {
+    case RateSource::guessed:
+      return "guessed";
+    case RateSource::measured:
+      return "measured";
+    case RateSource::given:
+      return "given";
+  }
+  return "";
+}
 
 std::unique_ptr<Model> planned_model(const PlanRun& run) {
   const double largest = largest_tensor(run), tokens = static_cast<double>(run.micro_batch) * run.model.context;
@@ -79,6 +115,7 @@ PlanWork work_of(const PlanRun& run, Model& model) {
   for (const auto& [name, stats] : graph.work())
     add(name.ends_with(" backward") || name.ends_with(" recompute") ? work.backward : work.forward, name, stats.flops,
         stats.bytes);
+  add_gelu(work, run);
   return work;
 }
 
@@ -86,6 +123,7 @@ Plan plan_of(const PlanRun& run, const Parameters& parameters, const PlanWork& w
   const Partition partition = partition_of(run, parameters);
   Plan plan;
   plan.arena = work.arena;
+  plan.scratch = device.hopper ? hopper_scratch(run) : 0;
   plan.weights = static_cast<double>(training_bytes(parameters, partition));
 
   const double micro_batches = static_cast<double>(run.batch) / run.devices / run.micro_batch;
@@ -119,23 +157,6 @@ double memory_of(const PlanRun& run) {
   return few + (run.model.layers - kFew) * (few - with_layers(kFew - 1));
 }
 
-// Estimates of how much of a data sheet's numbers is reached: 60% in products (nanoGPT reports 50% of an A100's peak
-// for whole steps), 35% in attention, 80% of the bandwidths.
-PlanDevice device_preset(const std::string& name) {
-  const GpuSheet* sheet = gpu_sheet(name);
-  if (sheet && sheet->memory_gb > 0)
-    return {.name = name,
-            .memory = 1e9 * sheet->memory_gb,
-            .product_rate = 0.6e12 * sheet->bf16_tflops,
-            .attention_rate = 0.35e12 * sheet->bf16_tflops,
-            .byte_rate = 0.8e9 * sheet->memory_gbs,
-            .per_node = 8,
-            .link = 0.8e9 * sheet->link_gbs,
-            .net = 0.8e9 * sheet->net_gbs,
-            .latency = 10e-6};
-  throw UserError("--device " + name + ": give h100, h200 or a100 (by data sheet), or here (this CPU, measured)");
-}
-
 PlanDevice measured_cpu(const PlanRun& run, int threads) {
   GptConfig config = run.model;
   config.layers = std::min(2, config.layers);
@@ -167,9 +188,11 @@ PlanDevice measured_cpu(const PlanRun& run, int threads) {
   }
   PlanDevice device;
   device.name = cpu_name();
-  device.product_rate = work.products / time.products;
-  device.attention_rate = work.attention / time.attention;
-  device.byte_rate = work.bytes / time.bytes;
+  const auto rate = [](double done, double seconds) { return Rate(done / seconds, RateSource::measured); };
+  device.product_rate = rate(work.products, time.products);
+  device.attention_rate = rate(work.attention, time.attention);
+  device.attention_backward_rate = rate(work.attention_backward, time.attention_backward);
+  device.byte_rate = rate(work.bytes, time.bytes);
   device.per_node = 1 << 20;
   // A message is copied into the kernel by one process, out of it by the other, and then added.
   device.link = device.net = measure_bandwidth(threads) * 1e9 / 8;

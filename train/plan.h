@@ -1,14 +1,18 @@
-// The memory and time of a run on N devices, predicted from the model's recorded graph and three rates of a device.
+// The memory and time of a run on N devices, predicted from the model's recorded graph and a few rates of a device.
 //
-// Memory of a rank (exact, without what streams and libraries allocate): training_bytes() of src/optimizer.h, and the
-// arena that the planner lays out for one micro-batch. For n parameters training_bytes() is
+// Memory of a rank (exact on a CPU, without what streams and libraries allocate): training_bytes() of src/optimizer.h,
+// and the arena that the planner lays out for one micro-batch. The graph is recorded for a CPU: of what a GPU's kernels
+// need besides, only the scratch of attention's backward on Hopper is large and counted, as if nothing else could lie
+// there (in truth the logits often did); a few MB of partial sums are left out.
+// For n parameters training_bytes() is
 //   fp32   weights 4n, gradients 4n, moments 8n; with --zero 1 moments 8n/N
 //   bf16   weights 2n rounded and 4n masters, gradients 4n, moments 8n; with --zero 1 masters of 2-D tensors and
 //          moments 1/N.
 // Time of a step, for m micro-batches per rank:
-//   compute  = m (P / Rp + A / Ra + B / Rb) + U / Rb
-//     P, A: FLOPs of matrix products and of attention in one micro-batch, forward and backward; B: bytes that all other
-//     ops access; U: bytes that AdamW accesses. Rp, Ra, Rb: rates of the device.
+//   compute  = m (P / Rp + A / Ra + (B + E) / Rb) + U / Rb
+//     P, A: FLOPs of matrix products and of attention in one micro-batch, forward and backward (each with its own Ra);
+//     B: bytes that all other ops access; E: those of GELUs, where Rp does not include them; U: bytes that AdamW
+//     accesses. Rp, Ra, Rb: rates of the device.
 //   messages = 2 (N-1)/N G / L + 2 k log2(N) t, for G = 4n bytes of gradients in k buckets, L bytes/s and t seconds per
 //     hop: the reduce-scatter and the all-gather of each bucket. L is a device's link inside its node; between nodes it
 //     is the network of all devices of a node together if that is less, because each sends a part of its node's data.
@@ -27,13 +31,27 @@
 
 namespace glint {
 
+// Where a rate comes from: an estimate from a data sheet, a measurement, or the user.
+enum class RateSource { guessed, measured, given };
+struct Rate {
+  double value = 0;
+  RateSource source = RateSource::guessed;
+  Rate(double rate = 0, RateSource from = RateSource::guessed) : value(rate), source(from) {}
+  operator double() const { return value; }
+};
+const char* name_of(RateSource source);
+
 struct PlanDevice {
   std::string name;
-  double memory = 0;                                           // bytes; 0: not limited
-  double product_rate = 0, attention_rate = 0, byte_rate = 0;  // FLOP/s, FLOP/s, bytes/s: reached, not the peak
+  std::string note{};                            // on the measurements
+  double memory = 0;                             // bytes; 0: not limited
+  Rate product_rate, byte_rate;                  // FLOP/s, bytes/s: reached, not the peak
+  Rate attention_rate, attention_backward_rate;  // FLOP/s
+  bool gelu_apart = false;                       // its bytes are not part of product_rate
+  bool hopper = false;                           // attention's backward may sum dQ in fp32, in scratch
   int per_node = 1;
-  double link = 0, net = 0;  // bytes/s of a device each way, inside a node and between nodes
-  double latency = 0;        // seconds per hop
+  Rate link, net;  // bytes/s of a device each way, inside a node and between nodes
+  Rate latency;    // seconds per hop
 };
 
 struct PlanRun {
@@ -50,9 +68,10 @@ struct PlanRun {
 
 struct Plan {
   double weights = 0, arena = 0;     // bytes: weights, gradients and moments; activations
+  double scratch = 0;                // bytes that a GPU needs beside the arena, at most
   double compute = 0, backward = 0;  // seconds of a step; of them the last micro-batch's backward
   double messages = 0, exposed = 0;  // seconds
-  double memory() const { return weights + arena; }
+  double memory() const { return weights + arena + scratch; }
   double step() const { return compute + exposed; }
   double hidden() const { return messages > 0 ? 1 - exposed / messages : 1; }
 };
@@ -61,7 +80,8 @@ struct Plan {
 struct PlanWork {
   double arena = 0;  // bytes
   struct Part {
-    double products = 0, attention = 0, bytes = 0;
+    double products = 0, attention = 0, bytes = 0;  // FLOPs, FLOPs, bytes
+    double attention_backward = 0, gelu = 0;        // FLOPs that are not in `attention`, bytes that are not in `bytes`
   } forward, backward;
 };
 // The model of a run, without memory. Throws UserError if it is too large for any machine.
@@ -75,8 +95,8 @@ Plan plan_of(const PlanRun& run, const Parameters& parameters, const PlanWork& w
 // tensor is returned. Fast for any size.
 double memory_of(const PlanRun& run);
 
-// Data sheets of "h100", "h200", "a100"; UserError for another name.
-PlanDevice device_preset(const std::string& name);
+// "h100": measured where bf16 has been, otherwise as "h200", "a100": by data sheet. UserError for another name.
+PlanDevice device_preset(const std::string& name, const PlanRun& run);
 // This machine's CPU with that many threads: measured in a short run of at most two layers of the model and a few
 // sequences, with whole logits. Ranks share the CPU, so all of them are on one node.
 PlanDevice measured_cpu(const PlanRun& run, int threads);

@@ -46,9 +46,9 @@ std::string duration_text(double seconds) {
 Progress::Progress(const ProgressSettings& settings) : Progress(settings, isatty(STDERR_FILENO) == 1) {}
 
 Progress::Progress(const ProgressSettings& settings, bool is_terminal)
-    : settings_(settings), is_terminal_(is_terminal), start_(std::chrono::steady_clock::now()) {}
+    : settings_(settings), is_terminal_(is_terminal) {}
 
-std::string Progress::line(const ProgressReport& report, double seconds_so_far) const {
+std::string Progress::line(const ProgressReport& report) const {
   std::string result = "step " + std::to_string(report.step) + "/" + std::to_string(settings_.steps);
   result += format("  loss %.4f", report.loss);
   if (report.val_loss) result += format("  val %.4f", *report.val_loss);
@@ -57,16 +57,14 @@ std::string Progress::line(const ProgressReport& report, double seconds_so_far) 
     result +=
         format("  MFU %.0f%%", 100 * report.tokens_per_s * settings_.flops_per_token / (1e9 * settings_.peak_gflops));
   }
-  const double done = static_cast<double>(report.step) - static_cast<double>(settings_.first_step);
-  const double left = static_cast<double>(settings_.steps) - static_cast<double>(report.step);
-  if (done > 0 && left > 0) result += "  " + duration_text(seconds_so_far / done * left) + " left";
+  if (report.seconds_left && report.step < settings_.steps)
+    result += "  " + duration_text(*report.seconds_left) + " left";
   return result;
 }
 
 void Progress::report(const ProgressReport& report) {
   if (settings_.quiet) return;
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
-  const std::string content = line(report, elapsed.count());
+  const std::string content = line(report);
   if (is_terminal_) {
     // Overwrites the line and clears the rest of the old one. Cut to the terminal's width: a wrapped line would remain.
     std::fprintf(stderr, "\r%s\x1b[K", content.substr(0, terminal_width() - 1).c_str());

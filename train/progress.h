@@ -2,7 +2,6 @@
 // quiet.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,8 +10,7 @@ namespace glint {
 
 struct ProgressSettings {
   bool quiet = false;
-  uint64_t first_step = 0;  // steps done before this process began
-  uint64_t steps = 0;       // in total
+  uint64_t steps = 0;  // in total
   double flops_per_token = 0;
   double peak_gflops = 0;  // of the device; 0: unknown, no MFU
 };
@@ -22,6 +20,7 @@ struct ProgressReport {
   double loss = 0;
   std::optional<double> val_loss;  // the latest
   double tokens_per_s = 0;
+  std::optional<double> seconds_left{};
 };
 
 class Progress {
@@ -39,7 +38,7 @@ class Progress {
   void finish();                          // ends the live line; may be called again
 
   // "step 120/2000  loss 1.2345  ..."
-  std::string line(const ProgressReport& report, double seconds_so_far) const;
+  std::string line(const ProgressReport& report) const;
 
  private:
   void clear_live_line();
@@ -47,7 +46,6 @@ class Progress {
   ProgressSettings settings_;
   bool is_terminal_;
   bool live_ = false;
-  std::chrono::steady_clock::time_point start_;
 };
 
 // "1 h 02 min", "3 min 20 s", "12 s"

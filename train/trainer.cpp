@@ -14,6 +14,7 @@
 #include "train/run_data.h"
 #include "train/schedule.h"
 #include "train/signals.h"
+#include "train/time_left.h"
 #include "train/training_step.h"
 
 namespace glint {
@@ -58,6 +59,11 @@ Dataset team_data(const RunPaths& run, const TrainOptions& options, Team& team) 
   return data ? std::move(*data) : open_run_data(run);
 }
 
+RunSchedule schedule_of(const TrainOptions& o) {
+  return {static_cast<uint64_t>(o.steps), static_cast<uint64_t>(o.eval_every),
+          static_cast<uint64_t>(o.checkpoint_every)};
+}
+
 class Trainer {
  public:
   Trainer(const TrainOptions& options, const Device& device, RunFolder& folder, Dataset data, Team& team)
@@ -71,7 +77,8 @@ class Trainer {
         evaluator_(*model_, options.micro_batch, options.model.context, options.attention, options.loss_chunk),
         train_windows_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::training),
         train_probe_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::evaluation),
-        val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation) {}
+        val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation),
+        time_left_(schedule_of(options)) {}
 
   // Loads the last checkpoint, if there is one.
   void restore();
@@ -109,6 +116,7 @@ class Trainer {
   TrainingStep step_;
   Evaluator evaluator_;
   RandomWindows train_windows_, train_probe_, val_probe_;
+  TimeLeft time_left_;
   const FillBatch fill_ = [this](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
     train_windows_.fill(tokens, targets, step(), first, count);
   };
@@ -155,9 +163,11 @@ void Trainer::evaluate(Progress& progress) {
       str_cat("step ", step(), ": validation loss ", *line.val_loss, ", training loss ", *line.train_loss);
   if (data_.entropy()) note += str_cat(" (entropy ", *data_.entropy(), ")");
   progress.note(note);
+  time_left_.evaluated();
   if (step() == 0 || (best_ && *best_ <= *last_val_)) return;
   best_ = last_val_;
   save(true);
+  time_left_.saved_best();
 }
 
 StepResult Trainer::sync() {
@@ -188,6 +198,7 @@ int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
   if (should_sync()) {
     result = sync();
     stop = team_.largest(signals.received());
+    time_left_.stepped(step());
   }
   interval_seconds_ += seconds_since(start);
   interval_steps_ += 1;
@@ -202,7 +213,7 @@ int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
   line.step_ms = 1000 * step_seconds;
   line.tokens_per_s = static_cast<double>(tokens_per_step()) / step_seconds;
   folder_.append(line);
-  progress.report({step(), result.loss, last_val_, *line.tokens_per_s});
+  progress.report({step(), result.loss, last_val_, *line.tokens_per_s, time_left_.seconds()});
   interval_seconds_ = 0;
   interval_steps_ = 0;
   return stop;
@@ -232,16 +243,16 @@ int Trainer::run() {
 int Trainer::steps(const SignalWatch& signals) {
   int stop = 0;
   const bool quiet = options_.quiet || !team_.is_main();
-  Progress progress({quiet, step(), static_cast<uint64_t>(options_.steps),
-                     model_->flops_per_token(options_.model.context),
+  Progress progress({quiet, static_cast<uint64_t>(options_.steps), model_->flops_per_token(options_.model.context),
                      quiet ? 0 : team_.size() * peak_gflops(device_, model_->parameters().dtype())});
   progress.note(describe_run(*model_, step_, data_, team_, options_.batch));
   if (step() > 0) progress.note(str_cat("resumed at step ", step()));
+  time_left_.start(step());
   if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);
   while (!done() && !stop) {
     stop = train_one_step(progress, signals);
     if (options_.eval_every > 0 && (at(options_.eval_every) || done())) evaluate(progress);
-    if (at(options_.checkpoint_every)) save(false);
+    if (at(options_.checkpoint_every)) save(false), time_left_.saved_checkpoint();
   }
   if (saved_step_ != step()) {
     if (interval_steps_ > 0) sync();  // a signal came between two syncs

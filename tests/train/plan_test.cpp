@@ -27,7 +27,8 @@ PlanRun run_of(DType dtype, bool recompute) {
 // Round numbers, to compute the formula by hand.
 PlanDevice round_device() {
   PlanDevice device;
-  device.name = "round", device.product_rate = 1e12, device.attention_rate = 5e11, device.byte_rate = 1e11;
+  device.name = "round", device.product_rate = 1e12, device.byte_rate = 1e11;
+  device.attention_rate = 5e11, device.attention_backward_rate = 4e11;
   device.per_node = 4, device.link = 1e10, device.net = 1e9, device.latency = 1e-5;
   return device;
 }
@@ -44,8 +45,8 @@ Parameters round_parameters(DType dtype) {
 PlanWork round_work() {
   PlanWork work;
   work.arena = 1e9;
-  work.forward = {1e11, 1e10, 1e9};
-  work.backward = {2e11, 2e10, 1e9};
+  work.forward = {.products = 1e11, .attention = 1e10, .bytes = 1e9, .gelu = 1e9};
+  work.backward = {.products = 2e11, .bytes = 1e9, .attention_backward = 1.6e10, .gelu = 2e9};
   return work;
 }
 
@@ -162,12 +163,106 @@ TEST_CASE("plan: the formula, by hand") {
   CHECK(plan.exposed == doctest::Approx(plan.messages - 15.0 / 16 * plan.backward));
 }
 
+TEST_CASE("plan: GELUs count where the products' rate does not include them; Hopper's attention needs scratch") {
+  const Parameters parameters = round_parameters(DType::bf16);
+  PlanRun run;
+  run.dtype = DType::bf16;
+  run.model.heads = 2, run.model.kv_heads = 1, run.model.embd = 128, run.model.context = 100, run.micro_batch = 3,
+  run.batch = 3;
+  PlanDevice device = round_device();
+  const Plan without = plan_of(run, parameters, round_work(), device);
+  device.gelu_apart = device.hopper = true;
+  const Plan with = plan_of(run, parameters, round_work(), device);
+  CHECK(with.compute - without.compute == doctest::Approx(0.03));
+  CHECK(with.backward - without.backward == doctest::Approx(0.02));
+  CHECK(without.memory() == doctest::Approx(without.arena + without.weights));
+  CHECK(with.scratch ==
+        4 * 3 * 2 * 2 * (64 * 64 + 2 * 64 + 1));  // tiles of 64 queries: dQ, two numbers each, a counter
+  CHECK(with.memory() - without.memory() == with.scratch);
+  run.model.heads = 1;  // of 128 channels: another form, without dQ
+  CHECK(plan_of(run, parameters, round_work(), device).scratch == 0);
+  // Bytes of a GELU: two arrays of tokens x 4 C in forward, three in backward, forward's again if recomputed.
+  run.model.layers = 2, run.model.vocab = 65;
+  const double array = 3.0 * 100 * 4 * 128 * 2 * 2;
+  CHECK(work_of(run, *planned_model(run)).forward.gelu == 2 * array);
+  CHECK(work_of(run, *planned_model(run)).backward.gelu == 3 * array);
+  run.recompute = true;
+  CHECK(work_of(run, *planned_model(run)).backward.gelu == 5 * array);
+  run.model.activation = Gelu::tanh;
+  CHECK(work_of(run, *planned_model(run)).backward.gelu == 0);
+}
+
+TEST_CASE("plan: what an H100 was measured to do") {
+  // `glint bench step` on an H100 80GB HBM3 (driver 580.159, CUDA 13.0), 27 November 2026: bf16, V 50304, no biases.
+  struct Measured {
+    int layers, heads, embd, batch, context;
+    float dropout;
+    double tokens_per_s;
+    bool recompute = false;
+  };
+  const Measured all[] = {{12, 12, 768, 4, 1024, 0.1f, 386e3},   {24, 16, 1024, 16, 1024, 0.1f, 185e3},
+                          {36, 20, 1280, 8, 1024, 0.1f, 82.7e3}, {48, 25, 1600, 4, 1024, 0.1f, 37.8e3},
+                          {12, 12, 768, 32, 1024, 0.1f, 484e3},  {12, 12, 768, 32, 1024, 0.0f, 509e3},
+                          {12, 12, 768, 4, 8192, 0.1f, 226e3},   {12, 12, 768, 8, 1024, 0.1f, 374e3, true}};
+  for (const Measured& row : all) {
+    PlanRun run;
+    run.dtype = DType::bf16;
+    run.model.layers = row.layers, run.model.heads = run.model.kv_heads = row.heads, run.model.embd = row.embd;
+    run.model.context = row.context, run.model.vocab = 50304, run.model.attn_dropout = row.dropout;
+    run.recompute = row.recompute;
+    run.batch = run.micro_batch = row.batch;
+    const auto model = planned_model(run);
+    const Plan plan = plan_of(run, model->parameters(), work_of(run, *model), device_preset("h100", run));
+    const double predicted = row.batch * row.context / plan.step();
+    INFO(row.layers << " layers, B " << row.batch << ", T " << row.context << ", dropout " << row.dropout << ": "
+                    << predicted << " tokens/s, measured " << row.tokens_per_s << ": " << predicted / row.tokens_per_s);
+    CHECK(predicted == doctest::Approx(row.tokens_per_s).epsilon(0.1));
+  }
+}
+
+TEST_CASE("plan: which rates are measured") {
+  PlanRun run;
+  run.dtype = DType::bf16;
+  run.model.heads = run.model.kv_heads = 12, run.model.embd = 768, run.model.context = 1024;
+  PlanDevice device = device_preset("h100", run);
+  for (const Rate& rate :
+       {device.product_rate, device.byte_rate, device.attention_rate, device.attention_backward_rate})
+    CHECK(rate.source == RateSource::measured);
+  for (const Rate& rate : {device.link, device.net, device.latency}) CHECK(rate.source == RateSource::guessed);
+  CHECK(device.attention_rate == 226e12);
+  CHECK(device.attention_backward_rate == 157e12);
+  run.model.attn_dropout = 0.1f;
+  CHECK(device_preset("h100", run).attention_rate == 185e12);
+  const auto attention = [&](int head_size, int context) {
+    run.model.embd = head_size * run.model.heads, run.model.context = context;
+    return device_preset("h100", run).attention_rate;
+  };
+  CHECK(attention(64, 1448) == doctest::Approx(196e12).epsilon(0.001));  // half way to 2048, by log2(T)
+  CHECK(attention(64, 4096) == 219e12);
+  CHECK(attention(128, 512) == 138e12);
+  CHECK(attention(128, 4096) == 192e12);
+  CHECK(attention(128, 4096).source == RateSource::measured);
+  CHECK(attention(64, 8192) == 219e12);
+  CHECK(attention(64, 8192).source == RateSource::guessed);
+  CHECK(attention(64, 256) == 153e12);
+  CHECK(attention(64, 256).source == RateSource::guessed);
+  CHECK(attention(96, 1024) == doctest::Approx(0.75 * 165e12));
+  CHECK(attention(96, 1024).source == RateSource::guessed);
+  for (const char* name : {"a100", "h200"}) CHECK(device_preset(name, run).product_rate.source == RateSource::guessed);
+  run.dtype = DType::f32;
+  CHECK(device_preset("h100", run).product_rate.source == RateSource::guessed);
+}
+
 TEST_CASE("plan: the command prints a row per number of devices and says what does not fit; invalid flags are errors") {
   const auto ran = test::run_program({"plan", "--devices", "1,8-64", "--json"});
   REQUIRE(ran.code == 0);
   const auto plans = nlohmann::json::parse(ran.out)["plans"];
   REQUIRE(plans.size() == 5);
   CHECK(plans[4]["devices"] == 64);
+  const auto rates = nlohmann::json::parse(ran.out)["rates"];
+  CHECK(rates["product_tflops"]["source"] == "measured");
+  CHECK(rates["product_tflops"]["value"].get<double>() == doctest::Approx(692).epsilon(0.001));
+  CHECK(rates["link_gbs"]["source"] == "guessed");
   CHECK(plans[0]["zero_0"]["scaling"].get<double>() == doctest::Approx(1));
   for (const auto& row : plans) {
     CHECK(row["zero_1"]["memory_bytes"] <= row["zero_0"]["memory_bytes"]);
@@ -176,9 +271,10 @@ TEST_CASE("plan: the command prints a row per number of devices and says what do
   const auto large = test::run_program(
       {"plan", "--layers", "48", "--heads", "25", "--embd", "1600", "--memory-gb", "40", "--devices", "8"});
   CHECK(large.code == 0);
+  CHECK(large.out.find("in products 692 (measured) TFLOP/s") != std::string::npos);
   CHECK(large.out.find("does not fit with --zero 1: a device has 40 GB; --micro-batch ") != std::string::npos);
   const std::pair<std::vector<std::string>, const char*> wrong[] = {
-      {{"--device", "abacus"}, "--device abacus: give h100, h200 or a100"},
+      {{"--device", "abacus"}, "--device abacus: give h100 (measured), h200 or a100"},
       {{"--devices", "8-"}, "--devices 8-: give numbers as 1,2,6 or 8-1024"},
       {{"--devices", "0"}, "--devices 0: give numbers"},
       {{"--devices", "8", "--batch", "12"}, "--batch 12 does not divide over 8 devices"},

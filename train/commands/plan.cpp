@@ -20,6 +20,7 @@ struct PlanFlags {
   PlanRun run;
   DtypeChoice dtype = DtypeChoice::bf16;
   std::string device = "h100", devices = "8-1024";
+  float dropout = 0;
   int batch = 0, each = 16, threads = 1;
   double memory_gb = 0, product_tflops = 0, attention_tflops = 0, memory_gbs = 0, link_gbs = 0, net_gbs = 0,
          latency_us = -1;
@@ -51,17 +52,19 @@ std::vector<int> counts_of(const std::string& list) {
 }
 
 PlanDevice device_of(const PlanFlags& flags) {
-  PlanDevice device = flags.device == "here" ? measured_cpu(flags.run, flags.threads) : device_preset(flags.device);
-  const auto set = [](double& to, double given, double unit) {
-    if (given > 0) to = given * unit;
+  PlanDevice device =
+      flags.device == "here" ? measured_cpu(flags.run, flags.threads) : device_preset(flags.device, flags.run);
+  const auto set = [](Rate& to, double given, double unit) {
+    if (given > 0) to = {given * unit, RateSource::given};
   };
-  set(device.memory, flags.memory_gb, 1e9);
+  if (flags.memory_gb > 0) device.memory = flags.memory_gb * 1e9;
   set(device.product_rate, flags.product_tflops, 1e12);
   set(device.attention_rate, flags.attention_tflops, 1e12);
+  set(device.attention_backward_rate, flags.attention_tflops, 1e12);
   set(device.byte_rate, flags.memory_gbs, 1e9);
   set(device.link, flags.link_gbs, 1e9);
   set(device.net, flags.net_gbs, 1e9);
-  if (flags.latency_us >= 0) device.latency = flags.latency_us * 1e-6;
+  if (flags.latency_us >= 0) device.latency = {flags.latency_us * 1e-6, RateSource::given};
   if (flags.per_node > 0) device.per_node = flags.per_node;
   return device;
 }
@@ -107,12 +110,28 @@ std::vector<Row> rows_of(const PlanFlags& flags, Model& model, const PlanDevice&
   return rows;
 }
 
+nlohmann::ordered_json rates_json(const PlanDevice& device) {
+  const auto one = [](const Rate& rate, double unit) -> nlohmann::ordered_json {
+    return {{"value", rate / unit}, {"source", name_of(rate.source)}};
+  };
+  nlohmann::ordered_json rates = {{"product_tflops", one(device.product_rate, 1e12)},
+                                  {"attention_tflops", one(device.attention_rate, 1e12)},
+                                  {"attention_backward_tflops", one(device.attention_backward_rate, 1e12)},
+                                  {"memory_gbs", one(device.byte_rate, 1e9)},
+                                  {"link_gbs", one(device.link, 1e9)},
+                                  {"net_gbs", one(device.net, 1e9)},
+                                  {"latency_us", one(device.latency, 1e-6)}};
+  if (!device.note.empty()) rates["note"] = device.note;
+  return rates;
+}
+
 void print_json(const std::vector<Row>& rows, const Model& model, const PlanDevice& device) {
   auto plans = nlohmann::ordered_json::array();
   for (const Row& row : rows) {
     const auto one = [&](int zero) -> nlohmann::ordered_json {
       const Plan& plan = row.plans[zero];
       return {{"memory_bytes", plan.memory()},
+              {"scratch_bytes", plan.scratch},
               {"fits", device.memory == 0 || plan.memory() <= device.memory},
               {"step_ms", 1000 * plan.step()},
               {"compute_ms", 1000 * plan.compute},
@@ -124,8 +143,10 @@ void print_json(const std::vector<Row>& rows, const Model& model, const PlanDevi
     };
     plans.push_back({{"devices", row.run.devices}, {"batch", row.run.batch}, {"zero_0", one(0)}, {"zero_1", one(1)}});
   }
-  const nlohmann::ordered_json all = {
-      {"device", device.name}, {"parameters", model.parameters().count()}, {"plans", plans}};
+  const nlohmann::ordered_json all = {{"device", device.name},
+                                      {"rates", rates_json(device)},
+                                      {"parameters", model.parameters().count()},
+                                      {"plans", plans}};
   std::printf("%s\n", all.dump().c_str());
 }
 
@@ -140,15 +161,27 @@ void print_row(const Row& row) {
 }
 
 void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& device) {
+  const auto rate = [](const Rate& it, double unit) {
+    char text[64];
+    const double value = it / unit;
+    std::snprintf(text, sizeof text, value < 100 ? "%.3g (%s)" : "%.0f (%s)", value, name_of(it.source));
+    return std::string(text);
+  };
   std::printf(
-      "%s parameters in %s. A device (%s) reaches %.3g TFLOP/s in products, %.3g in attention, "
-      "%.4g GB/s of its memory,\n"
-      "%.3g GB/s to its neighbours, %.3g between nodes of %d. Two columns each: without and with --zero 1.\n"
-      "step = m (products + attention + bytes, each / its rate) + AdamW + 2 (N-1)/N gradients / link, "
-      "less what backward hides:\ntrain/plan.h has the formula.\n\n",
+      "%s parameters in %s. A device (%s) reaches in products %s TFLOP/s,\nin attention %s forward and %s backward, "
+      "%s GB/s of its memory,\n%s GB/s to its neighbours, %s between nodes of %d, %s us a hop.\n",
       std::to_string(model.parameters().count()).c_str(), rows[0].run.dtype == DType::bf16 ? "bf16" : "fp32",
-      device.name.c_str(), 1e-12 * device.product_rate, 1e-12 * device.attention_rate, 1e-9 * device.byte_rate,
-      1e-9 * device.link, 1e-9 * device.net, device.per_node);
+      device.name.c_str(), rate(device.product_rate, 1e12).c_str(), rate(device.attention_rate, 1e12).c_str(),
+      rate(device.attention_backward_rate, 1e12).c_str(), rate(device.byte_rate, 1e9).c_str(),
+      rate(device.link, 1e9).c_str(), rate(device.net, 1e9).c_str(), device.per_node,
+      rate(device.latency, 1e-6).c_str());
+  if (!device.note.empty()) std::printf("%s\n", device.note.c_str());
+  if (rows[0].plans[0].scratch > 0)
+    std::printf("Of the memory %s are, at most, for attention's backward on Hopper.\n",
+                human_bytes(rows[0].plans[0].scratch).c_str());
+  std::printf(
+      "Two columns each: without and with --zero 1. step = m (products + attention + bytes, each / its rate) + AdamW\n"
+      "+ 2 (N-1)/N gradients / link, less what backward hides: train/plan.h has the formula.\n\n");
   std::printf("%7s %7s %17s %19s %19s %15s %13s\n", "devices", "batch", "memory of a rank", "ms a step", "tokens/s",
               "scaling", "hidden");
   for (const Row& row : rows) {
@@ -170,6 +203,7 @@ void print_plan(PlanFlags flags) {
   PlanRun& run = flags.run;
   run.dtype = dtype_of(flags.dtype);
   if (run.model.kv_heads == 0) run.model.kv_heads = run.model.heads;
+  run.model.embd_dropout = run.model.attn_dropout = run.model.resid_dropout = flags.dropout;
   run.model.validate();
   GLINT_REQUIRE(run.loss_chunk >= 0, "--loss-chunk ", run.loss_chunk, ": give 0 or more");
   GLINT_REQUIRE(flags.batch >= 0 && flags.each >= 1 && run.micro_batch >= 1,
@@ -191,13 +225,14 @@ void register_plan(CLI::App& program) {
   flags->run.micro_batch = 16;
   add_model_flags(command, model);
   add_option(command, "--dtype", flags->dtype, "Arithmetic");
+  add_option(command, "--dropout", flags->dropout, "Drop probability, everywhere");
   add_option(command, "--recompute", flags->run.recompute, "Recompute activations in backward: slower, less memory");
   add_option(command, "--loss-chunk", flags->run.loss_chunk, "Rows of logits in memory at a time; 0: all");
   add_option(command, "--batch", flags->batch, "Sequences per step, on all devices; 0: --batch-per-device on each");
   add_option(command, "--batch-per-device", flags->each, "Sequences per step of one device");
   add_option(command, "--micro-batch", flags->run.micro_batch, "Sequences per pass of one device");
   add_option(command, "--devices", flags->devices, "Numbers of devices: 1,2,6 or 8-1024, which doubles");
-  add_option(command, "--device", flags->device, "h100, h200, a100: by data sheet; here: this CPU, measured");
+  add_option(command, "--device", flags->device, "h100: measured; h200, a100: by data sheet; here: this CPU, measured");
   add_option(command, "--threads", flags->threads, "CPU threads of each rank, with --device here");
   add_option(command, "--memory-gb", flags->memory_gb, "Memory of a device, GB (default: by data sheet)");
   add_option(command, "--product-tflops", flags->product_tflops, "Rate of matrix products, TFLOP/s");
