@@ -80,10 +80,7 @@ Tensor Gpt::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& ca
   });
 }
 
-Tensor Gpt::head(Graph& g, Tensor hidden) {
-  g.scope("head");
-  return linear(g, hidden, g.weight(wte_), Tensor(), WeightLayout::out_in);
-}
+Tensor Gpt::head_weight(Graph& g) { return g.weight(wte_); }
 
 std::vector<Shape> Gpt::cache_shapes() const {
   return std::vector<Shape>(blocks_.size(), {2, config_.context, config_.kv_heads * config_.head_size()});

@@ -24,7 +24,7 @@ class Gpt final : public Model {
   Tensor hidden(Graph& g, Tensor tokens, AttentionKind attention) override;  // the final layer norm's output
   Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first,
                        const int* first_on_device) override;
-  Tensor head(Graph& g, Tensor hidden) override;
+  Tensor head_weight(Graph& g) override;
   std::vector<Shape> cache_shapes() const override;
   std::string describe() const override;
 

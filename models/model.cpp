@@ -4,8 +4,16 @@
 
 namespace glint {
 
-Tensor Model::loss(Graph& g, Tensor tokens, Tensor targets, AttentionKind attention, float scale) {
-  return cross_entropy(g, head(g, hidden(g, tokens, attention)), targets, scale);
+Tensor Model::head(Graph& g, Tensor hidden) {
+  g.scope("head");
+  return linear(g, hidden, head_weight(g), Tensor(), WeightLayout::out_in);
+}
+
+Tensor Model::loss(Graph& g, Tensor tokens, Tensor targets, AttentionKind attention, float scale, int chunk) {
+  const Tensor x = hidden(g, tokens, attention);
+  if (chunk == 0) return cross_entropy(g, head(g, x), targets, scale);
+  g.scope("head");
+  return linear_cross_entropy(g, x, head_weight(g), targets, scale, chunk);
 }
 
 double Model::flops_per_token(int T) {

@@ -27,15 +27,18 @@ class Model {
   // the host's memory and in the device's.
   virtual Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first,
                                const int* first_on_device) = 0;
-  // Logits (.., V).
-  virtual Tensor head(Graph& g, Tensor hidden) = 0;
+  // The weight (V, C) of the head, which has no bias.
+  virtual Tensor head_weight(Graph& g) = 0;
   // The shape of each layer's KV cache: (2, context, channels of all KV heads).
   virtual std::vector<Shape> cache_shapes() const = 0;
   // "4 layers, 4 heads, 128 channels".
   virtual std::string describe() const = 0;
 
-  // Records the losses (B*T), in nats, of predicting targets (B, T) from tokens. scale: of the gradient.
-  Tensor loss(Graph& g, Tensor tokens, Tensor targets, AttentionKind attention, float scale);
+  // Logits (.., V).
+  Tensor head(Graph& g, Tensor hidden);
+  // Records the losses (B*T), in nats, of predicting targets (B, T) from tokens. scale: of the gradient. chunk: rows of
+  // logits in memory at a time; 0: all.
+  Tensor loss(Graph& g, Tensor tokens, Tensor targets, AttentionKind attention, float scale, int chunk = 0);
   // Floating-point operations of the matrix products, forward and backward, per token of a sequence of T: as counted
   // for model FLOPs utilization (A. Chowdhery et al., PaLM, 2022, appendix B), without recomputation, and with
   // the unmasked half of causal attention.

@@ -36,9 +36,12 @@ void Graph::schedule_backward() {
 
 void Graph::mark_first_sinks() {
   std::unordered_set<const Buffer*> written;
-  for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node)
-    for (const GradientSink& sink : node->sinks)
+  const auto mark = [&](const std::vector<GradientSink>& sinks) {
+    for (const GradientSink& sink : sinks)
       if (sink) sink.state_->first = written.insert(sink.state_->buffer).second;
+  };
+  for (const Node& node : nodes_) mark(node.forward_sinks);
+  for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node) mark(node->sinks);
 }
 
 std::vector<std::vector<Access>> Graph::accesses() const {
@@ -52,6 +55,10 @@ std::vector<std::vector<Access>> Graph::accesses() const {
     for (Tensor tensor : tensors)
       if (tensor) add(tensor.record()->value, mode);
   };
+  const auto add_sinks = [&](const std::vector<GradientSink>& sinks) {
+    for (const GradientSink& sink : sinks)
+      if (sink) add(sink.state_->buffer, sink.state_->first ? AccessMode::write : AccessMode::update);
+  };
   steps.emplace_back();
   add_all(inputs_, AccessMode::write);
   for (const auto& [node, backward] : schedule_) {
@@ -60,13 +67,13 @@ std::vector<std::vector<Access>> Graph::accesses() const {
       add_all(node->inputs, AccessMode::read);
       add_all(node->outputs, AccessMode::write);
       add_all(node->updated, AccessMode::update);
+      add_sinks(node->forward_sinks);
       add_all({node->scratch}, AccessMode::write);
       continue;
     }
     add_all(node->saved, AccessMode::read);
     for (Tensor out : node->outputs) add(out.record()->gradient, AccessMode::read);
-    for (const GradientSink& sink : node->sinks)
-      if (sink) add(sink.state_->buffer, sink.state_->first ? AccessMode::write : AccessMode::update);
+    add_sinks(node->sinks);
     add_all({node->backward_scratch}, AccessMode::write);
   }
   steps.emplace_back();
@@ -97,7 +104,7 @@ void Graph::on_gradient_ready(const std::vector<const Parameter*>& parameters, S
   GLINT_CHECK(!schedule_.empty(), "plan() comes first");
   std::unordered_set<const Buffer*> gradients;
   for (const Parameter* parameter : parameters) gradients.insert(&parameter->gradient);
-  size_t last = forward_steps_;  // without sinks: after the first step of backward
+  size_t last = forward_steps_;  // without sinks in backward: after its first step
   for (size_t i = forward_steps_; i < schedule_.size(); ++i)
     for (const GradientSink& sink : schedule_[i].node->sinks)
       if (schedule_[i].backward && sink && gradients.contains(sink.state_->buffer)) last = i;
@@ -168,8 +175,8 @@ void Graph::count_bytes() {
       const auto once = static_cast<double>(buffers_[static_cast<size_t>(buffer)].bytes);
       bytes += mode == AccessMode::update ? 2 * once : once;
     }
-    const bool less = !schedule_[i].backward && schedule_[i].node->forward_bytes > 0;
-    bytes_.push_back(less ? schedule_[i].node->forward_bytes : bytes);
+    const bool given = !schedule_[i].backward && schedule_[i].node->forward_bytes > 0;
+    bytes_.push_back(given ? schedule_[i].node->forward_bytes : bytes);
   }
 }
 
@@ -181,9 +188,8 @@ std::optional<std::string> Graph::nonfinite_in(const Scheduled& step) const {
     for (const auto* list : {&step.node->outputs, &step.node->updated})
       for (Tensor out : *list)
         if (!finite(out.record()->value->data, out.record()->dtype, out.shape().elements())) return out.name();
-    return std::nullopt;
   }
-  for (const GradientSink& sink : step.node->sinks)
+  for (const GradientSink& sink : step.backward ? step.node->sinks : step.node->forward_sinks)
     if (sink && !finite(sink.data(), sink.state_->dtype, sink.state_->elements)) return sink.state_->name;
   return std::nullopt;
 }

@@ -4,8 +4,8 @@
 // lays every buffer out in one arena by liveness; bind() gives the arena its memory. Then forward() and backward()
 // replay the closures: no allocation, no dispatch. Device and dtype are resolved when a node is recorded.
 //
-// Gradients: the first sink in backward's order sets a tensor's gradient, later ones add to it. Parameter gradients lie
-// outside the arena; with accumulate(true), for micro-batches after the first, all sinks add to them.
+// Gradients: the first sink in the schedule's order sets a tensor's gradient, later ones add to it. Parameter gradients
+// lie outside the arena; with accumulate(true), for micro-batches after the first, all sinks add to them.
 #pragma once
 
 #include <deque>
@@ -39,7 +39,7 @@ struct GraphOptions {
   bool recompute = false;         // keep only the inputs of a segment, compute the rest again in backward
 };
 
-// Where a node's backward writes a gradient. Empty if none is needed.
+// Where a node writes a gradient, in backward unless it says otherwise. Empty if none is needed.
 class GradientSink {
  public:
   explicit operator bool() const { return state_ != nullptr; }
@@ -54,7 +54,7 @@ class GradientSink {
   struct State {
     Buffer* buffer = nullptr;
     std::string name;
-    bool first = false;                // in backward's order; set by plan()
+    bool first = false;                // in the schedule's order; set by plan()
     const bool* accumulate = nullptr;  // the graph's switch for parameters; constant false for activations
     size_t elements = 0;
     DType dtype = DType::f32;
@@ -69,10 +69,11 @@ struct Node {
   std::vector<Tensor> updated{};  // values changed in place by forward
   std::vector<Tensor> saved{};
   std::vector<GradientSink> sinks{};
+  std::vector<GradientSink> forward_sinks{};  // written by forward, and so before those of any backward
   Tensor scratch{}, backward_scratch{};
   Step forward{}, backward{};
   double flops = 0, backward_flops = 0;  // of matrix products; attention counts unmasked elements only
-  double forward_bytes = 0;              // read and written by forward, if less than the buffers it uses
+  double forward_bytes = 0;              // read and written by forward, if not each buffer once
   int segment = -1;
 };
 
@@ -113,7 +114,7 @@ class Graph {
   Tensor scratch_for(const std::string& name, Size size) {
     return scratch(name, std::visit([&](const auto& ctx) { return size(ctx); }, options_.device.context()));
   }
-  // Where backward of the node being recorded writes the gradient of x; empty for an empty tensor or without training.
+  // Where the node being recorded writes the gradient of x; empty for an empty tensor or without training.
   GradientSink gradient_into(Tensor x);
   // The gradient of `out` shares the buffer of x's gradient: for an op that computes dx in place of dout.
   void share_gradient(Tensor out, Tensor x);

@@ -66,4 +66,8 @@ NormedSum residual_layernorm(Graph& g, Tensor x, Tensor y, float p, Tensor weigh
 // their gradient times gradient_scale.
 Tensor cross_entropy(Graph& g, Tensor logits, Tensor targets, float gradient_scale);
 
+// cross_entropy(linear(x, weight)) for `chunk` rows of x (.., C) at a time, so that logits never take more memory than
+// chunk x V; weight (V, C). In training forward also computes the gradients of x and weight.
+Tensor linear_cross_entropy(Graph& g, Tensor x, Tensor weight, Tensor targets, float gradient_scale, int chunk);
+
 }  // namespace glint

@@ -4,11 +4,11 @@
 
 namespace glint {
 
-Evaluator::Evaluator(Model& model, int batch, int context, AttentionKind attention)
+Evaluator::Evaluator(Model& model, int batch, int context, AttentionKind attention, int loss_chunk)
     : batch_(batch), graph_({.device = model.parameters().device(), .dtype = model.parameters().dtype()}) {
   tokens_ = graph_.input("tokens", {batch, context}, DType::i32);
   targets_ = graph_.input("targets", {batch, context}, DType::i32);
-  losses_ = model.loss(graph_, tokens_, targets_, attention, 0.0f);
+  losses_ = model.loss(graph_, tokens_, targets_, attention, 0.0f, loss_chunk);
   graph_.keep(losses_);
   arena_ = DeviceMemory(graph_.plan(), "evaluation", model.parameters().device());
   graph_.bind(arena_.data());

@@ -14,7 +14,7 @@ namespace glint {
 class Evaluator {
  public:
   // Runs on the model's device.
-  Evaluator(Model& model, int batch, int context, AttentionKind attention);
+  Evaluator(Model& model, int batch, int context, AttentionKind attention, int loss_chunk = 0);
 
   int batch() const { return batch_; }
   // Mean loss, nats per token, over `batches` batches of the sequences 0, 1, ... of `fill`. Each of several ranks

@@ -102,6 +102,7 @@ double needed_bytes(const TrainOptions& options) {
               .dtype = dtype_of(options.dtype),
               .attention = options.attention,
               .recompute = options.recompute,
+              .loss_chunk = options.loss_chunk,
               .batch = options.batch,
               .micro_batch = options.micro_batch,
               .devices = options.ranks,

@@ -75,6 +75,7 @@ struct TrainOptions {
   AttentionKind attention = AttentionKind::flash;
   MatmulChoice matmul = MatmulChoice::automatic;
   bool recompute = false;
+  int loss_chunk = 0;  // rows of logits in memory at a time; 0: all
   bool graph = true, tf32 = false;
   DeviceChoice device = DeviceChoice::cpu;
   DtypeChoice dtype = DtypeChoice::fp32;

@@ -74,6 +74,7 @@ void for_each_option(Options& o, Visit&& visit) {
   add(o.attention, "attention", kFixed, kAny, "fused kernels, those for sm_80 on any GPU, or plain: T x T weights");
   add(o.matmul, "matmul", kFree, kAny, "matrix product library of the CPU");
   add(o.recompute, "recompute", kFree, kAny, "compute activations again in backward: slower, less memory");
+  add(o.loss_chunk, "loss-chunk", kFree, kFrom0, "rows of logits in memory at a time, for less of it; 0: all");
   add(o.device, "device", kFree, kAny, "where to compute");
   add(o.dtype, "dtype", kFree, kAny, "number format of the forward and backward passes");
   add(o.tf32, "tf32", kFree, kAny, "fp32 products on a GPU may round their inputs to 10 bits: faster");

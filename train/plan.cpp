@@ -17,7 +17,9 @@ namespace {
 
 // Adds the work of the nodes of one name to its part.
 void add(PlanWork::Part& part, const std::string& name, double flops, double bytes) {
-  if (name.starts_with("linear")) part.products += flops;
+  // Products read and write half of that op's bytes, the loss the other half.
+  if (name == "linear_cross_entropy") part.products += flops, part.bytes += bytes / 2;
+  else if (name.starts_with("linear")) part.products += flops;
   else if (name == "attention backward") part.attention_backward += flops;
   else if (name.starts_with("attention")) part.attention += flops;
   else part.bytes += bytes;
@@ -64,7 +66,8 @@ double largest_tensor(const PlanRun& run) {
   const GptConfig& model = run.model;
   const double C = model.embd, context = model.context, vocab = model.vocab, tokens = run.micro_batch * context;
   const double scores = run.attention == AttentionKind::reference ? tokens * model.heads * context : 0;
-  return 4 * std::max({4 * C * C, (vocab + context) * C, tokens * 4 * C, tokens * vocab, scores});
+  const double rows_of_logits = run.loss_chunk > 0 ? std::min<double>(run.loss_chunk, tokens) : tokens;
+  return 4 * std::max({4 * C * C, (vocab + context) * C, tokens * 4 * C, rows_of_logits * vocab, scores});
 }
 
 Partition partition_of(const PlanRun& run, const Parameters& parameters) {
@@ -106,7 +109,7 @@ PlanWork work_of(const PlanRun& run, Model& model) {
                .recompute = run.recompute});
   const Shape shape{run.micro_batch, run.model.context};
   const Tensor tokens = graph.input("tokens", shape, DType::i32), targets = graph.input("targets", shape, DType::i32);
-  graph.keep(model.loss(graph, tokens, targets, run.attention, 1.0f));
+  graph.keep(model.loss(graph, tokens, targets, run.attention, 1.0f, run.loss_chunk));
   PlanWork work;
   work.arena = static_cast<double>(graph.plan());
   for (const auto& [name, stats] : graph.work())

@@ -59,6 +59,7 @@ struct PlanRun {
   DType dtype = DType::f32;
   AttentionKind attention = AttentionKind::flash;
   bool recompute = false;
+  int loss_chunk = 0;              // rows of logits in memory at a time; 0: all
   int batch = 1, micro_batch = 1;  // sequences per step, on all devices; per pass, on one
   int devices = 1;
   bool zero = false;
@@ -97,7 +98,7 @@ double memory_of(const PlanRun& run);
 // "h100": measured where bf16 has been, otherwise as "h200", "a100": by data sheet. UserError for another name.
 PlanDevice device_preset(const std::string& name, const PlanRun& run);
 // This machine's CPU with that many threads: measured in a short run of at most two layers of the model and a few
-// sequences. Ranks share the CPU, so all of them are on one node.
+// sequences, with whole logits. Ranks share the CPU, so all of them are on one node.
 PlanDevice measured_cpu(const PlanRun& run, int threads);
 
 }  // namespace glint

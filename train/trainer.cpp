@@ -39,7 +39,8 @@ StepSettings step_settings(const TrainOptions& o, Team& team) {
           .grad_clip = o.grad_clip,
           .graph = o.graph,
           .comm = team.size() > 1 ? &team.comm() : nullptr,
-          .partition = partition};
+          .partition = partition,
+          .loss_chunk = o.loss_chunk};
 }
 
 Device device_of(const TrainOptions& o, const Team& team) {
@@ -73,7 +74,7 @@ class Trainer {
         device_(device),
         model_(initialized_model(options, device_)),
         step_(*model_, step_settings(options, team), {.seed = options.seed}),
-        evaluator_(*model_, options.micro_batch, options.model.context, options.attention),
+        evaluator_(*model_, options.micro_batch, options.model.context, options.attention, options.loss_chunk),
         train_windows_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::training),
         train_probe_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::evaluation),
         val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation),

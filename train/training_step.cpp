@@ -47,7 +47,7 @@ TrainingStep::TrainingStep(Model& model, const StepSettings& settings, const Rng
   tokens_ = graph_.input("tokens", {B, T}, DType::i32);
   targets_ = graph_.input("targets", {B, T}, DType::i32);
   losses_ = model.loss(graph_, tokens_, targets_, settings.attention,
-                       1.0f / (static_cast<float>(settings.batch) * static_cast<float>(T)));
+                       1.0f / (static_cast<float>(settings.batch) * static_cast<float>(T)), settings.loss_chunk);
   graph_.keep(losses_);
   arena_ = DeviceMemory(graph_.plan(), "activations and their gradients", device);
   graph_.bind(arena_.data());

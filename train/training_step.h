@@ -30,6 +30,7 @@ struct StepSettings {
   bool graph = true;                 // on a GPU: capture the step as a CUDA graph
   Communicator* comm = nullptr;      // the ranks that share the batch in equal parts; null: one process
   PartitionSettings partition = {};  // buckets of the gradient exchange, and which rank keeps which moments
+  int loss_chunk = 0;                // rows of logits in memory at a time; 0: all
 };
 
 // find_nonfinite() returns this if every single tensor is finite.

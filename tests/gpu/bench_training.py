@@ -8,7 +8,8 @@ PyTorch trains as nanoGPT does: fp32 parameters, autocast to bf16, SDPA (its fla
 gradients. glint: --dtype bf16, the step as a CUDA graph. Times are medians of steps over the rounds; ratios are
 PyTorch's time / glint's: above 1, glint is faster. MFU counts 6 FLOPs per parameter and token and attention's products,
 of the data sheet's peak. Then glint's step op by op, with the share of the peak of products or of bandwidth, and the
-launch gaps: the part of the graph's step that no op accounts for. Missed targets are reported, and are no failure.
+launch gaps: the part of the graph's step that no op accounts for; and steps with --loss-chunk. Missed targets are
+reported, and are no failure.
 --rehearse tries the script without a GPU, with a tiny model.
 """
 import argparse
@@ -30,6 +31,7 @@ from pytorch_cpu import Gpt, Step  # the model of the CPU benchmark
 STEPS = 10  # timed in a round
 AIMS = {0.1: 1.2, 0.0: 1.1}  # dropout: compiled PyTorch's time / glint's, at least
 MOST_GAPS = 0.03  # of the step
+LOSS_CHUNKS = (0, 8192, 4096, 2048)  # rows; 0: whole logits
 
 
 class TorchTraining:
@@ -145,6 +147,15 @@ def table(results):
     return lines + [""]
 
 
+def loss_chunks(program, row):
+    """A table of steps with the loss by chunks of rows."""
+    lines = ["| --loss-chunk | ms | GB |", "|---|---|---|"]
+    for chunk in LOSS_CHUNKS:
+        found = run_glint(program, row, "--loss-chunk", str(chunk))
+        lines.append(f"| {chunk} | {text(found['median_ms'])} | {text(found['device_bytes'], 2, 1e-9)} |")
+    return lines + [""]
+
+
 def aims(results):
     """(aim, figure, whether it was met; None where there is no figure)."""
     found = []
@@ -184,6 +195,10 @@ def main():
             failures.append(f"dropout {dropout}: {error}".splitlines()[0])
             print(f"FAILED {failures[-1]}", flush=True)
     lines, found = table(results) + left_out, aims(results)
+    try:
+        lines += loss_chunks(arguments.glint, base) if left() > 40 else ["No time left for --loss-chunk.", ""]
+    except RuntimeError as error:
+        failures.append(f"loss by chunks: {error}".splitlines()[0])
     # The same tokens in sequences four times as long: memory that grows with T squared would show.
     try:
         times = (1, 2 if arguments.rehearse else 4)

@@ -188,6 +188,20 @@ TEST_CASE("[threads] recompute: the same bits with less memory") {
   }
 }
 
+TEST_CASE("[threads] the loss by chunks of rows: the same up to rounding, over micro-batches and with recompute") {
+  const GptConfig config = test::with_dropout(test::tiny_config(), 0.2f);
+  TinyRun whole(config, 4, 4);
+  const double loss = whole.run();
+  for (const bool recompute : {false, true}) {
+    TinyRun cut(config, 4, 2, recompute, AttentionKind::flash, 2, 7);
+    CHECK(cut.run(true) == doctest::Approx(loss).epsilon(2e-6));
+    const auto gradients = cut.gradients();
+    CHECK(distance(whole.gradients(), gradients) < 2e-6);
+    CHECK(cut.run() == doctest::Approx(loss).epsilon(2e-6));
+    CHECK(cut.gradients() == gradients);
+  }
+}
+
 TEST_CASE("flash and reference attention agree in training: the same masks, values up to rounding") {
   const GptConfig config = test::with_dropout(test::tiny_config(), 0.2f);
   TinyRun flash(config, 4, 4), reference(config, 4, 4, false, AttentionKind::reference);

@@ -40,7 +40,7 @@ struct TinyRun {
   std::vector<int32_t> all_tokens, all_targets;
 
   TinyRun(const GptConfig& c, int whole, int micro, bool recompute = false, AttentionKind kind = AttentionKind::flash,
-          int threads = 2)
+          int threads = 2, int loss_chunk = 0)
       : config(c),
         batch(whole),
         micro_batch(micro),
@@ -51,7 +51,7 @@ struct TinyRun {
     model.parameters().allocate_training();
     tokens = graph.input("tokens", {micro, c.context}, DType::i32);
     targets = graph.input("targets", {micro, c.context}, DType::i32);
-    losses = model.loss(graph, tokens, targets, kind, 1.0f / static_cast<float>(whole * c.context));
+    losses = model.loss(graph, tokens, targets, kind, 1.0f / static_cast<float>(whole * c.context), loss_chunk);
     graph.keep(losses);
     arena = DeviceMemory(graph.plan(), "test");
     graph.bind(arena.data());

@@ -55,16 +55,32 @@ PlanWork round_work() {
 TEST_CASE("plan: memory of one rank is exactly that of a training step") {
   for (const DType dtype : {DType::f32, DType::bf16})
     for (const bool recompute : {false, true}) {
-      const PlanRun run = run_of(dtype, recompute);
+      PlanRun run = run_of(dtype, recompute);
+      run.loss_chunk = recompute ? 50 : 0;
       Gpt model(run.model, CpuContext{1, default_matmul_engine()}, dtype);
-      const TrainingStep step(
-          model, {run.batch, run.micro_batch, run.model.context, AttentionKind::flash, recompute, {}, 1.0}, {});
+      StepSettings settings{run.batch, run.micro_batch, run.model.context, AttentionKind::flash, recompute, {}, 1.0};
+      settings.loss_chunk = run.loss_chunk;
+      const TrainingStep step(model, settings, {});
       const Plan plan = plan_of(run, model.parameters(), work_of(run, model), round_device());
       CHECK(plan.arena == static_cast<double>(step.arena_bytes()));
       CHECK(plan.weights == static_cast<double>(model.parameters().bytes()));
       CHECK(memory_of(run) == plan.memory());
       CHECK(plan.messages == 0);
     }
+}
+
+TEST_CASE("plan: the loss by chunks takes less memory, and the same products and a little more traffic") {
+  PlanRun run = run_of(DType::bf16, false);
+  run.model.vocab = 5000;
+  const auto model = planned_model(run);
+  const PlanWork whole = work_of(run, *model);
+  run.loss_chunk = 64;  // of 192 rows
+  const PlanWork cut = work_of(run, *model);
+  CHECK(whole.arena - cut.arena > 0.9 * (192 - 64) * 5000 * 2);
+  CHECK(cut.forward.products + cut.backward.products == whole.forward.products + whole.backward.products);
+  const double bytes = whole.forward.bytes + whole.backward.bytes, more = cut.forward.bytes + cut.backward.bytes;
+  CHECK(more > bytes);
+  CHECK(more < 2 * bytes);
 }
 
 TEST_CASE("plan: memory of two ranks with --zero 1 is that of a run" * doctest::skip(!kHasGloo)) {

@@ -66,7 +66,7 @@ TEST_CASE("ranks: the curve of one process, with 2, 3 and 4 ranks, with micro-ba
   const Layout layouts[] = {{"by2", "2", {}},
                             {"by3", "3", {}},
                             {"by4", "4", {}},
-                            {"micro", "2", {"--micro-batch", "3", "--recompute", "true"}},
+                            {"micro", "2", {"--micro-batch", "3", "--recompute", "true", "--loss-chunk", "50"}},
                             {"zero2", "2", {"--zero", "1"}},
                             {"zero3", "3", {"--zero", "1", "--micro-batch", "2"}},
                             {"zero4", "4", {"--zero", "1", "--bucket-mb", "0.01"}}};

@@ -130,7 +130,7 @@ TEST_CASE("SIGINT and SIGTERM finish the step, save, and exit 130 and 143") {
   }
 }
 
-TEST_CASE("recompute, reference attention and Eigen train to the same losses") {
+TEST_CASE("recompute, reference attention, Eigen and the loss by chunks train to the same losses") {
   ScratchFolder folder;
   write_text(folder);
   REQUIRE(run_program(tiny_run(folder, "plain", "20")).code == 0);
@@ -148,6 +148,13 @@ TEST_CASE("recompute, reference attention and Eigen train to the same losses") {
   CHECK(loss("reference") == doctest::Approx(expected).epsilon(1e-4));
   REQUIRE(run_program(tiny_run(folder, "eigen", "20", {"--matmul", "eigen"})).code == 0);
   CHECK(loss("eigen") == doctest::Approx(expected).epsilon(1e-4));
+  // By chunks of rows, in one go and resumed: the same bits.
+  REQUIRE(run_program(tiny_run(folder, "chunks", "20", {"--loss-chunk", "10"})).code == 0);
+  CHECK(loss("chunks") == doctest::Approx(expected).epsilon(1e-4));
+  REQUIRE(run_program(tiny_run(folder, "resumed", "7", {"--loss-chunk", "10"})).code == 0);
+  REQUIRE(run_program({"train", "--resume", folder / "resumed", "--steps", "20"}).code == 0);
+  CHECK(test::read_file(folder / "chunks/last/model.safetensors") ==
+        test::read_file(folder / "resumed/last/model.safetensors"));
 }
 
 TEST_CASE("a loss that is not finite ends the run; the error names step, tensor and checkpoint") {

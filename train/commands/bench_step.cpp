@@ -14,7 +14,7 @@ namespace {
 struct StepFlags : BenchFlags {
   GptConfig model;
   float dropout = 0.0f;
-  int batch = 12, micro_batch = 0, steps = 20;
+  int batch = 12, micro_batch = 0, steps = 20, loss_chunk = 0;
   bool recompute = false, profile = false, graph = true;
   AttentionKind attention = AttentionKind::flash;
   TrainOptions team;  // only the options about ranks
@@ -63,6 +63,7 @@ void bench_step(StepFlags flags, Team& team) {
                 team.size(), " ranks");
   const int share = flags.batch / team.size();
   if (flags.micro_batch == 0) flags.micro_batch = share;
+  GLINT_REQUIRE(flags.loss_chunk >= 0, "--loss-chunk ", flags.loss_chunk, ": give 0 or more");
   flags.model.embd_dropout = flags.model.attn_dropout = flags.model.resid_dropout = flags.dropout;
   GLINT_REQUIRE(flags.micro_batch >= 1 && share % flags.micro_batch == 0, "--micro-batch ", flags.micro_batch,
                 " does not divide --batch ", flags.batch, team.size() > 1 ? str_cat(" / ", team.size(), " ranks") : "");
@@ -78,7 +79,8 @@ void bench_step(StepFlags flags, Team& team) {
       .recompute = flags.recompute,
       .graph = flags.graph,
       .comm = team.size() > 1 ? &team.comm() : nullptr,
-      .partition = {static_cast<size_t>(flags.team.bucket_mb * (1 << 20)), flags.team.zero == 1}};
+      .partition = {static_cast<size_t>(flags.team.bucket_mb * (1 << 20)), flags.team.zero == 1},
+      .loss_chunk = flags.loss_chunk};
   TrainingStep step(*model, settings, {.seed = 1});
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
     for (int i = 0; i < count * flags.model.context; ++i) {
@@ -152,6 +154,7 @@ void register_bench_step(CLI::App& bench) {
   add_count(command, "--steps", flags->steps, "Timed steps; the median is printed");
   add_option(command, "--attention", flags->attention, "Kernel");
   add_option(command, "--recompute", flags->recompute, "Recompute activations in backward: slower, less memory");
+  add_option(command, "--loss-chunk", flags->loss_chunk, "Rows of logits in memory at a time; 0: all");
   add_option(command, "--graph", flags->graph, "On a GPU: run a step as one CUDA graph");
   command.add_flag("--profile", flags->profile, "Print on standard error where the time goes");
   add_rank_flags(command, flags->team);

@@ -35,9 +35,9 @@ Dataset open_data(const EvalFlags& flags, const LoadedRun& run) {
 }
 
 // Mean loss over non-overlapping windows of the context: every token but the split's first is predicted once.
-double exact_loss(Model& model, const EvalFlags& flags, const SequentialWindows& windows) {
+double exact_loss(Model& model, const EvalFlags& flags, const SequentialWindows& windows, int loss_chunk) {
   const int batch = static_cast<int>(std::min<uint64_t>(static_cast<uint64_t>(flags.batch), windows.windows()));
-  Evaluator evaluator(model, batch, model.context(), flags.attention);
+  Evaluator evaluator(model, batch, model.context(), flags.attention, loss_chunk);
   double total = 0;
   for (uint64_t window = 0; window < windows.windows(); window += static_cast<uint64_t>(batch)) {
     uint64_t counted = 0;
@@ -53,7 +53,7 @@ void evaluate(const EvalFlags& flags) {
   LoadedRun run = load_run(flags.run, flags.checkpoint, open_device(flags), dtype_of(flags.dtype));
   const Dataset data = open_data(flags, run);
   const SequentialWindows windows(data.tokens(flags.split), run.model->context());
-  const double loss = exact_loss(*run.model, flags, windows);
+  const double loss = exact_loss(*run.model, flags, windows, run.state.options.loss_chunk);
   const double tokens = static_cast<double>(windows.predictions());
   const double bits_per_byte = loss * tokens / std::numbers::ln2 / static_cast<double>(data.text_bytes(flags.split));
   const double entropy = flags.data.empty() ? data.entropy().value_or(0) : 0;

@@ -205,6 +205,7 @@ void print_plan(PlanFlags flags) {
   if (run.model.kv_heads == 0) run.model.kv_heads = run.model.heads;
   run.model.embd_dropout = run.model.attn_dropout = run.model.resid_dropout = flags.dropout;
   run.model.validate();
+  GLINT_REQUIRE(run.loss_chunk >= 0, "--loss-chunk ", run.loss_chunk, ": give 0 or more");
   GLINT_REQUIRE(flags.batch >= 0 && flags.each >= 1 && run.micro_batch >= 1,
                 "--batch, --batch-per-device and --micro-batch are 1 or more");
   run.batch = flags.batch > 0 ? flags.batch : flags.each;
@@ -226,6 +227,7 @@ void register_plan(CLI::App& program) {
   add_option(command, "--dtype", flags->dtype, "Arithmetic");
   add_option(command, "--dropout", flags->dropout, "Drop probability, everywhere");
   add_option(command, "--recompute", flags->run.recompute, "Recompute activations in backward: slower, less memory");
+  add_option(command, "--loss-chunk", flags->run.loss_chunk, "Rows of logits in memory at a time; 0: all");
   add_option(command, "--batch", flags->batch, "Sequences per step, on all devices; 0: --batch-per-device on each");
   add_option(command, "--batch-per-device", flags->each, "Sequences per step of one device");
   add_option(command, "--micro-batch", flags->run.micro_batch, "Sequences per pass of one device");

@@ -85,6 +85,23 @@ TEST_CASE("cuda training: the same bits with and without a graph, in any order o
   }
 }
 
+TEST_CASE("cuda training with the loss by chunks: up to rounding that of whole logits, the same bits with a graph") {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const auto run = [&](uint64_t seed, int micro_batch, int chunk, bool graph) {
+      const Emulated emulated(seed);
+      StepSettings s = settings(micro_batch, false, graph);
+      s.loss_chunk = chunk;
+      return train(Device::cuda(), dtype, s, 0.2f, 6);
+    };
+    const double tolerance = dtype == DType::f32 ? 1e-4 : 1e-2;
+    const Curve whole = run(1, 4, 0, true), cut = run(1, 2, 7, true);  // 24 rows a pass
+    check_close(cut, whole, tolerance);
+    check_close(run(1, 4, 100, true), whole, tolerance);
+    CHECK(run(2, 2, 7, true) == cut);
+    CHECK(run(3, 2, 7, false) == cut);
+  }
+}
+
 TEST_CASE("cuda training with Hopper's attention: close to that of sm_80, the same bits with and without a graph") {
   const auto with = [](AttentionKind attention, bool graph) {
     StepSettings s = settings(2, false, graph);
@@ -140,11 +157,12 @@ TEST_CASE("cuda evaluation gives the same loss as the CPU") {
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
     batch_of(0, tokens, targets, first, count);
   };
-  const auto loss_of = [&](Gpt& model) {
+  const auto loss_of = [&](Gpt& model, int chunk = 0) {
     model.initialize(3);
-    return Evaluator(model, 3, kContext, AttentionKind::flash).mean_loss(fill, 2);
+    return Evaluator(model, 3, kContext, AttentionKind::flash, chunk).mean_loss(fill, 2);
   };
   const double expected = loss_of(cpu);
   CHECK(loss_of(fp32) == doctest::Approx(expected).epsilon(1e-6));
+  CHECK(loss_of(fp32, 7) == doctest::Approx(expected).epsilon(1e-6));
   CHECK(loss_of(bf16) == doctest::Approx(expected).epsilon(1e-3));
 }
