@@ -2,6 +2,7 @@
 // of the results, clear refusals.
 #include <doctest/doctest.h>
 
+#include "tests/kernels/ops/attention_kernels.h"
 #include "tests/kernels/ops/attention_oracle.h"
 
 namespace glint::test {

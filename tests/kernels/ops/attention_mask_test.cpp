@@ -3,6 +3,7 @@
 // of the dropped matrix show as zero or not in a result.
 #include <doctest/doctest.h>
 
+#include "tests/kernels/ops/attention_kernels.h"
 #include "tests/kernels/ops/attention_oracle.h"
 
 namespace glint::test {

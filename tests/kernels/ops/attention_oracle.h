@@ -247,41 +247,6 @@ inline void attention_backward(const ReferenceContext& ctx, const AttentionBackw
   reference_attention_backward(ctx, a);
 }
 
-// The kernels under test; a test case that has one runs once for each. On a CUDA device: those of sm_80, then Hopper's
-// where it has them (the emulated device does).
-class AttentionKernels {
- public:
-  AttentionKernels(){
-#ifdef GLINT_TEST_CUDA
-      SUBCASE("mma.sync"){ctx_.attention = CudaAttention::sm80;
-} SUBCASE("wgmma") {
-#ifdef GLINT_SIMT
-  simt::device.capability = kHopper;
-#endif
-  if (!uses_hopper_attention(ctx_)) MESSAGE("this GPU or build has no wgmma kernels: those of sm_80 again");
-}
-#endif
-}  // namespace glint::test
-AttentionKernels(const AttentionKernels&) = delete;
-AttentionKernels& operator=(const AttentionKernels&) = delete;
-const Context& context() const { return ctx_; }
-// Those of fp32 are the same in both runs.
-bool has_fp32() const {
-#ifdef GLINT_TEST_CUDA
-  return !uses_hopper_attention(ctx_);
-#else
-    return true;
-#endif
-}
-
-private:
-#ifdef GLINT_TEST_CUDA
-simt::SavedDevice saved_;
-#endif
-Context ctx_;
-}
-;
-
 // A HeadArray in the backend's memory, gaps and all.
 template <typename Scalar>
 struct DeviceHeads {

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "tests/kernels/ops/attention_kernels.h"
 #include "tests/kernels/ops/attention_oracle.h"
 
 namespace glint::test {
