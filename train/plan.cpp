@@ -109,7 +109,9 @@ PlanWork work_of(const PlanRun& run, Model& model) {
                .recompute = run.recompute});
   const Shape shape{run.micro_batch, run.model.context};
   const Tensor tokens = graph.input("tokens", shape, DType::i32), targets = graph.input("targets", shape, DType::i32);
-  graph.keep(model.loss(graph, tokens, targets, run.attention, 1.0f, run.loss_chunk));
+  // Recorded on the CPU, which has one set of fused kernels.
+  const AttentionKind attention = run.attention == AttentionKind::flash_sm80 ? AttentionKind::flash : run.attention;
+  graph.keep(model.loss(graph, tokens, targets, attention, 1.0f, run.loss_chunk));
   PlanWork work;
   work.arena = static_cast<double>(graph.plan());
   for (const auto& [name, stats] : graph.work())

@@ -39,6 +39,22 @@ TEST_CASE("train --device cuda: killed and resumed, it ends with the same bytes"
   }
 }
 
+TEST_CASE("train --device cuda --attention: each set of kernels trains, to losses close to the other's") {
+  const EmulatedDevice device("late guarded capability=90");
+  ScratchFolder folder;
+  write_text(folder);
+  for (const char* kernels : {"flash", "flash-sm80"}) {
+    Arguments flags = kBf16;
+    flags.insert(flags.end(), {"--attention", kernels});
+    const auto ran = run_program(tiny_run(folder, kernels, "4", flags));
+    INFO(ran.err);
+    REQUIRE(ran.code == 0);
+  }
+  const auto sm80 = losses_of(folder / "flash-sm80", {"loss"}), hopper = losses_of(folder / "flash", {"loss"});
+  REQUIRE(hopper.size() == sm80.size());
+  for (size_t i = 0; i < hopper.size(); ++i) CHECK(hopper[i] == doctest::Approx(sm80[i]).epsilon(1e-2));
+}
+
 TEST_CASE("train --device cuda: a run is resumed on the CPU and on the GPU again") {
   const EmulatedDevice device("late guarded");
   ScratchFolder folder;
