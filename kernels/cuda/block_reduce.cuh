@@ -29,7 +29,8 @@ struct BlockScratch {
   T warps[2][32][kValues];
 };
 
-// By number 0 to 3 if it is not the whole block. Constants: a kernel whose barriers ptxas does not know reserves all 16.
+// By number 0 to 3 if it is not the whole block. Constants: a kernel whose barriers ptxas does not know reserves
+// all 16.
 __device__ inline void wait_for_group(int group, int warps) {
   const int threads = 32 * warps;
   if (threads == static_cast<int>(blockDim.x)) __syncthreads();

@@ -13,7 +13,9 @@ namespace glint::layernorm {
 inline constexpr int kBackwardChannels = 16;  // of a row that a thread holds, where it is not of whole packs
 // Blocks that registers leave room for on a multiprocessor, by packs of a thread.
 template <typename Part>
-inline constexpr int kBackwardResident = !Part::kWhole ? 1 : Part::kPacks == 1 ? 3 : 2;
+inline constexpr int kBackwardResident = !Part::kWhole       ? 1
+                                         : Part::kPacks == 1 ? 3
+                                                             : 2;
 inline constexpr int kMostBlocks = 528;  // partial sums of backward; the same on every GPU, so that bits are too
 
 // Forward's results, and backward's gradients.

@@ -45,8 +45,9 @@ class RowPart {
   static constexpr bool kWhole = kRows != Rows::any, kOneWarp = kRows == Rows::of_warp;
   static constexpr int kPacks = kPacks_, kCount = kPack<Scalar>, kChannels = kPacks * kCount;
   // Of a block, or more if a team has more: two blocks fit a multiprocessor by the registers that backward needs.
-  static constexpr int kWarps = kPacks < 3 ? 8 : kPacks == 3 ? 7 : 6;
-  static constexpr int kThreads = std::max(32 * kWarps, kOneWarp ? 0 : kMostChannels / kChannels);  // of a block at most
+  static constexpr int kWarps = kPacks < 3 ? 8 : 6;
+  static constexpr int kThreads =
+      std::max(32 * kWarps, kOneWarp ? 0 : kMostChannels / kChannels);  // of a block at most
 
   static Teams teams(int C) {
     GLINT_CHECK(C > 0 && C <= kMostChannels, "layer norm of ", C, " channels: the CUDA kernels take up to ",
@@ -56,8 +57,10 @@ class RowPart {
   }
 
   __device__ RowPart(const Teams& teams, int channels)
-      : C(channels), team(ptx::uniform(kOneWarp ? threadIdx.x / 32 : threadIdx.x / 32 / teams.warps)),
-        member(threadIdx.x - team * teams.warps * 32), warps_(teams.warps) {}
+      : C(channels),
+        team(ptx::uniform(kOneWarp ? threadIdx.x / 32 : threadIdx.x / 32 / teams.warps)),
+        member(threadIdx.x - team * teams.warps * 32),
+        warps_(teams.warps) {}
 
   __device__ int warps() const { return kOneWarp ? 1 : warps_; }
   __device__ int step() const { return 32 * warps(); }
@@ -122,7 +125,7 @@ class RowStream {
         }
       }
       ptx::cp_async_commit();
-      fetched_ ^= 1;
+      fetched_ = fetched_ + 1 < kStages ? fetched_ + 1 : 0;
     }
   }
   // Until all are.
@@ -137,7 +140,8 @@ class RowStream {
   }
   // Of the current row.
   __device__ Pack<Scalar, Part::kCount> pack(int array, int k) const {
-    if constexpr (Part::kWhole) return load_whole_pack<Part::kCount>(reinterpret_cast<Scalar*>(slot(current_, array, k)));
+    if constexpr (Part::kWhole)
+      return load_whole_pack<Part::kCount>(reinterpret_cast<Scalar*>(slot(current_, array, k)));
     else return part_.load(arrays_.of[array] + part_.first(row_), k);
   }
 

@@ -39,9 +39,9 @@ class RowDropout {
     keep(values, pack, bytes);
   }
 
-  // The same for kPacks packs of a row, those of `member` and of every step-th from there on, in two steps: their random
-  // bytes, where dropout is on, by all lanes of a warp together; then each pack. Of two packs of 8 a lane draws one and gets
-  // the other from its neighbour. member: threadIdx.x % 32 and a multiple of 32, as step is.
+  // The same for kPacks packs of a row, those of `member` and of every step-th from there on, in two steps: their
+  // random bytes, where dropout is on, by all lanes of a warp together; then each pack. Of two packs of 8 a lane draws
+  // one and gets the other from its neighbour. member: threadIdx.x % 32 and a multiple of 32, as step is.
   template <int kPacks, int kWords>
   __device__ void draw_packs(uint32_t (&bytes)[kPacks][kWords], const Row& row, int member, int step) const {
     constexpr int kShared = kWords == 2 ? kPacks / 2 * 2 : 0;
