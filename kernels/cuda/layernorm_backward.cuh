@@ -1,7 +1,8 @@
 // Layer norm's backward. A Sink takes dx:
 //   kArrays, arrays(dout, x)                 these, and what dx is added to
+//   aligned()                                whether its arrays are
 //   start(part)                              the state of a thread:
-//     draw(row)                                random numbers, before the row is here
+//     draw(row)                                random numbers
 //     void finish(stream, random, dx, row, k)  takes pack k
 #pragma once
 
@@ -13,10 +14,10 @@ namespace glint::layernorm {
 inline constexpr int kBackwardChannels = 16;  // of a row that a thread holds, where it is not of whole packs
 // Blocks that registers leave room for on a multiprocessor, by packs of a thread.
 template <typename Part>
-inline constexpr int kBackwardResident = !Part::kWhole       ? 1
-                                         : Part::kPacks == 1 ? 3
-                                                             : 2;
-inline constexpr int kMostBlocks = 528;  // partial sums of backward; the same on every GPU, so that bits are too
+inline constexpr int kBackwardResident = Part::kWhole ? (Part::kPacks == 1 ? 3 : 2) : 1;
+// Partial sums: the same on every GPU, so that bits are too. A multiple of the 2 x 132 blocks that an H100 runs at
+// once.
+inline constexpr int kMostBlocks = 528;
 
 // Forward's results, and backward's gradients.
 template <typename Scalar>
@@ -84,7 +85,7 @@ __global__ void __launch_bounds__(Part::kThreads, kBackwardResident<Part>)
   for (int row = first; row < problem.rows; row += stride, ++turn) {
     const auto [mean, rstd] = next;
     next = a.moments(min(row + stride, problem.rows - 1));
-    stream.wait(row);
+    stream.next(row);
     float sums[2] = {};  // of w, of w * n
 #pragma unroll
     for (int k = 0; k < kPacks; ++k) {
@@ -117,7 +118,7 @@ __global__ void __launch_bounds__(Part::kThreads, kBackwardResident<Part>)
     const int ahead = row + Stream::kStages * stride;
     stream.fetch(ahead, ahead < problem.rows);
   }
-  stream.wait();
+  stream.finish();
   __syncthreads();  // the sums take the place of the rows
   const TeamSums<Part> sums{reinterpret_cast<float*>(&scratch + 1)};
   sums.store(dweight, 0, part);

@@ -1,8 +1,9 @@
 // Layer norm's forward. A Source gives the rows:
-//   kArrays, arrays()                   what it reads
-//   start(part)                         the state of a thread:
-//     draw(row)                           random numbers, before the row is here
-//     Pack finish(stream, random, row, k) pack k
+//   kArrays, arrays()                    what it reads
+//   aligned()                            whether all its arrays are
+//   start(part)                          the state of a thread:
+//     draw(row)                            random numbers, before the row is here
+//     Pack finish(stream, random, row, k)  pack k
 #pragma once
 
 #include "kernels/cuda/check_cuda.h"
@@ -29,7 +30,7 @@ __global__ void __launch_bounds__(Part::kThreads, kForwardResident<Part>)
   for (int s = 0; s < Stream::kStages; ++s) stream.fetch(first + s * stride, first + s * stride < problem.rows);
   for (int row = first; row < problem.rows; row += stride) {  // the warps of a team together
     const auto random = source.draw(row);
-    stream.wait(row);
+    stream.next(row);
     Pack<typename Part::Scalar, kCount> x[kPacks];
     float sum = 0.0f, squares = 0.0f;
 #pragma unroll
@@ -65,10 +66,9 @@ __global__ void __launch_bounds__(Part::kThreads, kForwardResident<Part>)
       part.store(out, row, k, pack_of<typename Part::Scalar>(values));
     }
   }
-  stream.wait();
+  stream.finish();
 }
 
-// source.aligned(): whether all its arrays are.
 template <typename Scalar, typename Source>
 void launch_forward(const CudaContext& ctx, Scalar* out, float* mean, float* rstd, const Source& source,
                     const float* weight, const float* bias, const LayerNormShape& shape) {

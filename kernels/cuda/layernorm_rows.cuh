@@ -1,4 +1,4 @@
-// Layer norm of rows held in registers: how a row is split among threads, and what the host chooses. A row belongs to a
+// Layer norm: how rows are split among threads and how they get there, and what the host chooses. A row belongs to a
 // team of warps, usually one; the warps of a larger team wait for each other at a named barrier. The kernels are in
 // layernorm_forward.cuh and layernorm_backward.cuh.
 #pragma once
@@ -33,7 +33,8 @@ inline Launch launch_of(const Teams& teams, int rows, int most_blocks) {
   return {dim3(blocks), dim3(32 * teams.warps * teams.count)};
 }
 
-// Rows of whole packs at multiples of 16 bytes, of up to three a lane of one warp, or more; any other rows.
+// Of whole packs at multiples of 16 bytes, up to three a lane of one warp (of_warp) or four a thread (of_team); any
+// others.
 enum class Rows { of_warp, of_team, any };
 
 // The running thread's part of its team's row: kPacks packs, step() packs apart, so that neighbouring threads have
@@ -113,7 +114,7 @@ class RowStream {
   __device__ RowStream(const Part& part, const Arrays<Scalar, kArrays>& arrays, void* shared)
       : part_(part), arrays_(arrays), slots_(static_cast<uint4*>(shared) + threadIdx.x) {}
 
-  // Begins to load this row, if it is wanted. Rows are read in the order of these calls.
+  // Begins to load a row, if it is wanted: kStages rows at the start, and one when the current row has been read.
   __device__ void fetch(int row, bool wanted) {
     if constexpr (Part::kWhole) {
       const size_t at = part_.first(wanted ? row : 0) + part_.member * Part::kCount;
@@ -128,15 +129,15 @@ class RowStream {
       fetched_ = fetched_ + 1 < kStages ? fetched_ + 1 : 0;
     }
   }
-  // Until all are.
-  __device__ void wait() const {
-    if constexpr (Part::kWhole) ptx::cp_async_wait<0>();
-  }
-  // Until the oldest of kStages rows is here, which then is the current one.
-  __device__ void wait(int row) {
+  // Waits for the oldest of kStages rows, which becomes the current one.
+  __device__ void next(int row) {
     if constexpr (Part::kWhole) ptx::cp_async_wait<kStages - 1>();
     row_ = row;
     current_ = fetched_;
+  }
+  // Waits for all.
+  __device__ void finish() const {
+    if constexpr (Part::kWhole) ptx::cp_async_wait<0>();
   }
   // Of the current row.
   __device__ Pack<Scalar, Part::kCount> pack(int array, int k) const {

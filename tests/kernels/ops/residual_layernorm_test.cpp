@@ -129,7 +129,7 @@ TEST_CASE("residual_layernorm: in place, and the same bits in every order") {
             CHECK(run(ctx, p, site.dropout, Write::set, place) == once);
           }
         },
-        1);
+        C > 1024 ? 6 : 1);  // teams of warps: who waits for whom depends on the order
     for (size_t c = 0; c < once.norm.dbias.size(); ++c) {
       CHECK(added.norm.dbias[c] == once.norm.dbias[c] + 0.5f);
       CHECK(added.norm.dweight[c] == once.norm.dweight[c] + 0.5f);
