@@ -15,9 +15,11 @@ inline constexpr int kBackwardChannels = 16;  // of a row that a thread holds, w
 // Blocks that registers leave room for on a multiprocessor, by packs of a thread.
 template <typename Part>
 inline constexpr int kBackwardResident = Part::kWhole ? (Part::kPacks == 1 ? 3 : 2) : 1;
-// Partial sums: the same on every GPU, so that bits are too. A multiple of the 2 x 132 blocks that an H100 runs at
-// once.
-inline constexpr int kMostBlocks = 528;
+// Rows that a team has in flight, and blocks: measured on an H100, 27 November 2026, which runs 2 x 132 at once. Every
+// block makes partial sums, so their number is the same on every GPU, and the bits are too.
+template <typename Part>
+inline constexpr int kBackwardStages = Part::kPacks == 3 ? 1 : 2;
+inline constexpr int kMostBlocks = 264;
 
 // Forward's results, and backward's gradients.
 template <typename Scalar>
@@ -72,13 +74,14 @@ __global__ void __launch_bounds__(Part::kThreads, kBackwardResident<Part>)
     backward_kernel(const __grid_constant__ Backward<typename Part::Scalar> a, const __grid_constant__ Sink to,
                     const __grid_constant__ Problem problem, const Teams teams) {
   constexpr int kPacks = Part::kPacks, kCount = Part::kCount;
-  using Stream = RowStream<Part, Sink::kArrays>;
+  constexpr int kStages = kBackwardStages<Part>;
+  using Stream = RowStream<Part, Sink::kArrays, kStages>;
   auto& scratch = dynamic_shared<BlockScratch<float, 2>>();
   const Part part(teams, problem.C);
   const auto sink = to.start(part);
   Stream stream(part, to.arrays(a.dout, a.x), &scratch + 1);
   const int stride = gridDim.x * teams.count, first = blockIdx.x * teams.count + part.team;
-  for (int s = 0; s < Stream::kStages; ++s) stream.fetch(first + s * stride, first + s * stride < problem.rows);
+  for (int s = 0; s < kStages; ++s) stream.fetch(first + s * stride, first + s * stride < problem.rows);
   float dweight[kPacks][kCount] = {}, dbias[kPacks][kCount] = {};
   auto next = a.moments(min(first, problem.rows - 1));  // a row ahead too
   int turn = 0;
@@ -115,7 +118,7 @@ __global__ void __launch_bounds__(Part::kThreads, kBackwardResident<Part>)
       }
       sink.finish(stream, random, dx, row, k);
     }
-    const int ahead = row + Stream::kStages * stride;
+    const int ahead = row + kStages * stride;
     stream.fetch(ahead, ahead < problem.rows);
   }
   stream.finish();
@@ -143,10 +146,10 @@ void launch_backward(const CudaContext& ctx, float* dweight, float* dbias, const
   const auto what = [&] { return str_cat("layernorm_backward, rows ", shape.rows, ", C ", shape.C); };
   const bool aligned = sink.aligned() && aligned_arrays({a.dout, a.x, a.weight});
   int blocks = 0;
-  with_part<kBackwardChannels, Scalar>(shape.C, aligned, [&]<typename Part>() {
+  with_part<kBackwardChannels, 3, Scalar>(shape.C, aligned, [&]<typename Part>() {
     const Teams teams = Part::teams(shape.C);
     Launch size = launch_of(teams, shape.rows, kMostBlocks);
-    const size_t rows = size.block.x * RowStream<Part, Sink::kArrays>::kBytes;
+    const size_t rows = size.block.x * RowStream<Part, Sink::kArrays, kBackwardStages<Part>>::kBytes;
     size.shared_bytes = sizeof(BlockScratch<float, 2>) + std::max(rows, TeamSums<Part>::bytes(teams));
     blocks = static_cast<int>(size.grid.x);
     launch(ctx, size, what, backward_kernel<Part, Sink>, a, sink, Problem(shape), teams);

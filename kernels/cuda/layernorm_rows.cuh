@@ -33,8 +33,7 @@ inline Launch launch_of(const Teams& teams, int rows, int most_blocks) {
   return {dim3(blocks), dim3(32 * teams.warps * teams.count)};
 }
 
-// Of whole packs at multiples of 16 bytes, up to three a lane of one warp (of_warp) or four a thread (of_team); any
-// others.
+// Of whole packs at multiples of 16 bytes, for one warp or for more; any others.
 enum class Rows { of_warp, of_team, any };
 
 // The running thread's part of its team's row: kPacks packs, step() packs apart, so that neighbouring threads have
@@ -101,13 +100,12 @@ struct Arrays {
   const Scalar* of[kArrays];
 };
 
-// Rows of kArrays arrays on their way to the threads. Whole packs are copied to shared memory by cp.async, two rows
+// Rows of kArrays arrays on their way to the threads. Whole packs are copied to shared memory by cp.async, kStages rows
 // ahead: every thread copies what it reads, so that there is no barrier. Other rows are read where they are used.
-template <typename Part, int kArrays>
+template <typename Part, int kArrays, int kStages>
 class RowStream {
  public:
   using Scalar = typename Part::Scalar;
-  static constexpr int kStages = 2;
   static constexpr int kBytes = Part::kWhole ? kStages * kArrays * Part::kPacks * 16 : 0;  // of a thread
 
   // shared: kBytes of every thread of the block.
@@ -165,8 +163,8 @@ inline bool aligned_arrays(std::initializer_list<const void*> arrays) {
 }
 
 // launch<RowPart>() for the RowPart that fits. Rows of whole packs of bf16, the usual case, have kernels of their own;
-// for all others there is one, for kMost channels a thread.
-template <int kMost, typename Scalar, typename F>
+// one warp takes up to kMostPacks a lane. For all others there is one, for kMost channels a thread.
+template <int kMost, int kMostPacks, typename Scalar, typename F>
 void with_part(int C, bool aligned, const F& launch) {
   if constexpr (sizeof(Scalar) == 2) {
     if (aligned && C % kPack<Scalar> == 0) {
@@ -174,6 +172,9 @@ void with_part(int C, bool aligned, const F& launch) {
       if (packs == 1) return launch.template operator()<RowPart<Scalar, 1, Rows::of_warp>>();
       if (packs == 2) return launch.template operator()<RowPart<Scalar, 2, Rows::of_warp>>();
       if (packs == 3) return launch.template operator()<RowPart<Scalar, 3, Rows::of_warp>>();
+      if constexpr (kMostPacks == 4) {
+        if (packs == 4) return launch.template operator()<RowPart<Scalar, 4, Rows::of_warp>>();
+      }
       return launch.template operator()<RowPart<Scalar, 4, Rows::of_team>>();
     }
   }
