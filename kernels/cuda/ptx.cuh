@@ -143,6 +143,22 @@ __device__ inline void keep_up_to(float& low, float& high, uint32_t value, uint3
 #endif
 }
 
+// Named barriers, 1 to 15, of `threads` threads.
+__device__ inline void barrier_sync(int id, int threads) {
+#ifdef __CUDACC__
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+#else
+  simt::barrier_sync(id, threads);
+#endif
+}
+__device__ inline void barrier_arrive(int id, int threads) {
+#ifdef __CUDACC__
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+#else
+  simt::barrier_arrive(id, threads);
+#endif
+}
+
 // x, which is the same in all lanes of a warp, where the compiler knows that it is: in a uniform register.
 __device__ inline uint32_t uniform(uint32_t x) {
 #ifdef __CUDACC__
