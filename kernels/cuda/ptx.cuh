@@ -98,6 +98,17 @@ __device__ inline float exp2(float x) {
 #endif
 }
 
+// 1 / x to 1 ulp, for |x| from 2^-126 to 2^126; NaN for NaN.
+__device__ inline float reciprocal(float x) {
+#ifdef __CUDACC__
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return 1.0f / x;
+#endif
+}
+
 // Byte i of the result: byte (selector >> 4*i) & 7 of a, then b, or its sign spread over the byte where the nibble has
 // bit 3 set.
 __device__ inline uint32_t byte_permute(uint32_t a, uint32_t selector, uint32_t b = 0) {
