@@ -56,6 +56,7 @@ GLINT_HOST_DEVICE inline void begin(StepState& state, const MicroBatch& batch, c
   state.rng.first_sequence = batch.first_sequence;
   state.adamw.learning_rate = *input.learning_rate;
   state.adamw.t = state.rng.step + 1;
+  state.adamw.seed = state.rng.seed;
 }
 GLINT_HOST_DEVICE inline void clip(StepState& state, double limit) {
   const double norm = sqrt(state.gradient_squares);
