@@ -14,13 +14,15 @@ size_t training_bytes(const Parameters& p, const Partition& partition) {
     weights -= decayed;
     for (const Piece& piece : partition.pieces) weights += piece.begin < decayed ? piece.size() : 0;
   }
-  return sizeof(float) * (weights + n + 2 * partition.kept) + (bf16 ? sizeof(Bf16) * n : 0);
+  return sizeof(float) * (weights + n) + 2 * bytes_of(partition.moments) * partition.kept +
+         (bf16 ? sizeof(Bf16) * n : 0);
 }
 
 size_t optimizer_traffic(const Parameters& p, const Partition& partition) {
   // The gradient is read twice (also for its norm); weight and moments are read and written; the rounded copy is
   // written.
-  return partition.kept * (8 * sizeof(float) + (p.dtype() == DType::bf16 ? sizeof(Bf16) : 0));
+  return partition.kept *
+         (4 * sizeof(float) + 4 * bytes_of(partition.moments) + (p.dtype() == DType::bf16 ? sizeof(Bf16) : 0));
 }
 
 namespace {
@@ -55,9 +57,15 @@ void optimizer_step(Parameters& p, const Partition& partition, GradientExchange*
         clip_gradients(ctx, state, static_cast<float>(grad_clip));
         for (const Piece& piece : partition.pieces) {
           const size_t decayed = std::clamp(p.decayed_elements(), piece.begin, piece.end) - piece.begin;
-          adamw(ctx, masters_of(p, piece), p.first_moments() + piece.moments, p.second_moments() + piece.moments,
-                p.gradients() + piece.begin, piece.size(), decayed, settings, &state->adamw,
-                p.rounded() ? p.rounded() + piece.begin : nullptr);
+          const auto update = [&]<typename Moment>(Moment* m, Moment* v) {
+            adamw(ctx,
+                  AdamWArrays<Moment>{masters_of(p, piece), m + piece.moments, v + piece.moments,
+                                      p.gradients() + piece.begin, p.rounded() ? p.rounded() + piece.begin : nullptr,
+                                      piece.size(), decayed, piece.begin},
+                  settings, &state->adamw);
+          };
+          if (partition.moments == DType::bf16) update(p.first_moments<Bf16>(), p.second_moments<Bf16>());
+          else update(p.first_moments<float>(), p.second_moments<float>());
         }
       },
       p.device().context());

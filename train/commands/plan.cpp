@@ -18,7 +18,7 @@ namespace {
 
 struct PlanFlags {
   PlanRun run;
-  DtypeChoice dtype = DtypeChoice::bf16;
+  DtypeChoice dtype = DtypeChoice::bf16, moments = DtypeChoice::fp32;
   std::string device = "h100", devices = "8-1024";
   float dropout = 0;
   int batch = 0, each = 16, threads = 1;
@@ -191,17 +191,18 @@ void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& d
       PlanRun run = row.run;
       run.zero = zero;
       const int fits = fitting_micro_batch(run, model, device);
-      std::printf("        does not fit%s: a device has %s; %s\n", zero ? " with --zero 1" : "",
-                  human_bytes(device.memory).c_str(),
-                  fits > 0 ? str_cat("--micro-batch ", fits, " does").c_str()
-                           : "nor does --micro-batch 1: try --recompute, or fewer layers or channels");
+      std::printf(
+          "        does not fit%s: a device has %s; %s\n", zero ? " with --zero 1" : "",
+          human_bytes(device.memory).c_str(),
+          fits > 0 ? str_cat("--micro-batch ", fits, " does").c_str()
+                   : "nor does --micro-batch 1: try --recompute, --optimizer-dtype bf16, or fewer layers or channels");
     }
   }
 }
 
 void print_plan(PlanFlags flags) {
   PlanRun& run = flags.run;
-  run.dtype = dtype_of(flags.dtype);
+  run.dtype = dtype_of(flags.dtype), run.moments = dtype_of(flags.moments);
   if (run.model.kv_heads == 0) run.model.kv_heads = run.model.heads;
   run.model.embd_dropout = run.model.attn_dropout = run.model.resid_dropout = flags.dropout;
   run.model.validate();
@@ -225,6 +226,7 @@ void register_plan(CLI::App& program) {
   flags->run.micro_batch = 16;
   add_model_flags(command, model);
   add_option(command, "--dtype", flags->dtype, "Arithmetic");
+  add_option(command, "--optimizer-dtype", flags->moments, "Number format of AdamW's moments");
   add_option(command, "--dropout", flags->dropout, "Drop probability, everywhere");
   add_option(command, "--recompute", flags->run.recompute, "Recompute activations in backward: slower, less memory");
   add_option(command, "--loss-chunk", flags->run.loss_chunk, "Rows of logits in memory at a time; 0: all");
