@@ -167,10 +167,11 @@ void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& d
     std::snprintf(text, sizeof text, value < 100 ? "%.3g (%s)" : "%.0f (%s)", value, name_of(it.source));
     return std::string(text);
   };
+  const auto format = [](DType dtype) { return dtype == DType::bf16 ? "bf16" : "fp32"; };
   std::printf(
-      "%s parameters in %s. A device (%s) reaches in products %s TFLOP/s,\nin attention %s forward and %s backward, "
-      "%s GB/s of its memory,\n%s GB/s to its neighbours, %s between nodes of %d, %s us a hop.\n",
-      std::to_string(model.parameters().count()).c_str(), rows[0].run.dtype == DType::bf16 ? "bf16" : "fp32",
+      "%s parameters in %s, AdamW's moments in %s. A device (%s) reaches in products %s TFLOP/s,\n"
+      "in attention %s forward and %s backward, %s GB/s of its memory,\n%s GB/s to its neighbours, %s between nodes of %d, %s us a hop.\n",
+      std::to_string(model.parameters().count()).c_str(), format(rows[0].run.dtype), format(rows[0].run.moments),
       device.name.c_str(), rate(device.product_rate, 1e12).c_str(), rate(device.attention_rate, 1e12).c_str(),
       rate(device.attention_backward_rate, 1e12).c_str(), rate(device.byte_rate, 1e9).c_str(),
       rate(device.link, 1e9).c_str(), rate(device.net, 1e9).c_str(), device.per_node,
@@ -191,11 +192,14 @@ void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& d
       PlanRun run = row.run;
       run.zero = zero;
       const int fits = fitting_micro_batch(run, model, device);
-      std::printf(
-          "        does not fit%s: a device has %s; %s\n", zero ? " with --zero 1" : "",
-          human_bytes(device.memory).c_str(),
-          fits > 0 ? str_cat("--micro-batch ", fits, " does").c_str()
-                   : "nor does --micro-batch 1: try --recompute, --optimizer-dtype bf16, or fewer layers or channels");
+      std::printf("        does not fit%s: a device has %s; %s\n", zero ? " with --zero 1" : "",
+                  human_bytes(device.memory).c_str(),
+                  fits > 0 ? str_cat("--micro-batch ", fits, " does").c_str()
+                           : str_cat("nor does --micro-batch 1: try ", run.recompute ? "" : "--recompute true, ",
+                                     run.loss_chunk > 0 ? "" : "--loss-chunk 1024, ",
+                                     run.moments == DType::bf16 ? "" : "--optimizer-dtype bf16, ",
+                                     "or fewer layers or channels")
+                                 .c_str());
     }
   }
 }
