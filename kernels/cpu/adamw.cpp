@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "kernels/adamw_update.h"
 #include "kernels/check.h"
 #include "kernels/cpu/parallel.h"
@@ -7,19 +9,29 @@
 namespace glint {
 namespace {
 
-constexpr size_t kBlock = 8 * kMomentsPerDraw;  // elements whose draws are made at once
+constexpr size_t kBlock = 512;  // elements whose draws are made at once
 
 // The words of the elements from number `first`, a multiple of kMomentsPerDraw.
 void draw(uint32_t (&words)[kBlock], uint64_t first, const AdamWStep& step) {
   using namespace simd;
-  const uint64_t number = first / kMomentsPerDraw;
-  const Word4 even = Word4{0, 2, 4, 6} + number, odd = Word4{1, 3, 5, 7} + number;
   const PhiloxCounter common = moment_counter(0, step.t);
-  const PhiloxCounters random = simd::philox4x32<10>(
-      {{even, odd}, {even >> 32, odd >> 32}, same(common.z), same(common.w)}, philox_key(step.seed));
-  const UInt8 x = low_words(random.x), y = low_words(random.y), z = low_words(random.z), w = low_words(random.w);
-  for (size_t i = 0; i < 8; ++i)
-    words[4 * i] = x[i], words[4 * i + 1] = y[i], words[4 * i + 2] = z[i], words[4 * i + 3] = w[i];
+  const Words z = same(common.z), w = same(common.w);
+  for (size_t at = 0; at < kBlock; at += 8 * kMomentsPerDraw) {
+    const uint64_t number = (first + at) / kMomentsPerDraw;
+    const Word4 even = Word4{0, 2, 4, 6} + number, odd = Word4{1, 3, 5, 7} + number;
+    const PhiloxCounters r = simd::philox4x32<10>({{even, odd}, {even >> 32, odd >> 32}, z, w}, philox_key(step.seed));
+    // Lanes of the four words -> the four words of each lane.
+    const UInt8 rx = low_words(r.x), ry = low_words(r.y), rz = low_words(r.z), rw = low_words(r.w);
+    const UInt8 xy0145 = __builtin_shufflevector(rx, ry, 0, 8, 1, 9, 4, 12, 5, 13);
+    const UInt8 xy2367 = __builtin_shufflevector(rx, ry, 2, 10, 3, 11, 6, 14, 7, 15);
+    const UInt8 zw0145 = __builtin_shufflevector(rz, rw, 0, 8, 1, 9, 4, 12, 5, 13);
+    const UInt8 zw2367 = __builtin_shufflevector(rz, rw, 2, 10, 3, 11, 6, 14, 7, 15);
+    const UInt8 in_order[4] = {__builtin_shufflevector(xy0145, zw0145, 0, 1, 8, 9, 2, 3, 10, 11),
+                               __builtin_shufflevector(xy2367, zw2367, 0, 1, 8, 9, 2, 3, 10, 11),
+                               __builtin_shufflevector(xy0145, zw0145, 4, 5, 12, 13, 6, 7, 14, 15),
+                               __builtin_shufflevector(xy2367, zw2367, 4, 5, 12, 13, 6, 7, 14, 15)};
+    std::memcpy(words + at, in_order, sizeof in_order);
+  }
 }
 
 // One pass over memory, which limits the speed: 16 bytes read and 12 written per parameter with moments in fp32, 12 and
