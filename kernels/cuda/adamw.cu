@@ -9,12 +9,12 @@ namespace {
 constexpr int kCount = 8;  // 32 bytes of each fp32 array, 16 of bf16
 
 // The moments rounded to their memory format. first: number of the first element in the model.
-__device__ void round_moments(Pack<float, kCount>& m_pack, Pack<float, kCount>& v_pack, const float (&m)[kCount],
-                              const float (&v)[kCount], uint64_t, const AdamWStep&) {
+__device__ inline void round_moments(Pack<float, kCount>& m_pack, Pack<float, kCount>& v_pack, const float (&m)[kCount],
+                                     const float (&v)[kCount], uint64_t, const AdamWStep&) {
   m_pack = pack_of<float>(m), v_pack = pack_of<float>(v);
 }
-__device__ void round_moments(Pack<Bf16, kCount>& m_pack, Pack<Bf16, kCount>& v_pack, const float (&m)[kCount],
-                              const float (&v)[kCount], uint64_t first, const AdamWStep& step) {
+__device__ inline void round_moments(Pack<Bf16, kCount>& m_pack, Pack<Bf16, kCount>& v_pack, const float (&m)[kCount],
+                                     const float (&v)[kCount], uint64_t first, const AdamWStep& step) {
 #pragma unroll
   for (int i = 0; i < kCount; i += kMomentsPerDraw) {
     const PhiloxCounter r =
