@@ -54,7 +54,7 @@ void optimizer_step(Parameters& p, const Partition& partition, GradientExchange*
         }
         if (pieces != 1) sum(ctx, &state->gradient_squares, squares, pieces);
         if (partition.sharded) exchange->add_up(&state->gradient_squares, 1);
-        clip_gradients(ctx, state, static_cast<float>(grad_clip));
+        prepare_update(ctx, state, static_cast<float>(grad_clip), settings);
         for (const Piece& piece : partition.pieces) {
           const size_t decayed = std::clamp(p.decayed_elements(), piece.begin, piece.end) - piece.begin;
           const auto update = [&]<typename Moment>(Moment* m, Moment* v) {
@@ -62,7 +62,7 @@ void optimizer_step(Parameters& p, const Partition& partition, GradientExchange*
                   AdamWArrays<Moment>{masters_of(p, piece), m + piece.moments, v + piece.moments,
                                       p.gradients() + piece.begin, p.rounded() ? p.rounded() + piece.begin : nullptr,
                                       piece.size(), decayed, piece.begin},
-                  settings, &state->adamw);
+                  &state->adamw);
           };
           if (partition.moments == DType::bf16) update(p.first_moments<Bf16>(), p.second_moments<Bf16>());
           else update(p.first_moments<float>(), p.second_moments<float>());

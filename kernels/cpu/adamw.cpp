@@ -63,11 +63,11 @@ void update(const AdamWArrays<Moment>& arrays, Range range, float keep, const Ad
 }  // namespace
 
 template <typename Moment>
-void adamw(const CpuContext& ctx, const AdamWArrays<Moment>& a, const AdamW& settings, const AdamWStep* step) {
+void adamw(const CpuContext& ctx, const AdamWArrays<Moment>& a, const AdamWStep* step) {
   constexpr bool kDraws = sizeof(Moment) == sizeof(Bf16);
   GLINT_CHECK(a.first % kMomentsPerDraw == 0, "draws serve ", kMomentsPerDraw, " elements; first is ", a.first);
   if (step->halted) return;
-  const AdamWFactors factors = adamw_factors(settings, *step);
+  const AdamWFactors& factors = step->factors;
   const auto update_range = a.params_bf16 ? update<Moment, true> : update<Moment, false>;
   parallel_ranges(ctx, a.n, kBlock, a.n, [&](Range range) {
     const size_t size = kDraws ? kBlock : range.end - range.begin;
@@ -81,7 +81,7 @@ void adamw(const CpuContext& ctx, const AdamWArrays<Moment>& a, const AdamW& set
   });
 }
 
-template void adamw(const CpuContext&, const AdamWArrays<float>&, const AdamW&, const AdamWStep*);
-template void adamw(const CpuContext&, const AdamWArrays<Bf16>&, const AdamW&, const AdamWStep*);
+template void adamw(const CpuContext&, const AdamWArrays<float>&, const AdamWStep*);
+template void adamw(const CpuContext&, const AdamWArrays<Bf16>&, const AdamWStep*);
 
 }  // namespace glint

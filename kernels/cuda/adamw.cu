@@ -6,7 +6,7 @@
 namespace glint {
 namespace {
 
-constexpr int kCount = 8;  // 32 bytes of each fp32 array, 16 of bf16
+constexpr int kThreads = 128, kCount = kMomentsPerDraw;  // 16 bytes of each fp32 array, 8 of bf16
 
 // The moments rounded to their memory format. first: number of the first element in the model.
 __device__ inline void round_moments(Pack<float, kCount>& m_pack, Pack<float, kCount>& v_pack, const float (&m)[kCount],
@@ -15,62 +15,54 @@ __device__ inline void round_moments(Pack<float, kCount>& m_pack, Pack<float, kC
 }
 __device__ inline void round_moments(Pack<Bf16, kCount>& m_pack, Pack<Bf16, kCount>& v_pack, const float (&m)[kCount],
                                      const float (&v)[kCount], uint64_t first, const AdamWStep& step) {
+  const PhiloxCounter r = device_philox4x32<10>(moment_counter(first / kCount, step.t), philox_key(step.seed));
+  const uint32_t words[kCount] = {r.x, r.y, r.z, r.w};
+  const auto pair = [](Bf16 low, Bf16 high) { return uint32_t{low.bits} | uint32_t{high.bits} << 16; };
 #pragma unroll
-  for (int i = 0; i < kCount; i += kMomentsPerDraw) {
-    const PhiloxCounter r =
-        device_philox4x32<10>(moment_counter((first + i) / kMomentsPerDraw, step.t), philox_key(step.seed));
-    const uint32_t words[kMomentsPerDraw] = {r.x, r.y, r.z, r.w};
-#pragma unroll
-    for (int k = 0; k < kMomentsPerDraw; k += 2) {
-      const auto pair = [](Bf16 low, Bf16 high) { return uint32_t{low.bits} | uint32_t{high.bits} << 16; };
-      m_pack.words[(i + k) / 2] =
-          pair(round_first_moment(m[i + k], words[k]), round_first_moment(m[i + k + 1], words[k + 1]));
-      v_pack.words[(i + k) / 2] =
-          pair(round_second_moment(v[i + k], words[k]), round_second_moment(v[i + k + 1], words[k + 1]));
-    }
+  for (int i = 0; i < kCount; i += 2) {
+    m_pack.words[i / 2] = pair(round_first_moment(m[i], words[i]), round_first_moment(m[i + 1], words[i + 1]));
+    v_pack.words[i / 2] = pair(round_second_moment(v[i], words[i]), round_second_moment(v[i + 1], words[i + 1]));
   }
 }
 
+// One pack a thread, without a loop, and the factors from memory: measured on an H100, 27 November 2026, that moves
+// 124M parameters as fast as a copy moves its bytes; blocks that loop and compute the factors take 6% more time.
 template <typename Moment>
-__global__ void __launch_bounds__(kFlatThreads)
-    adamw_kernel(const __grid_constant__ AdamWArrays<Moment> a, const __grid_constant__ AdamW settings,
-                 const AdamWStep* step) {
-  if (step->halted) return;
-  auto& factors = dynamic_shared<AdamWFactors>();  // computed once: they need double precision
-  if (threadIdx.x == 0) factors = adamw_factors(settings, *step);
-  __syncthreads();
-  const AdamWFactors f = factors;
-  const AdamWStep at = *step;
-  for_each_pack<kCount>(a.n, [&](size_t first, int valid) {
-    const auto gradients = load_pack<kCount>(a.gradients + first, valid),
-               old_params = load_pack<kCount>(a.params + first, valid);
-    auto m_pack = load_pack<kCount>(a.m + first, valid), v_pack = load_pack<kCount>(a.v + first, valid);
-    float params[kCount], m[kCount], v[kCount];
+__global__ void __launch_bounds__(kThreads)
+    adamw_kernel(const __grid_constant__ AdamWArrays<Moment> a, const AdamWStep* step) {
+  const size_t first = (size_t{blockIdx.x} * kThreads + threadIdx.x) * kCount;
+  if (first >= a.n || step->halted) return;
+  const int valid = a.n - first < kCount ? static_cast<int>(a.n - first) : kCount;
+  const AdamWFactors f = step->factors;
+  const auto gradients = load_pack<kCount>(a.gradients + first, valid),
+             old_params = load_pack<kCount>(a.params + first, valid);
+  auto m_pack = load_pack<kCount>(a.m + first, valid), v_pack = load_pack<kCount>(a.v + first, valid);
+  float params[kCount], m[kCount], v[kCount];
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      params[i] = old_params[i], m[i] = m_pack[i], v[i] = v_pack[i];
-      adamw_update(params[i], m[i], v[i], gradients[i], first + i < a.n_decayed ? f.keep : 1.0f, f);
-    }
-    round_moments(m_pack, v_pack, m, v, a.first + first, at);
-    store_pack(a.params + first, params, valid);
-    store_pack(a.m + first, m_pack, valid);
-    store_pack(a.v + first, v_pack, valid);
-    if (a.params_bf16) store_pack(a.params_bf16 + first, params, valid);
-  });
+  for (int i = 0; i < kCount; ++i) {
+    params[i] = old_params[i], m[i] = m_pack[i], v[i] = v_pack[i];
+    adamw_update(params[i], m[i], v[i], gradients[i], first + i < a.n_decayed ? f.keep : 1.0f, f);
+  }
+  round_moments(m_pack, v_pack, m, v, a.first + first, *step);
+  store_pack(a.params + first, params, valid);
+  store_pack(a.m + first, m_pack, valid);
+  store_pack(a.v + first, v_pack, valid);
+  if (a.params_bf16) store_pack(a.params_bf16 + first, params, valid);
 }
 
 }  // namespace
 
 template <typename Moment>
-void adamw(const CudaContext& ctx, const AdamWArrays<Moment>& a, const AdamW& settings, const AdamWStep* step) {
+void adamw(const CudaContext& ctx, const AdamWArrays<Moment>& a, const AdamWStep* step) {
   GLINT_CHECK(a.first % kMomentsPerDraw == 0, "draws serve ", kMomentsPerDraw, " elements; first is ", a.first);
+  if (a.n == 0) return;
+  constexpr size_t kPerBlock = kThreads * kCount;
   const auto what = [&] { return str_cat("adamw of ", a.n, " parameters"); };
-  Launch size = flat_launch(a.n, kCount);
-  size.shared_bytes = sizeof(AdamWFactors);
-  launch(ctx, size, what, adamw_kernel<Moment>, a, settings, step);
+  const dim3 grid(static_cast<unsigned>((a.n + kPerBlock - 1) / kPerBlock));
+  launch(ctx, {grid, dim3(kThreads)}, what, adamw_kernel<Moment>, a, step);
 }
 
-template void adamw(const CudaContext&, const AdamWArrays<float>&, const AdamW&, const AdamWStep*);
-template void adamw(const CudaContext&, const AdamWArrays<Bf16>&, const AdamW&, const AdamWStep*);
+template void adamw(const CudaContext&, const AdamWArrays<float>&, const AdamWStep*);
+template void adamw(const CudaContext&, const AdamWArrays<Bf16>&, const AdamWStep*);
 
 }  // namespace glint

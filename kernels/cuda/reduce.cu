@@ -25,27 +25,16 @@ unsigned blocks_for(size_t n) {
 
 // partial (blocks): each block's sum of op(x) over its packs, or the result if there is one block.
 template <typename Op, typename T>
-__global__ void __launch_bounds__(kThreads, 8) sum_kernel(double* partial, const T* x, size_t n) {
+__global__ void __launch_bounds__(kThreads) sum_kernel(double* partial, const T* x, size_t n) {
   constexpr int kCount = 16 / sizeof(float);
   const Op op;
   double total = 0.0;
   if constexpr (sizeof(T) == sizeof(float)) {
-    // Several packs are in flight; they are added in the order of the loop over single ones.
-    constexpr int kPacks = 4;
-    const size_t stride = size_t{gridDim.x} * kThreads * kCount;
-    for (size_t first = (size_t{blockIdx.x} * kThreads + threadIdx.x) * kCount; first < n; first += kPacks * stride) {
-      Pack<T, kCount> packs[kPacks];
+    for_each_pack<kCount>(n, [&](size_t first, int valid) {
+      const auto values = load_pack<kCount>(x + first, valid);
 #pragma unroll
-      for (int p = 0; p < kPacks; ++p) {
-        const size_t at = first + p * stride, left = at < n ? n - at : 0;
-        packs[p] = load_pack<kCount>(x + at, left < kCount ? static_cast<int>(left) : kCount);
-      }
-#pragma unroll
-      for (int p = 0; p < kPacks; ++p) {
-#pragma unroll
-        for (int i = 0; i < kCount; ++i) total += op(static_cast<double>(packs[p][i]));  // 0 past the end
-      }
-    }
+      for (int i = 0; i < kCount; ++i) total += op(static_cast<double>(values[i]));  // 0 past the end
+    });
   } else {
     for_each_pack<1>(n, [&](size_t i, int) { total += op(x[i]); });
   }
