@@ -6,6 +6,7 @@
 #include "train/machine.h"
 #include "train/peak.h"
 #include "train/training_step.h"
+#include "train/tuning.h"
 
 namespace glint {
 
@@ -15,7 +16,7 @@ struct StepFlags : BenchFlags {
   GptConfig model;
   float dropout = 0.0f;
   int batch = 12, micro_batch = 0, steps = 20, loss_chunk = 0;
-  bool recompute = false, profile = false, graph = true;
+  bool recompute = false, profile = false, graph = true, tune = true;
   AttentionKind attention = AttentionKind::flash;
   TrainOptions team;  // only the options about ranks and the optimizer
 };
@@ -90,6 +91,10 @@ void bench_step(StepFlags flags, Team& team) {
       targets[i] = static_cast<int32_t>((place + 1) * 2654435761u % static_cast<uint32_t>(flags.model.vocab));
     }
   };
+  if (flags.tune) {
+    const Tuned tuned = tune_products(step, fill, device, team, "");
+    if (team.is_main() && !tuned.note.empty()) std::fprintf(stderr, "%s\n", tuned.note.c_str());
+  }
   const auto one_step = [&] { step.run(fill, 1e-4); };
   one_step();  // touches every page
   one_step();  // captures the CUDA graph
@@ -157,6 +162,8 @@ void register_bench_step(CLI::App& bench) {
   add_option(command, "--loss-chunk", flags->loss_chunk, "Rows of logits in memory at a time; 0: all");
   add_option(command, "--optimizer-dtype", flags->team.optimizer_dtype, "Number format of AdamW's moments");
   add_option(command, "--graph", flags->graph, "On a GPU: run a step as one CUDA graph");
+  add_option(command, "--tune", flags->tune,
+             "On a GPU: measure which algorithm is the fastest for each matrix product");
   command.add_flag("--profile", flags->profile, "Print on standard error where the time goes");
   add_rank_flags(command, flags->team);
   add_option(command, "--zero", flags->team.zero,
