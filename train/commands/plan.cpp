@@ -170,7 +170,8 @@ void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& d
   const auto format = [](DType dtype) { return dtype == DType::bf16 ? "bf16" : "fp32"; };
   std::printf(
       "%s parameters in %s, AdamW's moments in %s. A device (%s) reaches in products %s TFLOP/s,\n"
-      "in attention %s forward and %s backward, %s GB/s of its memory,\n%s GB/s to its neighbours, %s between nodes of %d, %s us a hop.\n",
+      "in attention %s forward and %s backward, %s GB/s of its memory,\n"
+      "%s GB/s to its neighbours, %s between nodes of %d, %s us a hop.\n",
       std::to_string(model.parameters().count()).c_str(), format(rows[0].run.dtype), format(rows[0].run.moments),
       device.name.c_str(), rate(device.product_rate, 1e12).c_str(), rate(device.attention_rate, 1e12).c_str(),
       rate(device.attention_backward_rate, 1e12).c_str(), rate(device.byte_rate, 1e9).c_str(),
