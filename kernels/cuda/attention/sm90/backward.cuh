@@ -50,6 +50,7 @@ struct BackwardArguments {
   ByteCompare compare;
   float scale2;  // scale * log2(e)
   int group;     // query heads of a key head
+  int section;   // key heads whose blocks take turns
   BackwardScratch scratch;
 };
 
