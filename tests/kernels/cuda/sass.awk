@@ -42,7 +42,7 @@ function keep_loop(kernel, target, last,    first, products, length_) {
   products = mma[kernel, last] - mma[kernel, first - 1]
   length_ = useful[kernel, last] - useful[kernel, first - 1]
   if (loop_mma[kernel] && target != loop_start[kernel] && target <= loop_end[kernel] &&
-      products <= 2 * loop_mma[kernel]) return
+      products <= 3 * loop_mma[kernel]) return
   if (products > loop_mma[kernel] || (products == loop_mma[kernel] && length_ < loop_size[kernel])) {
     loop_start[kernel] = target
     loop_end[kernel] = at[kernel, last]

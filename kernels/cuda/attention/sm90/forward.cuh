@@ -127,13 +127,15 @@ struct Consumer {
     dropout.start(b, NH, h, i);
   }
 
-  // All keys up to key_end, tile by tile. One product after the other: other warpgroups compute meanwhile.
+  // All keys up to key_end, tile by tile; of the last one half, if the queries see no more.
   __device__ void attend(int key_end) {
     const int whole = (key_end + kKeys / 2 - 1) / kKeys;
-    for (int tile = 0; tile < whole; ++tile) attend_tile<kKeys>(tile);
+    if constexpr (Tiles::kOverlap) attend_overlapped(whole);
+    else
+      for (int tile = 0; tile < whole; ++tile) attend_tile<kKeys>(tile);
     if (key_end > whole * kKeys) attend_tile<kKeys / 2>(whole);
   }
-  // The first kWidth keys of a tile.
+  // The first kWidth keys of a tile. One product after the other: other warpgroups compute meanwhile.
   template <int kWidth>
   __device__ void attend_tile(int tile) {
     Accumulator<kWidth> s;
@@ -151,8 +153,9 @@ struct Consumer {
     at.advance();
   }
 
-  // The same with two products at a time. There is a key.
-  __device__ void attend_overlapped(int key_end) {
+  // The first `tiles`, two products at a time.
+  __device__ void attend_overlapped(int tiles) {
+    if (tiles == 0) return;
     Accumulator<kKeys> s;
     Fragment<kKeys> p;
     start_scores(s);
@@ -161,7 +164,7 @@ struct Consumer {
     round_to(p, s);
     dropout.apply(p);
     values.wait_full(at);
-    for (int tile = 1; tile * kKeys < key_end; ++tile) {
+    for (int tile = 1; tile < tiles; ++tile) {
       const Place before = at;
       at.advance();
       start_scores(s);          // S = Q K^T
@@ -256,8 +259,7 @@ __global__ void __launch_bounds__(ForwardTiles<kHS>::kThreads, 1)
     const int i0 = item.block * Tiles::kQueries, i = i0 + 64 * group;  // the block's and this warpgroup's first query
     const int key_end = i < shape.T ? consumer.mask.key_end(i + 63) : 0;
     consumer.start(queries.tile(q_at), item.b, shape.NH, item.h, i);
-    if constexpr (!Tiles::kOverlap) consumer.attend(key_end);
-    else if (key_end > 0) consumer.attend_overlapped(key_end);
+    consumer.attend(key_end);
     __syncwarp();  // all lanes have read the item
     queries.release(q_at);
     consumer.skip(tiles_of(consumer.mask.key_end(i0 + Tiles::kQueries - 1), Tiles::kKeys) -
