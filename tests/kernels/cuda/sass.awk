@@ -36,7 +36,7 @@ function tiles_of(line) {
 }
 
 # The loop with most products; of two such, the shorter one. What comes behind it and branches to before it is a loop
-# around it, which adds less than it has; or into it, code that waits for an mbarrier.
+# around it, which adds at most twice what it has; or into it, code that waits for an mbarrier.
 function keep_loop(kernel, target, last,    first, products, length_) {
   for (first = last; first > 1 && at[kernel, first - 1] >= target; --first) {}
   products = mma[kernel, last] - mma[kernel, first - 1]
