@@ -66,7 +66,7 @@ TEST_CASE("each greedy token is the likeliest one after all tokens before it, al
   std::vector<int32_t> text = some_tokens(5);
   const size_t start = text.size();
   std::vector<int32_t> drawn;
-  generator.generate(text, 40, greedy, [&](int32_t token) {
+  generator.generate(text, 40, greedy, [&](int, int32_t token) {
     drawn.push_back(token);
     return true;
   });
@@ -90,7 +90,7 @@ TEST_CASE("generation: the text depends on seed and stream; of a long prompt onl
     SamplingOptions options;
     options.seed = seed, options.stream = stream;
     std::vector<int32_t> drawn;
-    generator.generate(prompt, 30, options, [&](int32_t token) {
+    generator.generate(prompt, 30, options, [&](int, int32_t token) {
       drawn.push_back(token);
       return drawn.size() < 25;
     });
