@@ -8,7 +8,7 @@ namespace {
 constexpr int kThreads = 256;
 
 // Of two pairs of bf16.
-__device__ float product(uint32_t x, uint32_t y) {
+__device__ inline float product(uint32_t x, uint32_t y) {
   const float low = __uint_as_float(x << 16) * __uint_as_float(y << 16);
   return fmaf(__uint_as_float(x & 0xffff0000u), __uint_as_float(y & 0xffff0000u), low);
 }
