@@ -193,7 +193,7 @@ write_json() {
   done
   printf ']'
   local part
-  for part in torch bench training; do
+  for part in torch bench training sample; do
     if [ -s "$WORK/$part.json" ]; then printf ',\n"%s": %s' "$part" "$(< "$WORK/$part.json")"; fi
   done
   printf '}\n'
