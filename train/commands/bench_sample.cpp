@@ -8,7 +8,7 @@ namespace glint {
 
 namespace {
 
-struct SampleFlags : BenchFlags {
+struct SamplingBenchFlags : BenchFlags {
   GptConfig model;
   SamplingOptions sampling;
   int count = 1, prompt = 16, tokens = 128;
@@ -25,7 +25,7 @@ double least_bytes(const Model& model, const GptConfig& config, int sequences, d
   return bytes;
 }
 
-void bench_sample(SampleFlags flags) {
+void bench_sample(SamplingBenchFlags flags) {
   if (flags.model.kv_heads == 0) flags.model.kv_heads = flags.model.heads;
   GLINT_REQUIRE(flags.tokens >= 2 && flags.prompt + flags.tokens <= flags.model.context + 1, "--prompt ", flags.prompt,
                 " and --tokens ", flags.tokens, " have to fit into --context ", flags.model.context,
@@ -68,7 +68,7 @@ void bench_sample(SampleFlags flags) {
 
 void register_bench_sample(CLI::App& bench) {
   CLI::App& command = *bench.add_subcommand("sample", "Drawing tokens one by one, from a model with random weights");
-  const auto flags = std::make_shared<SampleFlags>();
+  const auto flags = std::make_shared<SamplingBenchFlags>();
   flags->model.vocab = 65;
   flags->repeats = 3;
   add_model_flags(command, flags->model);
