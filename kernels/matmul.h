@@ -26,7 +26,7 @@ inline double flops_of(const LinearShape& s) {
 enum class Write { set, add };
 
 // Up to so many rows, as in generation, a row of linear_forward() gives the same bits alone and among others: in fp32
-// on a CPU, and on a GPU where the rows of the weight are multiples of 16 bytes.
+// on a CPU, and on a GPU, where all of them take cuBLASLt's algorithm for kFewRows (if it can do fewer).
 inline constexpr int kFewRows = 16;
 
 // out (rows, out) = x (rows, in) W + bias; bias (out) may be null.

@@ -134,13 +134,26 @@ bool CudaMatmul::multiply(const CudaContext& ctx, const ColumnMajorProduct& p) {
   const unsigned alignment = std::min({alignment_of(p.a), alignment_of(p.b), alignment_of(p.d)});
   const Key key{p.m,      p.n,   p.k,        p.transpose_a, p.transpose_b, p.inputs,
                 p.output, p.add, p.epilogue, ctx.tf32,      alignment};
+  const auto run = [&](const cublasLtMatmulAlgo_t& algorithm) {
+    const float one = 1.0f, beta = p.add ? 1.0f : 0.0f;
+    return cublasLtMatmul(handle_, description.operation, &one, p.a, description.a, p.b, description.b, &beta, p.d,
+                          description.d, p.d, description.d, &algorithm, workspace_, kWorkspace, ctx.stream);
+  };
   auto known = chosen_.find(key);
-  if (known == chosen_.end()) known = chosen_.emplace(key, choose(handle_, description, p, kWorkspace)).first;
+  if (known == chosen_.end()) {
+    if (p.n < kFewRows) {  // the order of sums shall not depend on the number of rows
+      ColumnMajorProduct more = p;
+      more.n = kFewRows;
+      const auto algorithm = choose(handle_, Description(more, ctx.tf32), more, kWorkspace);
+      if (algorithm && run(*algorithm) == CUBLAS_STATUS_SUCCESS) {
+        chosen_.emplace(key, algorithm);
+        return true;
+      }
+    }
+    known = chosen_.emplace(key, choose(handle_, description, p, kWorkspace)).first;
+  }
   if (!known->second) return false;
-  const float one = 1.0f, beta = p.add ? 1.0f : 0.0f;
-  check_cublas(cublasLtMatmul(handle_, description.operation, &one, p.a, description.a, p.b, description.b, &beta, p.d,
-                              description.d, p.d, description.d, &*known->second, workspace_, kWorkspace, ctx.stream),
-               p, "cublasLtMatmul");
+  check_cublas(run(*known->second), p, "cublasLtMatmul");
   return true;
 }
 

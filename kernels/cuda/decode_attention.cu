@@ -73,23 +73,33 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const __grid_constant_
 #pragma unroll
   for (int i = 0; i < kCount; ++i) q[i] = query[i] * (s.scale * kLog2E);
 
-  Partial<kCount> partial;
-  for (int first = begin; first < end; first += groups * kAhead) {  // the same for all threads
-    Pack<Scalar, kCount> k[kAhead] = {}, v[kAhead] = {};
+  struct Keys {
+    Pack<Scalar, kCount> k[kAhead], v[kAhead];
+  };
+  const auto load = [&](int first) {
+    Keys loaded = {};
 #pragma unroll
     for (int n = 0; n < kAhead; ++n) {
       const int j = first + n * groups + group;
       if (j >= end || !has_channels) continue;
       // The new token's row of the cache may not be written yet.
-      k[n] = load_whole_pack<kCount>(j == position ? new_key : keys + j * row);
-      v[n] = load_whole_pack<kCount>(j == position ? new_value : values + j * row);
+      loaded.k[n] = load_whole_pack<kCount>(j == position ? new_key : keys + j * row);
+      loaded.v[n] = load_whole_pack<kCount>(j == position ? new_value : values + j * row);
     }
+    return loaded;
+  };
+
+  Partial<kCount> partial;
+  Keys next = load(begin);
+  for (int first = begin; first < end; first += groups * kAhead) {  // the same for all threads
+    const Keys now = next;
+    next = load(first + groups * kAhead);  // while these are used
     float score[kAhead], max = partial.max;
 #pragma unroll
     for (int n = 0; n < kAhead; ++n) {
       score[n] = 0.0f;
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) score[n] = fmaf(q[i], k[n][i], score[n]);
+      for (int i = 0; i < kCount; ++i) score[n] = fmaf(q[i], now.k[n][i], score[n]);
       for (int distance = d.lanes / 2; distance > 0; distance /= 2)
         score[n] += __shfl_xor_sync(0xffffffffu, score[n], distance);
       if (first + n * groups + group >= end) score[n] = -INFINITY;
@@ -106,7 +116,7 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const __grid_constant_
       const float p = ptx::exp2(score[n] - max);
       partial.sum += p;
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) partial.o[i] = fmaf(p, v[n][i], partial.o[i]);
+      for (int i = 0; i < kCount; ++i) partial.o[i] = fmaf(p, now.v[n][i], partial.o[i]);
     }
   }
 

@@ -2,7 +2,6 @@
 
 #include "kernels/bf16.h"
 #include "kernels/cuda/cublaslt.h"
-#include "kernels/cuda/few_rows.h"
 
 namespace glint {
 
@@ -19,7 +18,7 @@ bool fusible(Gelu kind, int columns) {
 template <typename Scalar>
 void linear_gelu_forward(const CudaContext& ctx, Scalar* out, Scalar* pre, const Scalar* x, const Scalar* weight,
                          const Scalar* bias, const LinearShape& shape, Gelu kind) {
-  if (shape.rows > kFewRows && fusible<Scalar>(kind, shape.out)) {
+  if (fusible<Scalar>(kind, shape.out)) {
     ColumnMajorProduct product = forward_product(out, x, weight, bias, shape);
     product.epilogue = bias ? Epilogue::gelu_bias : Epilogue::gelu;
     product.aux = pre;

@@ -2,7 +2,6 @@
 
 #include "kernels/bf16.h"
 #include "kernels/cuda/cublaslt.h"
-#include "kernels/cuda/few_rows.h"
 #include "kernels/reduce.h"
 
 namespace glint {
@@ -18,8 +17,7 @@ void multiply_or_throw(const CudaContext& ctx, const ColumnMajorProduct& p) {
 template <typename Scalar>
 void linear_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, const Scalar* weight, const Scalar* bias,
                     const LinearShape& shape) {
-  if (!few_rows_forward(ctx, out, x, weight, bias, shape))
-    multiply_or_throw(ctx, forward_product(out, x, weight, bias, shape));
+  multiply_or_throw(ctx, forward_product(out, x, weight, bias, shape));
 }
 
 template <typename Scalar>

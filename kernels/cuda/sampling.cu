@@ -11,7 +11,7 @@ namespace glint {
 namespace {
 
 constexpr int kThreads = 512, kWarps = kThreads / 32;
-constexpr double kOne = 0x1p36;  // the weight of the likeliest token: 2^17 of them have an exact sum in double
+constexpr int kOneBits = 36;  // log2 of the likeliest token's weight: 2^17 of them have an exact sum in double
 using Weight = unsigned long long;
 
 struct Shared {
@@ -24,6 +24,13 @@ struct Shared {
 __device__ uint32_t key_of(float logit) {
   const uint32_t bits = __float_as_uint(logit);
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+// value * 2^kOneBits, rounded down; value in [0, 1]. Faster than the conversion to 64 bits.
+__device__ Weight fixed_point(float value) {
+  const uint32_t bits = __float_as_uint(value);
+  const int down = 127 - static_cast<int>(bits >> 23);
+  return down > kOneBits ? 0 : (Weight{(bits & 0x7fffffu) | 0x800000u} << (kOneBits - 23)) >> down;
 }
 
 // Tokens by falling logit, equal ones by rising number.
@@ -39,27 +46,41 @@ struct Row {
   Shared& shared;
   int turn = 0;
 
-  // f(token, logit) for the tokens of this thread.
+  // f(token, logit) for the tokens first .. end - 1 of this thread, one of `threads`.
   template <typename F>
-  __device__ void for_each(int first, int end, int thread, int threads, const F& f) const {
-    constexpr int kCount = kPack<Scalar>;
-    for (int base = first + thread * kCount; base < end; base += threads * kCount) {
-      const auto pack = load_pack<kCount>(logits + base, end - base);
+  __device__ __forceinline__ void for_each(int first, int end, int thread, int threads, const F& f) const {
+    constexpr int kCount = kPack<Scalar>, kAhead = 4;  // packs in flight
+    const auto call = [&](int token, float logit) {
+      if (token != never) f(token, logit);
+    };
+    const int stride = threads * kCount;
+    int base = first + thread * kCount;
+    if (is_aligned<Scalar, kCount>(logits + first)) {
+      for (; base + (kAhead - 1) * stride + kCount <= end; base += kAhead * stride) {
+        Pack<Scalar, kCount> packs[kAhead];
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        if (base + i < end && base + i != never) f(base + i, pack[i]);
+        for (int n = 0; n < kAhead; ++n) packs[n] = load_whole_pack<kCount>(logits + base + n * stride);
+#pragma unroll
+        for (int n = 0; n < kAhead; ++n) {
+#pragma unroll
+          for (int i = 0; i < kCount; ++i) call(base + n * stride + i, packs[n][i]);
+        }
       }
+    }
+    for (; base < end; base += stride) {  // what is left, or not aligned
+#pragma unroll 1
+      for (int i = base; i < min(base + kCount, end); ++i) call(i, to_float(logits[i]));
     }
   }
 
-  __device__ float largest() {
+  __device__ __forceinline__ float largest() {
     float most = -INFINITY;
     for_each(0, V, threadIdx.x, kThreads, [&](int, float logit) { most = fmaxf(most, logit); });
     return reduce_block(most, Largest{}, shared.maxima, turn++);
   }
 
   template <typename Measure>
-  __device__ Weight sum(const Measure& measure) {
+  __device__ __forceinline__ Weight sum(const Measure& measure) {
     Weight sums[3] = {};
     for_each(0, V, threadIdx.x, kThreads, [&](int token, float logit) { sums[0] += measure(token, logit); });
     reduce_group(sums, Sum{}, shared.sums, turn++, kWarps);
@@ -143,10 +164,9 @@ __device__ int draw(Row<Scalar>& row, double point, const SamplingOptions& optio
   const int candidates = row.V - (row.never >= 0 && row.never < row.V ? 1 : 0);
   const bool narrowed = options.top_k > 0 && options.top_k < candidates;
   if (narrowed) last = row.find_by_place(options.top_k - 1, [](int, float) { return Weight{1}; });
+  const float scale = 1.44269504f / options.temperature;
   const auto weight = [&](int token, float logit) -> Weight {
-    constexpr float kLog2E = 1.44269504f;
-    if (!keeps(last, token, logit)) return 0;
-    return static_cast<Weight>(static_cast<double>(ptx::exp2((logit - peak) / options.temperature * kLog2E)) * kOne);
+    return keeps(last, token, logit) ? fixed_point(ptx::exp2((logit - peak) * scale)) : 0;
   };
   Weight total = row.sum(weight);
   if (options.top_p < 1.0f) {  // the smallest set of the most likely tokens with a total probability of top_p
