@@ -1,7 +1,7 @@
 // Drawing tokens, one block a sequence. Each of top-k, top-p and the draw looks for one token: the first at which the
 // running sum of weights, over tokens in a certain order, exceeds a target. In the order of likelihood it is found two
-// bits of the logit at a time, so that nothing is sorted; in the order of tokens by cutting a range in 16, one for each
-// warp. Weights are integers, so that their sums are exact.
+// bits of the logit at a time, so that not all have to be sorted; in the order of tokens by cutting a range in 16, one
+// for each warp. Weights are integers, so that their sums are exact.
 #include "kernels/sampling.h"
 
 #include "kernels/cuda/block_reduce.cuh"
@@ -11,14 +11,9 @@ namespace glint {
 namespace {
 
 constexpr int kThreads = 512, kWarps = kThreads / 32;
-constexpr int kOneBits = 36;  // log2 of the likeliest token's weight: 2^17 of them have an exact sum in double
+constexpr int kMostListed = 256;  // the largest top-k whose tokens are sorted
+constexpr int kOneBits = 36;      // log2 of the likeliest token's weight: 2^17 of them have an exact sum in double
 using Weight = unsigned long long;
-
-struct Shared {
-  BlockScratch<Weight, 3> sums;
-  BlockScratch<float> maxima;
-  Weight warps[kWarps];
-};
 
 // The order of floats as that of integers.
 __device__ uint32_t key_of(float logit) {
@@ -37,6 +32,19 @@ __device__ Weight fixed_point(float value) {
 struct Place {
   uint32_t key;
   int token;
+
+  __device__ bool before(const Place& other) const {
+    return key > other.key || (key == other.key && token < other.token);
+  }
+};
+
+struct Shared {
+  BlockScratch<Weight, 3> sums;
+  BlockScratch<float> maxima;
+  Weight warps[kWarps];
+  int listed;
+  Place list[kMostListed], sorted[kMostListed];
+  Weight weights[kMostListed];
 };
 
 template <typename Scalar>
@@ -151,9 +159,39 @@ struct Row {
   }
 };
 
-__device__ bool keeps(const Place& last, int token, float logit) {  // not after `last`
-  const uint32_t key = key_of(logit);
-  return key > last.key || (key == last.key && token <= last.token);
+__device__ bool keeps(const Place& last, int token, float logit) { return !last.before({key_of(logit), token}); }
+
+// The draw from the `count` likeliest tokens, at most kMostListed: those up to `last`.
+template <typename Scalar, typename Measure>
+__device__ int draw_listed(Row<Scalar>& row, const Place& last, int count, double point, double top_p,
+                           const Measure& weight) {
+  Shared& shared = row.shared;
+  if (threadIdx.x == 0) shared.listed = 0;
+  __syncthreads();
+  row.for_each(0, row.V, threadIdx.x, kThreads, [&](int token, float logit) {
+    if (keeps(last, token, logit)) shared.list[atomicAdd(&shared.listed, 1)] = {key_of(logit), token};
+  });
+  __syncthreads();
+  const int mine = threadIdx.x;
+  if (mine < count) {  // in any order so far
+    const Place place = shared.list[mine];
+    int rank = 0;
+    for (int i = 0; i < count; ++i) rank += shared.list[i].before(place);
+    shared.sorted[rank] = place;
+    shared.weights[rank] = weight(place.token, to_float(row.logits[place.token]));
+  }
+  __syncthreads();
+  Weight total = 0;
+  for (int i = 0; i < count; ++i) total += shared.weights[i];
+  if (top_p < 1.0) {
+    const double enough = top_p * static_cast<double>(total);
+    total = 0;
+    for (int i = 0; i < count && static_cast<double>(total) < enough; ++i) total += shared.weights[i];
+  }
+  auto target = min(static_cast<Weight>(point * static_cast<double>(total)), total - 1);
+  int i = 0;
+  for (; i + 1 < count && target >= shared.weights[i]; ++i) target -= shared.weights[i];
+  return shared.sorted[i].token;
 }
 
 template <typename Scalar>
@@ -168,6 +206,8 @@ __device__ int draw(Row<Scalar>& row, double point, const SamplingOptions& optio
   const auto weight = [&](int token, float logit) -> Weight {
     return keeps(last, token, logit) ? fixed_point(ptx::exp2((logit - peak) * scale)) : 0;
   };
+  if (narrowed && options.top_k <= kMostListed)
+    return draw_listed(row, last, options.top_k, point, options.top_p, weight);
   Weight total = row.sum(weight);
   if (options.top_p < 1.0f) {  // the smallest set of the most likely tokens with a total probability of top_p
     const auto enough = static_cast<Weight>(ceil(options.top_p * static_cast<double>(total)));
