@@ -1,6 +1,7 @@
 #include "train/loaded_run.h"
 
 #include "kernels/check.h"
+#include "train/tuning.h"
 
 namespace glint {
 
@@ -25,6 +26,7 @@ LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, con
                 ", ", run.paths.tokenizer().string(), " one of ", run.tokenizer.vocabulary(),
                 ": they don't belong together");
   run.model = make_model(config, device, dtype);
+  if (run.state.options.tune) use_tuned_products(device, run.paths.products());
   Parameters& parameters = run.model->parameters();
   HostCopy values(parameters, parameters.values());
   load_checkpoint(folder, tensor_views(parameters, values.data()));

@@ -76,7 +76,7 @@ struct TrainOptions {
   MatmulChoice matmul = MatmulChoice::automatic;
   bool recompute = false;
   int loss_chunk = 0;  // rows of logits in memory at a time; 0: all
-  bool graph = true, tf32 = false;
+  bool graph = true, tf32 = false, tune = true;
   DeviceChoice device = DeviceChoice::cpu;
   DtypeChoice dtype = DtypeChoice::fp32;
   bool quiet = false;

@@ -79,6 +79,7 @@ void for_each_option(Options& o, Visit&& visit) {
   add(o.dtype, "dtype", kFree, kAny, "number format of the forward and backward passes");
   add(o.tf32, "tf32", kFree, kAny, "fp32 products on a GPU may round their inputs to 10 bits: faster");
   add(o.graph, "graph", kFree, kAny, "on a GPU: run a step as one CUDA graph");
+  add(o.tune, "tune", kFree, kAny, "on a GPU: measure which algorithm is the fastest for each matrix product");
 
   group = "Several devices";
   add(o.ranks, "ranks", kFree, kPositive, "processes that share each batch, one per GPU", "1, or by launcher");

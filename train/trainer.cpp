@@ -16,6 +16,7 @@
 #include "train/signals.h"
 #include "train/time_left.h"
 #include "train/training_step.h"
+#include "train/tuning.h"
 
 namespace glint {
 
@@ -248,6 +249,11 @@ int Trainer::steps(const SignalWatch& signals) {
                      quiet ? 0 : team_.size() * peak_gflops(device_, model_->parameters().dtype())});
   progress.note(describe_run(*model_, step_, data_, team_, options_.batch));
   if (step() > 0) progress.note(str_cat("resumed at step ", step()));
+  if (options_.tune && !done()) {
+    const Tuned tuned = tune_products(step_, fill_, device_, team_, folder_.paths().products());
+    if (!tuned.note.empty()) progress.note(tuned.note);
+    if (!tuned.warning.empty() && team_.is_main()) progress.warning(tuned.warning);
+  }
   time_left_.start(step());
   if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);
   while (!done() && !stop) {

@@ -83,6 +83,16 @@ void TrainingStep::load_micro_batch(int micro) {
   graph_.accumulate(micro > 0);
 }
 
+void TrainingStep::rehearse(const FillBatch& fill) {
+  upload(fill, 0);
+  for (int micro = 0; micro < std::min(2, micro_batches()); ++micro) {
+    load_micro_batch(micro);
+    graph_.forward();
+    graph_.backward();
+  }
+  staging_->release(static_cast<int>(rng_.step % 2));
+}
+
 void TrainingStep::enqueue() {
   const size_t rows = losses_.shape().elements();
   for (int micro = 0; micro < micro_batches(); ++micro) {

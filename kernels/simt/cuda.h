@@ -78,7 +78,7 @@ void __stcs(T* p, T value) {
   *p = value;
 }
 
-inline float __fdividef(float a, float b) { return a / b; }
+inline float __saturatef(float x) { return x > 0.0f ? x < 1.0f ? x : 1.0f : 0.0f; }  // a NaN becomes 0
 inline float __frcp_rn(float a) { return 1.0f / a; }
 inline float rsqrtf(float a) { return 1.0f / std::sqrt(a); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }

@@ -7,6 +7,7 @@
 #include "train/machine.h"
 #include "train/peak.h"
 #include "train/training_step.h"
+#include "train/tuning.h"
 
 namespace glint {
 
@@ -16,7 +17,7 @@ struct StepFlags : BenchFlags {
   GptConfig model;
   float dropout = 0.0f;
   int batch = 12, micro_batch = 0, steps = 20, loss_chunk = 0;
-  bool recompute = false, profile = false, graph = true, evaluate = false;
+  bool recompute = false, profile = false, graph = true, tune = true, evaluate = false;
   AttentionKind attention = AttentionKind::flash;
   TrainOptions team;  // only the options about ranks
 };
@@ -91,6 +92,10 @@ void bench_step(StepFlags flags, Team& team) {
       targets[i] = static_cast<int32_t>((place + 1) * 2654435761u % static_cast<uint32_t>(flags.model.vocab));
     }
   };
+  if (flags.tune) {
+    const Tuned tuned = tune_products(step, fill, device, team, "");
+    if (team.is_main() && !tuned.note.empty()) std::fprintf(stderr, "%s\n", tuned.note.c_str());
+  }
   const auto one_step = [&] { step.run(fill, 1e-4); };
   one_step();  // touches every page
   one_step();  // captures the CUDA graph
@@ -165,6 +170,8 @@ void register_bench_step(CLI::App& bench) {
   add_option(command, "--recompute", flags->recompute, "Recompute activations in backward: slower, less memory");
   add_option(command, "--loss-chunk", flags->loss_chunk, "Rows of logits in memory at a time; 0: all");
   add_option(command, "--graph", flags->graph, "On a GPU: run a step as one CUDA graph");
+  add_option(command, "--tune", flags->tune,
+             "On a GPU: measure which algorithm is the fastest for each matrix product");
   command.add_flag("--evaluate", flags->evaluate, "Time the evaluation of micro-batches too");
   command.add_flag("--profile", flags->profile, "Print on standard error where the time goes");
   add_rank_flags(command, flags->team);
