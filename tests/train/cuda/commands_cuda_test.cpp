@@ -45,10 +45,10 @@ TEST_CASE("mask: the kernels drop what the definition says") {
 
 TEST_CASE("bench sample on a GPU") {
   for (const char* graph : {"true", "false"}) {
-    const auto ran =
-        run_on("late guarded", {"bench", "sample", "--device", "cuda", "--dtype", "bf16", "--layers", "1", "--heads",
-                                "2", "--embd", "16", "--context", "9", "--prompt", "3", "--tokens", "6", "--count",
-                                "2", "--top-k", "5", "--repeats", "1", "--graph", graph, "--json"});
+    const auto ran = run_on(
+        "late guarded", {"bench",   "sample", "--device",  "cuda", "--dtype",  "bf16", "--layers", "1", "--heads", "2",
+                         "--embd",  "16",     "--context", "9",    "--prompt", "3",    "--tokens", "6", "--count", "2",
+                         "--top-k", "5",      "--repeats", "1",    "--graph",  graph,  "--json"});
     INFO(ran.err);
     REQUIRE(ran.code == 0);
     const auto figures = nlohmann::json::parse(ran.out);
