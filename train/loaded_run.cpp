@@ -5,13 +5,6 @@
 
 namespace glint {
 
-std::vector<TensorView> tensor_views(const Parameters& parameters, float* flat) {
-  std::vector<TensorView> views;
-  for (const Parameter& parameter : parameters.all())
-    views.push_back({parameter.name, parameter.shape.sizes, flat + parameter.offset});
-  return views;
-}
-
 LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, const Device& device, DType dtype) {
   LoadedRun run{existing_run(root), {}, Tokenizer::of_bytes(), nullptr};
   const bool best =

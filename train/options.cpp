@@ -47,7 +47,8 @@ void require_fits(const TrainOptions& options) {
                           " with --context ", options.model.context, " and --micro-batch ", options.micro_batch,
                           " would need at least ", human_bytes(needed), " of memory and this machine has ",
                           human_bytes(available),
-                          ": lower --layers, --embd, --context or --micro-batch, or use --recompute true"));
+                          ": lower --layers, --embd, --context or --micro-batch, or use --recompute true",
+                          options.optimizer_dtype == DtypeChoice::fp32 ? " or --optimizer-dtype bf16" : ""));
 }
 
 void require_batch(const TrainOptions& options) {
@@ -106,7 +107,8 @@ double needed_bytes(const TrainOptions& options) {
               .batch = options.batch,
               .micro_batch = options.micro_batch,
               .devices = options.ranks,
-              .zero = options.zero == 1};
+              .zero = options.zero == 1,
+              .moments = dtype_of(options.optimizer_dtype)};
   run.model.vocab = std::max(run.model.vocab, 1);  // unknown before the data are read
   return memory_of(run);
 }

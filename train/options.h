@@ -79,6 +79,7 @@ struct TrainOptions {
   bool graph = true, tf32 = false, tune = true;
   DeviceChoice device = DeviceChoice::cpu;
   DtypeChoice dtype = DtypeChoice::fp32;
+  DtypeChoice optimizer_dtype = DtypeChoice::fp32;  // of AdamW's moments
   bool quiet = false;
   int ranks = 0;              // processes that share each batch; 0: as many as a launcher has started, or one
   int zero = 0;               // 1: each rank stores only its part of AdamW's moments (ZeRO stage 1)

@@ -66,7 +66,7 @@ TrainOptions options_from_json(const ordered_json& json, const std::string& sour
     GLINT_REQUIRE(read(json[key], value), source, ": '", key, "' cannot be ", json[key].dump());
   };
   for_each_option(options, [&](auto& value, const OptionInfo& option) {
-    read_key(option.name, value, option.on_resume == OnResume::free);
+    read_key(option.name, value, option.on_resume != OnResume::fixed);
   });
   read_key(kVocab, options.model.vocab, false);
   GLINT_REQUIRE(unknown.empty(), source, ": unknown key '", unknown.begin().key(), "'");

@@ -6,8 +6,9 @@
 namespace glint {
 
 enum class Range { any, positive, not_negative, fraction };  // positive: an integer from 1; fraction: in [0, 1)
-// free: may change when a run is resumed, since it does not change the mathematics.
-enum class OnResume { fixed, free };
+// free: may change when a run is resumed, since it does not change the mathematics. added: fixed; runs that are older
+// than the option have its default.
+enum class OnResume { fixed, added, free };
 
 struct OptionInfo {
   const char* name;  // the flag without its dashes
@@ -61,6 +62,7 @@ void for_each_option(Options& o, Visit&& visit) {
   add(o.eps, "eps", kFixed, kPositive, "AdamW's epsilon");
   add(o.weight_decay, "weight-decay", kFixed, kFrom0, "AdamW's weight decay, of 2-D tensors only");
   add(o.grad_clip, "grad-clip", kFixed, kFrom0, "highest gradient norm; 0: no limit");
+  add(o.optimizer_dtype, "optimizer-dtype", OnResume::added, kAny, "number format of AdamW's moments");
 
   group = "Evaluation, reports and checkpoints";
   add(o.eval_every, "eval-every", kFree, kFrom0, "steps between estimates of the losses; 0: never");

@@ -30,7 +30,8 @@ StepSettings step_settings(const TrainOptions& o, Team& team) {
   adamw.beta2 = static_cast<float>(o.beta2);
   adamw.eps = static_cast<float>(o.eps);
   adamw.weight_decay = static_cast<float>(o.weight_decay);
-  const PartitionSettings partition{static_cast<size_t>(o.bucket_mb * (1 << 20)), o.zero == 1};
+  const PartitionSettings partition{static_cast<size_t>(o.bucket_mb * (1 << 20)), o.zero == 1,
+                                    dtype_of(o.optimizer_dtype)};
   return {.batch = o.batch,
           .micro_batch = o.micro_batch,
           .context = o.model.context,

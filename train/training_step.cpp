@@ -27,7 +27,7 @@ TrainingStep::TrainingStep(Model& model, const StepSettings& settings, const Rng
   GLINT_CHECK(sequences() * ranks() == settings.batch && sequences() % settings.micro_batch == 0, "batch ",
               settings.batch, ", ", ranks(), " ranks, micro-batch ", settings.micro_batch);
   const Device& device = model.parameters().device();
-  model.parameters().allocate_training(partition_.kept);
+  model.parameters().allocate_training(partition_.kept, partition_.moments);
   if (partition_.sharded && model.parameters().rounded()) keep_own_masters(model.parameters(), partition_);
 
   const int B = settings.micro_batch, T = settings.context;

@@ -69,7 +69,8 @@ class RowDropout {
       if constexpr (sizeof(Scalar) == 2) pairs.apply(pack.words[i / 2], bytes[i / 4], i % 4 / 2);
       values[i] = pack[i], values[i + 1] = pack[i + 1];
       if constexpr (sizeof(Scalar) == 4) pairs.apply(values[i], values[i + 1], bytes[i / 4], i % 4 / 2);
-      values[i] *= site_.scale, values[i + 1] *= site_.scale;
+      // Rounded, whatever the kernel adds to it: so that all kernels give the same bits.
+      values[i] = __fmul_rn(values[i], site_.scale), values[i + 1] = __fmul_rn(values[i + 1], site_.scale);
     }
   }
 

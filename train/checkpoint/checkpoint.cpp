@@ -103,10 +103,10 @@ using ByName = std::map<std::string, const TensorView*>;
 void copy_into(const TensorView& target, const TensorView& source, const fs::path& path) {
   GLINT_REQUIRE(target.shape == source.shape, path.string(), ": ", source.name, " is of shape ",
                 shape_text(source.shape), " and should be ", shape_text(target.shape));
-  const size_t bytes = target.elements() * sizeof(float);
-  if (bytes == 0) return;
-  GLINT_REQUIRE(source.data, path.string(), ": ", source.name, " is not of type F32");
-  std::memcpy(target.data, source.data, bytes);
+  if (target.bytes() == 0) return;
+  GLINT_REQUIRE(source.data && source.dtype == target.dtype, path.string(), ": ", source.name, " is not of type ",
+                type_name(target.dtype));
+  std::memcpy(target.data, source.data, target.bytes());
 }
 
 // Copies each target from `sources` and removes it there.
@@ -126,7 +126,7 @@ void require_none_left(const ByName& sources, const fs::path& path) {
 }
 
 bool same_values(const TensorView& a, const TensorView& b) {
-  return a.shape == b.shape && a.data && b.data && std::memcmp(a.data, b.data, a.elements() * sizeof(float)) == 0;
+  return a.shape == b.shape && a.dtype == b.dtype && a.data && b.data && std::memcmp(a.data, b.data, a.bytes()) == 0;
 }
 
 // One attempt: another process may replace the folder while it is read.
@@ -158,8 +158,8 @@ void save_checkpoint(const fs::path& folder, std::span<const TensorView> model, 
   json["files"][kModelFile] = hex(write_safetensors(out, kModelFile, model));
   if (!m.empty() || !v.empty()) {
     std::vector<TensorView> moments;
-    for (const TensorView& tensor : m) moments.push_back({"m." + tensor.name, tensor.shape, tensor.data});
-    for (const TensorView& tensor : v) moments.push_back({"v." + tensor.name, tensor.shape, tensor.data});
+    for (const TensorView& tensor : m) moments.push_back({"m." + tensor.name, tensor.shape, tensor.data, tensor.dtype});
+    for (const TensorView& tensor : v) moments.push_back({"v." + tensor.name, tensor.shape, tensor.data, tensor.dtype});
     json["files"][kOptimizerFile] = hex(write_safetensors(out, kOptimizerFile, moments));
   }
   seal(json);

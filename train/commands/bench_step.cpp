@@ -19,7 +19,7 @@ struct StepFlags : BenchFlags {
   int batch = 12, micro_batch = 0, steps = 20, loss_chunk = 0;
   bool recompute = false, profile = false, graph = true, tune = true, evaluate = false;
   AttentionKind attention = AttentionKind::flash;
-  TrainOptions team;  // only the options about ranks
+  TrainOptions team;  // only the options about ranks and the optimizer
 };
 
 // Where the time goes, and the share of the device's peak in products or bandwidth that each op reaches (the roofline
@@ -73,16 +73,16 @@ void bench_step(StepFlags flags, Team& team) {
   const Device device = open_device(flags);
   const auto model = make_model(flags.model, device, dtype_of(flags.dtype));
   model->initialize(1);
-  const StepSettings settings = {
-      .batch = flags.batch,
-      .micro_batch = flags.micro_batch,
-      .context = flags.model.context,
-      .attention = flags.attention,
-      .recompute = flags.recompute,
-      .graph = flags.graph,
-      .comm = team.size() > 1 ? &team.comm() : nullptr,
-      .partition = {static_cast<size_t>(flags.team.bucket_mb * (1 << 20)), flags.team.zero == 1},
-      .loss_chunk = flags.loss_chunk};
+  const StepSettings settings = {.batch = flags.batch,
+                                 .micro_batch = flags.micro_batch,
+                                 .context = flags.model.context,
+                                 .attention = flags.attention,
+                                 .recompute = flags.recompute,
+                                 .graph = flags.graph,
+                                 .comm = team.size() > 1 ? &team.comm() : nullptr,
+                                 .partition = {static_cast<size_t>(flags.team.bucket_mb * (1 << 20)),
+                                               flags.team.zero == 1, dtype_of(flags.team.optimizer_dtype)},
+                                 .loss_chunk = flags.loss_chunk};
   TrainingStep step(*model, settings, {.seed = 1});
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
     for (int i = 0; i < count * flags.model.context; ++i) {
@@ -169,6 +169,7 @@ void register_bench_step(CLI::App& bench) {
   add_option(command, "--attention", flags->attention, "Kernel");
   add_option(command, "--recompute", flags->recompute, "Recompute activations in backward: slower, less memory");
   add_option(command, "--loss-chunk", flags->loss_chunk, "Rows of logits in memory at a time; 0: all");
+  add_option(command, "--optimizer-dtype", flags->team.optimizer_dtype, "Number format of AdamW's moments");
   add_option(command, "--graph", flags->graph, "On a GPU: run a step as one CUDA graph");
   add_option(command, "--tune", flags->tune,
              "On a GPU: measure which algorithm is the fastest for each matrix product");

@@ -1,7 +1,7 @@
-// dQ. Each step gives, for its tile of queries, the sum over the block's keys; the sums of all
-// blocks are added up in global memory in fp32 by bulk copies. In a fixed order, last block of keys first: a turn
-// counter for each tile of queries says how many have added. The block of keys 0, which comes last and which all
-// queries see, adds the others' sum to its own and writes dQ.
+// dQ. Each step gives, for its tile of queries, the sum over the block's keys; the sums of all blocks are added up in
+// global memory in fp32 by bulk copies. In a fixed order, last block of keys first: a turn counter for each tile of
+// queries says how many have added. The block of keys 0, which comes last and which all queries see, adds the others'
+// sum to its own and writes dQ.
 #pragma once
 
 #include "kernels/cuda/attention/sm90/backward_blocks.cuh"
