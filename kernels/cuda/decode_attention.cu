@@ -47,7 +47,7 @@ struct Shared {
 };
 
 // Where a split leaves its result: HS channels, not divided by the sum, then maximum and sum.
-__device__ float* split_result(float* scratch, const AttentionShape& s, int b, int h, int splits, int split) {
+__device__ inline float* split_result(float* scratch, const AttentionShape& s, int b, int h, int splits, int split) {
   return scratch + (size_t{static_cast<unsigned>(b * s.NH + h)} * splits + split) * (s.HS + 2);
 }
 

@@ -16,13 +16,13 @@ constexpr int kOneBits = 36;      // log2 of the likeliest token's weight: 2^17 
 using Weight = unsigned long long;
 
 // The order of floats as that of integers.
-__device__ uint32_t key_of(float logit) {
+__device__ inline uint32_t key_of(float logit) {
   const uint32_t bits = __float_as_uint(logit);
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
 // value * 2^kOneBits, rounded down; value in [0, 1]. Faster than the conversion to 64 bits.
-__device__ Weight fixed_point(float value) {
+__device__ inline Weight fixed_point(float value) {
   const uint32_t bits = __float_as_uint(value);
   const int down = 127 - static_cast<int>(bits >> 23);
   return down > kOneBits ? 0 : (Weight{(bits & 0x7fffffu) | 0x800000u} << (kOneBits - 23)) >> down;
@@ -159,7 +159,7 @@ struct Row {
   }
 };
 
-__device__ bool keeps(const Place& last, int token, float logit) { return !last.before({key_of(logit), token}); }
+__device__ inline bool keeps(const Place& last, int token, float logit) { return !last.before({key_of(logit), token}); }
 
 // The draw from the `count` likeliest tokens, at most kMostListed: those up to `last`.
 template <typename Scalar, typename Measure>
