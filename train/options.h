@@ -103,6 +103,9 @@ nlohmann::ordered_json to_json(const TrainOptions& options);
 // Throws UserError naming `source` if a key is missing, unknown or of the wrong type.
 TrainOptions options_from_json(const nlohmann::ordered_json& json, const std::string& source);
 
+// The TOML file's keys over the options; `dropout` sets three, before their own keys. UserError with line and column.
+void apply_config(TrainOptions& options, const std::filesystem::path& path);
+
 // Bytes that one rank needs for weights, gradients, moments, and activations of one micro-batch: memory_of() in
 // train/plan.h. In double, so that huge sizes do not overflow.
 double needed_bytes(const TrainOptions& options);

@@ -1,5 +1,4 @@
 #include <cmath>
-#include <fstream>
 
 #include <nlohmann/json.hpp>
 
@@ -9,44 +8,21 @@
 #include "train/options_table.h"
 
 namespace glint {
-namespace fs = std::filesystem;
 
 namespace {
 
 using Arguments = std::vector<std::string>;
 
-// Parses the arguments over the options. `source` says in errors where they come from.
-void apply(TrainOptions& options, const std::string& source, const Arguments& arguments) {
+// Parses the arguments over the options.
+void apply_flags(TrainOptions& options, const Arguments& arguments) {
   CLI::App app;
   app.set_help_flag();
   add_train_options(app, options);
   try {
     app.parse(Arguments(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::ParseError& error) {
-    throw UserError(source + error.what());
+    throw UserError(error.what());
   }
-}
-
-// The `key = value` lines of a TOML file as flags.
-Arguments read_config(const std::string& source, const fs::path& path) {
-  std::ifstream stream(path);
-  GLINT_REQUIRE(stream && !fs::is_directory(path), "cannot read --config ", path.string());
-  TrainOptions scratch;
-  CLI::App known;
-  known.set_help_flag();
-  add_train_options(known, scratch);
-  Arguments arguments;
-  try {
-    for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(stream)) {
-      GLINT_REQUIRE(item.parents.empty(), source, "unknown table [", item.parents.front(), "]; remove its header");
-      GLINT_REQUIRE(known.get_option_no_throw("--" + item.name), source, "unknown key '", item.name, "'");
-      GLINT_REQUIRE(item.inputs.size() == 1, source, "'", item.name, "' takes one value");
-      arguments.insert(arguments.end(), {"--" + item.name, item.inputs.front()});
-    }
-  } catch (const CLI::Error& error) {
-    throw UserError(source + error.what());
-  }
-  return arguments;
 }
 
 // What CLI11 accepts as a number but no option does: "-1" for an unsigned one, "nan", "inf".
@@ -86,8 +62,7 @@ TrainFlags::TrainFlags(CLI::App& app) : app_(app) {
 }
 
 TrainOptions TrainFlags::applied_to(TrainOptions options) const {
-  const std::string source = "--config " + config_ + ": ";
-  if (!config_.empty()) apply(options, source, read_config(source, config_));
+  if (!config_.empty()) apply_config(options, config_);
   Arguments given;
   for (const CLI::Option* option : app_.get_options()) {
     const std::string name = option->get_name();
@@ -95,7 +70,7 @@ TrainOptions TrainFlags::applied_to(TrainOptions options) const {
     given.push_back(name);
     given.insert(given.end(), option->results().begin(), option->results().end());
   }
-  apply(options, "", given);
+  apply_flags(options, given);
   return options;
 }
 

@@ -1,12 +1,16 @@
 #include <charconv>
 #include <cmath>
+#include <fstream>
 
 #include <nlohmann/json.hpp>
+#define TOML_HEADER_ONLY 1
+#include <toml++/toml.h>
 
 #include "kernels/check.h"
 #include "train/options_table.h"
 
 namespace glint {
+namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
 namespace {
@@ -42,11 +46,67 @@ bool read(const ordered_json& json, Value& value) {
                        : std::is_arithmetic_v<Value> ? json.is_number()
                                                      : json.is_string();
     if (typed) json.get_to(value);
+    if constexpr (std::is_floating_point_v<Value>) return typed && std::isfinite(value);
+    // nlohmann compares -1 as equal to the largest unsigned number.
+    if (kInteger && std::is_unsigned_v<Value> && typed && json < 0) return false;
     return typed && (!kInteger || json == ordered_json(value));
   }
 }
 
+// A value of a TOML file; null for what JSON lacks, dates.
+ordered_json json_of(const toml::node& node) {
+  if (const auto* array = node.as_array()) {
+    ordered_json json = ordered_json::array();
+    for (const toml::node& element : *array) json.push_back(json_of(element));
+    return json;
+  }
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* number = node.as_integer()) return number->get();
+  if (const auto* number = node.as_floating_point()) return number->get();
+  if (const auto* truth = node.as_boolean()) return truth->get();
+  return nullptr;
+}
+
+toml::table parsed(const fs::path& path) try {
+  std::error_code unreadable;
+  std::ifstream stream(path, std::ios::binary);
+  GLINT_REQUIRE(stream && !fs::is_directory(path, unreadable), "cannot read --config ", path.string());
+  return toml::parse(stream, path.string());
+} catch (const toml::parse_error& error) {
+  const toml::source_position at = error.source().begin;
+  throw UserError(
+      str_cat("--config ", path.string(), ": line ", at.line, ", column ", at.column, ": ", error.description()));
+}
+
 }  // namespace
+
+void apply_config(TrainOptions& options, const fs::path& path) {
+  toml::table table = parsed(path);
+  const auto take = [&](const char* key, auto&& set) {
+    const toml::node* node = table.get(key);
+    if (!node) return;
+    const ordered_json value = json_of(*node);
+    const toml::source_position at = node->source().begin;
+    GLINT_REQUIRE(set(value), "--config ", path.string(), ": line ", at.line, ", column ", at.column, ": ", key,
+                  " cannot be ", value.is_null() ? "a table or a date" : value.dump());
+    table.erase(key);
+  };
+  take("dropout", [&](const ordered_json& value) {
+    auto& m = options.model;
+    if (!read(value, m.attn_dropout) || m.attn_dropout < 0 || m.attn_dropout >= 1) return false;
+    m.embd_dropout = m.resid_dropout = m.attn_dropout;
+    return true;
+  });
+  for_each_option(options, [&](auto& value, const OptionInfo& option) {
+    take(option.name, [&](const ordered_json& json) { return read(json, value); });
+  });
+  for (const auto& [key, node] : table) {
+    const toml::source_position at = key.source().begin;
+    throw UserError(str_cat("--config ", path.string(), ": line ", at.line, ", column ", at.column, ": unknown ",
+                            node.is_table() ? "table [" : "key '", key.str(),
+                            node.is_table() ? "]; its keys stand alone" : "'"));
+  }
+}
 
 ordered_json to_json(const TrainOptions& options) {
   ordered_json json;

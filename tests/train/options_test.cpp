@@ -210,11 +210,42 @@ attn-dropout = 0.1
   CHECK(fresh({"--config", path, "--dropout", "0"}).model.attn_dropout == 0.0f);  // a flag overrides the file
 }
 
+TEST_CASE("options: a config file is TOML 1.0") {
+  ScratchFolder folder;
+  const auto read = [&](const std::string& toml) { return fresh({"--config", config(folder, toml)}); };
+  const Pairs outs = {{"out = \"runs/try#2\" # comment\n", "runs/try#2"},
+                      {"out = 'C:\\new'\n", "C:\\new"},
+                      {"out = \"a\\tb\\u00e9\\\"\"\n", "a\tb\xC3\xA9\""},
+                      {"out = \"\"\"\nx\"y\"\"\"\n", "x\"y"},
+                      {"out = '''a'b'''\n", "a'b"},
+                      {"\xEF\xBB\xBFout = \"bom\"\r\n", "bom"},
+                      {"\"out\" = \"quoted key\"\n", "quoted key"},
+                      {"out = \"--resume\"\n", "--resume"}};
+  for (const auto& [toml, out] : outs) CHECK(read(toml).out == out);
+  const TrainOptions numbers = read("steps = 1_000\nseed = 0xdead_beef\nlr = 1_0e-4\nbatch = +3\neps = 1e-7\n");
+  CHECK(numbers.steps == 1000);
+  CHECK(numbers.seed == 0xdeadbeef);
+  CHECK(numbers.lr == 1e-3);
+  CHECK(numbers.batch == 3);
+  CHECK(numbers.eps == 1e-7);
+}
+
 TEST_CASE("options: errors in a config file name the key") {
   ScratchFolder folder;
   const Pairs cases = {{"layers = 2\nheadz = 3\n", "headz"},
                        {"[train]\nlayers = 2\n", "[train]"},
-                       {"layers = two\n", "layers"},
+                       {"layers = two\n", "line 1, column 11"},
+                       {"\nlayers = \"6\"\n", "line 2, column 10: layers"},
+                       {"steps = 10\n; comment\n", "line 2, column 1"},
+                       {"steps = 010\n", "line 1"},
+                       {"seed = -1\n", "seed"},
+                       {"lr = inf\n", "lr"},
+                       {"grad-clip = nan\n", "grad-clip"},
+                       {"lr = 1979-05-27\n", "lr"},
+                       {"a.b = 1\n", "[a]"},
+                       {"steps = 1.0\n", "steps"},
+                       {"out = 5\n", "out"},
+                       {"out = \"\xFF\"\n", "utf-8"},
                        {"layers = 2\nlr = 1e-3\nlayers = 3\n", "layers"},
                        {"layers = 2\nlayers = 3\n", "layers"},
                        {"layers = [2, 3]\n", "layers"},
