@@ -27,6 +27,9 @@ ordered_json json_of(const Value& value) {
     char text[32]{};
     std::to_chars(text, text + sizeof text - 1, value);
     return std::strtod(text, nullptr);  // 0.1f as 0.1, which reads back as 0.1f
+  } else if constexpr (std::is_same_v<Value, std::vector<std::string>>) {
+    if (value.size() == 1) return value.front();
+    return value.empty() ? ordered_json("") : ordered_json(value);
   } else {
     return value;
   }
@@ -39,6 +42,14 @@ bool read(const ordered_json& json, Value& value) {
     for (const auto& [name, choice] : names_of(value))
       if (json == name) return value = choice, true;
     return false;
+  } else if constexpr (std::is_same_v<Value, std::vector<std::string>>) {  // one text stands alone
+    value.clear();
+    const ordered_json list = json.is_array() ? json : ordered_json::array({json});
+    for (const ordered_json& text : list) {
+      if (!text.is_string()) return false;
+      if (text != "") value.push_back(text.get<std::string>());
+    }
+    return true;
   } else {
     constexpr bool kBool = std::is_same_v<Value, bool>, kInteger = std::is_integral_v<Value> && !kBool;
     const bool typed = kBool                         ? json.is_boolean()
@@ -125,8 +136,8 @@ TrainOptions options_from_json(const ordered_json& json, const std::string& sour
     GLINT_REQUIRE(json.contains(key), source, " lacks '", key, "'");
     GLINT_REQUIRE(read(json[key], value), source, ": '", key, "' cannot be ", json[key].dump());
   };
-  for_each_option(options, [&](auto& value, const OptionInfo& option) {
-    read_key(option.name, value, option.on_resume == OnResume::free);
+  for_each_option(options, [&]<typename Value>(Value& value, const OptionInfo& option) {
+    read_key(option.name, value, option.on_resume == OnResume::free || std::is_same_v<Value, std::string>);
   });
   read_key(kVocab, options.model.vocab, false);
   GLINT_REQUIRE(unknown.empty(), source, ": unknown key '", unknown.begin().key(), "'");

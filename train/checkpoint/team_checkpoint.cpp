@@ -27,7 +27,7 @@ void save_checkpoint_together(const fs::path& folder, Saved what, Parameters& p,
 }
 
 std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, Parameters& p, TrainingStep& step,
-                                                        Team& team) {
+                                                        Team& team, Changed changed) {
   bool exists = team.is_main() && has_checkpoint(folder);
   team.share(exists);
   if (!exists) return std::nullopt;
@@ -36,14 +36,15 @@ std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, 
   GatheredState m(p, partition, team.comm(), p.first_moments()), v(p, partition, team.comm(), p.second_moments());
   CheckpointState state;
   team.run_collectively(team.is_main(), [&] {
-    state =
-        load_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()));
+    state = load_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()),
+                            tensor_views(p, v.data()), changed);
   });
   for (uint64_t* number : {&state.step, &state.rng_seed, &state.rng_offset}) team.share(*number);
   bool has_best = state.best_val_loss.has_value();
   double best = state.best_val_loss.value_or(0);
   team.share(has_best);
   team.share(best);
+  team.share(state.evaluations_since_best);
   state.best_val_loss = has_best ? std::optional(best) : std::nullopt;
   values.scatter(step.exchange());
   m.scatter();

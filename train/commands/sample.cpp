@@ -1,5 +1,8 @@
 // glint sample: prints text from a trained model token by token.
 #include <cstdio>
+#include <fstream>
+#include <optional>
+#include <sstream>
 
 #include "data/utf8.h"
 #include "models/generate.h"
@@ -12,11 +15,29 @@ namespace {
 
 struct SampleFlags : DeviceFlags {
   std::string run;
-  std::string prompt = "\n";
+  std::optional<std::string> prompt, prompt_file;
   int tokens = 500, count = 1;
   SamplingOptions sampling;
   WhichCheckpoint checkpoint = WhichCheckpoint::automatic;
+  Changed changed = Changed::refused;
 };
+
+std::string read_prompt(const std::string& path) {
+  const std::string name = path == "-" ? "/dev/stdin" : path;
+  std::ifstream in(name, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  GLINT_REQUIRE(in && !text.str().empty(), "--prompt-file ", path, " is empty or can't be read");
+  return text.str();
+}
+
+// A token that stands where a text begins: the separator, a line break, a space, or the first there is.
+int32_t usual_first_token(const Tokenizer& tokenizer) {
+  if (tokenizer.separator() >= 0) return tokenizer.separator();
+  for (const char* text : {"\n", " "})
+    if (const auto encoded = tokenizer.encode(text); encoded.unknown.empty()) return encoded.ids.front();
+  return 0;
+}
 
 void write_out(const std::string& piece) {
   const bool written = std::fwrite(piece.data(), 1, piece.size(), stdout) == piece.size() && std::fflush(stdout) == 0;
@@ -26,24 +47,29 @@ void write_out(const std::string& piece) {
 void sample(SampleFlags flags) {
   GLINT_REQUIRE(flags.tokens >= 0, "--tokens ", flags.tokens, " is negative");
   GLINT_REQUIRE(flags.count >= 1, "--count ", flags.count, " is less than 1");
-  GLINT_REQUIRE(!flags.prompt.empty(),
-                "--prompt is empty; the model needs something to continue, for example a line break");
+  GLINT_REQUIRE(!flags.prompt || !flags.prompt_file, "give --prompt or --prompt-file, not both");
+  if (flags.prompt_file) flags.prompt = read_prompt(*flags.prompt_file);
+  GLINT_REQUIRE(!flags.prompt || !flags.prompt->empty(),
+                "--prompt is empty; the model needs something to continue: leave it out, or give a line break");
   flags.sampling.validate();
-  LoadedRun run = load_run(flags.run, flags.checkpoint, open_device(flags), dtype_of(flags.dtype));
-  const auto prompt = run.tokenizer.encode(flags.prompt);
-  GLINT_REQUIRE(prompt.unknown.empty(),
-                "--prompt has characters that are not in the training text: ", describe_characters(prompt.unknown),
+  LoadedRun run = load_run(flags.run, flags.checkpoint, open_device(flags), dtype_of(flags.dtype), flags.changed);
+  const Tokenizer& tokenizer = run.tokenizer;
+  Tokenizer::Encoded prompt = tokenizer.encode(flags.prompt.value_or(""));
+  if (!flags.prompt) prompt.ids = {usual_first_token(tokenizer)};
+  GLINT_REQUIRE(prompt.unknown.empty(), flags.prompt_file ? "--prompt-file" : "--prompt",
+                " has characters that are not in the training text: ", describe_characters(prompt.unknown),
                 "; leave them out");
   flags.sampling.never = run.tokenizer.unknown();
   Generator generator(*run.model);
   for (int i = 0; i < flags.count; ++i) {
     if (i > 0) write_out("\n---\n");
     flags.sampling.stream = static_cast<uint64_t>(i);
-    write_out(flags.prompt);
+    write_out(flags.prompt ? *flags.prompt : tokenizer.decode(prompt.ids));
     Utf8Stream characters;
     generator.generate(prompt.ids, flags.tokens, flags.sampling, [&](int32_t token) {
+      if (token == tokenizer.separator()) return false;  // the end of the text
       std::string bytes;
-      run.tokenizer.append_decoded(bytes, token);
+      tokenizer.append_decoded(bytes, token);
       write_out(characters.push(bytes));
       return true;
     });
@@ -58,7 +84,8 @@ void register_sample(CLI::App& program) {
   CLI::App& command = *program.add_subcommand("sample", "Print text drawn from a trained model");
   const auto flags = std::make_shared<SampleFlags>();
   command.add_option("run", flags->run, "Run folder")->required();
-  add_option(command, "--prompt", flags->prompt, "Text to continue (default: a line break)");
+  command.add_option("--prompt", flags->prompt, "Text to continue (default: how a text begins)");
+  command.add_option("--prompt-file", flags->prompt_file, "A file with it; -: standard input")->type_name("FILE|-");
   add_option(command, "--tokens", flags->tokens, "Tokens to draw");
   add_option(command, "--temperature", flags->sampling.temperature,
              "Below 1: more likely text, above 1: more random; 0: always the likeliest token");
@@ -68,8 +95,9 @@ void register_sample(CLI::App& program) {
   add_option(command, "--count", flags->count, "Samples to print");
   add_choice(command, "--checkpoint", flags->checkpoint, "Which one to read; auto: best if it exists, else last",
              {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
+  add_changed_flag(command, flags->changed);
   add_device_flags(command, *flags);
-  command.callback([flags] { sample(*flags); });
+  command.callback([flags] { sample(on_this_machine(*flags)); });
 }
 
 }  // namespace glint
