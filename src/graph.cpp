@@ -166,7 +166,7 @@ void Graph::count_bytes() {
   const auto steps = accesses();
   for (size_t i = 0; i < schedule_.size(); ++i) {
     std::map<int, AccessMode> touched;
-    for (const auto& [buffer, mode] : steps[i]) {
+    for (const auto& [buffer, mode] : steps[i + 1]) {  // the inputs are written before
       const auto [at, first] = touched.try_emplace(buffer, mode);
       if (!first && at->second != mode) at->second = AccessMode::update;
     }

@@ -95,7 +95,8 @@ __device__ inline void prefetch_tensor_map(const CUtensorMap* map) {
   (void)map;
 #endif
 }
-// A box of a 4-D array, at (x, y, z, w), x the fastest; elements outside the array become zero.
+// A box of a 4-D array, at (x, y, z, w), x the fastest; elements outside the array become zero. Of a swizzled box x is
+// a multiple of 16 bytes, else an H100 reports an illegal instruction.
 __device__ inline void tma_load(SharedAddress to, const CUtensorMap* map, SharedAddress barrier, int x, int y, int z,
                                 int w) {
 #ifdef __CUDACC__

@@ -47,7 +47,7 @@ __device__ inline bool is_highest(unsigned equal) { return equal >> (threadIdx.x
 __device__ inline int before(unsigned equal) { return __popc(equal & ((1u << (threadIdx.x % 32)) - 1)); }
 
 // counters.warps[w][d] = how often digit d occurs in the positions of warp w.
-__device__ void count_digits(Counters& counters, const Pass& pass) {
+__device__ inline void count_digits(Counters& counters, const Pass& pass) {
   int* mine = counters.warps[threadIdx.x / 32];
   for (int d = threadIdx.x % 32; d < kDigits; d += 32) mine[d] = 0;
   __syncwarp();

@@ -65,6 +65,10 @@ void tma_load(unsigned to, const CUtensorMap* map, unsigned barrier, std::initia
   for (unsigned i = 0; i < m.rank; ++i) load.bytes *= m.box[i];
   // The swizzle's pattern repeats after 1 << swizzle times 128 bytes.
   if (to % (128u << m.swizzle) != 0) fail("a TMA copy's target must be aligned to its swizzle's pattern");
+  // So on an H100, measured of 128 bytes.
+  if (m.swizzle > 0 && load.at[0] * m.element % 16 != 0) {
+    fail("a swizzled TMA copy's first coordinate must be a multiple of 16 bytes: an illegal instruction");
+  }
   issue(load, barrier);
 }
 

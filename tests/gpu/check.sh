@@ -11,7 +11,8 @@
 #   tests/gpu/check.sh [--prebuilt DIR] [--jobs N] [--only STEP,STEP...] [--out DIR] [--build DIR] [--emulated]
 # The report, in build-gpu/report or --out, is summary.md, summary.json, check.log and pictures. --prebuilt takes the
 # programs that tests/gpu/prebuild.sh built, on whatever machine: then neither toolkit nor compiler is needed. --jobs:
-# how many steps run side by side (half of the cores, at most 8). --only runs the build and the steps named:
+# how many steps run side by side (half of the cores, at most 8). What was expected of an H100 (expectations.json) is
+# printed beside what was measured. --only runs the build and the steps named:
 # racecheck tests torch ranks_one_gpu memcheck training initcheck synccheck library masks ptx, and of those that
 # measure: bench profile growth bench_library bench_training shakespeare ranks. The last line is "N passed, N failed"
 # (steps); a step that fails or runs out of time does not stop another. A missed speed target is reported and does not
@@ -109,7 +110,7 @@ step masks 60 "masks: the kernels against the CPU"
 step ptx 60 "PTX wrappers against their emulation"
 step bench 75 "attention beside PyTorch"
 step bench_library 20 "libglint_attention beside PyTorch"
-step bench_training 80 "GPT-2 124M beside PyTorch"
+step bench_training 150 "training beside PyTorch"
 step profile 40 "attention under Nsight Compute"
 step growth 30 "memory over 1000 steps"
 step shakespeare 60 "the Shakespeare recipe, with and without dropout"
@@ -213,7 +214,8 @@ write_markdown() {
     fi
   done
   if [ -s "$WORK/bench.md" ]; then printf '\n## Speed\n\n%s\n' "$(< "$WORK/bench.md")"; fi
-  if [ -s "$WORK/training.md" ]; then printf '\n## Training GPT-2 124M\n\n%s\n' "$(< "$WORK/training.md")"; fi
+  if [ -s "$WORK/training.md" ]; then printf '\n## Training\n\n%s\n' "$(< "$WORK/training.md")"; fi
+  if [ -s "$WORK/expectations.md" ]; then printf '\n## Expected of an H100\n\n%s\n' "$(< "$WORK/expectations.md")"; fi
   if [ -s "$WORK/torch.md" ]; then printf '\n## Against PyTorch\n\n%s\n' "$(< "$WORK/torch.md")"; fi
 }
 
@@ -222,10 +224,11 @@ steps_start=$SECONDS
 side_by_side "$jobs" racecheck tests torch ranks_one_gpu memcheck training initcheck synccheck library masks ptx
 side_by_side 1 bench profile growth bench_library bench_training shakespeare ranks
 
+if command -v "$PYTHON" > /dev/null; then "$PYTHON" tests/gpu/expectations.py "$WORK" > "$WORK/expectations.md"; fi
 write_json > "$out/summary.json"
 write_markdown > "$out/summary.md"
 printf '\n'
-for part in training bench; do
+for part in training bench expectations; do
   if [ -s "$WORK/$part.md" ]; then cat "$WORK/$part.md"; fi
 done
 echo "$out: summary.md, summary.json, check.log"

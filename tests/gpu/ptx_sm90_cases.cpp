@@ -25,7 +25,9 @@ void fill_bits(uint32_t* in, RandomInputs& inputs) {
 // ---- TMA: of a box of 64 channels and 8 tokens, the chunk of 16 bytes c of row r lies where chunk c ^ r would.
 void fill_tma(uint32_t* in, RandomInputs& inputs) {
   fill_bits<512>(in, inputs);
-  const int at[4] = {inputs.below(64) - 20, inputs.below(TmaWords::kHeads), inputs.below(10) - 4, inputs.below(2)};
+  // Channels by chunks of 16 bytes, from before the first one to beyond the last.
+  const int at[4] = {8 * (inputs.below(TmaWords::kHS / 8 + 5) - 3), inputs.below(TmaWords::kHeads),
+                     inputs.below(10) - 4, inputs.below(2)};
   for (int i = 0; i < 4; ++i) in[TmaWords::kFirstCoordinate + i] = static_cast<uint32_t>(at[i]);
 }
 void answer_tma(uint32_t* out, const uint32_t* in) {

@@ -175,7 +175,7 @@ profile() {
   local ncu p kernels count figures
   ncu=$(command -v ncu || ls /usr/local/cuda/bin/ncu 2> /dev/null) || skip "no Nsight Compute (ncu) here"
   for p in 0.1 0.0; do
-    for count in "forward 1" "backward 3"; do # kernels of that name in one call
+    for count in "forward 1" "backward 2"; do # kernels of that name in one call
       read -r kernels count <<< "$count"
       figures=$OUT/ncu-$kernels-$p.txt
       "$ncu" --clock-control none --kernel-name "regex:$kernels" --launch-count "$count" \

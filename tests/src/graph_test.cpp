@@ -122,3 +122,13 @@ TEST_CASE("a profile names every op, forward and backward") {
   }
   CHECK(profile.at("linear backward").flops == 2 * profile.at("linear").flops);
 }
+
+// What lies in the arena; parameters do not.
+TEST_CASE("a profile counts the bytes that each op reads and writes") {
+  Small small;
+  const Profile work = small.graph.work();
+  const double x = 8 * 8 * 4, logits = 8 * 9 * 4, row = 8 * 4;  // 8 tokens, 8 channels, 9 words
+  CHECK(work.at("linear").bytes == x + logits);
+  CHECK(work.at("cross_entropy").bytes == 2 * logits + row + row);  // logits become their gradient; targets; losses
+  CHECK(work.at("linear backward").bytes == x + logits + x);
+}

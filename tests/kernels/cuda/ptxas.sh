@@ -3,7 +3,8 @@
 # for a .cu of kernels/cuda/attention/ no more than the limits that it states for all its kernels, in a comment line
 #   // ptxas <= 168 registers, 49152 bytes of shared memory
 # (or "// ptxas HS 64 <= ...", for one head size). ptxas reports static shared memory only; the code asserts the size
-# of dynamic shared memory. Then prints what dropout costs in SASS. The last line is "N passed, N failed" (kernels).
+# of dynamic shared memory. Also that no host code calls a __device__ function. Then prints what dropout costs in SASS.
+# The last line is "N passed, N failed" (kernels).
 #   tests/kernels/cuda/ptxas.sh [BUILD_FOLDER]   default: build/, configured and built first
 set -uo pipefail
 cd "$(dirname "$0")/../../.." || exit 1
@@ -28,6 +29,13 @@ for log in "${logs[@]}"; do
   source=kernels/${log#"$objects"/*.dir/} source=${source%.o.log}
   awk -f tests/kernels/cuda/ptxas.awk -v source="$source" "$source" "$log"
 done | c++filt -p | tee "$folder/ptxas.txt"
+
+# In templates nvcc lets the host call a __device__ function without a word: such a call ends the program by exit(1).
+for log in "${logs[@]}"; do
+  if nm "${log%.log}" | grep ' U exit$' > /dev/null; then
+    echo "FAILED ${log%.o.log}: host code has a __device__ function, which ends in exit(1): mark it inline or host too"
+  fi
+done | tee -a "$folder/ptxas.txt"
 
 # Some installations of the toolkit lack cuobjdump and nvdisasm.
 PATH=$PATH:/usr/local/cuda/bin

@@ -51,8 +51,12 @@ function keep_loop(kernel, target, last,    first, products, length_) {
   }
 }
 
-# How many products of 16 x 16 x 8 a kernel computes for every 16 x 8 tile of P and 16 channels.
-function products_of(name) { return name ~ /backward_keys/ ? 4 : name ~ /backward_queries/ ? 3 : 2 }
+# How many products of 16 x 16 x 8 a kernel's loop has for every 16 x 8 tile of P and 16 channels. In that of Hopper's
+# backward, S and dP stand twice, and dQ three times, half of it or, of 64 channels, that of two tiles.
+function products_of(name) {
+  if (name ~ /sm90::backward_kernel/) return name ~ /<(\(int\))?64/ ? 6 : 4.5
+  return name ~ /backward_keys/ ? 4 : name ~ /backward_queries/ ? 3 : 2
+}
 
 END {
   for (i = 1; i <= kernel_count; ++i) {

@@ -132,7 +132,13 @@ TEST_CASE("emulator: wrong uses of copies are refused") {
                    const CUtensorMap map = matrix_map(reinterpret_cast<const Bf16*>(memory.data()), 8, 64, 8);
                    ptx::tma_load(&shared().a[32], &map, &shared().barrier, 0, 0, 0, 0);
                  },
-                 "aligned to its swizzle's pattern"}},
+                 "aligned to its swizzle's pattern"},
+                {[] {
+                   make_barrier(1);
+                   const CUtensorMap map = matrix_map(reinterpret_cast<const Bf16*>(memory.data()), 8, 64, 8);
+                   ptx::tma_load(&shared().a, &map, &shared().barrier, -20, 0, 0, 0);
+                 },
+                 "first coordinate must be a multiple of 16 bytes"}},
                1);
 }
 

@@ -1,5 +1,9 @@
-// The host's side of backward: which form, its scratch, its launches.
-#include "kernels/cuda/attention/sm90/backward_launch.h"
+// ptxas <= 168 registers, 0 bytes of shared memory
+#include "kernels/cuda/attention/sm90/backward_kernel.cuh"
+
+#include <algorithm>
+
+#include "kernels/cuda/attention/sm90/backward_prepare.h"
 #include "kernels/cuda/attention/sm90/launch.h"
 #include "kernels/cuda/attention/sm90/tensor_map.h"
 #include "kernels/cuda/check_cuda.h"
@@ -7,27 +11,29 @@
 namespace glint::attention::sm90 {
 namespace {
 
+// Dynamic shared memory, of 227 KB.
+static_assert(sizeof(BackwardShared<64, true>) <= 212992);
+static_assert(sizeof(BackwardShared<128, true>) <= 210944);
+
 size_t tiles_of(const AttentionShape& s) { return static_cast<size_t>(s.B) * s.NH * ((s.T + kTile - 1) / kTile); }
 int head_size(const AttentionShape& s) { return s.HS <= 64 ? 64 : 128; }
 
 // Floats (or ints) of the scratch's arrays, each a multiple of 16 bytes.
-constexpr size_t kCounters = 4;
+constexpr size_t kCounterFloats = 4;
 size_t query_floats(const AttentionShape& s) { return tiles_of(s) * (kTile / 2) * (sizeof(QueryPair) / sizeof(float)); }
 size_t dq_floats(const AttentionShape& s) { return tiles_of(s) * kTile * head_size(s); }
 
 BackwardScratch lay_out(float* scratch, const AttentionShape& s) {
-  float *queries = scratch + kCounters, *dq = queries + query_floats(s), *turns = dq + dq_floats(s);
+  float *queries = scratch + kCounterFloats, *dq = queries + query_floats(s), *turns = dq + dq_floats(s);
   return {reinterpret_cast<int*>(scratch), reinterpret_cast<QueryPair*>(queries), dq, reinterpret_cast<int*>(turns)};
 }
 
-// For a kernel whose boxes have that many queries and keys.
-BackwardArguments arguments(const AttentionBackward<Bf16>& a, int queries, int keys) {
+BackwardArguments arguments(const AttentionBackward<Bf16>& a) {
   const AttentionShape& s = a.shape;
-  return {.q = make_tensor_map(a.q, s.B, s.T, s.NH, s.HS, queries),
-          .k = make_tensor_map(a.k, s.B, s.S, s.NKV, s.HS, keys),
-          .v = make_tensor_map(a.v, s.B, s.S, s.NKV, s.HS, keys),
-          .dout = make_tensor_map(a.dout, s.B, s.T, s.NH, s.HS, queries),
-          .out = make_tensor_map(a.out, s.B, s.T, s.NH, s.HS, queries),
+  return {.q = make_tensor_map(a.q, s.B, s.T, s.NH, s.HS, kTile),
+          .k = make_tensor_map(a.k, s.B, s.S, s.NKV, s.HS, kBlockRows),
+          .v = make_tensor_map(a.v, s.B, s.S, s.NKV, s.HS, kBlockRows),
+          .dout = make_tensor_map(a.dout, s.B, s.T, s.NH, s.HS, kTile),
           .call = a,
           .range = CausalRange(s),
           .compare = ByteCompare(a.dropout.threshold),
@@ -37,55 +43,37 @@ BackwardArguments arguments(const AttentionBackward<Bf16>& a, int queries, int k
 }
 
 template <int kHS>
-void launch_form(const CudaContext& ctx, const AttentionBackward<Bf16>& call, BackwardForm form) {
-  const BackwardArguments a = arguments(call, kTile, kBlockRows);
+void launch_kernels(const CudaContext& ctx, const AttentionBackward<Bf16>& call) {
+  const BackwardArguments a = arguments(call);
   const AttentionShape& s = call.shape;
-  const auto blocks = [&](int rows, int heads) {
-    return std::min((rows + kBlockRows - 1) / kBlockRows * heads * s.B,
-                    device_attribute(cudaDevAttrMultiProcessorCount));
-  };
-  if (form == BackwardForm::fused) {
-    launch_backward_prepare<kHS>(ctx, a);
-    launch_backward_fused<kHS>(ctx, a, blocks(s.S, s.NKV));
-  } else {
-    check_cuda(cudaMemsetAsync(a.scratch.counters, 0, kCounters * sizeof(int), ctx.stream), "cudaMemsetAsync");
-    launch_backward_queries<kHS>(ctx, arguments(call, kBlockRows, kTile), blocks(s.T, s.NH));
-    launch_backward_keys<kHS>(ctx, a, blocks(s.S, s.NKV));
-  }
+  launch_backward_prepare<kHS>(ctx, a);
+  const int items = (s.S + kBlockRows - 1) / kBlockRows * s.NKV * s.B;
+  const dim3 grid(std::min(items, device_attribute(cudaDevAttrMultiProcessorCount)));
+  const auto what = [&] { return backward_text("dQ, dK and dV", s); };
+  const bool dropout = call.dropout.on();
+  const size_t bytes = dropout ? sizeof(BackwardShared<kHS, true>) : sizeof(BackwardShared<kHS, false>);
+  launch(ctx, {grid, dim3(kBlockThreads), bytes}, what,
+         dropout ? backward_kernel<kHS, true> : backward_kernel<kHS, false>, a);
 }
 
 }  // namespace
 
-// Milliseconds of the two kernels / of the fused one, bf16, causal, 16384 tokens of 2048 channels. Measured of their
-// first versions on an H100, 27 November 2026; in brackets, what was expected of these by their counts of instructions.
-//   HS   dropout  T 512                      1024                       8192
-//   64   0        0.42 / 0.50 (0.37 / 0.41)  0.62 / 0.66 (0.58 / 0.57)
-//   64   0.1      0.53 / 0.52 (0.43 / 0.43)  0.83 / 0.73 (0.71 / 0.62)  5.27 / 3.99 (4.57 / 3.55)
-//   128  0                                   0.51 / 0.59 (0.46 / 0.48)  3.08 / 2.69 (3.03 / 2.43)
-//   128  0.1                                 0.60 / 0.72 (0.52 / 0.57)  3.99 / 3.84 (3.60 / 3.15)
-BackwardForm backward_form(const AttentionShape& shape, bool dropout) {
-  const bool is_two = shape.T <= 1024 && (shape.HS > 64 || !dropout);
-  return is_two ? BackwardForm::two_kernels : BackwardForm::fused;
-}
-
-size_t backward_scratch(const AttentionShape& shape, BackwardForm form) {
-  const size_t fused = form == BackwardForm::fused ? dq_floats(shape) + tiles_of(shape) : 0;
-  return kCounters + query_floats(shape) + fused;
-}
-
 size_t backward_scratch(const AttentionShape& shape) {
-  return std::max(backward_scratch(shape, backward_form(shape, false)),
-                  backward_scratch(shape, backward_form(shape, true)));
+  return kCounterFloats + query_floats(shape) + dq_floats(shape) + tiles_of(shape);
 }
 
-void launch_backward(const CudaContext& ctx, const AttentionBackward<Bf16>& a, BackwardForm form) {
-  GLINT_CHECK(a.scratch && reinterpret_cast<uintptr_t>(a.scratch) % 16 == 0, "the scratch begins at 16 bytes");
-  if (a.shape.HS <= 64) launch_form<64>(ctx, a, form);
-  else launch_form<128>(ctx, a, form);
-}
-
+// Why dQ, dK and dV are made by one kernel: two, of which the first owns queries, sum without waiting for one another,
+// but need seven products of a tile instead of five. Milliseconds of two / of one on an H100, 27 November 2026 (bf16,
+// causal, 16384 tokens of 2048 channels):
+//   HS   dropout  T 512          2048           16384
+//   64   0        0.385 / 0.389  1.010 / 0.905  6.855 / 5.640
+//   64   0.1      0.479 / 0.416  1.419 / 1.073  9.552 / 7.125
+//   128  0        0.332 / 0.342  0.835 / 0.792  5.298 / 5.357
+//   128  0.1      0.372 / 0.357  1.015 / 0.865  6.481 / 5.523
 void launch_backward(const CudaContext& ctx, const AttentionBackward<Bf16>& a) {
-  launch_backward(ctx, a, backward_form(a.shape, a.dropout.on()));
+  GLINT_CHECK(a.scratch && reinterpret_cast<uintptr_t>(a.scratch) % 16 == 0, "the scratch begins at 16 bytes");
+  if (a.shape.HS <= 64) launch_kernels<64>(ctx, a);
+  else launch_kernels<128>(ctx, a);
 }
 
 }  // namespace glint::attention::sm90

@@ -1,13 +1,10 @@
-// Attention backward in bf16 for Hopper: FlashAttention-2's Algorithm 2 in one of two forms, both without an order that
-// depends on timing, so that results are bitwise repeatable. The formulas are those of ../backward.cuh.
-//   two kernels: the first owns queries and sums dQ over the keys, the second owns keys and sums dK and dV over the
-//     queries. Seven products of a tile.
-//   fused: one kernel owns keys, and adds its part of dQ to a sum in global memory. Five products, but blocks of keys
-//     have to wait for one another, so that the sum has its order.
-// A block of threads has a warpgroup of which single threads copy tiles and two that multiply, each with kTile of the
-// block's kBlockRows rows. Blocks are persistent: they take items (blocks of keys or queries) from a counter. In a step
-// of a multiplying warpgroup, a tile of what goes by, the tensor cores work on the next step's S and dP, or on this
-// one's dQ, dK and dV, while the others of its instructions draw the mask and work out P and dS.
+// Attention backward in bf16 for Hopper: FlashAttention-2's Algorithm 2. The formulas are those of ../backward.cuh.
+// A block of threads owns keys. It sums their dK and dV, and adds their part of dQ to a sum in global memory, for which
+// blocks of keys wait for one another: the order of the sum is fixed, so that results are bitwise repeatable.
+// A block has a warpgroup of which single threads copy tiles and two that multiply, each with kTile of the block's
+// kBlockRows keys. Blocks are persistent: they take items, blocks of keys, from a counter. In a step of a multiplying
+// warpgroup, a tile of queries, the tensor cores work on the next step's S and dP, or on this one's dQ, dK and dV,
+// while the others of its instructions draw the mask and work out P and dS.
 #pragma once
 
 #include "kernels/causal_range.h"
@@ -17,8 +14,8 @@
 
 namespace glint::attention::sm90 {
 
-inline constexpr int kTile = 64;           // rows of a warpgroup, and of the tiles that go by
-inline constexpr int kBlockRows = 128;     // rows that a block of threads owns
+inline constexpr int kTile = 64;           // keys of a warpgroup, and queries of a step
+inline constexpr int kBlockRows = 128;     // keys of a block of threads
 inline constexpr int kBlockThreads = 384;  // three warpgroups
 inline constexpr int kConsumerWarps = 8;
 // Registers of a thread. A block starts with 168 a thread, and they are all it has.
@@ -33,10 +30,10 @@ struct QueryPair {
 
 // Arrays in the scratch of a call; tiles = T / kTile, rounded up.
 struct BackwardScratch {
-  int* counters;       // of items: of the kernel over keys, of the kernel over queries
+  int* items_taken;
   QueryPair* queries;  // (B, NH, tiles, kTile / 2)
-  float* dq;           // fused: (B, NH, tiles, kTile * head size), sums of dQ, as accumulators lie
-  int* turns;          // fused: (B, NH, tiles), how many blocks of keys have added to a sum
+  float* dq;           // (B, NH, tiles, kTile * head size), sums of dQ, as accumulators lie
+  int* turns;          // (B, NH, tiles), how many blocks of keys have added to a sum
 };
 
 struct BackwardArguments {
@@ -47,7 +44,7 @@ struct BackwardArguments {
     return scratch.queries + int64_t{tile_index(b, h, t)} * (kTile / 2) + t % kTile / 2;
   }
 
-  CUtensorMap q, k, v, dout, out;  // boxes of kBlockRows rows where a block owns them, else of kTile
+  CUtensorMap q, k, v, dout;  // boxes of kTile queries, of kBlockRows keys
   AttentionBackward<Bf16> call;
   CausalRange range;
   ByteCompare compare;
@@ -55,11 +52,6 @@ struct BackwardArguments {
   int group;     // query heads of a key head
   BackwardScratch scratch;
 };
-
-__device__ inline void store_query(QueryPair* pair, int t, float lse2, float delta) {
-  pair->lse2[t % 2] = lse2;
-  pair->delta[t % 2] = delta;
-}
 
 // Starts the copy of tokens t, t + 1, .. of one head, of as many as the map's boxes have.
 template <int kRows, int kHS>

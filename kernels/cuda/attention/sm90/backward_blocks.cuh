@@ -1,28 +1,21 @@
-// The items of the backward kernels, and the tiles that go by.
+// Backward's items, blocks of keys, and the tiles of queries that go by.
 #pragma once
 
 #include "kernels/cuda/attention/sm90/backward.cuh"
 
 namespace glint::attention::sm90 {
 
-__device__ inline int blocks_of(int rows) { return (rows + kBlockRows - 1) / kBlockRows; }
-
-// Keys j0 .. j0 + kBlockRows - 1 of key head kv of sequence b. Of each head the first block first, as the most queries
-// see it, or the last, which is the order in which blocks add to dQ: a block waits for such as were taken before it.
+// Keys j0 .. j0 + kBlockRows - 1 of key head kv of sequence b. Of each head the last block first, which is the order in
+// which blocks add to dQ: a block waits for such as were taken before it.
 struct KeyBlock {
-  __device__ KeyBlock(const BackwardArguments& arguments, int item, bool last_first) : a(arguments) {
+  __device__ KeyBlock(const BackwardArguments& arguments, int item) : a(arguments) {
     const AttentionShape& shape = a.shape();
-    const int blocks = blocks_of(shape.S), head = item / blocks, block = item % blocks;
+    const int blocks = (shape.S + kBlockRows - 1) / kBlockRows, head = item / blocks;
     b = head < shape.B * shape.NKV ? head / shape.NKV : -1;
     kv = head % shape.NKV;
-    j0 = (last_first ? blocks - 1 - block : block) * kBlockRows;
+    j0 = (blocks - 1 - item % blocks) * kBlockRows;
   }
   __device__ bool is_none() const { return b < 0; }  // beyond the last item
-  // By a whole warp: the same in uniform registers, and what is worked out from it.
-  __device__ KeyBlock& in_uniform_registers() {
-    for (int* x : {&b, &kv, &j0}) *x = static_cast<int>(ptx::uniform(*x));
-    return *this;
-  }
   // Blocks that queries i .. i + kTile - 1 see and that come before this one, last first.
   __device__ int before(int i) const { return (a.range.key_end(i + kTile - 1) - 1) / kBlockRows - j0 / kBlockRows; }
 
@@ -55,20 +48,6 @@ struct QueryTile {
 
   const KeyBlock& block;
   int i, heads;  // heads: that are left
-};
-
-// Queries i0 .. i0 + kBlockRows - 1 of head h of sequence b. Of each head the last block first: it sees the most keys.
-struct QueryBlock {
-  __device__ QueryBlock(const BackwardArguments& a, int item) {
-    const AttentionShape& shape = a.shape();
-    const int blocks = blocks_of(shape.T), head = item / blocks;
-    b = head < shape.B * shape.NH ? head / shape.NH : -1;
-    h = head % shape.NH;
-    i0 = (blocks - 1 - item % blocks) * kBlockRows;
-  }
-  __device__ bool is_none() const { return b < 0; }
-
-  int b, h, i0;
 };
 
 }  // namespace glint::attention::sm90

@@ -1,4 +1,4 @@
-// dQ in the fused kernel. Each step gives, for its tile of queries, the sum over the block's keys; the sums of all
+// dQ. Each step gives, for its tile of queries, the sum over the block's keys; the sums of all
 // blocks are added up in global memory in fp32 by bulk copies. In a fixed order, last block of keys first: a turn
 // counter for each tile of queries says how many have added. The block of keys 0, which comes last and which all
 // queries see, adds the others' sum to its own and writes dQ.
@@ -11,19 +11,6 @@ namespace glint::attention::sm90 {
 template <int kHS>
 struct KeyTiles {
   SharedTile<kBlockRows, kHS> k, v;
-};
-
-// What stands for the parts below in a kernel without dQ.
-struct NoDqShared {
-  static constexpr int kSums = 0;
-  __device__ void init() {}
-};
-struct NoDqPart {
-  __device__ NoDqPart(NoDqShared&, const BackwardArguments&, int) {}
-  __device__ void start() {}
-  __device__ void share(Cursor<2>, const Fragment<64>&) {}
-  template <int kBack, typename... Arguments>
-  __device__ void sum(Cursor<2>, const Arguments&...) {}
 };
 
 // In shared memory. The warpgroups sum dQ in turns, step by step, or, of 128 channels, 64 each. A sum's buffer is lent
@@ -157,7 +144,7 @@ __device__ void add_dq(DqShared<kHS>& shared, ItemQueue<kBuffers>& items, const 
   typename DqPart<kHS>::Step step;
   OpenTurn open;
   for (;;) {
-    const KeyBlock block(a, items.take_alone(at), true);
+    const KeyBlock block(a, items.take_alone(at));
     if (block.is_none()) break;
 #pragma unroll 1  // registers are few
     for (QueryTile tile(block); tile.is_valid(); tile.next(), step.next()) {

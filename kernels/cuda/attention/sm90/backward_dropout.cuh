@@ -1,4 +1,4 @@
-// The masks of backward's tiles, one bit an element: drawn by Philox's parts that a block of rows or columns shares
+// The masks of backward's tiles, one bit an element: drawn by Philox's parts that a block of columns shares
 // (../philox.cuh), compared four bytes at once.
 #pragma once
 
@@ -19,43 +19,10 @@ struct DropBits {
   uint32_t bits = 0;
 };
 
-// A warp's 16 queries, which stay, and 64 keys that go by. Empty if dropout is off.
-template <bool kDropout>
-struct RowDropout {
-  __device__ explicit RowDropout(const BackwardArguments&) {}
-  __device__ void start(int, int, int) {}
-  __device__ void draw(int) {}
-  __device__ bool drops(int) const { return false; }
-};
-
-template <>
-struct RowDropout<true> {
-  __device__ explicit RowDropout(const BackwardArguments& arguments) : a(arguments), philox(a.call.dropout) {}
-  // Queries i .. i + 15 of a head.
-  __device__ void start(int b, int h, int i) { row = philox.row(b, a.shape().NH, h, i / 16); }
-  // Keys j .. j + 63.
-  __device__ void draw(int j) {
-    DropBits drop(a.compare);
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      uint32_t random[4];
-      philox.draw(random, row, j / 32 + half);
-      drop.add(random);
-    }
-    bits = drop.bits;
-  }
-  // Element r of the accumulator.
-  __device__ bool drops(int r) const { return bits & 1u << (8 * (r % 4) + r / 4); }
-
-  const BackwardArguments& a;
-  RowPhilox philox;
-  RowPhilox::Row row;
-  uint32_t bits = 0;
-};
-
 // A warpgroup's 64 keys, which stay, and 64 queries that go by. A warp draws the mask of 16 queries and all keys but
 // needs, of the transposed tile, that of 16 keys and all queries: warps trade through shared memory. So that registers
 // suffice, what a lane knows of the random numbers, and where in the exchange it writes and reads, lies there too.
+// Empty if dropout is off.
 template <bool kDropout>
 struct ColumnDropout {
   struct Shared {};

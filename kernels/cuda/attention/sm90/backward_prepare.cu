@@ -1,6 +1,5 @@
 // ptxas <= 32 registers, 0 bytes of shared memory
-// What the fused backward kernel needs: lse and D of its queries, and counters that are zero.
-#include "kernels/cuda/attention/sm90/backward_launch.h"
+#include "kernels/cuda/attention/sm90/backward_prepare.h"
 
 namespace glint::attention::sm90 {
 namespace {
@@ -8,7 +7,7 @@ namespace {
 constexpr int kThreads = 256;
 
 // Of two pairs of bf16.
-__device__ float product(uint32_t x, uint32_t y) {
+__device__ inline float product(uint32_t x, uint32_t y) {
   const float low = __uint_as_float(x << 16) * __uint_as_float(y << 16);
   return fmaf(__uint_as_float(x & 0xffff0000u), __uint_as_float(y & 0xffff0000u), low);
 }
@@ -21,7 +20,7 @@ __global__ void __launch_bounds__(kThreads) backward_prepare_kernel(const __grid
   const int h = blockIdx.y, b = blockIdx.z, first = blockIdx.x * kTile, channel = threadIdx.x % kLanes * 8;
   if (threadIdx.x == 0) {
     a.scratch.turns[a.tile_index(b, h, first)] = 0;
-    if (first == 0 && h == 0 && b == 0) a.scratch.counters[0] = 0;
+    if (first == 0 && h == 0 && b == 0) *a.scratch.items_taken = 0;
   }
   for (int row = threadIdx.x / kLanes; row < kTile; row += kThreads / kLanes) {
     const int t = first + row;
@@ -35,8 +34,9 @@ __global__ void __launch_bounds__(kThreads) backward_prepare_kernel(const __grid
 #pragma unroll
     for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
     if (channel > 0) continue;
-    const float lse2 = valid ? a.call.lse[row_of(shape, b, h, t)] * kLog2E : INFINITY;
-    store_query(a.queries(b, h, t), t, lse2, sum / a.call.dropout.scale);
+    QueryPair* pair = a.queries(b, h, t);
+    pair->lse2[t % 2] = valid ? a.call.lse[row_of(shape, b, h, t)] * kLog2E : INFINITY;
+    pair->delta[t % 2] = sum / a.call.dropout.scale;
   }
 }
 

@@ -67,7 +67,7 @@ struct ForwardArguments {
   unsigned* items_taken;  // beyond each block's first one
 };
 
-__device__ inline int tiles_of(int keys, int tile_keys) { return (keys + tile_keys - 1) / tile_keys; }
+GLINT_HOST_DEVICE constexpr int tiles_of(int n, int tile) { return (n + tile - 1) / tile; }
 
 // Takes item after item and loads what they need; one thread.
 template <typename Tiles>

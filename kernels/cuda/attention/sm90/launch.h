@@ -10,12 +10,6 @@ namespace glint::attention::sm90 {
 size_t forward_scratch(const AttentionShape& shape);
 size_t backward_scratch(const AttentionShape& shape);
 
-// Backward in two kernels or in one: see backward.cuh. Which one a call takes, and either by name, for tests.
-enum class BackwardForm { two_kernels, fused };
-BackwardForm backward_form(const AttentionShape& shape, bool dropout);
-size_t backward_scratch(const AttentionShape& shape, BackwardForm form);
-void launch_backward(const CudaContext& ctx, const AttentionBackward<Bf16>& a, BackwardForm form);
-
 void launch_forward(const CudaContext& ctx, const AttentionForward<Bf16>& a);
 void launch_backward(const CudaContext& ctx, const AttentionBackward<Bf16>& a);
 

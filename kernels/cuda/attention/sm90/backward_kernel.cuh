@@ -1,20 +1,17 @@
-// dK and dV: a block of threads owns kBlockRows keys of one head and loops over tiles of the queries that see them, for
-// every query head of the group. Products are transposed, S^T = K Q^T and so on, so that P^T and dS^T are already left
-// operands of the next product. In the fused form (kWithDq) each step also gives the block's part of its queries' dQ.
+// The kernel: a block of threads owns kBlockRows keys of one head and loops over tiles of the queries that see them,
+// for every query head of the group. Products are transposed, S^T = K Q^T and so on, so that P^T and dS^T are already
+// left operands of the next product. Each step also gives the block's part of its queries' dQ, see backward_dq.cuh.
 #pragma once
-
-#include <type_traits>
 
 #include "kernels/cuda/attention/sm90/backward_dq.cuh"
 #include "kernels/cuda/attention/sm90/backward_dropout.cuh"
 
 namespace glint::attention::sm90 {
 
-template <int kHS, bool kDropout, bool kWithDq>
-struct KeysShared {
-  static constexpr bool kInRegisters = kHS == 64;  // K and V as left operands, see LeftTiles
+template <int kHS, bool kDropout>
+struct BackwardShared {
   static constexpr int kStages = kHS == 64 ? 4 : 2;
-  static constexpr int kBuffers = kInRegisters == kWithDq ? 2 : 1;
+  static constexpr int kBuffers = kHS == 64 ? 2 : 1;
   struct alignas(1024) Stage {
     SharedTile<kTile, kHS> q, dout;
     QueryPair queries[kTile / 2];
@@ -22,7 +19,7 @@ struct KeysShared {
 
   KeyTiles<kHS> owned[kBuffers];
   Stage stages[kStages];
-  std::conditional_t<kWithDq, DqShared<kHS>, NoDqShared> dq;
+  DqShared<kHS> dq;
   typename ColumnDropout<kDropout>::Shared dropout;
   StageBarriers<kBuffers> owned_barriers;
   StageBarriers<kStages> barriers;
@@ -80,13 +77,13 @@ struct QueryColumns {
 };
 
 // The loading thread.
-template <int kHS, bool kDropout, bool kWithDq>
-__device__ void load_keys_tiles(KeysShared<kHS, kDropout, kWithDq>& shared, const BackwardArguments& a) {
-  using Shared = KeysShared<kHS, kDropout, kWithDq>;
+template <int kHS, bool kDropout>
+__device__ void load_tiles(BackwardShared<kHS, kDropout>& shared, const BackwardArguments& a) {
+  using Shared = BackwardShared<kHS, kDropout>;
   Cursor<Shared::kBuffers> buffer;
   Cursor<Shared::kStages> at;
   for (;;) {
-    const KeyBlock block(a, shared.items.draw(&a.scratch.counters[0], buffer), kWithDq);
+    const KeyBlock block(a, shared.items.draw(a.scratch.items_taken, buffer));
     if (block.is_none()) break;
     auto& owned = shared.owned[buffer.stage()];
     uint64_t& owned_full = shared.owned_barriers.full[buffer.stage()];
@@ -110,17 +107,16 @@ __device__ void load_keys_tiles(KeysShared<kHS, kDropout, kWithDq>& shared, cons
 }
 
 // A warp of the multiplying warpgroups; warp_index counts those of both.
-template <int kHS, bool kDropout, bool kWithDq>
-__device__ void sum_over_queries(KeysShared<kHS, kDropout, kWithDq>& shared, const BackwardArguments& a,
-                                 int warp_index) {
-  using Shared = KeysShared<kHS, kDropout, kWithDq>;
+template <int kHS, bool kDropout>
+__device__ void sum_over_queries(BackwardShared<kHS, kDropout>& shared, const BackwardArguments& a, int warp_index) {
+  using Shared = BackwardShared<kHS, kDropout>;
   constexpr bool kEarly = kHS == 64;  // the next dP^T is begun beside dV and dK, for which 128 channels lack registers
   const AttentionShape& shape = a.shape();
   const int row = warp_index / 4 * kTile;  // of the block's
   Cursor<Shared::kBuffers> buffer;
   Cursor<Shared::kStages> at;
   ColumnDropout<kDropout> dropout(a, shared.dropout, warp_index);
-  std::conditional_t<kWithDq, DqPart<kHS>, NoDqPart> dq(shared.dq, a, warp_index);
+  DqPart<kHS> dq(shared.dq, a, warp_index);
   Accumulator<64> s, dp;  // S^T, dP^T: keys x queries
   Accumulator<kHS> dk, dv;
   Fragment<64> p_left, ds_left;
@@ -134,14 +130,12 @@ __device__ void sum_over_queries(KeysShared<kHS, kDropout, kWithDq>& shared, con
     return {q.descriptor + SharedTile<kTile, kHS>::kBytes / 16};  // it follows
   };
   for (;;) {
-    KeyBlock block(a, shared.items.take(buffer), kWithDq);
+    const KeyBlock block(a, shared.items.take(buffer));
     if (block.is_none()) break;
-    if constexpr (!kWithDq) block.in_uniform_registers();              // with dQ, ptxas would spill one
     const int j = block.j0 + row, warp_j = j + 16 * (warp_index % 4);  // of the warpgroup, of the warp
     const auto& owned = shared.owned[buffer.stage()];
     shared.owned_barriers.wait_full(buffer);
     const LeftTiles<kHS> left(owned, row);
-    if constexpr (Shared::kInRegisters && !kWithDq) shared.owned_barriers.release(buffer);
 
     QueryTile tile(block);
     dropout.start(block.b, tile.h(), j);
@@ -236,7 +230,7 @@ __device__ void sum_over_queries(KeysShared<kHS, kDropout, kWithDq>& shared, con
     }
     ptx::wgmma_wait<0>();
     dq.template sum<1>({at.count}, block, tile, owned.k);
-    if constexpr (!Shared::kInRegisters || kWithDq) shared.owned_barriers.release(buffer);
+    shared.owned_barriers.release(buffer);
     buffer.next();
     ptx::pin(dk.x);
     ptx::pin(dv.x);
@@ -246,9 +240,9 @@ __device__ void sum_over_queries(KeysShared<kHS, kDropout, kWithDq>& shared, con
   }
 }
 
-template <int kHS, bool kDropout, bool kWithDq>
-__global__ void __launch_bounds__(kBlockThreads, 1) backward_keys_kernel(const __grid_constant__ BackwardArguments a) {
-  auto& shared = dynamic_shared<KeysShared<kHS, kDropout, kWithDq>>();
+template <int kHS, bool kDropout>
+__global__ void __launch_bounds__(kBlockThreads, 1) backward_kernel(const __grid_constant__ BackwardArguments a) {
+  auto& shared = dynamic_shared<BackwardShared<kHS, kDropout>>();
   if (threadIdx.x == 0) {
     shared.owned_barriers.init(1, kConsumerWarps);
     shared.barriers.init(1, kConsumerWarps);
@@ -260,10 +254,8 @@ __global__ void __launch_bounds__(kBlockThreads, 1) backward_keys_kernel(const _
   const int warp_index = static_cast<int>(ptx::uniform(threadIdx.x / 32));
   if (warp_index < 4) {
     ptx::setmaxnreg_dec<kLoaderRegisters>();
-    if (threadIdx.x == 0) load_keys_tiles(shared, a);
-    if constexpr (kWithDq) {
-      if (warp() >= 1 && warp() <= shared.dq.kSums && lane() == 0) add_dq(shared.dq, shared.items, a, warp() - 1);
-    }
+    if (threadIdx.x == 0) load_tiles(shared, a);
+    if (warp() >= 1 && warp() <= shared.dq.kSums && lane() == 0) add_dq(shared.dq, shared.items, a, warp() - 1);
   } else {
     ptx::setmaxnreg_inc<kConsumerRegisters>();
     sum_over_queries(shared, a, warp_index - 4);
