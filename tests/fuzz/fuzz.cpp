@@ -2,6 +2,7 @@
 // UserError; everything else is a finding. $GLINT_FUZZ names the reader; tests/fuzz/run.sh runs them all.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -11,6 +12,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -19,6 +21,7 @@
 #include "kernels/check.h"
 #include "src/comm/ranks.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/checkpoint/durable.h"
 #include "train/options.h"
 #include "train/run_folder.h"
 

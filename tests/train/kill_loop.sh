@@ -32,7 +32,7 @@ while [ "$killed" -lt "$kills" ] || [ -d "$folder/run" ]; do
   victim=$process
   if [ "$killed" -lt "$kills" ]; then
     sleep "0.$(printf '%03d' $((RANDOM % (250 * ranks))))"
-    read -ra children < "/proc/$process/task/$process/children" 2> /dev/null || children=()
+    { read -ra children < "/proc/$process/task/$process/children"; } 2> /dev/null || children=()
     if [ ${#children[@]} -gt 0 ] && [ $((RANDOM % 3)) -gt 0 ]; then victim=${children[RANDOM % ${#children[@]}]}; fi
     if kill -9 "$victim" 2> /dev/null; then killed=$((killed + 1)); else victim=0; fi
   fi

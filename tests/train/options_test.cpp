@@ -244,6 +244,8 @@ TEST_CASE("options: errors in a config file name the key") {
                        {"grad-clip = nan\n", "grad-clip"},
                        {"lr = 1979-05-27\n", "lr"},
                        {"a.b = 1\n", "[a]"},
+                       {"[,\n", "not TOML"},
+                       {"steps = 3 \v\n", "line 1"},
                        {"steps = 1.0\n", "steps"},
                        {"out = 5\n", "out"},
                        {"out = \"\xFF\"\n", "utf-8"},

@@ -59,7 +59,7 @@ void sample(SampleFlags flags) {
   GLINT_REQUIRE(prompt.unknown.empty(), flags.prompt_file ? "--prompt-file" : "--prompt",
                 " has characters that are not in the training text: ", describe_characters(prompt.unknown),
                 "; leave them out");
-  flags.sampling.never = run.tokenizer.unknown();
+  flags.sampling.never = tokenizer.unknown();
   Generator generator(*run.model);
   for (int i = 0; i < flags.count; ++i) {
     if (i > 0) write_out("\n---\n");
