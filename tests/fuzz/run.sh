@@ -9,7 +9,10 @@ seconds=${1:-30}
 shift || true
 readers=("$@")
 [ ${#readers[@]} -gt 0 ] || readers=(safetensors checkpoint state config run tokens tokenizer text ranks)
-cmake --preset asan > /dev/null && cmake --build build-asan --target glint_fuzz || { echo "0 passed, 1 failed"; exit 1; }
+if ! { cmake --preset asan > /dev/null && cmake --build build-asan --target glint_fuzz; }; then
+  echo "0 passed, 1 failed"
+  exit 1
+fi
 mkdir -p build-asan/fuzz
 export OMP_NUM_THREADS=1
 fuzz() {

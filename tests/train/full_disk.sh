@@ -19,7 +19,7 @@ trap 'umount "$disk" 2> /dev/null; rm -rf "$folder"' EXIT
 export OMP_WAIT_POLICY=passive
 "$glint" data corpus --bytes 20000 --out "$folder/text" 2> "$folder/err" || { cat "$folder/err"; exit 1; }
 flags=(--data "$folder/text" --layers 1 --heads 2 --embd 64 --context 16 --batch 2 --steps 40 --threads 1 --quiet)
-flags+=(--eval-every 10 --eval-batches 1 --checkpoint-every 5)
+flags+=(--eval-every 10 --eval-batches 1 --checkpoint-every 5 --device cpu)
 "$glint" train --out "$folder/straight" "${flags[@]}" 2> "$folder/err" || { cat "$folder/err"; exit 1; }
 whole=$(du -sk "$folder/straight" | cut -f 1)
 
@@ -34,8 +34,9 @@ for ((i = 0; i < times; ++i)); do
     if [ -d "$disk/run/last" ]; then
       "$glint" eval "$disk/run" --checkpoint last > /dev/null || fails=$((fails + 1))
     fi
-    if [ -f "$disk/run/config.json" ]; then "$glint" train --resume "$disk/run"
-    else "$glint" train --out "$disk/run" "${flags[@]}"; fi 2> "$folder/err" || { cat "$folder/err"; fails=$((fails + 1)); }
+    go_on=(--out "$disk/run" "${flags[@]}")
+    if [ -f "$disk/run/config.json" ]; then go_on=(--resume "$disk/run"); fi
+    "$glint" train "${go_on[@]}" 2> "$folder/err" || { cat "$folder/err"; fails=$((fails + 1)); }
   fi
   for file in last/model.safetensors last/optimizer.safetensors best/model.safetensors; do
     cmp "$folder/straight/$file" "$disk/run/$file" || fails=$((fails + 1))

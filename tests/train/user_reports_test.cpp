@@ -137,7 +137,7 @@ TEST_CASE("reports: runs and their data may move") {
 TEST_CASE("reports: the number of cores is no setting of a run") {
   ScratchFolder folder;
   REQUIRE(run_program({"train", "--out", folder / "run", "--data", text_file(folder), "--layers", "1", "--embd", "16",
-                       "--heads", "2", "--context", "8", "--steps", "0", "--quiet"})
+                       "--heads", "2", "--context", "8", "--steps", "0", "--quiet", "--device", "auto"})
               .code == 0);
   const auto config = nlohmann::json::parse(read_file(folder / "run/config.json"));
   CHECK(config["threads"] == 0);
