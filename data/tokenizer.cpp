@@ -185,9 +185,9 @@ Tokenizer Tokenizer::from_json(std::string_view json, const std::string& name) {
   try {
     const auto parsed = nlohmann::json::parse(json);
     GLINT_REQUIRE(parsed.is_object() && parsed.value("format", "") == kFormat, name, " is not a tokenizer of glint");
-    const int version = parsed.at("version").get<int>();
-    GLINT_REQUIRE(version == kVersion, name, " is a tokenizer of version ", version, "; this glint reads version ",
-                  kVersion, ": prepare the data again");
+    const auto& version = parsed.at("version");
+    GLINT_REQUIRE(version == kVersion, name, " is a tokenizer of version ", version.dump(),
+                  "; this glint reads version ", kVersion, ": prepare the data again");
     if (tokenizer_kind_named(parsed.at("kind").get<std::string>()) == TokenizerKind::byte)
       return of_bytes(parsed.contains("separator"));
     std::u32string characters;
@@ -196,7 +196,7 @@ Tokenizer Tokenizer::from_json(std::string_view json, const std::string& name) {
     }
     Tokenizer tokenizer = of_characters(characters, parsed.contains("separator"));
     const bool in_order = tokenizer.characters_ == characters;
-    GLINT_REQUIRE(in_order && parsed.at("vocabulary_size").get<int>() == tokenizer.vocabulary(), name,
+    GLINT_REQUIRE(in_order && parsed.at("vocabulary_size") == tokenizer.vocabulary(), name,
                   " is damaged: its vocabulary is not in order; prepare the data again");
     return tokenizer;
   } catch (const nlohmann::json::exception&) {

@@ -9,15 +9,6 @@
 
 namespace glint {
 
-// The factors of one step, in the order of the update.
-struct AdamWFactors {
-  float gradient_scale, beta1, one_minus_beta1, beta2, one_minus_beta2;
-  float keep;             // 1 - learning rate * weight decay, where there is decay
-  float step_size;        // learning rate / (1 - beta1^t)
-  float root_correction;  // 1 / sqrt(1 - beta2^t)
-  float eps;
-};
-
 // x^n by squaring: the same bits on every machine, and an error of n * 1e-16, relative.
 GLINT_HOST_DEVICE constexpr double power(double x, uint64_t n) {
   double result = 1.0;

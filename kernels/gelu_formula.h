@@ -1,5 +1,6 @@
 // GELU and its derivative: one definition for SIMD vectors and for GPU threads. `Math` has the type Number and the
-// functions constant, smaller, larger (the second argument if either is NaN), exp2 and quotient.
+// functions constant, smaller, larger (the second argument if either is NaN), saturate (to [0, 1]; of a NaN anything),
+// exp2 and quotient.
 #pragma once
 
 #include "kernels/philox.h"
@@ -25,7 +26,7 @@ struct GeluFormula {
         polynomial(z, 0.398942262f, 0.0334576778f, 0.00465140678f, 0.000164561556f, 6.30151771e-06f, 2.29321131e-08f);
     const Number q = polynomial(z, 1.0f, 0.250532359f, 0.0284154322f, 0.00186057622f, 7.21632096e-05f, 1.19905144e-06f);
     const Number normal = 0.5f + Math::quotient(x * p, q);  // Phi(x); outside the range it leaves [0, 1]
-    return x * Math::smaller(Math::constant(1.0f), Math::larger(Math::constant(0.0f), normal));
+    return x * Math::saturate(normal);
   }
   GLINT_HOST_DEVICE static inline Number erf_backward(Number dout, Number x) {
     const Number inner = clamp(x, 5.8f), z = inner * inner;

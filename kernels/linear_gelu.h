@@ -1,5 +1,5 @@
-// Linear layers before and after a GELU, fused with it where the device can (cuBLASLt, the tanh form); otherwise
-// separate kernels. Scalar: float or Bf16.
+// Linear layers before and after a GELU, fused with it where the device can (cuBLASLt, the tanh form) and that was not
+// measured to be slower; otherwise separate kernels. Scalar: float or Bf16.
 #pragma once
 
 #include "kernels/gelu.h"

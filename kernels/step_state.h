@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/adamw.h"
+#include "kernels/adamw_update.h"
 #include "kernels/context.h"
 #include "kernels/dropout.h"
 
@@ -56,11 +56,13 @@ GLINT_HOST_DEVICE inline void begin(StepState& state, const MicroBatch& batch, c
   state.rng.first_sequence = batch.first_sequence;
   state.adamw.learning_rate = *input.learning_rate;
   state.adamw.t = state.rng.step + 1;
+  state.adamw.seed = state.rng.seed;
 }
-GLINT_HOST_DEVICE inline void clip(StepState& state, double limit) {
+GLINT_HOST_DEVICE inline void prepare_update(StepState& state, double limit, const AdamW& settings) {
   const double norm = sqrt(state.gradient_squares);
   if (!(norm <= 1.7976931348623157e308)) state.adamw.halted = 1;  // infinity or NaN
   state.adamw.gradient_scale = limit <= 0.0 || norm <= limit ? 1.0f : static_cast<float>(limit / (norm + 1e-6));
+  state.adamw.factors = adamw_factors(settings, state.adamw);
 }
 GLINT_HOST_DEVICE inline void advance(StepState& state, uint64_t offsets) {
   if (state.adamw.halted) return;
@@ -68,16 +70,17 @@ GLINT_HOST_DEVICE inline void advance(StepState& state, uint64_t offsets) {
   state.rng.step += 1;
 }
 
-// The factor that scales a gradient of this norm down to `limit` (0: no limit), as PyTorch's clip_grad_norm_. If the
-// norm is not finite the state is halted: AdamW and advance() then change nothing, until the host writes a new state.
-void clip_gradients(const CpuContext& ctx, StepState* state, float limit);
+// The factor that scales a gradient of this norm down to `limit` (0: no limit), as PyTorch's clip_grad_norm_, and the
+// other factors of AdamW. If the norm is not finite the state is halted: AdamW and advance() then change nothing, until
+// the host writes a new state.
+void prepare_update(const CpuContext& ctx, StepState* state, float limit, const AdamW& settings);
 
 // Ends a step that used `offsets` dropout offsets.
 void advance(const CpuContext& ctx, StepState* state, uint64_t offsets);
 
 void begin_micro_batch(const CudaContext& ctx, StepState* state, int32_t* tokens, int32_t* targets,
                        const MicroBatch& batch);
-void clip_gradients(const CudaContext& ctx, StepState* state, float limit);
+void prepare_update(const CudaContext& ctx, StepState* state, float limit, const AdamW& settings);
 void advance(const CudaContext& ctx, StepState* state, uint64_t offsets);
 
 }  // namespace glint

@@ -17,8 +17,9 @@ size_t kept_before(const Partition& partition, size_t end) {
 
 }  // namespace
 
-GatheredState::GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm, float* kept,
-                             size_t end)
+template <typename Scalar>
+GatheredState<Scalar>::GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm,
+                                     Scalar* kept, size_t end)
     : partition_(partition),
       comm_(comm),
       end_(end),
@@ -28,10 +29,11 @@ GatheredState::GatheredState(const Parameters& parameters, const Partition& part
 }
 
 // Bucket by bucket: ranks other than 0 then need memory for one bucket only.
-void GatheredState::gather() {
+template <typename Scalar>
+void GatheredState<Scalar>::gather() {
   if (!partition_.sharded) return;
   auto piece = partition_.pieces.begin();
-  std::vector<float> all;
+  std::vector<Scalar> all;
   for (const Bucket& bucket : partition_.buckets) {
     if (bucket.begin >= end_) return;
     all.resize(bucket.size());
@@ -44,13 +46,14 @@ void GatheredState::gather() {
   }
 }
 
-void GatheredState::scatter() {
+template <typename Scalar>
+void GatheredState<Scalar>::scatter() {
   if (!partition_.sharded) {
     comm_.broadcast(std::as_writable_bytes(std::span(kept_.data(), kept_elements_)), 0);
     return kept_.store();
   }
   auto piece = partition_.pieces.begin();
-  std::vector<float> all;
+  std::vector<Scalar> all;
   for (const Bucket& bucket : partition_.buckets) {
     if (bucket.begin >= end_) break;
     all.resize(bucket.size());
@@ -63,6 +66,9 @@ void GatheredState::scatter() {
   }
   kept_.store();
 }
+
+template class GatheredState<float>;
+template class GatheredState<Bf16>;
 
 GatheredParameters::GatheredParameters(Parameters& parameters, const Partition& partition, Communicator& comm)
     : parameters_(parameters), partition_(partition), comm_(comm) {

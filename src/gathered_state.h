@@ -11,24 +11,25 @@
 
 namespace glint {
 
-// First or second moments, or masters. On a CPU without sharding: the buffer itself, no copy.
+// First or second moments, or masters. On a CPU without sharding: the buffer itself, no copy. Scalar: float, Bf16.
+template <typename Scalar>
 class GatheredState {
  public:
   // kept: the elements of this rank's pieces up to element `end`, on the parameters' device.
-  GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm, float* kept, size_t end);
-  GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm, float* kept)
+  GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm, Scalar* kept, size_t end);
+  GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm, Scalar* kept)
       : GatheredState(parameters, partition, comm, kept, parameters.elements()) {}
 
-  float* data() { return whole_.empty() ? kept_.data() : whole_.data(); }  // (elements); valid on rank 0
-  void gather();                                                           // fills data() up to `end` from all ranks
-  void scatter();                                                          // sends data() from rank 0 to all ranks
+  Scalar* data() { return whole_.empty() ? kept_.data() : whole_.data(); }  // (elements); valid on rank 0
+  void gather();                                                            // fills data() up to `end` from all ranks
+  void scatter();                                                           // sends data() from rank 0 to all ranks
 
  private:
   const Partition& partition_;
   Communicator& comm_;
   const size_t end_, kept_elements_;
-  HostCopy kept_;
-  std::vector<float> whole_;  // empty where `kept_` holds everything
+  HostCopy<Scalar> kept_;
+  std::vector<Scalar> whole_;  // empty where `kept_` holds everything
 };
 
 // The parameters in fp32; with sharded masters no rank holds all of them.
@@ -45,8 +46,8 @@ class GatheredParameters {
   Parameters& parameters_;
   const Partition& partition_;
   Communicator& comm_;
-  std::optional<HostCopy> all_;           // one of these two is set
-  std::optional<GatheredState> masters_;  // of decayed elements; every rank holds the others
+  std::optional<HostCopy<float>> all_;           // one of these two is set
+  std::optional<GatheredState<float>> masters_;  // of decayed elements; every rank holds the others
 };
 
 // Frees the fp32 values of decayed elements that other ranks update: a bf16 model does not read them.

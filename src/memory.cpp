@@ -11,9 +11,10 @@ DeviceMemory::DeviceMemory(size_t bytes, const std::string& what, const Device& 
   if (bytes == 0) return;
   std::string fault;
   data_ = std::visit([&](const auto& ctx) { return allocate(ctx, bytes, fault); }, device.context());
-  GLINT_REQUIRE(data_, "no memory for ", what, " on ", device.name(), ": ", human_bytes(static_cast<double>(bytes)),
-                " are needed, ", fault,
-                "; lower `micro_batch`, `context` or the size of the model, or use `recompute` true");
+  GLINT_REQUIRE(
+      data_, "no memory for ", what, " on ", device.name(), ": ", human_bytes(static_cast<double>(bytes)),
+      " are needed, ", fault,
+      "; lower `micro_batch`, `context` or the size of the model, or use `recompute` true or `optimizer_dtype` bf16");
 }
 
 DeviceMemory::~DeviceMemory() {

@@ -48,12 +48,12 @@ void Parameters::allocate() {
   }
 }
 
-void Parameters::allocate_training(size_t moments) {
+void Parameters::allocate_training(size_t moments, DType moments_dtype) {
   GLINT_CHECK(values_.data(), "allocate() comes first");
   if (gradients_.data()) return;
   const size_t bytes = elements_ * sizeof(float);
   gradients_ = DeviceMemory(bytes, "the gradients", device_);
-  const size_t kept = std::min(moments, elements_) * sizeof(float);
+  const size_t kept = std::min(moments, elements_) * bytes_of(moments_dtype);
   m_ = DeviceMemory(kept, "the first moments of AdamW", device_);
   v_ = DeviceMemory(kept, "the second moments of AdamW", device_);
   for (Parameter& parameter : list_) parameter.gradient.data = gradients() + parameter.offset;
@@ -87,18 +87,23 @@ void Parameters::refresh_rounded() {
   std::visit([&](const auto& ctx) { convert(ctx, rounded(), values(), elements_); }, device_.context());
 }
 
-HostCopy::HostCopy(const Parameters& parameters, float* flat, size_t elements)
+template <typename Scalar>
+HostCopy<Scalar>::HostCopy(const Parameters& parameters, Scalar* flat, size_t elements)
     : device_(parameters.device()), flat_(flat) {
   if (device_.is_cpu()) return;
   copy_.resize(elements);
-  std::visit([&](const auto& ctx) { copy_to_host(ctx, copy_.data(), flat_, copy_.size() * sizeof(float)); },
+  std::visit([&](const auto& ctx) { copy_to_host(ctx, copy_.data(), flat_, copy_.size() * sizeof(Scalar)); },
              device_.context());
 }
 
-void HostCopy::store() {
+template <typename Scalar>
+void HostCopy<Scalar>::store() {
   if (copy_.empty()) return;
-  std::visit([&](const auto& ctx) { copy_to_device(ctx, flat_, copy_.data(), copy_.size() * sizeof(float)); },
+  std::visit([&](const auto& ctx) { copy_to_device(ctx, flat_, copy_.data(), copy_.size() * sizeof(Scalar)); },
              device_.context());
 }
+
+template class HostCopy<float>;
+template class HostCopy<Bf16>;
 
 }  // namespace glint

@@ -35,8 +35,9 @@ class Parameters {
   void lay_out();
   // Lays out and allocates the values (zeroed).
   void allocate();
-  // Gradients and moments, for training only; moments for that many elements (Partition::kept), or for all.
-  void allocate_training(size_t moments = SIZE_MAX);
+  // Gradients and moments, for training only; moments for that many elements (Partition::kept), or for all, in fp32 or
+  // bf16.
+  void allocate_training(size_t moments = SIZE_MAX, DType moments_dtype = DType::f32);
 
   const Device& device() const { return device_; }
   DType dtype() const { return dtype_; }
@@ -47,8 +48,14 @@ class Parameters {
   float* value_at(size_t offset) const;  // null before allocate(); see keep_masters() for what a rank keeps
   Bf16* rounded() const { return static_cast<Bf16*>(rounded_.data()); }  // null in fp32
   float* gradients() const { return gradients_.f32(); }
-  float* first_moments() const { return m_.f32(); }
-  float* second_moments() const { return v_.f32(); }
+  template <typename Moment>  // float or Bf16, as allocated
+  Moment* first_moments() const {
+    return static_cast<Moment*>(m_.data());
+  }
+  template <typename Moment>
+  Moment* second_moments() const {
+    return static_cast<Moment*>(v_.data());
+  }
   size_t bytes() const {  // allocated; training_bytes() in src/optimizer.h predicts it
     return values_.bytes() + rounded_.bytes() + gradients_.bytes() + m_.bytes() + v_.bytes() + masters_.bytes();
   }
@@ -74,18 +81,20 @@ class Parameters {
 };
 
 // The host's view of a flat buffer: the buffer itself on a CPU; a copy of a GPU's, which store() writes back.
+// Scalar: float, Bf16.
+template <typename Scalar>
 class HostCopy {
  public:
-  HostCopy(const Parameters& parameters, float* flat) : HostCopy(parameters, flat, parameters.elements()) {}
-  HostCopy(const Parameters& parameters, float* flat, size_t elements);
-  float* data() { return copy_.empty() ? flat_ : copy_.data(); }
-  float* of(const Parameter& parameter) { return data() + parameter.offset; }
+  HostCopy(const Parameters& parameters, Scalar* flat) : HostCopy(parameters, flat, parameters.elements()) {}
+  HostCopy(const Parameters& parameters, Scalar* flat, size_t elements);
+  Scalar* data() { return copy_.empty() ? flat_ : copy_.data(); }
+  Scalar* of(const Parameter& parameter) { return data() + parameter.offset; }
   void store();
 
  private:
   const Device& device_;
-  float* flat_;
-  std::vector<float> copy_;
+  Scalar* flat_;
+  std::vector<Scalar> copy_;
 };
 
 }  // namespace glint

@@ -22,6 +22,7 @@ Partition partition_of(const Parameters& parameters, int rank, int ranks, const 
   Partition partition;
   const size_t n = parameters.elements();
   partition.sharded = settings.sharded && ranks > 1;
+  partition.moments = settings.moments;
   if (ranks == 1) {
     partition.buckets = {{0, n}};
   } else {

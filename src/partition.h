@@ -1,5 +1,5 @@
 // How the flat buffers of parameters are divided among ranks: into buckets, in which gradients are exchanged, and
-// pieces of them that this rank updates.
+// pieces of them that this rank updates, with moments in fp32 or bf16.
 #pragma once
 
 #include <cstddef>
@@ -25,6 +25,7 @@ struct PartitionSettings {
   // Each rank holds only the moments of its shard of every bucket, and updates that shard (ZeRO stage 1: S. Rajbhandari
   // et al., 2020). Otherwise every rank holds all moments and updates all elements.
   bool sharded = false;
+  DType moments = DType::f32;  // or bf16
 };
 
 struct Partition {
@@ -32,6 +33,7 @@ struct Partition {
   std::vector<Bucket> buckets;
   std::vector<Piece> pieces;  // of this rank, none empty
   size_t kept = 0;            // elements of all pieces, and of the moments
+  DType moments = DType::f32;
   bool sharded = false;
 };
 

@@ -2,15 +2,9 @@
 
 #include "kernels/check.h"
 #include "train/command_line.h"
+#include "train/tuning.h"
 
 namespace glint {
-
-std::vector<TensorView> tensor_views(const Parameters& parameters, float* flat) {
-  std::vector<TensorView> views;
-  for (const Parameter& parameter : parameters.all())
-    views.push_back({parameter.name, parameter.shape.sizes, flat + parameter.offset});
-  return views;
-}
 
 std::filesystem::path checkpoint_of(const RunPaths& paths, WhichCheckpoint which) {
   const bool best =
@@ -38,6 +32,7 @@ LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, con
                 ", ", run.paths.tokenizer().string(), " one of ", run.tokenizer.vocabulary(),
                 ": they don't belong together");
   run.model = make_model(config, device, dtype);
+  if (run.state.options.tune) use_tuned_products(device, run.paths.products());
   Parameters& parameters = run.model->parameters();
   HostCopy values(parameters, parameters.values());
   load_checkpoint(folder, tensor_views(parameters, values.data()), {}, {}, changed);

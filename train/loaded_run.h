@@ -31,7 +31,13 @@ LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, con
 // --accept-changed
 void add_changed_flag(CLI::App& command, Changed& changed);
 
-// Views for checkpoints of a flat buffer in the host's memory with the layout of the parameters.
-std::vector<TensorView> tensor_views(const Parameters& parameters, float* flat);
+// Views for checkpoints of a flat buffer in the host's memory with the layout of the parameters. Scalar: float, Bf16.
+template <typename Scalar>
+std::vector<TensorView> tensor_views(const Parameters& parameters, Scalar* flat) {
+  std::vector<TensorView> views;
+  for (const Parameter& parameter : parameters.all())
+    views.push_back({parameter.name, parameter.shape.sizes, flat + parameter.offset, kDTypeOf<Scalar>});
+  return views;
+}
 
 }  // namespace glint

@@ -48,7 +48,8 @@ void require_fits(const TrainOptions& options) {
                           " with --context ", options.model.context, " and --micro-batch ", options.micro_batch,
                           " would need at least ", human_bytes(needed), " of memory and this machine has ",
                           human_bytes(available),
-                          ": lower --layers, --embd, --context or --micro-batch, or use --recompute true"));
+                          ": lower --layers, --embd, --context or --micro-batch, or use --recompute true",
+                          options.optimizer_dtype == DtypeChoice::fp32 ? " or --optimizer-dtype bf16" : ""));
 }
 
 void require_batch(const TrainOptions& options) {
@@ -70,6 +71,7 @@ void TrainOptions::complete() {
   if (micro_batch == 0) micro_batch = ranks > 0 ? std::max(1, batch / ranks) : batch;
   if (std::isnan(min_lr)) min_lr = lr / 10;
   if (lr_decay_steps == 0) lr_decay_steps = steps;
+  if (optimizer_dtype == DtypeChoice::automatic) optimizer_dtype = DtypeChoice::fp32;
   if (warmup == kUnsetSteps) warmup = std::min(kUsualWarmup, lr_decay_steps / 10);
 }
 
@@ -106,7 +108,8 @@ double needed_bytes(const TrainOptions& options) {
               .batch = options.batch,
               .micro_batch = options.micro_batch,
               .devices = options.ranks,
-              .zero = options.zero == 1};
+              .zero = options.zero == 1,
+              .moments = dtype_of(options.optimizer_dtype)};
   run.model.vocab = std::max(run.model.vocab, 1);  // unknown before the data are read
   return memory_of(run);
 }

@@ -83,9 +83,10 @@ struct TrainOptions {
   MatmulChoice matmul = MatmulChoice::automatic;
   bool recompute = false;
   int loss_chunk = 0;  // rows of logits in memory at a time; 0: all
-  bool graph = true, tf32 = false;
+  bool graph = true, tf32 = false, tune = true;
   DeviceChoice device = DeviceChoice::automatic;
   DtypeChoice dtype = DtypeChoice::automatic;
+  DtypeChoice optimizer_dtype = DtypeChoice::fp32;  // of AdamW's moments
   bool quiet = false;
   int ranks = 0;              // processes that share each batch; 0: as many as a launcher has started, or one
   int zero = 0;               // 1: each rank stores only its part of AdamW's moments (ZeRO stage 1)

@@ -159,8 +159,8 @@ TrainOptions options_from_json(const ordered_json& json, const std::string& sour
     GLINT_REQUIRE(json.contains(key), source, " lacks '", key, "'");
     GLINT_REQUIRE(read(json[key], value), source, ": '", key, "' cannot be ", json[key].dump());
   };
-  for_each_option(options, [&]<typename Value>(Value& value, const OptionInfo& option) {
-    read_key(option.name, value, option.on_resume == OnResume::free || std::is_same_v<Value, std::string>);
+  for_each_option(options, [&](auto& value, const OptionInfo& option) {
+    read_key(option.name, value, option.on_resume != OnResume::fixed);
   });
   read_key(kVocab, options.model.vocab, false);
   GLINT_REQUIRE(unknown.empty(), source, ": unknown key '", unknown.begin().key(), "'");

@@ -6,8 +6,9 @@
 namespace glint {
 
 enum class Range { any, positive, not_negative, fraction };  // positive: an integer from 1; fraction: in [0, 1)
-// free: may change when a run is resumed, since it does not change the mathematics. moved: a path to the same data.
-enum class OnResume { fixed, free, moved };
+// free: may change when a run is resumed, since it does not change the mathematics. added: fixed; runs that are older
+// than the option have its default. moved: a path to the same data.
+enum class OnResume { fixed, added, free, moved };
 
 struct OptionInfo {
   const char* name;  // the flag without its dashes
@@ -36,7 +37,7 @@ void for_each_option(Options& o, Visit&& visit) {
   add(o.val_data, "val-data", OnResume::moved, kAny, "text for validation", "the last 10% of --data");
   add(o.out, "out", kFixed, kAny, "the run folder to make");
   add(o.tokenizer, "tokenizer", kFixed, kAny, "what a token is");
-  add(o.init_from, "init-from", kFixed, kAny, "a run whose weights, shape and tokenizer to begin with", "none");
+  add(o.init_from, "init-from", OnResume::added, kAny, "a run whose weights, shape and tokenizer to begin with", "none");
   add(o.seed, "seed", kFixed, kAny, "of everything random: data order, initialization, dropout");
 
   group = "Model";
@@ -64,6 +65,7 @@ void for_each_option(Options& o, Visit&& visit) {
   add(o.eps, "eps", kFixed, kPositive, "AdamW's epsilon");
   add(o.weight_decay, "weight-decay", kFixed, kFrom0, "AdamW's weight decay, of 2-D tensors only");
   add(o.grad_clip, "grad-clip", kFixed, kFrom0, "highest gradient norm; 0: no limit");
+  add(o.optimizer_dtype, "optimizer-dtype", OnResume::added, kAny, "number format of AdamW's moments");
 
   group = "Evaluation, reports and checkpoints";
   add(o.eval_every, "eval-every", kFree, kFrom0, "steps between estimates of the losses; 0: never");
@@ -83,6 +85,7 @@ void for_each_option(Options& o, Visit&& visit) {
   add(o.dtype, "dtype", kFree, kAny, "number format of the passes; auto: bf16 on the GPU of --device auto, else fp32");
   add(o.tf32, "tf32", kFree, kAny, "fp32 products on a GPU may round their inputs to 10 bits: faster");
   add(o.graph, "graph", kFree, kAny, "on a GPU: run a step as one CUDA graph");
+  add(o.tune, "tune", kFree, kAny, "on a GPU: measure which algorithm is the fastest for each matrix product");
 
   group = "Several devices";
   add(o.ranks, "ranks", kFree, kPositive, "processes that share each batch, one per GPU", "1, or by launcher");

@@ -71,7 +71,7 @@ double largest_tensor(const PlanRun& run) {
 }
 
 Partition partition_of(const PlanRun& run, const Parameters& parameters) {
-  return partition_of(parameters, 0, run.devices, {static_cast<size_t>(run.bucket_bytes), run.zero});
+  return partition_of(parameters, 0, run.devices, {static_cast<size_t>(run.bucket_bytes), run.zero, run.moments});
 }
 
 }  // namespace

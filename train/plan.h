@@ -8,6 +8,7 @@
 //   fp32   weights 4n, gradients 4n, moments 8n; with --zero 1 moments 8n/N
 //   bf16   weights 2n rounded and 4n masters, gradients 4n, moments 8n; with --zero 1 masters of 2-D tensors and
 //          moments 1/N.
+//   With --optimizer-dtype bf16 moments are 4n.
 // Time of a step, for m micro-batches per rank:
 //   compute  = m (P / Rp + A / Ra + (B + E) / Rb) + U / Rb
 //     P, A: FLOPs of matrix products and of attention in one micro-batch, forward and backward (each with its own Ra);
@@ -63,6 +64,7 @@ struct PlanRun {
   int batch = 1, micro_batch = 1;  // sequences per step, on all devices; per pass, on one
   int devices = 1;
   bool zero = false;
+  DType moments = DType::f32;  // of AdamW
   double bucket_bytes = 25 << 20;
 };
 

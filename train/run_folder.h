@@ -17,8 +17,9 @@ struct RunPaths {
   std::filesystem::path config() const { return root / "config.json"; }
   std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
   std::filesystem::path tokenizer() const { return root / "tokenizer.json"; }
-  std::filesystem::path data() const { return root / "data"; }              // tokenised once
-  std::filesystem::path data_record() const { return root / "data.json"; }  // where the tokens are
+  std::filesystem::path data() const { return root / "data"; }               // tokenised once
+  std::filesystem::path data_record() const { return root / "data.json"; }   // where the tokens are
+  std::filesystem::path products() const { return root / "products.json"; }  // their algorithms on a GPU
   std::filesystem::path last() const { return root / "last"; }
   std::filesystem::path best() const { return root / "best"; }
   std::filesystem::path lock() const { return root / "lock"; }

@@ -17,6 +17,7 @@
 #include "train/signals.h"
 #include "train/time_left.h"
 #include "train/training_step.h"
+#include "train/tuning.h"
 #include "train/warnings.h"
 
 namespace glint {
@@ -31,7 +32,8 @@ StepSettings step_settings(const TrainOptions& o, Team& team) {
   adamw.beta2 = static_cast<float>(o.beta2);
   adamw.eps = static_cast<float>(o.eps);
   adamw.weight_decay = static_cast<float>(o.weight_decay);
-  const PartitionSettings partition{static_cast<size_t>(o.bucket_mb * (1 << 20)), o.zero == 1};
+  const PartitionSettings partition{static_cast<size_t>(o.bucket_mb * (1 << 20)), o.zero == 1,
+                                    dtype_of(o.optimizer_dtype)};
   return {.batch = o.batch,
           .micro_batch = o.micro_batch,
           .context = o.model.context,
@@ -305,6 +307,11 @@ int Trainer::steps(SignalWatch& signals) {
   Progress progress({quiet, static_cast<uint64_t>(options_.steps), model_->flops_per_token(options_.model.context),
                      quiet ? 0 : team_.size() * peak_gflops(device_, model_->parameters().dtype())});
   note_start(progress);
+  if (options_.tune && !done()) {
+    const Tuned tuned = tune_products(step_, fill_, device_, team_, folder_.paths().products());
+    if (!tuned.note.empty()) progress.note(tuned.note);
+    if (!tuned.warning.empty() && team_.is_main()) progress.warning(tuned.warning);
+  }
   if (step() == 0 && !options_.init_from.empty()) save(false);  // to resume without that run
   time_left_.start(step());
   if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);

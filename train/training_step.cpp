@@ -27,7 +27,7 @@ TrainingStep::TrainingStep(Model& model, const StepSettings& settings, const Rng
   GLINT_CHECK(sequences() * ranks() == settings.batch && sequences() % settings.micro_batch == 0, "batch ",
               settings.batch, ", ", ranks(), " ranks, micro-batch ", settings.micro_batch);
   const Device& device = model.parameters().device();
-  model.parameters().allocate_training(partition_.kept);
+  model.parameters().allocate_training(partition_.kept, partition_.moments);
   if (partition_.sharded && model.parameters().rounded()) keep_own_masters(model.parameters(), partition_);
 
   const int B = settings.micro_batch, T = settings.context;
@@ -81,6 +81,16 @@ void TrainingStep::load_micro_batch(int micro) {
                          static_cast<uint64_t>(first_sequence()) + number * static_cast<size_t>(settings_.micro_batch)};
   on_device([&](const auto& ctx) { begin_micro_batch(ctx, state_, tokens_.i32(), targets_.i32(), batch); });
   graph_.accumulate(micro > 0);
+}
+
+void TrainingStep::rehearse(const FillBatch& fill) {
+  upload(fill, 0);
+  for (int micro = 0; micro < std::min(2, micro_batches()); ++micro) {
+    load_micro_batch(micro);
+    graph_.forward();
+    graph_.backward();
+  }
+  staging_->release(static_cast<int>(rng_.step % 2));
 }
 
 void TrainingStep::enqueue() {

@@ -61,6 +61,10 @@ class TrainingStep {
   CollectiveQueue::Times exchanged() const { return exchange_ ? exchange_->times() : CollectiveQueue::Times(); }
   int64_t timed_steps() const { return timed_steps_; }
 
+  // A pass whose results are thrown away, before a first step: gradients are all that it changes. Two where gradients
+  // add up over micro-batches, so that all kernels of a step have run.
+  void rehearse(const FillBatch& fill);
+
   // Enqueues one step. Once a gradient is not finite, no step changes the parameters any more.
   void run(const FillBatch& fill, double learning_rate);
   // Of the last step; waits for it.

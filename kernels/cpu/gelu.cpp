@@ -14,6 +14,7 @@ struct VectorMath {
   static Floats constant(float value) { return simd::broadcast(value); }
   static Floats larger(Floats a, Floats b) { return simd::larger(a, b); }
   static Floats smaller(Floats a, Floats b) { return -simd::larger(-a, -b); }
+  static Floats saturate(Floats x) { return smaller(constant(1.0f), larger(constant(0.0f), x)); }
   static Floats exp2(Floats x) { return simd::exp2(x); }
   static Floats quotient(Floats a, Floats b) { return a / b; }
 };

@@ -12,7 +12,9 @@ void begin_micro_batch(const CpuContext&, StepState* state, int32_t* tokens, int
   std::copy_n(input.targets + batch.first, batch.n, targets);
 }
 
-void clip_gradients(const CpuContext&, StepState* state, float limit) { clip(*state, limit); }
+void prepare_update(const CpuContext&, StepState* state, float limit, const AdamW& settings) {
+  prepare_update(*state, limit, settings);
+}
 
 void advance(const CpuContext&, StepState* state, uint64_t offsets) { advance(*state, offsets); }
 

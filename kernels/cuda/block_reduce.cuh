@@ -1,7 +1,7 @@
 // Sums and maxima over a warp and over a block, in a fixed order: bitwise repeatable, and the same in every thread.
 #pragma once
 
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/ptx.cuh"
 
 namespace glint {
 
@@ -29,8 +29,20 @@ struct BlockScratch {
   T warps[2][32][kValues];
 };
 
-// Each of the values over groups of `warps` neighbouring warps; all threads of the block call it, with `turn` 0, 1, 0,
-// 1 ... from call to call. Every thread gets the results of its group.
+// By number 0 to 3 if it is not the whole block. Constants: a kernel whose barriers ptxas does not know reserves
+// all 16.
+__device__ inline void wait_for_group(int group, int warps) {
+  const int threads = 32 * warps;
+  if (threads == static_cast<int>(blockDim.x)) __syncthreads();
+  else if (group == 0) ptx::barrier_sync(1, threads);
+  else if (group == 1) ptx::barrier_sync(2, threads);
+  else if (group == 2) ptx::barrier_sync(3, threads);
+  else ptx::barrier_sync(4, threads);
+}
+
+// Each of the values over groups of `warps` neighbouring warps; all threads of a group call it, with `turn` 0, 1, 0, 1
+// ... from call to call. Every thread gets the results of its group. Groups do not wait
+// for each other; there are at most four.
 template <typename Op, typename T, int kValues>
 __device__ void reduce_group(T (&values)[kValues], const Op& op, BlockScratch<T, kValues>& scratch, int turn,
                              int warps) {
@@ -43,7 +55,7 @@ __device__ void reduce_group(T (&values)[kValues], const Op& op, BlockScratch<T,
   for (int i = 0; i < kValues; ++i) {
     if (threadIdx.x % 32 == 0) set[warp][i] = values[i];
   }
-  __syncthreads();
+  wait_for_group(first / warps, warps);
 #pragma unroll
   for (int i = 0; i < kValues; ++i) values[i] = set[first][i];
   for (int w = 1; w < warps; ++w) {

@@ -3,10 +3,16 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
+#include <chrono>
 #include <cstdint>
+#include <limits>
+#include <vector>
 
 #include "kernels/check.h"
 #include "kernels/cuda/check_cuda.h"
+#include "kernels/cuda/handles.h"
 
 namespace glint {
 
@@ -20,10 +26,21 @@ void check_cublas(cublasStatus_t status, const ColumnMajorProduct& p, const char
     throw Error(str_cat("cuBLASLt: ", call, " for ", description(p), ": ", cublasLtGetStatusString(status)));
 }
 
-// The largest power of two up to 256 that divides the address.
-unsigned alignment_of(const void* pointer) {
-  const auto address = reinterpret_cast<uintptr_t>(pointer);
-  return address % 256 == 0 ? 256u : static_cast<unsigned>(address & (~address + 1));
+ProductKey key_of(const ColumnMajorProduct& p, bool tf32) {
+  unsigned alignment = 256;
+  for (const void* pointer : {p.a, p.b, const_cast<const void*>(p.d)})
+    while (reinterpret_cast<uintptr_t>(pointer) % alignment != 0) alignment /= 2;
+  return {.m = p.m,
+          .n = p.n,
+          .k = p.k,
+          .transpose_a = p.transpose_a,
+          .transpose_b = p.transpose_b,
+          .bf16 = p.inputs == CUDA_R_16BF,
+          .bf16_output = p.output == CUDA_R_16BF,
+          .tf32 = tf32 && p.inputs == CUDA_R_32F,
+          .add = p.add,
+          .epilogue = p.epilogue,
+          .alignment = alignment};
 }
 
 cublasLtEpilogue_t name_of(Epilogue epilogue) {
@@ -87,32 +104,90 @@ class Description {
   const ColumnMajorProduct& product_;
 };
 
-std::optional<cublasLtMatmulAlgo_t> choose(cublasLtHandle_t handle, const Description& description,
-                                           const ColumnMajorProduct& p, size_t workspace) {
+cublasStatus_t run(cublasLtHandle_t handle, const CudaContext& ctx, const Description& description,
+                   const ColumnMajorProduct& p, const ProductChoice::Algorithm& algorithm, void* workspace) {
+  const auto algo = std::bit_cast<cublasLtMatmulAlgo_t>(algorithm);
+  const float one = 1.0f, beta = p.add ? 1.0f : 0.0f;
+  return cublasLtMatmul(handle, description.operation, &one, p.a, description.a, p.b, description.b, &beta, p.d,
+                        description.d, p.d, description.d, &algo, workspace, kMatmulWorkspace, ctx.stream);
+}
+
+// Whether the library still has an algorithm that an earlier program chose.
+bool usable(cublasLtHandle_t handle, const Description& description, const ProductChoice& choice) {
+  if (!choice.algorithm) return true;
+  const auto algorithm = std::bit_cast<cublasLtMatmulAlgo_t>(*choice.algorithm);
+  cublasLtMatmulHeuristicResult_t result{};
+  return cublasLtMatmulAlgoCheck(handle, description.operation, description.a, description.b, description.d,
+                                 description.d, &algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
+         result.workspaceSize <= kMatmulWorkspace;
+}
+
+using Algorithms = std::vector<ProductChoice::Algorithm>;
+
+constexpr int kMostCandidates = 8;  // cuBLASLt 13.1 has not returned more, however many were asked for
+
+// The library's candidates, its own choice first. Sums split over k are added up in a separate step: the header
+// promises that additions in place come one after another, but not in which order. Parts are kept in fp32.
+Algorithms candidates(cublasLtHandle_t handle, const Description& description, const ColumnMajorProduct& p,
+                      unsigned alignment, int most) {
   cublasLtMatmulPreference_t preference = nullptr;
   check_cublas(cublasLtMatmulPreferenceCreate(&preference), p, "cublasLtMatmulPreferenceCreate");
   const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
     return cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value);
   };
-  const uint32_t align_a = alignment_of(p.a), align_b = alignment_of(p.b), align_d = alignment_of(p.d);
-  cublasLtMatmulHeuristicResult_t result{};
+  const uint32_t schemes = p.output == CUDA_R_32F
+                               ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE
+                               : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  std::array<cublasLtMatmulHeuristicResult_t, kMostCandidates> results;
   int found = 0;
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-  for (const cublasStatus_t each : {set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{workspace}),
-                                    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, align_a),
-                                    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, align_b),
-                                    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, align_d),
-                                    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, align_d)}) {
+  for (const cublasStatus_t each : {set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kMatmulWorkspace}),
+                                    set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, schemes),
+                                    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, uint32_t{alignment}),
+                                    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, uint32_t{alignment}),
+                                    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, uint32_t{alignment}),
+                                    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, uint32_t{alignment})}) {
     if (each != CUBLAS_STATUS_SUCCESS) status = each;
   }
   if (status == CUBLAS_STATUS_SUCCESS) {
     status = cublasLtMatmulAlgoGetHeuristic(handle, description.operation, description.a, description.b, description.d,
-                                            description.d, preference, 1, &result, &found);
+                                            description.d, preference, most, results.data(), &found);
   }
   cublasLtMatmulPreferenceDestroy(preference);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && found == 0)) return std::nullopt;
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};
   check_cublas(status, p, "cublasLtMatmulAlgoGetHeuristic");
-  return result.algo;
+  Algorithms algorithms;
+  for (int i = 0; i < found; ++i)
+    algorithms.push_back(std::bit_cast<ProductChoice::Algorithm>(results[static_cast<size_t>(i)].algo));
+  return algorithms;
+}
+
+// Microseconds of the fastest of a few runs of each, in turn; infinity where `run` returns false. The best so far is
+// overtaken by a slower one only within noise, so what falls far behind is not tried again.
+std::vector<double> measure(const CudaContext& ctx, const std::vector<std::function<bool()>>& ways) {
+  constexpr double kNever = std::numeric_limits<double>::infinity(), kHopeless = 1.25, kSample = 400;
+  constexpr int kRounds = 3, kMostRuns = 20;
+  const CudaEvent start(cudaEventDefault), end(cudaEventDefault);
+  const auto sample = [&](const std::function<bool()>& run, int runs) {
+    if (!run()) return kNever;  // keeps the GPU busy while the host enqueues the rest
+    check_cuda(cudaEventRecord(start.handle, ctx.stream), "cudaEventRecord");
+    for (int i = 0; i < runs; ++i) run();
+    check_cuda(cudaEventRecord(end.handle, ctx.stream), "cudaEventRecord");
+    check_cuda(cudaEventSynchronize(end.handle), "a candidate for a matrix product");
+    float ms = 0;
+    check_cuda(cudaEventElapsedTime(&ms, start.handle, end.handle), "cudaEventElapsedTime");
+    return 1000.0 * ms / runs;
+  };
+  std::vector<double> fastest(ways.size(), kNever);
+  for (int round = 0; round < kRounds; ++round) {
+    const double best = *std::min_element(fastest.begin(), fastest.end());
+    for (size_t i = 0; i < ways.size(); ++i) {
+      if (round > 0 && !(fastest[i] <= kHopeless * best)) continue;
+      const int runs = round == 0 ? 1 : std::clamp(static_cast<int>(kSample / fastest[i]), 1, kMostRuns);
+      fastest[i] = std::min(fastest[i], sample(ways[i], runs));
+    }
+  }
+  return fastest;
 }
 
 }  // namespace
@@ -122,26 +197,86 @@ void free_cuda_matmul(CudaMatmul* matmul) { delete matmul; }
 
 CudaMatmul::CudaMatmul() {
   if (cublasLtCreate(&handle_) != CUBLAS_STATUS_SUCCESS) throw Error("cuBLASLt cannot be initialised");
-  check_cuda(cudaMalloc(&workspace_, kWorkspace), "cudaMalloc of cuBLASLt's workspace");
+  check_cuda(cudaMalloc(&workspace_, kMatmulWorkspace), "cudaMalloc of cuBLASLt's workspace");
 }
 CudaMatmul::~CudaMatmul() {
   cudaFree(workspace_);
   cublasLtDestroy(handle_);
 }
 
-bool CudaMatmul::multiply(const CudaContext& ctx, const ColumnMajorProduct& p) {
+bool CudaMatmul::multiply(const CudaContext& ctx, const ColumnMajorProduct& p, const Work& apart) {
   const Description description(p, ctx.tf32);
-  const unsigned alignment = std::min({alignment_of(p.a), alignment_of(p.b), alignment_of(p.d)});
-  const Key key{p.m,      p.n,   p.k,        p.transpose_a, p.transpose_b, p.inputs,
-                p.output, p.add, p.epilogue, ctx.tf32,      alignment};
-  auto known = chosen_.find(key);
-  if (known == chosen_.end()) known = chosen_.emplace(key, choose(handle_, description, p, kWorkspace)).first;
-  if (!known->second) return false;
-  const float one = 1.0f, beta = p.add ? 1.0f : 0.0f;
-  check_cublas(cublasLtMatmul(handle_, description.operation, &one, p.a, description.a, p.b, description.b, &beta, p.d,
-                              description.d, p.d, description.d, &*known->second, workspace_, kWorkspace, ctx.stream),
-               p, "cublasLtMatmul");
+  const ProductKey key = key_of(p, ctx.tf32);
+  auto known = known_.find(key);
+  if (unchecked_.erase(key) > 0 && !usable(handle_, description, known->second)) {
+    known_.erase(known);
+    known = known_.end();
+  }
+  if (known == known_.end() || (tuning_ && known->second.candidates == 0))
+    known = known_.insert_or_assign(key, choose(ctx, p, apart)).first;
+  const auto& algorithm = known->second.algorithm;
+  if (!algorithm) return false;
+  check_cublas(run(handle_, ctx, description, p, *algorithm, workspace_), p, "cublasLtMatmul");
   return true;
 }
+
+ProductChoice CudaMatmul::choose(const CudaContext& ctx, const ColumnMajorProduct& p, const Work& apart) {
+  constexpr double kMostSeconds = 2;     // for all products together; the rest is left to the library
+  constexpr double kLibrarysOwn = 0.99;  // is replaced by what is faster than this
+  const Description description(p, ctx.tf32);
+  const bool measured = tuning_ && tuned_seconds_ < kMostSeconds;
+  const Algorithms found =
+      candidates(handle_, description, p, key_of(p, ctx.tf32).alignment, measured ? kMostCandidates : 1);
+  ProductChoice choice;
+  if (found.empty()) return choice;
+  choice.algorithm = found[0];
+  choice.candidates = tuning_ ? static_cast<int>(found.size()) : 0;
+  if (!measured || found.size() == 1) return choice;
+
+  std::vector<std::function<bool()>> ways;
+  for (const ProductChoice::Algorithm& each : found)
+    ways.push_back([&] { return run(handle_, ctx, description, p, each, workspace_) == CUBLAS_STATUS_SUCCESS; });
+  if (apart) {
+    apart();  // its own products choose first
+    ways.push_back([&] { return apart(), true; });
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const std::vector<double> times = measure(ctx, ways);
+  tuned_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const auto best = std::min_element(times.begin(), times.end());
+  choice.first_us = choice.us = times[0];
+  if (*best >= kLibrarysOwn * times[0]) return choice;
+  choice.us = *best, choice.chosen = static_cast<int>(best - times.begin());
+  choice.algorithm.reset();
+  if (choice.chosen < choice.candidates) choice.algorithm = found[static_cast<size_t>(choice.chosen)];
+  return choice;
+}
+
+ProductTable CudaMatmul::table() const {
+  ProductTable table;
+  int device = 0;
+  cudaDeviceProp properties;
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
+  table.gpu = properties.name;
+  table.library = cublasLtGetVersion();
+  for (const auto& [key, choice] : known_)
+    if (choice.candidates > 0) table.choices.emplace(key, choice);
+  return table;
+}
+
+bool CudaMatmul::take(const ProductTable& table) {
+  const ProductTable here = this->table();
+  if (table.gpu != here.gpu || table.library != here.library) return false;
+  for (const auto& [key, choice] : table.choices) {
+    known_.insert_or_assign(key, choice);
+    unchecked_.insert(key);
+  }
+  return true;
+}
+
+void tune_products(const CudaContext& ctx, bool on) { ctx.matmul->tune(on); }
+ProductTable product_table(const CudaContext& ctx) { return ctx.matmul->table(); }
+bool take_products(const CudaContext& ctx, const ProductTable& table) { return ctx.matmul->take(table); }
 
 }  // namespace glint

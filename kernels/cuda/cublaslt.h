@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <map>
-#include <optional>
-#include <tuple>
+#include <set>
 #include <type_traits>
 
 #include "kernels/bf16.h"
@@ -13,17 +13,9 @@
 #include "kernels/cuda/cublaslt_functions.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/matmul.h"
+#include "kernels/product_choices.h"
 
 namespace glint {
-
-enum class Epilogue {
-  none,
-  bias,           // d += bias (m) in every column
-  gelu,           // aux = d, d = gelu(aux), the tanh form
-  gelu_bias,      // the same with bias before
-  gelu_backward,  // d *= gelu'(aux)
-  bias_gradient,  // bias = sums of op(a)'s rows
-};
 
 // d (m, n) = op(a) (m, k) op(b) (k, n), or +=; column-major without gaps.
 struct ColumnMajorProduct {
@@ -38,28 +30,39 @@ struct ColumnMajorProduct {
   void* aux = nullptr;         // (m, n), of d's type
 };
 
+inline constexpr size_t kMatmulWorkspace = size_t{32} << 20;  // NVIDIA's recommendation for Hopper
+
 class CudaMatmul {
  public:
+  using Work = std::function<void()>;
+
   CudaMatmul();
   CudaMatmul(const CudaMatmul&) = delete;
   CudaMatmul& operator=(const CudaMatmul&) = delete;
   ~CudaMatmul();
-  // Returns false if cuBLASLt has no algorithm for it.
-  bool multiply(const CudaContext& ctx, const ColumnMajorProduct& product);
+  // Returns false if cuBLASLt has no algorithm for it, or it was slower than `apart`: work with the same result, to be
+  // done by the caller then.
+  bool multiply(const CudaContext& ctx, const ColumnMajorProduct& product, const Work& apart = nullptr);
+
+  void tune(bool on) { tuning_ = on; }
+  ProductTable table() const;
+  bool take(const ProductTable& table);
 
  private:
-  using Key = std::tuple<int, int, int, bool, bool, int, int, bool, Epilogue, bool, unsigned>;
-
-  static constexpr size_t kWorkspace = size_t{32} << 20;  // NVIDIA's recommendation for Hopper
+  ProductChoice choose(const CudaContext& ctx, const ColumnMajorProduct& product, const Work& apart);
 
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;
-  std::map<Key, std::optional<cublasLtMatmulAlgo_t>> chosen_;
+  bool tuning_ = false;
+  double tuned_seconds_ = 0;
+  std::map<ProductKey, ProductChoice> known_;
+  std::set<ProductKey> unchecked_;  // taken from a table; this library has not seen them yet
 };
 
-inline bool multiply(const CudaContext& ctx, const ColumnMajorProduct& product) {
+inline bool multiply(const CudaContext& ctx, const ColumnMajorProduct& product,
+                     const CudaMatmul::Work& apart = nullptr) {
   GLINT_CHECK(ctx.matmul, "the context has no state for matrix products");
-  return ctx.matmul->multiply(ctx, product);
+  return ctx.matmul->multiply(ctx, product, apart);
 }
 
 // A row-major (rows, columns) array is cuBLASLt's (columns, rows) matrix, so that a linear layer is computed

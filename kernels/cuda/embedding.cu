@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(32 * kRowsPerBlock)
       float values[kCount];
 #pragma unroll
       for (int i = 0; i < kCount; ++i) values[i] = a[i] + b[i];
-      dropout.apply(values, row, c);
+      dropout.apply(values, pack_of<float>(values), row, c);
       store_pack(out + first + c, values, valid);
     });
   });
@@ -79,9 +79,7 @@ __device__ void add_dropped(float (&sums)[kPack<Scalar>], const Pack<Scalar, kPa
                             const RowDropout& dropout, int row, int c) {
   constexpr int kCount = kPack<Scalar>;
   float values[kCount];
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) values[i] = pack[i];
-  dropout.apply(values, row, c);
+  dropout.apply(values, pack, row, c);
 #pragma unroll
   for (int i = 0; i < kCount; ++i) sums[i] += values[i];
 }
@@ -174,8 +172,8 @@ __global__ void __launch_bounds__(32 * kWarps) position_kernel(float* dwpe, cons
   constexpr int kCount = kPack<Scalar>;
   const int t = blockIdx.x * kWarps + threadIdx.x / 32;
   const Channels<Scalar> channels(C);
-  if (t >= T || channels.valid <= 0) return;
   const RowDropout dropout(site, T);
+  if (t >= T || channels.valid <= 0) return;
   float sums[kCount] = {};
   for (int first = 0; first < B; first += kAhead) {
     Pack<Scalar, kCount> ahead[kAhead];

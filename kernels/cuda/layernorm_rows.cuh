@@ -1,239 +1,184 @@
-// Layer norm of rows held in registers, forward and backward, alone and fused with the residual before it. A row
-// belongs to a team of warps, usually one; larger teams synchronize with barriers.
-//
-// The two differ in a Source (of forward's rows) and a Sink (for backward's dx). start() returns the state of a thread,
-// which works in two steps, so that all loads of a row are in flight before the first one is used:
-//   Raw load(row, c, valid)               a pack of the row, as stored in memory
-//   ... finish(raw, ..., row, c, valid)   the values computed from it
+// Layer norm: how rows are split among threads and how they get there, and what the host chooses. A row belongs to a
+// team of warps, usually one; the warps of a larger team wait for each other at a named barrier. The kernels are in
+// layernorm_forward.cuh and layernorm_backward.cuh.
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "kernels/cuda/block_reduce.cuh"
-#include "kernels/cuda/column_sums.cuh"
 #include "kernels/cuda/pack.cuh"
 #include "kernels/layernorm.h"
 
 namespace glint::layernorm {
 
 inline constexpr int kMostChannels = 6144;
-inline constexpr int kWarps = 8;  // of a block, or more if a team has more
-// Channels of a row that a thread holds; half as many in backward, which also keeps sums.
-inline constexpr int kForwardChannels = 32, kBackwardChannels = 16;
-inline constexpr int kForwardThreads = std::max(32 * kWarps, kMostChannels / kForwardChannels);
-inline constexpr int kBackwardThreads = std::max(32 * kWarps, kMostChannels / kBackwardChannels);
-template <typename Scalar>  // launch bounds: for bf16 so that two blocks of kWarps fit a multiprocessor
-inline constexpr int kBackwardBound = sizeof(Scalar) == 2 ? 512 : kBackwardThreads;
-static_assert(kBackwardThreads <= 512);
-inline constexpr int kMostBlocks = 512;  // partial sums of backward; the same on every GPU, so that bits are too
 
 struct Teams {
   int warps;  // of a team
   int count;  // teams of a block
 };
 
-inline Teams teams_of(int C, int channels) {
-  GLINT_CHECK(C > 0 && C <= kMostChannels, "layer norm of ", C, " channels: the CUDA kernels take up to ",
-              kMostChannels);
-  const int warps = (C + 32 * channels - 1) / (32 * channels);
-  return {warps, std::max(kWarps / warps, 1)};
-}
+// The rows that a kernel works on. Divisions are the host's.
+struct Problem {
+  Problem(const LayerNormShape& shape)
+      : rows(shape.rows), C(shape.C), eps(shape.eps), per_channel(1.0f / static_cast<float>(shape.C)) {}
+  int rows, C;
+  float eps, per_channel;
+};
 
-inline Launch launch_of(const Teams& teams, int rows, int most_blocks, size_t shared_bytes) {
+// most_blocks: of the grid.
+inline Launch launch_of(const Teams& teams, int rows, int most_blocks) {
   const int blocks = std::clamp((rows + teams.count - 1) / teams.count, 1, most_blocks);
-  return {dim3(blocks), dim3(32 * teams.warps * teams.count), shared_bytes};
+  return {dim3(blocks), dim3(32 * teams.warps * teams.count)};
 }
 
-// Position of the running thread.
-struct Place {
-  __device__ explicit Place(const Teams& teams)
-      : team(threadIdx.x / 32 / teams.warps), member(threadIdx.x - team * teams.warps * 32), step(teams.warps * 32) {}
+// Of whole packs at multiples of 16 bytes, for one warp or for more; any others.
+enum class Rows { of_warp, of_team, any };
 
-  // The first channel of the thread's pack k: neighbouring threads have neighbouring packs.
-  __device__ int channel(int k, int count) const { return (member + k * step) * count; }
+// The running thread's part of its team's row: kPacks packs, step() packs apart, so that neighbouring threads have
+// neighbouring packs.
+template <typename Scalar_, int kPacks_, Rows kRows>
+class RowPart {
+ public:
+  using Scalar = Scalar_;
+  static constexpr bool kWhole = kRows != Rows::any, kOneWarp = kRows == Rows::of_warp;
+  static constexpr int kPacks = kPacks_, kCount = kPack<Scalar>, kChannels = kPacks * kCount;
+  // Of a block, or more if a team has more: two blocks fit a multiprocessor by the registers that backward needs.
+  static constexpr int kWarps = kPacks < 3 ? 8 : 6;
+  static constexpr int kThreads =
+      std::max(32 * kWarps, kOneWarp ? 0 : kMostChannels / kChannels);  // of a block at most
 
-  int team, member, step;
+  static Teams teams(int C) {
+    GLINT_CHECK(C > 0 && C <= kMostChannels, "layer norm of ", C, " channels: the CUDA kernels take up to ",
+                kMostChannels);
+    const int warps = (C + 32 * kChannels - 1) / (32 * kChannels);
+    return {warps, std::max(kWarps / warps, 1)};
+  }
+
+  __device__ RowPart(const Teams& teams, int channels)
+      : C(channels),
+        team(ptx::uniform(kOneWarp ? threadIdx.x / 32 : threadIdx.x / 32 / teams.warps)),
+        member(threadIdx.x - team * teams.warps * 32),
+        warps_(teams.warps) {}
+
+  __device__ int warps() const { return kOneWarp ? 1 : warps_; }
+  __device__ int step() const { return 32 * warps(); }
+  __device__ int channel(int k) const { return member * kCount + offset(k); }
+  // Whether channel(k) + i is one. A warp's row has fewer packs in the last place only.
+  __device__ bool has(int k, int i) const {
+    if (kOneWarp && k + 1 < kPacks) return true;
+    return channel(k) + (kWhole ? 0 : i) < C;
+  }
+
+  // Pack k of an array of C elements, zeros past the end.
+  template <typename T>
+  __device__ Pack<T, kCount> load(const T* from, int k) const {
+    if (!has(k, 0)) return {};
+    from += member * kCount;
+    if constexpr (kWhole) return load_whole_pack<kCount>(from + offset(k));
+    else return load_pack<kCount>(from + offset(k), C - channel(k));
+  }
+  // Pack k of a row of an array of them.
+  __device__ void store(Scalar* array, int row, int k, const Pack<Scalar, kCount>& pack) const {
+    if (!has(k, 0)) return;
+    Scalar* to = array + first(row) + member * kCount;
+    if constexpr (kWhole) store_whole_pack(to + offset(k), pack);
+    else store_pack(to + offset(k), pack, C - channel(k));
+  }
+  __device__ size_t first(int row) const { return size_t{static_cast<unsigned>(row)} * static_cast<unsigned>(C); }
+  __device__ int offset(int k) const { return k * step() * kCount; }
+
+  const int C, team, member;
+
+ private:
+  int warps_;
 };
 
-template <typename Scalar, typename Source>
-__global__ void __launch_bounds__(kForwardThreads)
-    forward_kernel(Scalar* out, float* mean, float* rstd, const __grid_constant__ Source from, const float* weight,
-                   const float* bias, const LayerNormShape shape, const Teams teams) {
-  constexpr int kCount = kPack<Scalar>, kPerRow = kForwardChannels / kCount;
-  auto& scratch = dynamic_shared<BlockScratch<float>>();
-  const auto source = from.start();
-  const Place place(teams);
-  const int C = shape.C;
-  for (int first = blockIdx.x * teams.count; first < shape.rows; first += gridDim.x * teams.count) {
-    const int row = first + place.team;
-    const bool active = row < shape.rows;  // the others only take part in the barriers
-    decltype(source.load(0, 0, 0)) raw[kPerRow];
-    Pack<Scalar, kCount> x[kPerRow];
-    float sum = 0.0f, squares = 0.0f;
-#pragma unroll
-    for (int k = 0; k < kPerRow; ++k) {
-      const int c = place.channel(k, kCount);
-      raw[k] = source.load(row, c, active ? C - c : 0);
-    }
-#pragma unroll
-    for (int k = 0; k < kPerRow; ++k) {
-      const int c = place.channel(k, kCount);
-      x[k] = source.finish(raw[k], row, c, active ? C - c : 0);
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) sum += x[k][i];  // 0 past the end
-    }
-    const float row_mean = reduce_group(sum, Sum{}, scratch, 0, teams.warps) / static_cast<float>(C);
-#pragma unroll
-    for (auto& pack : x) pack.forget();
-#pragma unroll
-    for (int k = 0; k < kPerRow; ++k) {
-      const int valid = C - place.channel(k, kCount);
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const float away = i < valid ? x[k][i] - row_mean : 0.0f;
-        squares += away * away;
-      }
-    }
-    const float variance = reduce_group(squares, Sum{}, scratch, 1, teams.warps) / static_cast<float>(C);
-#pragma unroll
-    for (auto& pack : x) pack.forget();
-    const float row_rstd = 1.0f / sqrtf(variance + shape.eps);
-    if (active && place.member == 0) mean[row] = row_mean, rstd[row] = row_rstd;
-#pragma unroll
-    for (int k = 0; k < kPerRow; ++k) {
-      const int c = place.channel(k, kCount), valid = active ? C - c : 0;
-      if (valid <= 0) continue;
-      const auto w = load_pack<kCount>(weight + c, valid),
-                 b = load_pack<kCount>((bias ? bias : weight) + c, bias ? valid : 0);
-      float values[kCount];
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) values[i] = (x[k][i] - row_mean) * row_rstd * w[i] + b[i];
-      store_pack(out + static_cast<size_t>(row) * C + c, values, valid);
-    }
-  }
-}
-
-// Forward's results, and backward's gradients.
-template <typename Scalar>
-struct Backward {
-  const Scalar *dout, *x;
-  const float *mean, *rstd, *weight;
-  float* partial;  // (blocks, 2, C): dweight, dbias
+template <typename Scalar, int kArrays>
+struct Arrays {
+  const Scalar* of[kArrays];
 };
 
-// partial of this block = dweight and dbias summed over its teams in order.
-template <int kPerRow, int kCount>
-__device__ void store_partial(float* partial, const float (&dweight)[kPerRow][kCount],
-                              const float (&dbias)[kPerRow][kCount], float* shared, int C, const Teams& teams,
-                              const Place& place) {
-  for (int team = 0; team < teams.count; ++team) {
-    __syncthreads();
-    if (team != place.team) continue;
+// Rows of kArrays arrays on their way to the threads. Whole packs are copied to shared memory by cp.async, kStages rows
+// ahead: every thread copies what it reads, so that there is no barrier. Other rows are read where they are used.
+template <typename Part, int kArrays, int kStages>
+class RowStream {
+ public:
+  using Scalar = typename Part::Scalar;
+  static constexpr int kBytes = Part::kWhole ? kStages * kArrays * Part::kPacks * 16 : 0;  // of a thread
+
+  // shared: kBytes of every thread of the block.
+  __device__ RowStream(const Part& part, const Arrays<Scalar, kArrays>& arrays, void* shared)
+      : part_(part), arrays_(arrays), slots_(static_cast<uint4*>(shared) + threadIdx.x) {}
+
+  // Begins to load a row, if it is wanted: kStages rows at the start, and one when the current row has been read.
+  __device__ void fetch(int row, bool wanted) {
+    if constexpr (Part::kWhole) {
+      const size_t at = part_.first(wanted ? row : 0) + part_.member * Part::kCount;
 #pragma unroll
-    for (int k = 0; k < kPerRow; ++k) {
-      const int c = place.channel(k, kCount);
+      for (int a = 0; a < kArrays; ++a) {
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        if (c + i >= C) continue;
-        shared[c + i] = team == 0 ? dweight[k][i] : shared[c + i] + dweight[k][i];
-        shared[C + c + i] = team == 0 ? dbias[k][i] : shared[C + c + i] + dbias[k][i];
+        for (int k = 0; k < Part::kPacks; ++k) {
+          ptx::cp_async(slot(fetched_, a, k), arrays_.of[a] + at + part_.offset(k), wanted && part_.has(k, 0));
+        }
       }
+      ptx::cp_async_commit();
+      fetched_ = fetched_ + 1 < kStages ? fetched_ + 1 : 0;
     }
   }
-  __syncthreads();
-  for (int i = threadIdx.x; i < 2 * C; i += blockDim.x) partial[i] = shared[i];
+  // Waits for the oldest of kStages rows, which becomes the current one.
+  __device__ void next(int row) {
+    if constexpr (Part::kWhole) ptx::cp_async_wait<kStages - 1>();
+    row_ = row;
+    current_ = fetched_;
+  }
+  // Waits for all.
+  __device__ void finish() const {
+    if constexpr (Part::kWhole) ptx::cp_async_wait<0>();
+  }
+  // Of the current row.
+  __device__ Pack<Scalar, Part::kCount> pack(int array, int k) const {
+    if constexpr (Part::kWhole)
+      return load_whole_pack<Part::kCount>(reinterpret_cast<Scalar*>(slot(current_, array, k)));
+    else return part_.load(arrays_.of[array] + part_.first(row_), k);
+  }
+
+ private:
+  __device__ uint4* slot(int stage, int array, int k) const {
+    const int threads = Part::kOneWarp ? Part::kThreads : blockDim.x;
+    return slots_ + ((stage * kArrays + array) * Part::kPacks + k) * threads;
+  }
+
+  const Part& part_;
+  const Arrays<Scalar, kArrays> arrays_;
+  uint4* slots_;
+  int fetched_ = 0, current_ = 0, row_ = 0;
+};
+
+// Whether arrays begin at multiples of 16 bytes.
+inline bool aligned_arrays(std::initializer_list<const void*> arrays) {
+  return std::all_of(arrays.begin(), arrays.end(),
+                     [](const void* array) { return reinterpret_cast<uintptr_t>(array) % 16 == 0; });
 }
 
-// With w = dout * weight and n = (x - mean) * rstd: dx = rstd * (w - mean(w) - n * mean(w * n)); dweight = sum of dout
-// * n, dbias = sum of dout.
-template <typename Scalar, typename Sink>
-__global__ void __launch_bounds__(kBackwardBound<Scalar>)
-    backward_kernel(const __grid_constant__ Backward<Scalar> a, const __grid_constant__ Sink to,
-                    const LayerNormShape shape, const Teams teams) {
-  constexpr int kCount = kPack<Scalar>, kPerRow = kBackwardChannels / kCount;
-  auto& scratch = dynamic_shared<BlockScratch<float, 2>>();
-  float* shared_partial = reinterpret_cast<float*>(&scratch + 1);  // (2, C)
-  const auto sink = to.start();
-  const Place place(teams);
-  const int C = shape.C;
-  float dweight[kPerRow][kCount] = {}, dbias[kPerRow][kCount] = {};
-  int turn = 0;
-  for (int first = blockIdx.x * teams.count; first < shape.rows; first += gridDim.x * teams.count, ++turn) {
-    const int row = first + place.team;
-    const bool active = row < shape.rows;
-    const size_t at = active ? static_cast<size_t>(row) * C : 0;
-    Pack<Scalar, kCount> dout[kPerRow], x[kPerRow];
-    decltype(sink.load(0, 0, 0)) raw[kPerRow];
-#pragma unroll
-    for (int k = 0; k < kPerRow; ++k) {
-      const int c = place.channel(k, kCount), valid = active ? C - c : 0;
-      dout[k] = load_pack<kCount>(a.dout + at + c, valid);
-      x[k] = load_pack<kCount>(a.x + at + c, valid);
-      raw[k] = sink.load(row, c, valid);
-    }
-    const float mean = active ? a.mean[row] : 0.0f, rstd = active ? a.rstd[row] : 0.0f;
-    float sums[2] = {};  // of w, of w * n
-#pragma unroll
-    for (int k = 0; k < kPerRow; ++k) {
-      const int c = place.channel(k, kCount);
-      const auto weight = load_pack<kCount>(a.weight + c, C - c);
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const float n = (x[k][i] - mean) * rstd, w = dout[k][i] * weight[i];
-        dweight[k][i] += dout[k][i] * n;  // of a channel past the end: never read
-        dbias[k][i] += dout[k][i];
-        sums[0] += w;
-        sums[1] += w * n;
+// launch<RowPart>() for the RowPart that fits. Rows of whole packs of bf16, the usual case, have kernels of their own;
+// one warp takes up to kMostPacks a lane. For all others there is one, for kMost channels a thread.
+template <int kMost, int kMostPacks, typename Scalar, typename F>
+void with_part(int C, bool aligned, const F& launch) {
+  if constexpr (sizeof(Scalar) == 2) {
+    if (aligned && C % kPack<Scalar> == 0) {
+      const int packs = (C / kPack<Scalar> + 31) / 32;
+      if (packs == 1) return launch.template operator()<RowPart<Scalar, 1, Rows::of_warp>>();
+      if (packs == 2) return launch.template operator()<RowPart<Scalar, 2, Rows::of_warp>>();
+      if (packs == 3) return launch.template operator()<RowPart<Scalar, 3, Rows::of_warp>>();
+      if constexpr (kMostPacks == 4) {
+        if (packs == 4) return launch.template operator()<RowPart<Scalar, 4, Rows::of_warp>>();
       }
-    }
-    reduce_group(sums, Sum{}, scratch, turn, teams.warps);
-#pragma unroll
-    for (int k = 0; k < kPerRow; ++k) dout[k].forget(), x[k].forget();
-    const float mean_w = sums[0] / static_cast<float>(C), mean_wn = sums[1] / static_cast<float>(C);
-#pragma unroll
-    for (int k = 0; k < kPerRow; ++k) {
-      const int c = place.channel(k, kCount), valid = active ? C - c : 0;
-      if (valid <= 0) continue;
-      const auto weight = load_pack<kCount>(a.weight + c, valid);
-      float dx[kCount];
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        dx[i] = (dout[k][i] * weight[i] - mean_w - (x[k][i] - mean) * rstd * mean_wn) * rstd;
-      }
-      sink.finish(raw[k], dx, row, c, valid);
+      return launch.template operator()<RowPart<Scalar, 4, Rows::of_team>>();
     }
   }
-  store_partial(a.partial + static_cast<size_t>(blockIdx.x) * 2 * C, dweight, dbias, shared_partial, C, teams, place);
-}
-
-// ---- Host
-
-template <typename Scalar, typename Source>
-void launch_forward(const CudaContext& ctx, Scalar* out, float* mean, float* rstd, const Source& source,
-                    const float* weight, const float* bias, const LayerNormShape& shape) {
-  const auto what = [&] { return str_cat("layernorm_forward, rows ", shape.rows, ", C ", shape.C); };
-  const Teams teams = teams_of(shape.C, kForwardChannels);
-  launch(ctx, launch_of(teams, shape.rows, 4 * kMostBlocks, sizeof(BlockScratch<float>)), what,
-         forward_kernel<Scalar, Source>, out, mean, rstd, source, weight, bias, shape, teams);
-}
-
-// Enough for both Scalars.
-inline size_t backward_scratch(const LayerNormShape& shape) {
-  const int blocks = std::clamp(shape.rows, 1, kMostBlocks);
-  return static_cast<size_t>(blocks) * 2 * static_cast<size_t>(shape.C);
-}
-
-template <typename Scalar, typename Sink>
-void launch_backward(const CudaContext& ctx, float* dweight, float* dbias, const Backward<Scalar>& a, const Sink& sink,
-                     const LayerNormShape& shape, Write write_parameters) {
-  const auto what = [&] { return str_cat("layernorm_backward, rows ", shape.rows, ", C ", shape.C); };
-  const Teams teams = teams_of(shape.C, kBackwardChannels);
-  const size_t C = static_cast<size_t>(shape.C), shared = sizeof(BlockScratch<float, 2>) + 2 * C * sizeof(float);
-  const Launch size = launch_of(teams, shape.rows, kMostBlocks, shared);
-  launch(ctx, size, what, backward_kernel<Scalar, Sink>, a, sink, shape, teams);
-  const int blocks = static_cast<int>(size.grid.x);
-  add_partial_rows(ctx, dweight, a.partial, blocks, shape.C, 2 * C, write_parameters);
-  if (dbias) add_partial_rows(ctx, dbias, a.partial + C, blocks, shape.C, 2 * C, write_parameters);
+  launch.template operator()<RowPart<Scalar, kMost / kPack<Scalar>, Rows::any>>();
 }
 
 }  // namespace glint::layernorm

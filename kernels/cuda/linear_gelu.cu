@@ -18,27 +18,33 @@ bool fusible(Gelu kind, int columns) {
 template <typename Scalar>
 void linear_gelu_forward(const CudaContext& ctx, Scalar* out, Scalar* pre, const Scalar* x, const Scalar* weight,
                          const Scalar* bias, const LinearShape& shape, Gelu kind) {
+  const auto apart = [&] {
+    linear_forward(ctx, pre, x, weight, bias, shape);
+    gelu_forward(ctx, out, pre, static_cast<size_t>(shape.rows) * static_cast<size_t>(shape.out), kind);
+  };
   if (fusible<Scalar>(kind, shape.out)) {
     ColumnMajorProduct product = forward_product(out, x, weight, bias, shape);
     product.epilogue = bias ? Epilogue::gelu_bias : Epilogue::gelu;
     product.aux = pre;
-    if (multiply(ctx, product)) return;
+    if (multiply(ctx, product, apart)) return;
   }
-  linear_forward(ctx, pre, x, weight, bias, shape);
-  gelu_forward(ctx, out, pre, static_cast<size_t>(shape.rows) * static_cast<size_t>(shape.out), kind);
+  apart();
 }
 
 template <typename Scalar>
 void linear_gelu_backward_input(const CudaContext& ctx, Scalar* dpre, const Scalar* dout, const Scalar* weight,
                                 const Scalar* pre, const LinearShape& shape, Gelu kind) {
+  const auto apart = [&] {
+    linear_backward_input(ctx, dpre, dout, weight, shape, Write::set);
+    gelu_backward(ctx, dpre, dpre, pre, static_cast<size_t>(shape.rows) * static_cast<size_t>(shape.in), kind);
+  };
   if (fusible<Scalar>(kind, shape.in)) {
     ColumnMajorProduct product = backward_input_product(dpre, dout, weight, shape);
     product.epilogue = Epilogue::gelu_backward;
     product.aux = const_cast<Scalar*>(pre);  // only read in backward
-    if (multiply(ctx, product)) return;
+    if (multiply(ctx, product, apart)) return;
   }
-  linear_backward_input(ctx, dpre, dout, weight, shape, Write::set);
-  gelu_backward(ctx, dpre, dpre, pre, static_cast<size_t>(shape.rows) * static_cast<size_t>(shape.in), kind);
+  apart();
 }
 
 template void linear_gelu_forward(const CudaContext&, float*, float*, const float*, const float*, const float*,

@@ -37,15 +37,17 @@ void linear_backward_weight(const CudaContext& ctx, float* dweight, float* dbias
                             float* scratch, const LinearShape& shape, Write write) {
   ColumnMajorProduct product = backward_weight_product(dweight, x, dout, shape);
   product.add = write == Write::add;
-  if (dbias && write == Write::set && shape.layout == WeightLayout::in_out) {  // the bias' gradient in the same pass
-    product.epilogue = Epilogue::bias_gradient;
-    product.bias = dbias;
-    if (multiply(ctx, product)) return;
-    product.epilogue = Epilogue::none;
-    product.bias = nullptr;
+  const auto apart = [&] {
+    multiply_or_throw(ctx, product);
+    if (dbias) column_sums(ctx, dbias, dout, shape.rows, shape.out, scratch, write);
+  };
+  if (dbias && write == Write::set && shape.layout == WeightLayout::in_out) {
+    ColumnMajorProduct with_bias = product;
+    with_bias.epilogue = Epilogue::bias_gradient;
+    with_bias.bias = dbias;
+    if (multiply(ctx, with_bias, apart)) return;
   }
-  multiply_or_throw(ctx, product);
-  if (dbias) column_sums(ctx, dbias, dout, shape.rows, shape.out, scratch, write);
+  apart();
 }
 
 template void linear_forward(const CudaContext&, float*, const float*, const float*, const float*, const LinearShape&);

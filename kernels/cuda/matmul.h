@@ -1,5 +1,6 @@
-// The state of matrix products on a GPU: cuBLASLt's handle, its workspace, and the algorithm chosen by its heuristics
-// for each shape. One for each stream; the products of a stream run one after another.
+// The state of matrix products on a GPU: cuBLASLt's handle, its workspace, and the algorithm of each shape, chosen by
+// its heuristics or by measurement (kernels/product_choices.h). One for each stream; the products of a stream run one
+// after another.
 #pragma once
 
 namespace glint {

@@ -59,21 +59,38 @@ __device__ bool is_aligned(const Scalar* p) {
   return reinterpret_cast<uintptr_t>(p) % sizeof(typename Pack<Scalar, kCount>::Vector) == 0;
 }
 
+// kCount elements at a multiple of the size of Pack's Vector.
+template <int kCount, typename Scalar>
+__device__ Pack<Scalar, kCount> load_whole_pack(const Scalar* from) {
+  using P = Pack<Scalar, kCount>;
+  P pack;
+#pragma unroll
+  for (int v = 0; v < kCount / P::kPerVector; ++v) {
+    const auto vector = load_vector<typename P::Vector>(from + v * P::kPerVector);
+    uint32_t* words = pack.words + v * (sizeof vector / 4);
+    words[0] = vector.x, words[1] = vector.y;
+    if constexpr (sizeof vector == 16) words[2] = vector.z, words[3] = vector.w;
+  }
+  return pack;
+}
+template <typename Scalar, int kCount>
+__device__ void store_whole_pack(Scalar* to, const Pack<Scalar, kCount>& pack) {
+  using P = Pack<Scalar, kCount>;
+#pragma unroll
+  for (int v = 0; v < kCount / P::kPerVector; ++v) {
+    typename P::Vector vector;
+    const uint32_t* words = pack.words + v * (sizeof vector / 4);
+    vector.x = words[0], vector.y = words[1];
+    if constexpr (sizeof vector == 16) vector.z = words[2], vector.w = words[3];
+    store_vector(to + v * P::kPerVector, vector);
+  }
+}
+
 // The first `valid` elements (none if negative, all if it is more), then zeros.
 template <int kCount, typename Scalar>
 __device__ Pack<Scalar, kCount> load_pack(const Scalar* from, int valid = kCount) {
-  using P = Pack<Scalar, kCount>;
-  P pack = {};
-  if (valid >= kCount && is_aligned<Scalar, kCount>(from)) {
-#pragma unroll
-    for (int v = 0; v < kCount / P::kPerVector; ++v) {
-      const auto vector = load_vector<typename P::Vector>(from + v * P::kPerVector);
-      uint32_t* words = pack.words + v * (sizeof vector / 4);
-      words[0] = vector.x, words[1] = vector.y;
-      if constexpr (sizeof vector == 16) words[2] = vector.z, words[3] = vector.w;
-    }
-    return pack;
-  }
+  if (valid >= kCount && is_aligned<Scalar, kCount>(from)) return load_whole_pack<kCount>(from);
+  Pack<Scalar, kCount> pack = {};
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
     if (i >= valid) continue;
@@ -85,18 +102,7 @@ __device__ Pack<Scalar, kCount> load_pack(const Scalar* from, int valid = kCount
 
 template <typename Scalar, int kCount>
 __device__ void store_pack(Scalar* to, const Pack<Scalar, kCount>& pack, int valid = kCount) {
-  using P = Pack<Scalar, kCount>;
-  if (valid >= kCount && is_aligned<Scalar, kCount>(to)) {
-#pragma unroll
-    for (int v = 0; v < kCount / P::kPerVector; ++v) {
-      typename P::Vector vector;
-      const uint32_t* words = pack.words + v * (sizeof vector / 4);
-      vector.x = words[0], vector.y = words[1];
-      if constexpr (sizeof vector == 16) vector.z = words[2], vector.w = words[3];
-      store_vector(to + v * P::kPerVector, vector);
-    }
-    return;
-  }
+  if (valid >= kCount && is_aligned<Scalar, kCount>(to)) return store_whole_pack(to, pack);
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
     if (i < valid) to[i] = pack.element(i);

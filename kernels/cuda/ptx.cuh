@@ -98,6 +98,17 @@ __device__ inline float exp2(float x) {
 #endif
 }
 
+// 1 / x to 1 ulp, for |x| from 2^-126 to 2^126; NaN for NaN.
+__device__ inline float reciprocal(float x) {
+#ifdef __CUDACC__
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return 1.0f / x;
+#endif
+}
+
 // Byte i of the result: byte (selector >> 4*i) & 7 of a, then b, or its sign spread over the byte where the nibble has
 // bit 3 set.
 __device__ inline uint32_t byte_permute(uint32_t a, uint32_t selector, uint32_t b = 0) {
@@ -140,6 +151,22 @@ __device__ inline void keep_up_to(float& low, float& high, uint32_t value, uint3
 #else
   const uint32_t mask = simt::less_equal_f16x2(value, limit);
   low = mask & 1 ? low : 0.0f, high = mask >> 16 ? high : 0.0f;
+#endif
+}
+
+// Named barriers, 1 to 15, of `threads` threads.
+__device__ inline void barrier_sync(int id, int threads) {
+#ifdef __CUDACC__
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+#else
+  simt::barrier_sync(id, threads);
+#endif
+}
+__device__ inline void barrier_arrive(int id, int threads) {
+#ifdef __CUDACC__
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+#else
+  simt::barrier_arrive(id, threads);
 #endif
 }
 

@@ -69,23 +69,6 @@ __device__ inline void mbarrier_wait(SharedAddress barrier, unsigned parity) {
 #endif
 }
 
-// ---- named barriers: 1 to 15, of `threads` threads
-
-__device__ inline void barrier_sync(int id, int threads) {
-#ifdef __CUDACC__
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-#else
-  simt::barrier_sync(id, threads);
-#endif
-}
-__device__ inline void barrier_arrive(int id, int threads) {
-#ifdef __CUDACC__
-  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
-#else
-  simt::barrier_arrive(id, threads);
-#endif
-}
-
 // ---- copies by TMA
 
 __device__ inline void prefetch_tensor_map(const CUtensorMap* map) {

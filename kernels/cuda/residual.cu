@@ -18,9 +18,7 @@ __global__ void __launch_bounds__(32 * kRowsPerBlock)
       const size_t at = first + c;
       const auto from = load_pack<kCount>(y + at, valid), under = load_pack<kCount>(x ? x + at : y, x ? valid : 0);
       float values[kCount];
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) values[i] = from[i];
-      dropout.apply(values, row, c);
+      dropout.apply(values, from, row, c);
       if (x) {
 #pragma unroll
         for (int i = 0; i < kCount; ++i) values[i] += under[i];

@@ -4,45 +4,93 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/dropout.cuh"
+#include "kernels/cuda/attention/philox.cuh"
+#include "kernels/cuda/pack.cuh"
 
 namespace glint {
 
-// The mask of rows of (B, T, C), row = b*T + t.
+// The mask of rows of (B, T, C), row = b*T + t. One draw serves 16 channels: two packs of 8, four of 4. All lanes of a
+// warp call the constructor together.
 class RowDropout {
  public:
-  __device__ RowDropout(const Dropout& site, int T) : site_(site), T_(T) {
+  using Row = attention::RowPhilox::Row;  // what the draws of one row share
+
+  __device__ RowDropout(const Dropout& site, int T) : site_(site), philox_(site, site.on()), T_(T) {
     if (!site.on()) return;
-    seed_ = site.rng->seed;
-    offset_ = site.rng->offset + site.site;
-    first_sequence_ = site.rng->first_sequence;  // not added to the offset: ptxas would spill
+    offset_ = site.rng->offset + site.site + 32 * site.rng->first_sequence;
   }
 
-  // values = dropout(values), the channels c .. c + kCount - 1 of the row; c is a multiple of kCount. One draw
-  // serves 16.
-  template <int kCount>
-  __device__ void apply(float (&values)[kCount], int row, int c) const {
-    static_assert(kCount == 4 || kCount == 8 || kCount == 16);
-    if (!site_.on()) return;
-    const KeepPairs keep(site_.threshold);
+  __device__ bool on() const { return site_.on(); }
+  __device__ Row of_row(int row) const {
     const int b = row / T_;
-    const PhiloxCounter draw = device_philox4x32<7>(
-        row_counter(offset_, first_sequence_ + b, static_cast<uint32_t>(row - b * T_), c / 16), philox_key(seed_));
+    return philox_.row(offset_ + 32 * static_cast<unsigned>(b), static_cast<uint32_t>(row - b * T_));
+  }
+
+  // values = dropout(pack), the channels c .. c + kCount - 1 of the row; c is a multiple of kCount.
+  template <typename Scalar, int kCount>
+  __device__ void apply(float (&values)[kCount], const Pack<Scalar, kCount>& pack, int row, int c) const {
+    if (!on()) {
 #pragma unroll
-    for (int first = 0; first < kCount; first += 4) {
-      const int index = c % 16 / 4 + first / 4;
-      const uint32_t word = index < 2 ? (index == 0 ? draw.x : draw.y) : (index == 2 ? draw.z : draw.w);
-      keep.apply(values[first], values[first + 1], word, 0);
-      keep.apply(values[first + 2], values[first + 3], word, 1);
+      for (int i = 0; i < kCount; ++i) values[i] = pack[i];
+      return;
+    }
+    uint32_t bytes[kCount / 4];
+    draw(bytes, of_row(row), c);
+    keep(values, pack, bytes);
+  }
+
+  // The same for kPacks packs of a row, those of `member` and of every step-th from there on, in two steps: their
+  // random bytes, where dropout is on, by all lanes of a warp together; then each pack. Of two packs of 8 a lane draws
+  // one and gets the other from its neighbour. member: threadIdx.x % 32 and a multiple of 32, as step is.
+  template <int kPacks, int kWords>
+  __device__ void draw_packs(uint32_t (&bytes)[kPacks][kWords], const Row& row, int member, int step) const {
+    constexpr int kShared = kWords == 2 ? kPacks / 2 * 2 : 0;
+    const bool odd = member % 2;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) values[first + i] *= site_.scale;
+    for (int k = 0; k < kShared; k += 2) {
+      uint32_t random[4];
+      philox_.draw(random, row, (member + (odd ? k + 1 : k) * step) / 2);
+#pragma unroll
+      for (int w = 0; w < kWords; ++w) {
+        const uint32_t other = __shfl_xor_sync(0xffffffffu, odd ? random[w] : random[(kWords + w) % 4], 1);
+        bytes[k][w] = odd ? other : random[w];
+        bytes[k + 1][w] = odd ? random[(kWords + w) % 4] : other;
+      }
+    }
+#pragma unroll
+    for (int k = kShared; k < kPacks; ++k) draw(bytes[k], row, (member + k * step) * 4 * kWords);
+  }
+  template <typename Scalar, int kCount, int kWords>
+  __device__ void keep(float (&values)[kCount], Pack<Scalar, kCount> pack, const uint32_t (&bytes)[kWords]) const {
+    static_assert(kCount == 4 * kWords);
+    const KeepPairs pairs(site_.threshold);
+#pragma unroll
+    for (int i = 0; i < kCount; i += 2) {
+      if constexpr (sizeof(Scalar) == 2) pairs.apply(pack.words[i / 2], bytes[i / 4], i % 4 / 2);
+      values[i] = pack[i], values[i + 1] = pack[i + 1];
+      if constexpr (sizeof(Scalar) == 4) pairs.apply(values[i], values[i + 1], bytes[i / 4], i % 4 / 2);
+      // Rounded, whatever the kernel adds to it: so that all kernels give the same bits.
+      values[i] = __fmul_rn(values[i], site_.scale), values[i + 1] = __fmul_rn(values[i + 1], site_.scale);
     }
   }
 
  private:
+  template <int kWords>
+  __device__ void draw(uint32_t (&bytes)[kWords], const Row& row, int c) const {
+    static_assert(kWords == 1 || kWords == 2 || kWords == 4);
+    uint32_t random[4];
+    philox_.draw(random, row, c / 16);
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) {
+      const int index = c % 16 / 4 + w;
+      bytes[w] = index < 2 ? (index == 0 ? random[0] : random[1]) : (index == 2 ? random[2] : random[3]);
+    }
+  }
+
   const Dropout& site_;
+  attention::RowPhilox philox_;
   int T_;
-  uint64_t seed_ = 0, offset_ = 0, first_sequence_ = 0;
+  uint64_t offset_ = 0;
 };
 
 // ---- One warp per row.

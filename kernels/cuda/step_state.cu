@@ -16,7 +16,9 @@ __global__ void begin_micro_batch_kernel(StepState* state, int32_t* tokens, int3
   targets[i] = input.targets[batch.first + i];
 }
 
-__global__ void clip_kernel(StepState* state, float limit) { clip(*state, limit); }
+__global__ void prepare_update_kernel(StepState* state, float limit, const AdamW settings) {
+  prepare_update(*state, limit, settings);
+}
 
 __global__ void advance_kernel(StepState* state, uint64_t offsets) { advance(*state, offsets); }
 
@@ -29,9 +31,9 @@ void begin_micro_batch(const CudaContext& ctx, StepState* state, int32_t* tokens
   launch(ctx, {grid, dim3(kThreads)}, what, begin_micro_batch_kernel, state, tokens, targets, batch);
 }
 
-void clip_gradients(const CudaContext& ctx, StepState* state, float limit) {
+void prepare_update(const CudaContext& ctx, StepState* state, float limit, const AdamW& settings) {
   launch(
-      ctx, {dim3(1), dim3(1)}, [] { return "clip_gradients"; }, clip_kernel, state, limit);
+      ctx, {dim3(1), dim3(1)}, [] { return "prepare_update"; }, prepare_update_kernel, state, limit, settings);
 }
 
 void advance(const CudaContext& ctx, StepState* state, uint64_t offsets) {

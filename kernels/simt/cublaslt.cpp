@@ -1,5 +1,8 @@
 // cuBLASLt on the emulated device: products from their definition.
+#include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -8,6 +11,7 @@
 #include "kernels/simt/device_memory.h"
 #include "kernels/simt/runtime.h"
 #include "kernels/simt/simt.h"
+#include "kernels/simt/streams.h"
 
 struct EmulatedBlas {};
 struct EmulatedPreference {};
@@ -52,8 +56,19 @@ struct Call {
   const void *a, *b, *c;
   void* d;
   float alpha, beta;
+  int algorithm;  // splits k in that many parts and one
 
   void run() const {
+    compute();
+    simt::claimed += claim();
+  }
+  std::chrono::seconds claim() const {
+    if (simt::device.algorithms == 1) return {};
+    const bool plain = operation.epilogue == CUBLASLT_EPILOGUE_DEFAULT || operation.epilogue == CUBLASLT_EPILOGUE_BIAS;
+    const int seconds = 100 + 1000 * std::abs(algorithm - simt::device.fastest);
+    return std::chrono::seconds(plain ? seconds : simt::device.slow_epilogues ? seconds + 50 : seconds - 50);
+  }
+  void compute() const {
     const int64_t m = d_layout.rows, n = d_layout.columns,
                   k = operation.a == CUBLAS_OP_N ? a_layout.columns : a_layout.rows;
     const auto element = [&](const void* data, const EmulatedLayout& layout, bool turned, int64_t i, int64_t j) {
@@ -69,8 +84,12 @@ struct Call {
         right[static_cast<size_t>(l)] = element(b, b_layout, operation.b == CUBLAS_OP_T, l, j);
       for (int64_t i = 0; i < m; ++i) {
         float sum = 0.0f;
-        for (int64_t l = 0; l < k; ++l)
-          sum = std::fma(left[static_cast<size_t>(i * k + l)], right[static_cast<size_t>(l)], sum);
+        for (int part = 0; part <= algorithm; ++part) {
+          float partial = 0.0f;
+          for (int64_t l = k * part / (algorithm + 1); l < k * (part + 1) / (algorithm + 1); ++l)
+            partial = std::fma(left[static_cast<size_t>(i * k + l)], right[static_cast<size_t>(l)], partial);
+          sum += partial;
+        }
         const int64_t place = i + j * d_layout.leading;
         float value = alpha * sum + (beta == 0.0f ? 0.0f : beta * load(c, d_layout.type, place));
         if (operation.epilogue == CUBLASLT_EPILOGUE_BIAS || operation.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
@@ -108,7 +127,11 @@ bool fit(const EmulatedProduct& operation, const EmulatedLayout& a, const Emulat
          a.leading >= a.rows && b.leading >= b.rows && d.leading >= d.rows;
 }
 
-constexpr uint64_t kChosen = 0x676c696e74;  // marks an algorithm that the heuristics returned
+constexpr uint64_t kChosen = 0x676c696e74;  // marks an algorithm that the heuristics returned; then comes its number
+
+bool exists(const cublasLtMatmulAlgo_t& algo) {
+  return algo.data[0] == kChosen && algo.data[1] < static_cast<uint64_t>(simt::device.algorithms);
+}
 
 }  // namespace
 
@@ -117,6 +140,7 @@ const char* cublasLtGetStatusString(cublasStatus_t status) {
          : status == CUBLAS_STATUS_INVALID_VALUE ? "CUBLAS_STATUS_INVALID_VALUE"
                                                  : "CUBLAS_STATUS_NOT_SUPPORTED";
 }
+size_t cublasLtGetVersion() { return 130000; }
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
   *handle = new EmulatedBlas;
   return CUBLAS_STATUS_SUCCESS;
@@ -184,8 +208,15 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   if (simt::device.plain_products && operation->epilogue != CUBLASLT_EPILOGUE_DEFAULT &&
       operation->epilogue != CUBLASLT_EPILOGUE_BIAS)
     return CUBLAS_STATUS_NOT_SUPPORTED;
-  results[0].algo.data[0] = kChosen;
-  *found = 1;
+  for (; *found < std::min(wanted, simt::device.algorithms); ++*found)
+    results[*found] = {{{kChosen, static_cast<uint64_t>(*found)}}, 0};
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t operation, cublasLtMatrixLayout_t a,
+                                       cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
+                                       const cublasLtMatmulAlgo_t* algo, cublasLtMatmulHeuristicResult_t* result) {
+  if (!exists(*algo) || !fit(*operation, *a, *b, *d)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  *result = {*algo, 0};
   return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, const void* alpha, const void* a,
@@ -193,8 +224,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
                               const void* beta, const void* c, cublasLtMatrixLayout_t c_layout, void* d,
                               cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algo, void* workspace,
                               size_t, cudaStream_t stream) {
-  if (!algo || algo->data[0] != kChosen || c != d || c_layout->type != d_layout->type)
-    return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (!algo || !exists(*algo) || c != d || c_layout->type != d_layout->type) return CUBLAS_STATUS_NOT_SUPPORTED;
   if (!fit(*operation, *a_layout, *b_layout, *d_layout)) return CUBLAS_STATUS_INVALID_VALUE;
   for (const void* pointer : {a, b, const_cast<const void*>(d), const_cast<const void*>(workspace)})
     if (!simt::is_device(pointer)) throw simt::Error("cublasLtMatmul is given memory that is not the device's");
@@ -207,7 +237,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
                   c,
                   d,
                   *static_cast<const float*>(alpha),
-                  *static_cast<const float*>(beta)};
+                  *static_cast<const float*>(beta),
+                  static_cast<int>(algo->data[1])};
   simt::enqueue(stream, [call] { call.run(); });
   return CUBLAS_STATUS_SUCCESS;
 }

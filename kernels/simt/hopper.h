@@ -22,8 +22,6 @@ void mbarrier_arrive(unsigned barrier, unsigned expect_bytes);
 void mbarrier_wait(unsigned barrier, unsigned parity);
 
 // barrier.cpp
-void barrier_sync(int id, int threads);
-void barrier_arrive(int id, int threads);
 void setmaxnreg(int count, bool increase);
 
 // tma.cpp

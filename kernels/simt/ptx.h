@@ -15,6 +15,10 @@ namespace simt {
 // ldmatrix phases whose eight rows do not lie in eight different groups of four banks.
 inline std::atomic<unsigned> ldmatrix_conflicts = 0;
 
+// barrier.cpp
+void barrier_sync(int id, int threads);
+void barrier_arrive(int id, int threads);
+
 inline bool aligned(const void* p, size_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
 
 // Byte by byte, so that ThreadSanitizer detects what the running thread touches: it may ignore library calls.

@@ -232,7 +232,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const uint64_t ticket = ++event->recorded;
   const auto reach = [=] {
     event->done = std::max(event->done, ticket);
-    event->when = std::chrono::steady_clock::now();
+    event->when = simt::now();
   };
   if (stream) {
     simt::push(*stream, {reach});
@@ -246,7 +246,7 @@ cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, uns
   if (!stream || !stream->graph) return cudaErrorInvalidValue;
   simt::enqueue(stream, [=] {
     event->done = ++event->recorded;
-    event->when = std::chrono::steady_clock::now();
+    event->when = simt::now();
   });
   return cudaSuccess;
 }

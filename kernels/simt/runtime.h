@@ -28,9 +28,14 @@ struct DeviceOptions {
   int multiprocessors = 2;
   bool driver = true;
   bool plain_products = false;  // cuBLASLt supports no epilogue but the bias
+  // cuBLASLt's algorithms of any product, each with its own order of summation. With several a product takes minutes
+  // on the clock of events, so that measuring gives the same order every time: `fastest` is the fastest one, and
+  // epilogues other than the bias are faster than what they replace, or slower.
+  int algorithms = 1, fastest = 0;
+  bool slow_epilogues = false;
 };
 // Parses the environment's SIMT_DEVICE, such as "late guarded seed=7 memory=1000000 devices=0 capability=90
-// multiprocessors=3 no-driver plain-products".
+// multiprocessors=3 no-driver plain-products algorithms=4 fastest=2 slow-epilogues".
 DeviceOptions device_options(const char* text);
 inline DeviceOptions device = device_options(std::getenv("SIMT_DEVICE"));
 

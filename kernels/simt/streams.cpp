@@ -42,6 +42,9 @@ DeviceOptions device_options(const char* text) {
     else if (name == "multiprocessors") wanted.multiprocessors = static_cast<int>(value);
     else if (name == "no-driver") wanted.driver = false;
     else if (name == "plain-products") wanted.plain_products = true;
+    else if (name == "algorithms") wanted.algorithms = static_cast<int>(value);
+    else if (name == "fastest") wanted.fastest = static_cast<int>(value);
+    else if (name == "slow-epilogues") wanted.slow_epilogues = true;
     else throw Error("SIMT_DEVICE: what is " + word + "?");
   }
   return wanted;

@@ -51,6 +51,10 @@ namespace simt {
 
 inline std::vector<std::unique_ptr<CUstream_st>> streams;
 
+// The clock of events: the host's, and what work claims to have taken.
+inline std::chrono::steady_clock::duration claimed{};
+inline std::chrono::steady_clock::time_point now() { return std::chrono::steady_clock::now() + claimed; }
+
 void seed_streams(uint64_t seed);
 void push(CUstream_st& stream, CUstream_st::Item item);
 // Runs work of any stream, the wanted one as likely as all others together, until done() holds.

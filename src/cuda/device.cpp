@@ -7,8 +7,8 @@
 #include <memory>
 
 #include "kernels/cuda/check_cuda.h"
+#include "kernels/cuda/handles.h"
 #include "kernels/cuda/matmul.h"
-#include "src/cuda/handles.h"
 #include "src/memory.h"
 
 namespace glint {

@@ -21,8 +21,8 @@
 #include <string>
 #include <thread>
 
+#include "kernels/cuda/handles.h"
 #include "src/comm/communicator.h"
-#include "src/cuda/handles.h"
 #include "src/cuda/nccl_functions.h"
 
 namespace glint {

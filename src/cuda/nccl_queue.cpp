@@ -6,8 +6,8 @@
 #include <exception>
 #include <memory>
 
+#include "kernels/cuda/handles.h"
 #include "src/comm/collective_queue.h"
-#include "src/cuda/handles.h"
 #include "src/cuda/nccl_communicator.h"
 #include "src/cuda/stream_timer.h"
 

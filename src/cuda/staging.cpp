@@ -2,7 +2,7 @@
 
 #include <cuda_runtime.h>
 
-#include "src/cuda/handles.h"
+#include "kernels/cuda/handles.h"
 #include "src/memory.h"
 
 namespace glint {

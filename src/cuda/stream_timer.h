@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "src/cuda/handles.h"
+#include "kernels/cuda/handles.h"
 
 namespace glint {
 

@@ -34,6 +34,7 @@ class Step:
     dropout: float
     steps: int
     peak_gb: float = 0  # glint's peak memory, at most; 0: not checked
+    activation: str = "erf"  # GELU: exact, or tanh, GPT-2's
 
 
 @dataclass
@@ -65,7 +66,7 @@ class Block(nn.Module):
     def __init__(self, row):
         super().__init__()
         C = row.embd
-        self.heads, self.p = row.heads, row.dropout
+        self.heads, self.p, self.gelu = row.heads, row.dropout, "tanh" if row.activation == "tanh" else "none"
         self.ln_1, self.ln_2 = nn.LayerNorm(C, bias=False), nn.LayerNorm(C, bias=False)
         self.c_attn, self.attn_proj = nn.Linear(C, 3 * C, bias=False), nn.Linear(C, C, bias=False)
         self.c_fc, self.mlp_proj = nn.Linear(C, 4 * C, bias=False), nn.Linear(4 * C, C, bias=False)
@@ -76,7 +77,7 @@ class Block(nn.Module):
         q, k, v = (t.view(B, T, self.heads, -1).transpose(1, 2) for t in self.c_attn(self.ln_1(x)).split(C, -1))
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.p, is_causal=True)
         x = x + self.drop(self.attn_proj(out.transpose(1, 2).reshape(B, T, C)))
-        return x + self.drop(self.mlp_proj(F.gelu(self.c_fc(self.ln_2(x)))))
+        return x + self.drop(self.mlp_proj(F.gelu(self.c_fc(self.ln_2(x)), approximate=self.gelu)))
 
 
 class Gpt(nn.Module):

@@ -30,10 +30,10 @@ from pytorch_cpu import Gpt, Step  # the model of the CPU benchmark
 
 STEPS = 10  # timed in a round
 # Title, compiled PyTorch's time / glint's at least, layers, heads, channels, context, batch, vocabulary, dropout, steps.
-MODELS = (Step("GPT-2 124M", 1.4, 12, 12, 768, 1024, 32, 50304, 0.1, STEPS),
-          Step("GPT-2 124M", 1.4, 12, 12, 768, 1024, 32, 50304, 0.0, STEPS),
+MODELS = (Step("GPT-2 124M", 1.4, 12, 12, 768, 1024, 32, 50304, 0.1, STEPS, activation="tanh"),
+          Step("GPT-2 124M", 1.4, 12, 12, 768, 1024, 32, 50304, 0.0, STEPS, activation="tanh"),
           Step("Shakespeare 10.6M", 2.5, 6, 6, 384, 256, 64, 65, 0.2, STEPS),
-          Step("GPT-2 350M", 1.3, 24, 16, 1024, 1024, 16, 50304, 0.1, STEPS))
+          Step("GPT-2 350M", 1.3, 24, 16, 1024, 1024, 16, 50304, 0.1, STEPS, activation="tanh"))
 TINY = (Step("tiny", 0, 1, 2, 32, 16, 2, 65, 0.1, 1), Step("tiny", 0, 1, 2, 32, 16, 2, 65, 0.0, 1))
 COMPILE_SECONDS = 40  # PyTorch's, and its steps
 MOST_GAPS = 0.03  # of the step
@@ -97,7 +97,7 @@ def time_torch(row, device, compiled, rounds):
 def run_glint(program, row, *more, steps=STEPS):
     """The output of `glint bench step --json`."""
     flags = dict(device="cuda", dtype="bf16", layers=row.layers, heads=row.heads, embd=row.embd, vocab=row.vocab,
-                 context=row.context, batch=row.batch, dropout=row.dropout, steps=steps)
+                 context=row.context, batch=row.batch, dropout=row.dropout, activation=row.activation, steps=steps)
     command = [program, "bench", "step", "--json", *more]
     command += [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -153,6 +153,20 @@ bool agree_exp2(const uint32_t*, int, uint32_t a, uint32_t b) {
   return std::abs(static_cast<int64_t>(a) - static_cast<int64_t>(b)) <= 2;  // neighbours' bits are neighbours
 }
 
+// ---- rcp.approx.ftz: the PTX ISA gives 1 ulp.
+void fill_reciprocal(uint32_t* in, RandomInputs& inputs) {
+  std::uniform_real_distribution<float> exponents(-126.0f, 126.0f);
+  for (int lane = 0; lane < kLanes; ++lane)
+    in[lane] = lane ? bits_of((lane % 2 ? 1.0f : -1.0f) * std::exp2(exponents(inputs.engine))) : 0x7fc00000u;
+}
+void answer_reciprocal(uint32_t* out, const uint32_t* in) {
+  for (int lane = 0; lane < kLanes; ++lane) out[lane] = bits_of(1.0f / float_of(in[lane]));
+}
+bool agree_reciprocal(const uint32_t*, int, uint32_t a, uint32_t b) {
+  if (std::isnan(float_of(a)) || std::isnan(float_of(b))) return std::isnan(float_of(a)) && std::isnan(float_of(b));
+  return std::abs(static_cast<int64_t>(a) - static_cast<int64_t>(b)) <= 1;  // neighbours' bits are neighbours
+}
+
 // ---- prmt.
 void answer_byte_permute(uint32_t* out, const uint32_t* in) {
   for (int lane = 0; lane < kLanes; ++lane) {
@@ -217,6 +231,7 @@ std::vector<PtxCase> make_cases() {
       {"mma_integers", Wrapper::mma, fill_mma_integers, answer_mma, exact},
       {"pack_bf16", Wrapper::pack_bf16, fill_bits<2>, answer_pack_bf16, exact},
       {"exp2", Wrapper::exp2, fill_exp2, answer_exp2, agree_exp2},
+      {"reciprocal", Wrapper::reciprocal, fill_reciprocal, answer_reciprocal, agree_reciprocal},
       {"byte_permute", Wrapper::byte_permute, fill_bits<3>, answer_byte_permute, exact},
       {"keep_up_to", Wrapper::keep_up_to, fill_halves<3>, answer_keep_up_to, exact},
       {"keep_floats", Wrapper::keep_floats, fill_halves<4>, answer_keep_floats, exact},

@@ -69,6 +69,10 @@ __device__ void call<Wrapper::exp2>(uint32_t* out, const uint32_t* in, Shared&, 
   *out = __float_as_uint(ptx::exp2(__uint_as_float(*in)));
 }
 template <>
+__device__ void call<Wrapper::reciprocal>(uint32_t* out, const uint32_t* in, Shared&, unsigned) {
+  *out = __float_as_uint(ptx::reciprocal(__uint_as_float(*in)));
+}
+template <>
 __device__ void call<Wrapper::byte_permute>(uint32_t* out, const uint32_t* in, Shared&, unsigned) {
   *out = ptx::byte_permute(in[0], in[1], in[2]);
 }
@@ -126,6 +130,8 @@ void run_wrapper(const CudaContext& ctx, Wrapper wrapper, uint32_t* out, const u
       return launch_wrapper<Wrapper::pack_bf16>(ctx, out, in, warps);
     case Wrapper::exp2:
       return launch_wrapper<Wrapper::exp2>(ctx, out, in, warps);
+    case Wrapper::reciprocal:
+      return launch_wrapper<Wrapper::reciprocal>(ctx, out, in, warps);
     case Wrapper::byte_permute:
       return launch_wrapper<Wrapper::byte_permute>(ctx, out, in, warps);
     case Wrapper::keep_up_to:

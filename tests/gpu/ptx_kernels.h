@@ -17,6 +17,7 @@ enum class Wrapper {
   mma,
   pack_bf16,
   exp2,
+  reciprocal,
   byte_permute,
   keep_up_to,
   keep_floats,
@@ -54,6 +55,7 @@ GLINT_HOST_DEVICE constexpr LaneWords words_of(Wrapper wrapper) {
     case Wrapper::pack_bf16:
       return {2, 1};
     case Wrapper::exp2:
+    case Wrapper::reciprocal:
       return {1, 1};
     case Wrapper::byte_permute:
       return {3, 1};  // bytes, selector, more bytes

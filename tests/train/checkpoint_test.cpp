@@ -94,6 +94,26 @@ TEST_CASE("a checkpoint restores every bit that was saved") {
         std::string::npos);
 }
 
+TEST_CASE("moments in bf16 are stored as such and restored bit for bit; another format is named") {
+  ScratchFolder folder;
+  Tensors model(1);
+  std::vector<Bf16> m, v, m2(10), v2(10);
+  for (uint16_t i = 0; i < 10; ++i) m.push_back({static_cast<uint16_t>(0x8001 + i * 999)}), v.push_back({i});
+  const auto views = [&](std::vector<Bf16>& values) {
+    auto result = model.views;
+    for (size_t i = 0; i < 2; ++i) result[i].data = values.data() + 6 * i, result[i].dtype = DType::bf16;
+    return result;
+  };
+  save_checkpoint(folder / "last", model.views, views(m), views(v), state_at(7));
+  load_checkpoint(folder / "last", model.views, views(m2), views(v2));
+  CHECK(std::memcmp(m.data(), m2.data(), 20) == 0);
+  CHECK(std::memcmp(v.data(), v2.data(), 20) == 0);
+  Tensors wrong(0);
+  CHECK(error_of([&] {
+          load_checkpoint(folder / "last", model.views, wrong.views, wrong.views);
+        }).find("m.wte.weight is not of type F32") != std::string::npos);
+}
+
 TEST_CASE("a changed byte, a truncated or a missing file: the error names the file in one line") {
   ScratchFolder folder;
   Tensors model(1), m(2), v(3);

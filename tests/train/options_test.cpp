@@ -62,6 +62,7 @@ TEST_CASE("options: every flag sets its field, and JSON restores every field") {
     if (name == "vocab" || name == "device" || name == "dtype") continue;  // no flag; one choice in this build
     std::string value = "some where";
     if (name == "matmul") value = "eigen";
+    else if (name == "optimizer-dtype") value = "bf16";
     else if (name == "tokenizer") value = "byte";
     else if (name == "attention") value = "reference";
     else if (name == "activation") value = "tanh";

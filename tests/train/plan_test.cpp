@@ -57,9 +57,10 @@ TEST_CASE("plan: memory of one rank is exactly that of a training step") {
     for (const bool recompute : {false, true}) {
       PlanRun run = run_of(dtype, recompute);
       run.loss_chunk = recompute ? 50 : 0;
+      run.moments = recompute ? DType::bf16 : DType::f32;
       Gpt model(run.model, CpuContext{1, default_matmul_engine()}, dtype);
       StepSettings settings{run.batch, run.micro_batch, run.model.context, AttentionKind::flash, recompute, {}, 1.0};
-      settings.loss_chunk = run.loss_chunk;
+      settings.loss_chunk = run.loss_chunk, settings.partition.moments = run.moments;
       const TrainingStep step(model, settings, {});
       const Plan plan = plan_of(run, model.parameters(), work_of(run, model), round_device());
       CHECK(plan.arena == static_cast<double>(step.arena_bytes()));
@@ -86,11 +87,13 @@ TEST_CASE("plan: the loss by chunks takes less memory, and the same products and
 TEST_CASE("plan: memory of two ranks with --zero 1 is that of a run" * doctest::skip(!kHasGloo)) {
   for (const char* dtype : {"fp32", "bf16"}) {
     PlanRun run = run_of(dtype == std::string("bf16") ? DType::bf16 : DType::f32, false);
-    run.devices = 2, run.zero = true, run.batch = 8;
-    const auto ran = test::run_program({"bench",   "step", "--ranks",    "2", "--zero",  "1",  "--layers",  "3",
-                                        "--heads", "4",    "--kv-heads", "2", "--embd",  "64", "--context", "48",
-                                        "--bias",  "true", "--batch",    "8", "--steps", "1",  "--threads", "1",
-                                        "--dtype", dtype,  "--json"});
+    run.devices = 2, run.zero = true, run.batch = 8, run.moments = DType::bf16;
+    const auto ran =
+        test::run_program({"bench",     "step",      "--ranks", "2",          "--zero",  "1",      "--layers",
+                           "3",         "--heads",   "4",       "--kv-heads", "2",       "--embd", "64",
+                           "--context", "48",        "--bias",  "true",       "--batch", "8",      "--steps",
+                           "1",         "--threads", "1",       "--dtype",    dtype,     "--json", "--optimizer-dtype",
+                           "bf16"});
     INFO(ran.err);
     REQUIRE(ran.code == 0);
     const double measured = nlohmann::json::parse(ran.out)["device_bytes"];

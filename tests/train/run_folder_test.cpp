@@ -150,6 +150,8 @@ TEST_CASE("a config.json that is damaged, incomplete or of another version is an
   CHECK(refused(with("\"layers\"", "\"strata\"")).find("layers") != std::string::npos);
   CHECK(refused(with("\"layers\": 4", "\"layers\": \"four\"")).find("layers") != std::string::npos);
   CHECK(refused(with("\"vocab\"", "\"other\": 1, \"vocab\"")).find("other") != std::string::npos);
-  test::write_file_for_test(path, good);
-  CHECK(error_of([&] { read_run_config(existing_run(root)); }) == "");
+  for (const std::string& older : {good, with("\"optimizer-dtype\": \"fp32\",", "")}) {
+    test::write_file_for_test(path, older);
+    CHECK(error_of([&] { read_run_config(existing_run(root)); }) == "");
+  }
 }

@@ -10,9 +10,10 @@
 
 #include "data/corpus.h"
 #include "src/device.h"
-#include "tests/train/run_program.h"
+#include "tests/train/metrics.h"
 
 using namespace glint;
+using test::losses_of;
 using test::run_program;
 using test::Running;
 using test::ScratchFolder;
@@ -70,6 +71,34 @@ void write_text(const ScratchFolder& folder) { test::write_file_for_test(folder 
 int count_lines(const std::string& text) { return static_cast<int>(std::count(text.begin(), text.end(), '\n')); }
 
 }  // namespace
+
+TEST_CASE("--optimizer-dtype bf16: half the optimizer's file, losses close to fp32's, a resume bit for bit") {
+  ScratchFolder folder;
+  write_text(folder);
+  const auto run = [&](const char* name, const char* steps, const char* dtype) {
+    REQUIRE(run_program(tiny_run(folder, name, steps, {"--optimizer-dtype", dtype, "--beta2", "0.999"})).code == 0);
+  };
+  const auto file = [&](const char* name) { return test::read_file(folder / name + "/last/optimizer.safetensors"); };
+  run("fp32", "60", "fp32");
+  run("straight", "60", "bf16");
+  run("cut", "17", "bf16");
+  for (const char* other : {"fp32", "bf16"}) {
+    const char* name = other == std::string("fp32") ? "cut" : "fp32";
+    const auto refused = run_program({"train", "--resume", folder / name, "--optimizer-dtype", other});
+    CHECK(refused.code == 1);
+    CHECK(refused.err.find("--optimizer-dtype " + std::string(other) + " differs from the run's") != std::string::npos);
+    CHECK(count_lines(refused.err) == 1);
+  }
+  REQUIRE(run_program({"train", "--resume", folder / "cut", "--steps", "60", "--threads", "1"}).code == 0);
+  CHECK(file("straight") == file("cut"));
+  CHECK(test::read_file(folder / "straight/last/model.safetensors") ==
+        test::read_file(folder / "cut/last/model.safetensors"));
+  CHECK(static_cast<double>(file("straight").size()) < 0.6 * static_cast<double>(file("fp32").size()));
+  const auto fp32 = losses_of(folder / "fp32"), bf16 = losses_of(folder / "straight");
+  REQUIRE(fp32.size() == bf16.size());
+  CHECK(fp32.back() < 0.9 * fp32.front());
+  for (size_t i = 0; i < fp32.size(); ++i) CHECK(bf16[i] == doctest::Approx(fp32[i]).epsilon(0.01));
+}
 
 TEST_CASE("an uninterrupted run and one killed and resumed end with the same bytes") {
   ScratchFolder folder;

@@ -81,12 +81,16 @@ CheckpointState state_of(const ordered_json& json, const fs::path& folder) {
   const std::string source = (folder / kStateFile).string();
   try {
     CheckpointState state;
-    state.step = json.at("step").get<uint64_t>();
-    state.tokens = json.at("tokens").get<uint64_t>();
-    state.rng_seed = json.at("rng").at("seed").get<uint64_t>();
-    state.rng_offset = json.at("rng").at("offset").get<uint64_t>();
+    const auto count = [&](const ordered_json& number) {
+      GLINT_REQUIRE(number.is_number_unsigned(), source, " is damaged: ", number.dump(), " is no count");
+      return number.get<uint64_t>();
+    };
+    state.step = count(json.at("step"));
+    state.tokens = count(json.at("tokens"));
+    state.rng_seed = count(json.at("rng").at("seed"));
+    state.rng_offset = count(json.at("rng").at("offset"));
     if (!json.at("best_val_loss").is_null()) state.best_val_loss = json["best_val_loss"].get<double>();
-    state.evaluations_since_best = json.value("evaluations_since_best", 0);
+    state.evaluations_since_best = static_cast<int>(count(json.value("evaluations_since_best", ordered_json(0u))));
     state.options = options_from_json(json.at("config"), source);
     return state;
   } catch (const nlohmann::json::exception&) {
@@ -106,10 +110,10 @@ using ByName = std::map<std::string, const TensorView*>;
 void copy_into(const TensorView& target, const TensorView& source, const fs::path& path) {
   GLINT_REQUIRE(target.shape == source.shape, path.string(), ": ", source.name, " is of shape ",
                 shape_text(source.shape), " and should be ", shape_text(target.shape));
-  const size_t bytes = target.elements() * sizeof(float);
-  if (bytes == 0) return;
-  GLINT_REQUIRE(source.data, path.string(), ": ", source.name, " is not of type F32");
-  std::memcpy(target.data, source.data, bytes);
+  if (target.bytes() == 0) return;
+  GLINT_REQUIRE(source.data && source.dtype == target.dtype, path.string(), ": ", source.name, " is not of type ",
+                type_name(target.dtype));
+  std::memcpy(target.data, source.data, target.bytes());
 }
 
 // Copies each target from `sources` and removes it there.
@@ -129,7 +133,7 @@ void require_none_left(const ByName& sources, const fs::path& path) {
 }
 
 bool same_values(const TensorView& a, const TensorView& b) {
-  return a.shape == b.shape && a.data && b.data && std::memcmp(a.data, b.data, a.elements() * sizeof(float)) == 0;
+  return a.shape == b.shape && a.dtype == b.dtype && a.data && b.data && std::memcmp(a.data, b.data, a.bytes()) == 0;
 }
 
 // One attempt: another process may replace the folder while it is read.
@@ -161,8 +165,8 @@ void save_checkpoint(const fs::path& folder, std::span<const TensorView> model, 
   json["files"][kModelFile] = hex(write_safetensors(out, kModelFile, model));
   if (!m.empty() || !v.empty()) {
     std::vector<TensorView> moments;
-    for (const TensorView& tensor : m) moments.push_back({"m." + tensor.name, tensor.shape, tensor.data});
-    for (const TensorView& tensor : v) moments.push_back({"v." + tensor.name, tensor.shape, tensor.data});
+    for (const TensorView& tensor : m) moments.push_back({"m." + tensor.name, tensor.shape, tensor.data, tensor.dtype});
+    for (const TensorView& tensor : v) moments.push_back({"v." + tensor.name, tensor.shape, tensor.data, tensor.dtype});
     json["files"][kOptimizerFile] = hex(write_safetensors(out, kOptimizerFile, moments));
   }
   seal(json);

@@ -1,5 +1,5 @@
-// A checkpoint is a folder: model.safetensors, optimizer.safetensors (the moments, as m.NAME and v.NAME) and
-// state.json. A kill at any moment, or a full disk, leaves a complete one.
+// A checkpoint is a folder: model.safetensors, optimizer.safetensors (the moments, as m.NAME and v.NAME, in F32 or
+// BF16) and state.json. A kill at any moment, or a full disk, leaves a complete one.
 #pragma once
 
 #include <cstdint>

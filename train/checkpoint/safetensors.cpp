@@ -35,9 +35,10 @@ std::string make_header(std::span<const TensorView> tensors) {
   header["__metadata__"] = {{"format", "pt"}};
   size_t offset = 0;
   for (const TensorView& tensor : tensors) {
-    const size_t end = offset + tensor.elements() * sizeof(float);
+    const size_t end = offset + tensor.bytes();
     GLINT_CHECK(!header.contains(tensor.name), "two tensors are named ", tensor.name);
-    header[tensor.name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
+    header[tensor.name] = {
+        {"dtype", type_name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string result = header.dump();
@@ -103,6 +104,8 @@ size_t TensorView::elements() const {
   return n;
 }
 
+const char* type_name(DType dtype) { return dtype == DType::bf16 ? "BF16" : "F32"; }
+
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string result = "[";
   for (size_t i = 0; i < shape.size(); ++i) result += (i ? ", " : "") + std::to_string(shape[i]);
@@ -116,7 +119,7 @@ uint64_t write_safetensors(DurableFolder& folder, const std::string& name, std::
   DurableFile file(folder.file(name));
   file.write(length, sizeof length);
   file.write(header.data(), header.size());
-  for (const TensorView& tensor : tensors) file.write(tensor.data, tensor.elements() * sizeof(float));
+  for (const TensorView& tensor : tensors) file.write(tensor.data, tensor.bytes());
   return file.finish();
 }
 
@@ -148,16 +151,20 @@ void SafetensorsFile::read() {
     GLINT_REQUIRE(entry.begin == at, entry.name, " does not begin where the tensor before it ends");
     GLINT_REQUIRE(entry.end <= data_size, "it ends inside ", entry.name, " (truncated)");
     at = entry.end;
-    float* elements = entry.dtype == "F32" ? elements_at(data + entry.begin, entry.end - entry.begin) : nullptr;
-    tensors_.push_back({std::move(entry.name), std::move(entry.shape), elements});
+    TensorView& tensor = tensors_.emplace_back(std::move(entry.name), std::move(entry.shape));
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      if (entry.dtype != type_name(dtype)) continue;
+      tensor.data = elements_at(data + entry.begin, entry.end - entry.begin, dtype);
+      tensor.dtype = dtype;
+    }
   }
   GLINT_REQUIRE(at == data_size, data_size - at, " bytes at its end do not belong to any tensor");
 }
 
-float* SafetensorsFile::elements_at(const char* data, size_t bytes) {
-  const bool aligned = reinterpret_cast<uintptr_t>(data) % alignof(float) == 0;
-  if (aligned) return const_cast<float*>(reinterpret_cast<const float*>(data));
-  unaligned_.emplace_back(bytes / sizeof(float));
+void* SafetensorsFile::elements_at(const char* data, size_t bytes, DType dtype) {
+  const bool aligned = reinterpret_cast<uintptr_t>(data) % bytes_of(dtype) == 0;
+  if (aligned) return const_cast<char*>(data);
+  unaligned_.emplace_back((bytes + sizeof(float) - 1) / sizeof(float));
   std::memcpy(unaligned_.back().data(), data, bytes);
   return unaligned_.back().data();
 }

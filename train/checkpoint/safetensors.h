@@ -1,5 +1,5 @@
 // The safetensors format (huggingface.co/docs/safetensors): 8-byte little-endian header length, JSON header, data.
-// Writes F32 only; reads files that hold other types too, but only their F32 tensors.
+// Writes F32 and BF16; reads files that hold other types too, but only their tensors of these two.
 #pragma once
 
 #include <cstddef>
@@ -12,6 +12,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "data/mapped_file.h"
+#include "src/tensor.h"
 
 namespace glint {
 
@@ -19,11 +20,15 @@ namespace glint {
 struct TensorView {
   std::string name;
   std::vector<int64_t> shape;
-  float* data = nullptr;
+  void* data = nullptr;
+  DType dtype = DType::f32;  // or bf16
 
   size_t elements() const;
+  size_t bytes() const { return elements() * bytes_of(dtype); }
 };
 
+// "F32" or "BF16"
+const char* type_name(DType dtype);
 // "[65, 128]"
 std::string shape_text(const std::vector<int64_t>& shape);
 
@@ -33,7 +38,7 @@ class DurableFolder;
 uint64_t write_safetensors(DurableFolder& folder, const std::string& name, std::span<const TensorView> tensors);
 
 // A file mapped for reading. The tensors point into the mapping: read-only, valid as long as this object. A tensor of
-// another type than F32 has null data.
+// another type than F32 or BF16 has null data.
 class SafetensorsFile {
  public:
   // Throws UserError if the file is missing, truncated or malformed.
@@ -45,11 +50,11 @@ class SafetensorsFile {
 
  private:
   void read();
-  float* elements_at(const char* data, size_t bytes);
+  void* elements_at(const char* data, size_t bytes, DType dtype);
 
   MappedFile file_;
   std::vector<TensorView> tensors_;
-  std::vector<std::vector<float>> unaligned_;  // copies of tensors that don't start at a multiple of 4
+  std::vector<std::vector<float>> unaligned_;  // copies of tensors that don't start at a multiple of an element's size
 };
 
 }  // namespace glint

@@ -8,6 +8,23 @@ namespace glint {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// The moments of all ranks, in the format that they have on the device.
+template <typename Moment>
+struct GatheredMoments {
+  GatheredMoments(const Parameters& p, const Partition& partition, Communicator& comm)
+      : m(p, partition, comm, p.first_moments<Moment>()), v(p, partition, comm, p.second_moments<Moment>()) {}
+  GatheredState<Moment> m, v;
+};
+template <typename Use>  // use(GatheredMoments&)
+void with_moments(const Parameters& p, const Partition& partition, Communicator& comm, const Use& use) {
+  if (partition.moments == DType::bf16) use(GatheredMoments<Bf16>(p, partition, comm));
+  else use(GatheredMoments<float>(p, partition, comm));
+}
+
+}  // namespace
+
 void save_checkpoint_together(const fs::path& folder, Saved what, Parameters& p, TrainingStep& step, Team& team,
                               const CheckpointState& state) {
   const Partition& partition = step.partition();
@@ -17,12 +34,13 @@ void save_checkpoint_together(const fs::path& folder, Saved what, Parameters& p,
     return team.run_collectively(team.is_main(),
                                  [&] { save_checkpoint(folder, tensor_views(p, values.data()), {}, {}, state); });
   }
-  GatheredState m(p, partition, team.comm(), p.first_moments()), v(p, partition, team.comm(), p.second_moments());
-  m.gather();
-  v.gather();
-  team.run_collectively(team.is_main(), [&] {
-    save_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()), tensor_views(p, v.data()),
-                    state);
+  with_moments(p, partition, team.comm(), [&](auto&& moments) {
+    moments.m.gather();
+    moments.v.gather();
+    team.run_collectively(team.is_main(), [&] {
+      save_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, moments.m.data()),
+                      tensor_views(p, moments.v.data()), state);
+    });
   });
 }
 
@@ -33,12 +51,16 @@ std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, 
   if (!exists) return std::nullopt;
   const Partition& partition = step.partition();
   GatheredParameters values(p, partition, team.comm());
-  GatheredState m(p, partition, team.comm(), p.first_moments()), v(p, partition, team.comm(), p.second_moments());
   CheckpointState state;
-  team.run_collectively(team.is_main(), [&] {
-    state = load_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, m.data()),
-                            tensor_views(p, v.data()), changed);
+  with_moments(p, partition, team.comm(), [&](auto&& moments) {
+    team.run_collectively(team.is_main(), [&] {
+      state = load_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, moments.m.data()),
+                              tensor_views(p, moments.v.data()), changed);
+    });
+    moments.m.scatter();
+    moments.v.scatter();
   });
+  values.scatter(step.exchange());
   for (uint64_t* number : {&state.step, &state.rng_seed, &state.rng_offset}) team.share(*number);
   bool has_best = state.best_val_loss.has_value();
   double best = state.best_val_loss.value_or(0);
@@ -46,9 +68,6 @@ std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, 
   team.share(best);
   team.share(state.evaluations_since_best);
   state.best_val_loss = has_best ? std::optional(best) : std::nullopt;
-  values.scatter(step.exchange());
-  m.scatter();
-  v.scatter();
   return state;
 }
 

@@ -6,6 +6,7 @@
 #include "train/machine.h"
 #include "train/peak.h"
 #include "train/training_step.h"
+#include "train/tuning.h"
 
 namespace glint {
 
@@ -15,9 +16,9 @@ struct StepFlags : BenchFlags {
   GptConfig model;
   float dropout = 0.0f;
   int batch = 12, micro_batch = 0, steps = 20, loss_chunk = 0;
-  bool recompute = false, profile = false, graph = true;
+  bool recompute = false, profile = false, graph = true, tune = true;
   AttentionKind attention = AttentionKind::flash;
-  TrainOptions team;  // only the options about ranks
+  TrainOptions team;  // only the options about ranks and the optimizer
 };
 
 // Where the time goes, and the share of the device's peak in products or bandwidth that each op reaches (the roofline
@@ -71,16 +72,16 @@ void bench_step(StepFlags flags, Team& team) {
   const Device device = open_device(flags);
   const auto model = make_model(flags.model, device, dtype_of(flags.dtype));
   model->initialize(1);
-  const StepSettings settings = {
-      .batch = flags.batch,
-      .micro_batch = flags.micro_batch,
-      .context = flags.model.context,
-      .attention = flags.attention,
-      .recompute = flags.recompute,
-      .graph = flags.graph,
-      .comm = team.size() > 1 ? &team.comm() : nullptr,
-      .partition = {static_cast<size_t>(flags.team.bucket_mb * (1 << 20)), flags.team.zero == 1},
-      .loss_chunk = flags.loss_chunk};
+  const StepSettings settings = {.batch = flags.batch,
+                                 .micro_batch = flags.micro_batch,
+                                 .context = flags.model.context,
+                                 .attention = flags.attention,
+                                 .recompute = flags.recompute,
+                                 .graph = flags.graph,
+                                 .comm = team.size() > 1 ? &team.comm() : nullptr,
+                                 .partition = {static_cast<size_t>(flags.team.bucket_mb * (1 << 20)),
+                                               flags.team.zero == 1, dtype_of(flags.team.optimizer_dtype)},
+                                 .loss_chunk = flags.loss_chunk};
   TrainingStep step(*model, settings, {.seed = 1});
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
     for (int i = 0; i < count * flags.model.context; ++i) {
@@ -90,6 +91,10 @@ void bench_step(StepFlags flags, Team& team) {
       targets[i] = static_cast<int32_t>((place + 1) * 2654435761u % static_cast<uint32_t>(flags.model.vocab));
     }
   };
+  if (flags.tune) {
+    const Tuned tuned = tune_products(step, fill, device, team, "");
+    if (team.is_main() && !tuned.note.empty()) std::fprintf(stderr, "%s\n", tuned.note.c_str());
+  }
   const auto one_step = [&] { step.run(fill, 1e-4); };
   one_step();  // touches every page
   one_step();  // captures the CUDA graph
@@ -155,7 +160,10 @@ void register_bench_step(CLI::App& bench) {
   add_option(command, "--attention", flags->attention, "Kernel");
   add_option(command, "--recompute", flags->recompute, "Recompute activations in backward: slower, less memory");
   add_option(command, "--loss-chunk", flags->loss_chunk, "Rows of logits in memory at a time; 0: all");
+  add_option(command, "--optimizer-dtype", flags->team.optimizer_dtype, "Number format of AdamW's moments");
   add_option(command, "--graph", flags->graph, "On a GPU: run a step as one CUDA graph");
+  add_option(command, "--tune", flags->tune,
+             "On a GPU: measure which algorithm is the fastest for each matrix product");
   command.add_flag("--profile", flags->profile, "Print on standard error where the time goes");
   add_rank_flags(command, flags->team);
   add_option(command, "--zero", flags->team.zero,

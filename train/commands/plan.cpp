@@ -18,7 +18,7 @@ namespace {
 
 struct PlanFlags {
   PlanRun run;
-  DtypeChoice dtype = DtypeChoice::bf16;
+  DtypeChoice dtype = DtypeChoice::bf16, moments = DtypeChoice::fp32;
   std::string device = "h100", devices = "8-1024";
   float dropout = 0;
   int batch = 0, each = 16, threads = 1;
@@ -167,10 +167,12 @@ void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& d
     std::snprintf(text, sizeof text, value < 100 ? "%.3g (%s)" : "%.0f (%s)", value, name_of(it.source));
     return std::string(text);
   };
+  const auto format = [](DType dtype) { return dtype == DType::bf16 ? "bf16" : "fp32"; };
   std::printf(
-      "%s parameters in %s. A device (%s) reaches in products %s TFLOP/s,\nin attention %s forward and %s backward, "
-      "%s GB/s of its memory,\n%s GB/s to its neighbours, %s between nodes of %d, %s us a hop.\n",
-      std::to_string(model.parameters().count()).c_str(), rows[0].run.dtype == DType::bf16 ? "bf16" : "fp32",
+      "%s parameters in %s, AdamW's moments in %s. A device (%s) reaches in products %s TFLOP/s,\n"
+      "in attention %s forward and %s backward, %s GB/s of its memory,\n"
+      "%s GB/s to its neighbours, %s between nodes of %d, %s us a hop.\n",
+      std::to_string(model.parameters().count()).c_str(), format(rows[0].run.dtype), format(rows[0].run.moments),
       device.name.c_str(), rate(device.product_rate, 1e12).c_str(), rate(device.attention_rate, 1e12).c_str(),
       rate(device.attention_backward_rate, 1e12).c_str(), rate(device.byte_rate, 1e9).c_str(),
       rate(device.link, 1e9).c_str(), rate(device.net, 1e9).c_str(), device.per_node,
@@ -194,14 +196,18 @@ void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& d
       std::printf("        does not fit%s: a device has %s; %s\n", zero ? " with --zero 1" : "",
                   human_bytes(device.memory).c_str(),
                   fits > 0 ? str_cat("--micro-batch ", fits, " does").c_str()
-                           : "nor does --micro-batch 1: try --recompute, or fewer layers or channels");
+                           : str_cat("nor does --micro-batch 1: try ", run.recompute ? "" : "--recompute true, ",
+                                     run.loss_chunk > 0 ? "" : "--loss-chunk 1024, ",
+                                     run.moments == DType::bf16 ? "" : "--optimizer-dtype bf16, ",
+                                     "or fewer layers or channels")
+                                 .c_str());
     }
   }
 }
 
 void print_plan(PlanFlags flags) {
   PlanRun& run = flags.run;
-  run.dtype = dtype_of(flags.dtype);
+  run.dtype = dtype_of(flags.dtype), run.moments = dtype_of(flags.moments);
   if (run.model.kv_heads == 0) run.model.kv_heads = run.model.heads;
   run.model.embd_dropout = run.model.attn_dropout = run.model.resid_dropout = flags.dropout;
   run.model.validate();
@@ -225,6 +231,7 @@ void register_plan(CLI::App& program) {
   flags->run.micro_batch = 16;
   add_model_flags(command, model);
   add_option(command, "--dtype", flags->dtype, "Arithmetic");
+  add_option(command, "--optimizer-dtype", flags->moments, "Number format of AdamW's moments");
   add_option(command, "--dropout", flags->dropout, "Drop probability, everywhere");
   add_option(command, "--recompute", flags->run.recompute, "Recompute activations in backward: slower, less memory");
   add_option(command, "--loss-chunk", flags->run.loss_chunk, "Rows of logits in memory at a time; 0: all");

@@ -58,7 +58,10 @@ struct RowPhilox {
 
   // Of a block row of head h of NH of sequence b of the micro-batch.
   __device__ Row row(int b, int NH, int h, uint32_t block_row) const {
-    const uint64_t c = DropoutMask(site, NH, b, h).offset + threadIdx.x % 32;
+    return row(DropoutMask(site, NH, b, h).offset + threadIdx.x % 32, block_row);
+  }
+  // Of the counters {c, block_row, any}.
+  __device__ Row row(uint64_t c, uint32_t block_row) const {
     const WideProduct from_c(kPhiloxMultiplier0, low_word(c)), from_row(kPhiloxMultiplier1, block_row);
     const WideProduct from_x1(kPhiloxMultiplier0, from_row.high ^ high_word(c) ^ keys.x[1]);
     const WideProduct from_z2(kPhiloxMultiplier1, from_x1.high ^ from_c.low ^ keys.y[2]);

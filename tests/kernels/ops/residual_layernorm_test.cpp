@@ -102,17 +102,24 @@ TEST_CASE("residual_layernorm: agrees with double, and with the kernels that it 
 TEST_CASE("residual_layernorm: wide rows, and many") {
   RandomInputs inputs(1902);
   INFO("seed ", inputs.seed);
-  for (const int C : {1000, 1025, 2500, 6144}) {  // on a GPU, rows of several warps
+  for (const int C : {384, 520, 768, 1000, 1024, 1025, 1600, 2500, 6144}) {  // on a GPU, rows of 1 to 12 warps
     check<float>(inputs, {2, 5, C}, 0.1f, kRngStates[0]);
     check<Bf16>(inputs, {2, 5, C}, 0.1f, kRngStates[0]);
+    check<Bf16>(inputs, {2, 5, C}, 0.0f, kRngStates[0], 1);
   }
-  check<Bf16>(inputs, {3, 1400, 8}, 0.1f, kRngStates[1]);  // more than the blocks of a GPU's backward take in one round
+  check<Bf16>(inputs, {3, 1500, 8}, 0.1f, kRngStates[1]);  // three rounds of the blocks of a GPU's backward
+}
+
+TEST_CASE("residual_layernorm: more rows than a GPU's forward takes in one round") {
+  RandomInputs inputs(1905);
+  INFO("seed ", inputs.seed);
+  for (const int C : {256, 384, 768, 1032}) check<Bf16>(inputs, {4, 50, C}, 0.1f, kRngStates[2]);
 }
 
 TEST_CASE("residual_layernorm: in place, and the same bits in every order") {
   RandomInputs inputs(1903);
   INFO("seed ", inputs.seed);
-  for (const int C : {72, 1100}) {
+  for (const int C : {72, 1100, 1104}) {
     const TestSite site(0.2f, kRngStates[1], 32);
     const Problem<Bf16> p(inputs, {3, 7, C});
     const Results once = run({}, p, site.dropout), added = run({}, p, site.dropout, Write::add);
@@ -122,7 +129,7 @@ TEST_CASE("residual_layernorm: in place, and the same bits in every order") {
             CHECK(run(ctx, p, site.dropout, Write::set, place) == once);
           }
         },
-        1);
+        C > 1024 ? 6 : 1);  // teams of warps: who waits for whom depends on the order
     for (size_t c = 0; c < once.norm.dbias.size(); ++c) {
       CHECK(added.norm.dbias[c] == once.norm.dbias[c] + 0.5f);
       CHECK(added.norm.dweight[c] == once.norm.dweight[c] + 0.5f);

@@ -5,6 +5,8 @@
 namespace glint::test {
 namespace {
 
+constexpr AdamW kSettings;
+
 // What f makes of a state in the backend's memory.
 template <typename F>
 StepState after(const StepState& state, const F& f) {
@@ -23,13 +25,17 @@ TEST_CASE("step state: the clip factor, small shapes") {
   for (const auto& c : cases) {
     INFO("sum of squares ", c.squares, ", limit ", c.limit);
     const StepState got = after({{3, 5, 9, 2}, {1e-3f, 7.0f, 41}, c.squares},
-                                [&](StepState* s) { clip_gradients(Context{}, s, c.limit); });
+                                [&](StepState* s) { prepare_update(Context{}, s, c.limit, kSettings); });
     const double norm = std::sqrt(c.squares);
     CHECK(got.adamw.gradient_scale ==
           (c.limit > 0 && norm > c.limit ? static_cast<float>(c.limit / (norm + 1e-6)) : 1.0f));
     CHECK(got.adamw.learning_rate == 1e-3f);
     CHECK(got.adamw.t == 41);
     CHECK(got.adamw.halted == 0);
+    CHECK(got.adamw.factors.gradient_scale == got.adamw.gradient_scale);
+    CHECK(got.adamw.factors.keep == doctest::Approx(1 - 1e-3 * kSettings.weight_decay).epsilon(1e-7));
+    CHECK(got.adamw.factors.step_size ==
+          doctest::Approx(1e-3 / (1 - std::pow(double{kSettings.beta1}, 41))).epsilon(1e-6));
     CHECK(got.rng == RngState{3, 5, 9, 2});
   }
 }
@@ -38,7 +44,7 @@ TEST_CASE("step state: a norm that is not finite halts it, and a halted state do
   const auto next = [](StepState* s) { advance(Context{}, s, 64); };
   for (const double broken : {std::nan(""), std::numeric_limits<double>::infinity()}) {
     const StepState halted =
-        after({{3, 5, 9, 0}, {}, broken}, [](StepState* s) { clip_gradients(Context{}, s, 1.0f); });
+        after({{3, 5, 9, 0}, {}, broken}, [](StepState* s) { prepare_update(Context{}, s, 1.0f, kSettings); });
     CHECK(halted.adamw.halted != 0);
     CHECK(after(halted, next).rng == RngState{3, 5, 9, 0});
   }

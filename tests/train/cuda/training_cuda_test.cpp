@@ -85,6 +85,19 @@ TEST_CASE("cuda training: the same bits with and without a graph, in any order o
   }
 }
 
+TEST_CASE("cuda training with moments in bf16: close to fp32 ones, the CPU's draws, the same bits with a graph") {
+  StepSettings low = settings(2);
+  low.partition.moments = DType::bf16;
+  StepSettings no_graph = low;
+  no_graph.graph = false;
+  const Curve cpu = train(CpuContext{2, default_matmul_engine()}, DType::f32, low, 0.2f);
+  const Emulated emulated;
+  const Curve cuda = train(Device::cuda(), DType::f32, low, 0.2f);
+  check_close(cuda, train(Device::cuda(), DType::f32, settings(2), 0.2f), 1e-2);
+  check_close(cuda, cpu, 1e-3);
+  CHECK(train(Device::cuda(), DType::f32, no_graph, 0.2f) == cuda);
+}
+
 TEST_CASE("cuda training with the loss by chunks: up to rounding that of whole logits, the same bits with a graph") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const auto run = [&](uint64_t seed, int micro_batch, int chunk, bool graph) {

@@ -2,9 +2,27 @@
 #include <doctest/doctest.h>
 
 #include "tests/train/cuda/tiny_training.h"
+#include "train/checkpoint/team_checkpoint.h"
 
 using namespace glint;
 using namespace glint::test;
+
+TEST_CASE("cuda training: a pass whose results are thrown away changes nothing") {
+  const Emulated emulated;
+  const auto trained = [](bool rehearsed) {
+    Gpt model(tiny(0.1f), Device::cuda(), DType::bf16);
+    model.initialize(1);
+    TrainingStep step(model, settings(2), {.seed = 5});
+    const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
+      batch_of(step.rng().step, tokens, targets, first, count);
+    };
+    if (rehearsed) step.rehearse(fill);
+    for (int i = 0; i < 3; ++i) step.run(fill, 1e-3);
+    CHECK(step.result().step == 3);
+    return std::pair(checksum_of(model.parameters()), step.rng().offset);
+  };
+  CHECK(trained(true) == trained(false));
+}
 
 TEST_CASE("cuda training: a step is one launch of a graph, and the host waits only where it syncs") {
   const Emulated emulated;
