@@ -38,7 +38,7 @@ void register_all(CLI::App& app) {
 // it saves here. libgomp reads its environment as it is loaded, so the program starts itself again.
 void spin_briefly(char** argv) {
   if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
-  setenv("GOMP_SPINCOUNT", "10000", 1);
+  setenv("GOMP_SPINCOUNT", "1000", 1);
   setenv("KMP_BLOCKTIME", "1", 0);  // the same of clang's runtime, in milliseconds
   std::error_code unreadable;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", unreadable);

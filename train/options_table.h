@@ -37,7 +37,7 @@ void for_each_option(Options& o, Visit&& visit) {
   add(o.val_data, "val-data", OnResume::moved, kAny, "text for validation", "the last 10% of --data");
   add(o.out, "out", kFixed, kAny, "the run folder to make");
   add(o.tokenizer, "tokenizer", kFixed, kAny, "what a token is");
-  add(o.init_from, "init-from", OnResume::added, kAny, "a run whose weights, shape and tokenizer to begin with", "none");
+  add(o.init_from, "init-from", OnResume::added, kAny, "a run whose weights, shape, tokenizer to begin with", "none");
   add(o.seed, "seed", kFixed, kAny, "of everything random: data order, initialization, dropout");
 
   group = "Model";

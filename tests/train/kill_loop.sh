@@ -15,7 +15,8 @@ export OMP_WAIT_POLICY=passive
 "$glint" data corpus --bytes 1000000 --out "$folder/text" 2> "$folder/err" || { cat "$folder/err"; exit 1; }
 
 flags=(--data "$folder/text" --layers 1 --heads 2 --embd 32 --context 16 --batch 4 --dropout 0.1 --steps 600)
-flags+=(--threads 1 --device cpu --eval-every 50 --eval-batches 2 --checkpoint-every 30 --log-every 20 --ranks "$ranks" --quiet)
+flags+=(--threads 1 --device cpu --eval-every 50 --eval-batches 2 --checkpoint-every 30 --log-every 20)
+flags+=(--ranks "$ranks" --quiet)
 "$glint" train --out "$folder/straight" "${flags[@]}" || exit 1
 
 go_on() { # starts the run or continues it, in the background
