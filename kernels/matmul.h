@@ -25,6 +25,10 @@ inline double flops_of(const LinearShape& s) {
 // Whether a gradient is written or added to.
 enum class Write { set, add };
 
+// Up to so many rows, as in generation, a row of linear_forward() gives the same bits alone and among others: in fp32
+// on a CPU, and on a GPU, where all of them take cuBLASLt's algorithm for kFewRows (if it can do fewer).
+inline constexpr int kFewRows = 16;
+
 // out (rows, out) = x (rows, in) W + bias; bias (out) may be null.
 void linear_forward(const CpuContext& ctx, float* out, const float* x, const float* weight, const float* bias,
                     const LinearShape& shape);

@@ -72,18 +72,17 @@ Tensor Gpt::hidden(Graph& g, Tensor tokens, AttentionKind kind) {
                      [&](Tensor qkv, size_t) { return attention(g, qkv, heads, config_.attn_dropout, kind); });
 }
 
-Tensor Gpt::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first,
-                          const int* first_on_device) {
+Tensor Gpt::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const CachePlace& place) {
   const AttentionHeads heads{config_.heads, config_.kv_heads};
-  return transformer(g, tokens, first_on_device, [&](Tensor qkv, size_t layer) {
-    return cached_attention(g, qkv, caches.at(layer), heads, first);
+  return transformer(g, tokens, place.first_on_device, [&](Tensor qkv, size_t layer) {
+    return cached_attention(g, qkv, caches.at(layer), heads, place);
   });
 }
 
 Tensor Gpt::head_weight(Graph& g) { return g.weight(wte_); }
 
-std::vector<Shape> Gpt::cache_shapes() const {
-  return std::vector<Shape>(blocks_.size(), {2, config_.context, config_.kv_heads * config_.head_size()});
+std::vector<Shape> Gpt::cache_shapes(int sequences) const {
+  return std::vector<Shape>(blocks_.size(), {sequences, 2, config_.context, config_.kv_heads * config_.head_size()});
 }
 
 std::string Gpt::describe() const {

@@ -22,10 +22,9 @@ class Gpt final : public Model {
   // N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)), layer norms 1, biases 0.
   void initialize(uint64_t seed) override;
   Tensor hidden(Graph& g, Tensor tokens, AttentionKind attention) override;  // the final layer norm's output
-  Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first,
-                       const int* first_on_device) override;
+  Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const CachePlace& place) override;
   Tensor head_weight(Graph& g) override;
-  std::vector<Shape> cache_shapes() const override;
+  std::vector<Shape> cache_shapes(int sequences) const override;
   std::string describe() const override;
 
   const GptConfig& config() const { return config_; }

@@ -23,14 +23,12 @@ class Model {
   virtual void initialize(uint64_t seed) = 0;
   // Records the model over (B, T) tokens; returns what head() takes, (B, T, C).
   virtual Tensor hidden(Graph& g, Tensor tokens, AttentionKind attention) = 0;
-  // The same for one sequence that continues at position *first, with the KV caches of all layers. The position is in
-  // the host's memory and in the device's.
-  virtual Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const int* first,
-                               const int* first_on_device) = 0;
+  // The same for tokens that continue sequences, with the KV caches of all layers.
+  virtual Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const CachePlace& place) = 0;
   // The weight (V, C) of the head, which has no bias.
   virtual Tensor head_weight(Graph& g) = 0;
-  // The shape of each layer's KV cache: (2, context, channels of all KV heads).
-  virtual std::vector<Shape> cache_shapes() const = 0;
+  // The shape of each layer's KV cache: (sequences, 2, context, channels of all KV heads).
+  virtual std::vector<Shape> cache_shapes(int sequences) const = 0;
   // "4 layers, 4 heads, 128 channels".
   virtual std::string describe() const = 0;
 

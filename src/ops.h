@@ -49,9 +49,14 @@ Tensor feed_forward(Graph& g, Tensor x, Linear in, Linear out, Gelu kind);
 Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionKind kind);
 Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p);
 
-// Queries of one sequence against all tokens so far: K and V of `qkv` (1, T, ..) go into cache (2, capacity, NKV *
-// HS) at positions *first .. *first + T - 1, read from the host's memory. Evaluation only.
-Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads, const int* first);
+// Where tokens continue sequences that a KV cache holds.
+struct CachePlace {
+  const int* first_on_device;   // position of the first token, the same for all sequences; in the device's memory
+  const int *first, *sequence;  // in the host's: the same, and whose T tokens they are. Null: a token of each sequence
+};
+// Attention against all tokens so far: K and V of `qkv` (B, 1, ..), or (1, T, ..) of one sequence, go into cache (B, 2,
+// capacity, NKV * HS). A CUDA graph can capture the first form. Evaluation only.
+Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads, const CachePlace& place);
 
 // x + dropout(y). The gradient of x shares the buffer of the sum's gradient, so x must not have later users.
 Tensor residual(Graph& g, Tensor x, Tensor y, float p);

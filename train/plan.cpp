@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/attention.h"
 #include "kernels/check.h"
 #include "src/memory.h"
 #include "src/optimizer.h"
@@ -41,14 +42,11 @@ void add_gelu(PlanWork& work, const PlanRun& run) {
   work.backward.gelu = (run.recompute ? 5 : 3) * array;
 }
 
-// What kernels/cuda/attention/sm90/backward.cu takes: tiles of 64 queries, each with dQ in fp32, two numbers a query
-// and a counter. It has none with one of its forms, that short sequences of wide heads take with and without dropout.
+// Of attention's backward.
 double hopper_scratch(const PlanRun& run) {
-  constexpr double kTile = 64;
   const GptConfig& model = run.model;
-  if (run.dtype != DType::bf16 || (model.context <= 1024 && model.head_size() > 64)) return 0;
-  const double tiles = static_cast<double>(run.micro_batch) * model.heads * std::ceil(model.context / kTile);
-  return 4 * tiles * (kTile * ((model.head_size() <= 64 ? 64 : 128) + 2) + 1);
+  const AttentionShape shape{.B = run.micro_batch, .T = model.context, .NH = model.heads, .HS = model.head_size()};
+  return run.dtype == DType::bf16 ? 4.0 * static_cast<double>(HopperBackwardScratch(shape).all()) : 0;
 }
 
 // Seconds of a reduce-scatter or an all-gather of that many bytes in k buckets.

@@ -1,7 +1,7 @@
 #include "kernels/matmul.h"
 
 #include "kernels/check.h"
-#include "kernels/cpu/gemv.h"
+#include "kernels/cpu/few_rows.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/vector_loops.h"
@@ -37,8 +37,8 @@ void add_bias(const CpuContext& ctx, float* out, const float* bias, size_t rows,
 
 void linear_forward(const CpuContext& ctx, float* out, const float* x, const float* weight, const float* bias,
                     const LinearShape& shape) {
-  if (shape.rows == 1) {
-    matrix_times_vector(ctx, out, x, weight, bias, shape);
+  if (shape.rows <= kFewRows) {
+    few_rows_forward(ctx, out, x, weight, bias, shape);
     return;
   }
   const bool turned = shape.layout == WeightLayout::out_in;

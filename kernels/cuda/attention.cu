@@ -96,7 +96,7 @@ void attention_forward(const CudaContext& ctx, const AttentionForward<float>& a)
 size_t attention_backward_scratch(const CudaContext& ctx, const AttentionShape& shape) {
   const size_t delta = static_cast<size_t>(shape.B) * shape.NH * shape.T;
   if constexpr (kHasSm90) {
-    if (uses_hopper_attention(ctx)) return std::max(delta, sm90::backward_scratch(shape));  // fp32 needs delta
+    if (uses_hopper_attention(ctx)) return std::max(delta, HopperBackwardScratch(shape).all());  // fp32 needs delta
   }
   return delta;
 }

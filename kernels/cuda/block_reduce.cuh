@@ -29,7 +29,7 @@ struct BlockScratch {
   T warps[2][32][kValues];
 };
 
-// By number 0 to 3 if it is not the whole block. Constants: a kernel whose barriers ptxas does not know reserves
+// Group 0 to 3, or the whole block. The barriers' numbers are constants: where ptxas does not know them, it reserves
 // all 16.
 __device__ inline void wait_for_group(int group, int warps) {
   const int threads = 32 * warps;
@@ -41,8 +41,7 @@ __device__ inline void wait_for_group(int group, int warps) {
 }
 
 // Each of the values over groups of `warps` neighbouring warps; all threads of a group call it, with `turn` 0, 1, 0, 1
-// ... from call to call. Every thread gets the results of its group. Groups do not wait
-// for each other; there are at most four.
+// ... from call to call. Every thread gets the results of its group. Groups, at most four, do not wait for each other.
 template <typename Op, typename T, int kValues>
 __device__ void reduce_group(T (&values)[kValues], const Op& op, BlockScratch<T, kValues>& scratch, int turn,
                              int warps) {

@@ -224,6 +224,14 @@ ProductChoice CudaMatmul::choose(const CudaContext& ctx, const ColumnMajorProduc
   constexpr double kMostSeconds = 2;     // for all products together; the rest is left to the library
   constexpr double kLibrarysOwn = 0.99;  // is replaced by what is faster than this
   const Description description(p, ctx.tf32);
+  if (!tuning_ && p.n < kFewRows) {  // the order of sums shall not depend on the number of rows
+    ColumnMajorProduct more = p;
+    more.n = kFewRows;
+    ProductChoice choice;
+    const Algorithms found = candidates(handle_, Description(more, ctx.tf32), more, key_of(p, ctx.tf32).alignment, 1);
+    if (!found.empty()) choice.algorithm = found[0];
+    if (choice.algorithm && usable(handle_, description, choice)) return choice;
+  }
   const bool measured = tuning_ && tuned_seconds_ < kMostSeconds;
   const Algorithms found =
       candidates(handle_, description, p, key_of(p, ctx.tf32).alignment, measured ? kMostCandidates : 1);

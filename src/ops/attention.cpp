@@ -1,5 +1,6 @@
 #include "kernels/attention.h"
 
+#include "kernels/decode_attention.h"
 #include "kernels/kv_cache.h"
 #include "src/ops/packed_heads.h"
 
@@ -64,35 +65,67 @@ Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionK
   return out;
 }
 
-Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads, const int* first) {
-  GLINT_CHECK(!g.training(), "a KV cache is for generation");
-  const AttentionShape shape = shape_of(qkv, heads);
-  GLINT_CHECK(shape.B == 1, "a KV cache holds one sequence");
+namespace {
+
+Tensor decode_attention(Graph& g, Tensor qkv, Tensor cache, const AttentionShape& shape, const int* position) {
+  GLINT_CHECK(shape.T == 1 && shape.B == cache.shape()[0], "B ", shape.B, ", T ", shape.T, ", a cache of ",
+              cache.shape()[0], " sequences");
   const PackedHeads packed(shape);
-  const int capacity = cache.shape()[1];
-  const int64_t row = static_cast<int64_t>(shape.NKV) * shape.HS;
-  const Tensor out = g.tensor("attention", {1, shape.T, shape.NH * shape.HS});
+  const int capacity = cache.shape()[2];
+  const Tensor out = g.tensor("attention", {shape.B, 1, shape.NH * shape.HS});
   const Tensor scratch =
-      g.scratch_for("scratch", [&](const auto& ctx) { return attention_forward_scratch(ctx, shape); });
+      g.scratch_for("scratch", [&](const auto& ctx) { return decode_attention_scratch(ctx, shape, capacity); });
   g.record({.name = "attention",
             .inputs = {qkv, cache},
             .outputs = {out},
             .scratch = scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
               const Scalar* x = constant<Scalar>(qkv);
-              kv_cache_append(ctx, cache.data<Scalar>(), *first, packed.k(x), packed.v(x),
-                              {shape.T, shape.NKV, shape.HS, capacity});
-              AttentionShape now = shape;
-              now.S = *first + shape.T;
-              const HeadView<const Scalar> k{constant<Scalar>(cache), 0, row, shape.HS},
-                  v{k.data + capacity * row, 0, row, shape.HS};
-              attention_forward(ctx, AttentionForward<Scalar>{.out = unpacked(out.data<Scalar>(), shape),
-                                                              .q = packed.q(x),
-                                                              .k = k,
-                                                              .v = v,
-                                                              .scratch = scratch.f32(),
-                                                              .shape = now});
+              decode_attention(ctx, DecodeAttention<Scalar>{.out = unpacked(out.data<Scalar>(), shape),
+                                                            .q = packed.q(x),
+                                                            .k = packed.k(x),
+                                                            .v = packed.v(x),
+                                                            .cache = cache.data<Scalar>(),
+                                                            .position = position,
+                                                            .scratch = scratch.f32(),
+                                                            .shape = shape,
+                                                            .capacity = capacity});
             })});
+  return out;
+}
+
+}  // namespace
+
+Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads, const CachePlace& place) {
+  GLINT_CHECK(!g.training(), "a KV cache is for generation");
+  const AttentionShape shape = shape_of(qkv, heads);
+  if (!place.sequence) return decode_attention(g, qkv, cache, shape, place.first_on_device);
+  GLINT_CHECK(shape.B == 1, "these are tokens of one sequence");
+  const PackedHeads packed(shape);
+  const int capacity = cache.shape()[2];
+  const int64_t row = static_cast<int64_t>(shape.NKV) * shape.HS;
+  const Tensor out = g.tensor("attention", {1, shape.T, shape.NH * shape.HS});
+  const Tensor scratch =
+      g.scratch_for("scratch", [&](const auto& ctx) { return attention_forward_scratch(ctx, shape); });
+  g.record(
+      {.name = "attention",
+       .inputs = {qkv, cache},
+       .outputs = {out},
+       .scratch = scratch,
+       .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
+         const Scalar* x = constant<Scalar>(qkv);
+         Scalar* own = cache.data<Scalar>() + *place.sequence * 2 * capacity * row;
+         kv_cache_append(ctx, own, *place.first, packed.k(x), packed.v(x), {shape.T, shape.NKV, shape.HS, capacity});
+         AttentionShape now = shape;
+         now.S = *place.first + shape.T;
+         const HeadView<const Scalar> k{own, 0, row, shape.HS}, v{own + capacity * row, 0, row, shape.HS};
+         attention_forward(ctx, AttentionForward<Scalar>{.out = unpacked(out.data<Scalar>(), shape),
+                                                         .q = packed.q(x),
+                                                         .k = k,
+                                                         .v = v,
+                                                         .scratch = scratch.f32(),
+                                                         .shape = now});
+       })});
   return out;
 }
 

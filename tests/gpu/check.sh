@@ -3,8 +3,9 @@
 # tests on the device (kernels, and whole training runs against the CPU), every PTX wrapper against its emulation, the
 # compute-sanitizer's tools, masks against the CPU's, results against PyTorch's flash attention, the attention library
 # in PyTorch, and two ranks over NCCL on the one GPU. Then, one at a time, what measures: speed beside PyTorch's
-# (attention, and the step of GPT-2 124M), Nsight Compute's figures, memory over a thousand steps, the Shakespeare
-# recipe with and without dropout; where there are several GPUs, all of them over NCCL against one.
+# (attention, and the step of GPT-2 124M), the tokens that it draws a second, Nsight Compute's figures, memory over a
+# thousand steps, the Shakespeare recipe with and without dropout; where there are several GPUs, all of them over NCCL
+# against one.
 # Needs an NVIDIA GPU (sm_80 or later), the CUDA toolkit, CMake, a C++ compiler; the libraries of train/setup.sh, or
 # .carry/ with their headers (tests/gpu/carry.sh); for PyTorch a Python with torch and numpy (PYTHON=..., default
 # python3): without it these steps are skipped.
@@ -14,9 +15,9 @@
 # how many steps run side by side (half of the cores, at most 8). What was expected of an H100 (expectations.json) is
 # printed beside what was measured. --only runs the build and the steps named:
 # racecheck tests torch ranks_one_gpu memcheck training initcheck synccheck library masks ptx, and of those that
-# measure: bench profile growth bench_library bench_training shakespeare ranks. The last line is "N passed, N failed"
-# (steps); a step that fails or runs out of time does not stop another. A missed speed target is reported and does not
-# fail.
+# measure: bench profile growth bench_library bench_training bench_sample shakespeare ranks. The last line is "N passed,
+# N failed" (steps); a step that fails or runs out of time does not stop another. A missed speed target is reported and
+# does not fail.
 # --emulated tries the script on the emulated device, with small shapes: nothing then runs on a GPU.
 set -uo pipefail
 
@@ -112,6 +113,7 @@ step bench 75 "attention beside PyTorch"
 step bench_library 20 "libglint_attention beside PyTorch"
 step bench_training 150 "training beside PyTorch"
 step profile 40 "attention under Nsight Compute"
+step bench_sample 25 "drawing tokens from GPT-2 124M"
 step growth 30 "memory over 1000 steps"
 step shakespeare 60 "the Shakespeare recipe, with and without dropout"
 step ranks 60 "several GPUs over NCCL"
@@ -191,7 +193,7 @@ write_json() {
   done
   printf ']'
   local part
-  for part in torch bench training; do
+  for part in torch bench training sample; do
     if [ -s "$WORK/$part.json" ]; then printf ',\n"%s": %s' "$part" "$(< "$WORK/$part.json")"; fi
   done
   printf '}\n'
@@ -222,7 +224,7 @@ write_markdown() {
 side_by_side 1 build
 steps_start=$SECONDS
 side_by_side "$jobs" racecheck tests torch ranks_one_gpu memcheck training initcheck synccheck library masks ptx
-side_by_side 1 bench profile growth bench_library bench_training shakespeare ranks
+side_by_side 1 bench profile growth bench_library bench_training bench_sample shakespeare ranks
 
 if command -v "$PYTHON" > /dev/null; then "$PYTHON" tests/gpu/expectations.py "$WORK" > "$WORK/expectations.md"; fi
 write_json > "$out/summary.json"

@@ -263,6 +263,24 @@ bench_training() {
     --json "$WORK/training.json" --markdown "$WORK/training.md" "${rehearse[@]}" 2>&1
 }
 
+# GPT-2 124M's tokens per second, of one text and of 16 side by side.
+bench_sample() {
+  local more found rates=() rows=() model=(--layers 12 --heads 12 --embd 768 --context 1024 --vocab 50304 --activation tanh)
+  if [ "$EMULATED" = yes ]; then
+    model=(--layers 1 --heads 2 --embd 32 --context 12 --prompt 3 --tokens 5 --repeats 1)
+  fi
+  for more in "--count 1" "--count 1 --graph false" "--count 1 --top-k 40 --top-p 0.9" "--count 16"; do
+    # shellcheck disable=SC2086 # several words
+    found=$("$PROGRAMS/$GLINT" bench sample --json --device cuda --dtype bf16 "${model[@]}" $more) ||
+      fail "bench sample $more failed"
+    echo "$more: $found"
+    rates+=("$(sed -nE 's/.*"tokens_per_s":([0-9.e+]+).*/\1/p' <<< "$found")")
+    rows+=("{\"flags\":\"$more\",${found#\{}")
+  done
+  (IFS=, && printf '{"rows":[%s]}\n' "${rows[*]}" > "$WORK/sample.json")
+  printf '%.0f tokens/s, %.0f without a graph, %.0f with top-k and top-p, %.0f each of 16 (aim: 1500)\n' "${rates[@]}"
+}
+
 ranks_one_gpu() { bash tests/gpu/ranks_one_gpu.sh; }
 
 # As many ranks as there are GPUs against one: the losses are equal; what NCCL moves, and what it costs.

@@ -66,7 +66,7 @@ TEST_CASE("each greedy token is the likeliest one after all tokens before it, al
   std::vector<int32_t> text = some_tokens(5);
   const size_t start = text.size();
   std::vector<int32_t> drawn;
-  generator.generate(text, 40, greedy, [&](int32_t token) {
+  generator.generate(text, 40, greedy, [&](int, int32_t token) {
     drawn.push_back(token);
     return true;
   });
@@ -90,7 +90,7 @@ TEST_CASE("generation: the text depends on seed and stream; of a long prompt onl
     SamplingOptions options;
     options.seed = seed, options.stream = stream;
     std::vector<int32_t> drawn;
-    generator.generate(prompt, 30, options, [&](int32_t token) {
+    generator.generate(prompt, 30, options, [&](int, int32_t token) {
       drawn.push_back(token);
       return drawn.size() < 25;
     });
@@ -104,4 +104,24 @@ TEST_CASE("generation: the text depends on seed and stream; of a long prompt onl
   CHECK(draw(1, 1, prompt) != first);
   const auto longer = some_tokens(40);
   CHECK(draw(1, 0, longer) == draw(1, 0, {longer.end() - 12, longer.end()}));
+}
+
+TEST_CASE("[threads] generation: a text has the same bits alone and among others, beyond chunks and the context too") {
+  for (const int context : {12, 80}) {  // 80: the end of the prompt, and what is kept of a full cache, take chunks
+    Gpt model = large_weight_model(context);
+    const auto prompt = some_tokens(context - 3);
+    const auto draw = [&](int sequences, uint64_t stream) {
+      SamplingOptions options;
+      options.seed = 5, options.stream = stream, options.top_k = 11;
+      std::vector<std::vector<int32_t>> texts(static_cast<size_t>(sequences));
+      Generator(model, sequences).generate(prompt, 90, options, [&](int sequence, int32_t token) {
+        texts[static_cast<size_t>(sequence)].push_back(token);
+        return true;
+      });
+      return texts;
+    };
+    const auto together = draw(5, 2);
+    for (uint64_t b = 0; b < together.size(); ++b) CHECK(draw(1, 2 + b).front() == together[b]);
+    CHECK(together[0] != together[1]);
+  }
 }

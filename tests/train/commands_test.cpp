@@ -37,6 +37,7 @@ TEST_CASE("--version and --help, of the program and of every command, on standar
                                            {"bench", "attention"},
                                            {"bench", "matmul"},
                                            {"bench", "step"},
+                                           {"bench", "sample"},
                                            {"info"}};
   for (const Arguments& command : commands) {
     Arguments arguments = command;

@@ -179,11 +179,11 @@ TEST_CASE("plan: GELUs count where the products' rate does not include them; Hop
   CHECK(with.compute - without.compute == doctest::Approx(0.03));
   CHECK(with.backward - without.backward == doctest::Approx(0.02));
   CHECK(without.memory() == doctest::Approx(without.arena + without.weights));
-  CHECK(with.scratch ==
-        4 * 3 * 2 * 2 * (64 * 64 + 2 * 64 + 1));  // tiles of 64 queries: dQ, two numbers each, a counter
+  // Tiles of 64 queries: dQ, two numbers each, a counter; and four of all tiles.
+  CHECK(with.scratch == 4 * (4 + 3 * 2 * 2 * (64 * 64 + 2 * 64 + 1)));
   CHECK(with.memory() - without.memory() == with.scratch);
-  run.model.heads = 1;  // of 128 channels: another form, without dQ
-  CHECK(plan_of(run, parameters, round_work(), device).scratch == 0);
+  run.model.heads = 1;  // of 128 channels
+  CHECK(plan_of(run, parameters, round_work(), device).scratch == 4 * (4 + 3 * 2 * (64 * 128 + 2 * 64 + 1)));
   // Bytes of a GELU: two arrays of tokens x 4 C in forward, three in backward, forward's again if recomputed.
   run.model.layers = 2, run.model.vocab = 65;
   const double array = 3.0 * 100 * 4 * 128 * 2 * 2;

@@ -204,15 +204,15 @@ TEST_CASE("sample: only text on standard output, the same for the same seed; bad
   write_text(folder);
   REQUIRE(run_program(tiny_run(folder, "run", "20")).code == 0);
   const Arguments draw = {"sample", folder / "run", "--prompt", "the ",    "--tokens",
-                          "100",    "--seed",       "3",        "--count", "2"};
+                          "100",    "--seed",       "3",        "--count", "3"};
   const auto first = run_program(draw);
   REQUIRE(first.code == 0);
   CHECK(first.err.empty());
   CHECK(first.out.starts_with("the "));
-  CHECK(first.out.size() == 2 * 104 + 5 + 1);  // two samples, the line between them, the end
-  CHECK(run_program(draw).out == first.out);
+  CHECK(first.out.size() == 3 * 104 + 2 * 5 + 1);  // three samples, the lines between them, the end
+  for (const char* batch : {"1", "2"}) CHECK(run_program(join(draw, {"--batch", batch})).out == first.out);
   for (const Arguments& bad : {Arguments{"--prompt", "caf\xC3\xA9"}, Arguments{"--temperature", "-1"},
-                               Arguments{"--top-p", "2"}, Arguments{"--prompt", ""}}) {
+                               Arguments{"--top-p", "2"}, Arguments{"--prompt", ""}, Arguments{"--batch", "0"}}) {
     const auto ran = run_program(join({"sample", folder / "run"}, bad));
     CHECK(ran.code == 1);
     CHECK(ran.out.empty());

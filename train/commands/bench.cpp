@@ -58,11 +58,12 @@ void print_results(const std::vector<BenchResult>& results, bool as_json) {
 
 void register_bench(CLI::App& program) {
   CLI::App& command = *program.add_subcommand(
-      "bench", "Time attention, matrix products, a whole training step, or collectives between ranks");
+      "bench", "Time attention, matrix products, a whole training step, sampling, or collectives between ranks");
   command.require_subcommand(1);
   register_bench_attention(command);
   register_bench_matmul(command);
   register_bench_step(command);
+  register_bench_sample(command);
   register_bench_comm(command);
 }
 

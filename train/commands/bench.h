@@ -50,5 +50,6 @@ void register_bench_comm(CLI::App& bench);
 void register_bench_attention(CLI::App& bench);
 void register_bench_matmul(CLI::App& bench);
 void register_bench_step(CLI::App& bench);
+void register_bench_sample(CLI::App& bench);
 
 }  // namespace glint

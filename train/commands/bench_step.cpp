@@ -3,6 +3,7 @@
 
 #include "models/model.h"
 #include "train/commands/bench.h"
+#include "train/evaluator.h"
 #include "train/machine.h"
 #include "train/peak.h"
 #include "train/training_step.h"
@@ -16,7 +17,7 @@ struct StepFlags : BenchFlags {
   GptConfig model;
   float dropout = 0.0f;
   int batch = 12, micro_batch = 0, steps = 20, loss_chunk = 0;
-  bool recompute = false, profile = false, graph = true, tune = true;
+  bool recompute = false, profile = false, graph = true, tune = true, evaluate = false;
   AttentionKind attention = AttentionKind::flash;
   TrainOptions team;  // only the options about ranks and the optimizer
 };
@@ -136,6 +137,14 @@ void bench_step(StepFlags flags, Team& team) {
                                      {"of peak: " + name,
                                       1e-9 * std::max(stats.flops / peak, stats.bytes / bandwidth) / stats.seconds}});
   }
+  if (flags.evaluate) {
+    constexpr int kBatches = 20;
+    Evaluator evaluator(*model, flags.micro_batch, flags.model.context, flags.attention, flags.loss_chunk, flags.graph);
+    const auto several = [&] { evaluator.mean_loss(fill, kBatches); };
+    const double batch_ms =
+        std::visit([&](const auto& ctx) { return median_ms(ctx, 5, several); }, device.context()) / kBatches;
+    results.push_back({"evaluation_ms_per_micro_batch", batch_ms});
+  }
   results.insert(results.end(), {{"parameters", model->parameters().count()},
                                  {"arena_bytes", step.arena_bytes()},
                                  {"device_bytes", step.arena_bytes() + model->parameters().bytes()},
@@ -164,6 +173,7 @@ void register_bench_step(CLI::App& bench) {
   add_option(command, "--graph", flags->graph, "On a GPU: run a step as one CUDA graph");
   add_option(command, "--tune", flags->tune,
              "On a GPU: measure which algorithm is the fastest for each matrix product");
+  command.add_flag("--evaluate", flags->evaluate, "Time the evaluation of micro-batches too");
   command.add_flag("--profile", flags->profile, "Print on standard error where the time goes");
   add_rank_flags(command, flags->team);
   add_option(command, "--zero", flags->team.zero,

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "data/batches.h"
-#include "kernels/reduce.h"
 #include "train/commands/commands.h"
 #include "train/evaluator.h"
 #include "train/loaded_run.h"
@@ -41,15 +40,14 @@ double exact_loss(Model& model, const EvalFlags& flags, Dataset& data, const Seq
                   int loss_chunk) {
   const int batch = static_cast<int>(std::min<uint64_t>(static_cast<uint64_t>(flags.batch), windows.windows()));
   Evaluator evaluator(model, batch, model.context(), flags.attention, loss_chunk);
-  double total = 0;
   for (uint64_t window = 0; window < windows.windows(); window += static_cast<uint64_t>(batch)) {
-    uint64_t counted = 0;
-    const auto losses = evaluator.losses(
-        [&](int32_t* tokens, int32_t* targets) { counted = windows.fill(tokens, targets, window, batch); });
-    data.require_unchanged();
-    total += sum(CpuContext{}, losses.data(), counted);
+    evaluator.add([&](int32_t* tokens, int32_t* targets) {
+      const uint64_t counted = windows.fill(tokens, targets, window, batch);
+      data.require_unchanged();
+      return counted;
+    });
   }
-  return total / static_cast<double>(windows.predictions());
+  return evaluator.take_sum() / static_cast<double>(windows.predictions());
 }
 
 void evaluate(const EvalFlags& flags) {

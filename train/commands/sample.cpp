@@ -1,4 +1,5 @@
 // glint sample: prints text from a trained model token by token.
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <optional>
@@ -16,7 +17,7 @@ namespace {
 struct SampleFlags : DeviceFlags {
   std::string run;
   std::optional<std::string> prompt, prompt_file;
-  int tokens = 500, count = 1;
+  int tokens = 500, count = 1, batch = 16;
   SamplingOptions sampling;
   WhichCheckpoint checkpoint = WhichCheckpoint::automatic;
   Changed changed = Changed::refused;
@@ -51,6 +52,7 @@ void sample(SampleFlags flags) {
   if (flags.prompt_file) flags.prompt = read_prompt(*flags.prompt_file);
   GLINT_REQUIRE(!flags.prompt || !flags.prompt->empty(),
                 "--prompt is empty; the model needs something to continue: leave it out, or give a line break");
+  GLINT_REQUIRE(flags.batch >= 1, "--batch ", flags.batch, " is less than 1");
   flags.sampling.validate();
   LoadedRun run = load_run(flags.run, flags.checkpoint, open_device(flags), dtype_of(flags.dtype), flags.changed);
   const Tokenizer& tokenizer = run.tokenizer;
@@ -60,20 +62,32 @@ void sample(SampleFlags flags) {
                 " has characters that are not in the training text: ", describe_characters(prompt.unknown),
                 "; leave them out");
   flags.sampling.never = tokenizer.unknown();
-  Generator generator(*run.model);
-  for (int i = 0; i < flags.count; ++i) {
-    if (i > 0) write_out("\n---\n");
-    flags.sampling.stream = static_cast<uint64_t>(i);
-    write_out(flags.prompt ? *flags.prompt : tokenizer.decode(prompt.ids));
-    Utf8Stream characters;
-    generator.generate(prompt.ids, flags.tokens, flags.sampling, [&](int32_t token) {
-      if (token == tokenizer.separator()) return false;  // the end of the text
+  const std::string start = flags.prompt ? *flags.prompt : tokenizer.decode(prompt.ids);
+  Generator generator(*run.model, std::min(flags.batch, flags.count));
+  for (int first = 0; first < flags.count; first += generator.sequences()) {
+    flags.sampling.stream = static_cast<uint64_t>(first);
+    std::vector<Utf8Stream> characters(static_cast<size_t>(generator.sequences()));
+    std::vector<std::string> texts(characters.size());  // all but the first wait until that is printed
+    std::vector<bool> ended(characters.size());
+    size_t going = ended.size();
+    if (first > 0) write_out("\n---\n");
+    write_out(start);
+    generator.generate(prompt.ids, flags.tokens, flags.sampling, [&](int sequence, int32_t token) {
+      const auto i = static_cast<size_t>(sequence);
+      if (ended[i]) return true;
+      if (token == tokenizer.separator()) {  // the end of the text
+        ended[i] = true;
+        return --going > 0;
+      }
       std::string bytes;
       tokenizer.append_decoded(bytes, token);
-      write_out(characters.push(bytes));
+      const std::string piece = characters[i].push(bytes);
+      if (sequence == 0) write_out(piece);
+      else texts[i] += piece;
       return true;
     });
-    write_out(characters.finish());
+    for (size_t i = 0; i < texts.size() && first + static_cast<int>(i) < flags.count; ++i)
+      write_out((i > 0 ? "\n---\n" + start : "") + texts[i] + characters[i].finish());
   }
   write_out("\n");
 }
@@ -93,6 +107,7 @@ void register_sample(CLI::App& program) {
   add_option(command, "--top-p", flags->sampling.top_p, "Draw from the likeliest tokens with this total probability");
   add_option(command, "--seed", flags->sampling.seed, "The same seed gives the same text");
   add_option(command, "--count", flags->count, "Samples to print");
+  add_option(command, "--batch", flags->batch, "Samples to draw side by side; fewer take less memory");
   add_choice(command, "--checkpoint", flags->checkpoint, "Which one to read; auto: best if it exists, else last",
              {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
   add_changed_flag(command, flags->changed);

@@ -20,7 +20,7 @@ struct Sm90Backward : CudaContext {
 };
 inline size_t attention_backward_scratch(const Sm90Backward&, const AttentionShape&) { return 0; }
 inline void attention_backward(const Sm90Backward& ctx, AttentionBackward<Bf16> a) {
-  const Guarded<float> scratch(attention::sm90::backward_scratch(a.shape), ctx.garbage, 0);
+  const Guarded<float> scratch(HopperBackwardScratch(a.shape).all(), ctx.garbage, 0);
   a.scratch = scratch.data();
   attention::sm90::launch_backward(ctx, a);
   scratch.values();
@@ -135,7 +135,7 @@ TEST_CASE("sm90 attention backward: a call after another") {
   const Case c(attention_shape(1, 200, 200, 1, 1, 64, true), Layout::packed, 0.0f, inputs);
   AttentionProblem x = c.problem;
   const DeviceHeads<Bf16> q(x.q), k(x.k), v(x.v), out(x.out), dout(x.dout), dq(x.dq), dk(x.dk), dv(x.dv);
-  const Guarded<float> lse(x.lse), scratch(attention::sm90::backward_scratch(x.shape));
+  const Guarded<float> lse(x.lse), scratch(HopperBackwardScratch(x.shape).all());
   for (int turn = 0; turn < 2; ++turn) {
     attention::sm90::launch_backward(CudaContext{}, {.dq = dq.view(),
                                                      .dk = dk.view(),

@@ -36,13 +36,13 @@ function tiles_of(line) {
 }
 
 # The loop with most products; of two such, the shorter one. What comes behind it and branches to before it is a loop
-# around it, which adds less than it has; or into it, code that waits for an mbarrier.
+# around it, which adds at most twice what it has; or into it, code that waits for an mbarrier.
 function keep_loop(kernel, target, last,    first, products, length_) {
   for (first = last; first > 1 && at[kernel, first - 1] >= target; --first) {}
   products = mma[kernel, last] - mma[kernel, first - 1]
   length_ = useful[kernel, last] - useful[kernel, first - 1]
   if (loop_mma[kernel] && target != loop_start[kernel] && target <= loop_end[kernel] &&
-      products <= 2 * loop_mma[kernel]) return
+      products <= 3 * loop_mma[kernel]) return
   if (products > loop_mma[kernel] || (products == loop_mma[kernel] && length_ < loop_size[kernel])) {
     loop_start[kernel] = target
     loop_end[kernel] = at[kernel, last]

@@ -43,6 +43,24 @@ TEST_CASE("mask: the kernels drop what the definition says") {
   }
 }
 
+TEST_CASE("bench sample on a GPU") {
+  for (const char* graph : {"true", "false"}) {
+    const auto ran = run_on(
+        "late guarded", {"bench",   "sample", "--device",  "cuda", "--dtype",  "bf16", "--layers", "1", "--heads", "2",
+                         "--embd",  "16",     "--context", "9",    "--prompt", "3",    "--tokens", "6", "--count", "2",
+                         "--top-k", "5",      "--repeats", "1",    "--graph",  graph,  "--json"});
+    INFO(ran.err);
+    REQUIRE(ran.code == 0);
+    const auto figures = nlohmann::json::parse(ran.out);
+    CHECK(figures["tokens_per_s_of_all"].get<double>() > figures["tokens_per_s"].get<double>());
+    CHECK(figures["share_of_bandwidth"].get<double>() > 0);
+    // 12 * 16^2 + 3 * 16 weights of the layer and norms, 65 * 16 of the head; keys and values of 6 tokens of 2
+    CHECK(figures["least_bytes"].get<int>() == 2 * (12 * 256 + 3 * 16 + 65 * 16 + 2 * 2 * 16 * 6));
+  }
+  CHECK(run_on("", {"bench", "sample", "--device", "cuda", "--context", "9", "--prompt", "3", "--tokens", "8"}).code ==
+        1);
+}
+
 TEST_CASE("bench attention on a GPU") {
   for (const char* dtype : {"fp32", "bf16"}) {
     const auto ran =

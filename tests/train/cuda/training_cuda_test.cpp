@@ -179,3 +179,26 @@ TEST_CASE("cuda evaluation gives the same loss as the CPU") {
   CHECK(loss_of(fp32, 7) == doctest::Approx(expected).epsilon(1e-6));
   CHECK(loss_of(bf16) == doctest::Approx(expected).epsilon(1e-3));
 }
+
+TEST_CASE("cuda evaluation: the same bits with and without a graph, in any order of the streams") {
+  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
+    batch_of(0, tokens, targets, first, count);
+  };
+  std::vector<double> seen;
+  for (const auto& [seed, graph] : {std::pair<uint64_t, bool>{1, true}, {2, true}, {3, false}}) {
+    const Emulated emulated(seed);
+    Gpt model(tiny(0.1f), Device::cuda(), DType::bf16);
+    model.initialize(3);
+    Evaluator evaluator(model, 2, kContext, AttentionKind::flash, 0, graph);
+    std::vector<double> losses = {evaluator.mean_loss(fill, 5), evaluator.mean_loss(fill, 1)};
+    for (const size_t counted : {size_t{2 * kContext}, size_t{7}, size_t{2 * kContext}})
+      evaluator.add([&](int32_t* tokens, int32_t* targets) {
+        fill(tokens, targets, 0, 2);
+        return counted;
+      });
+    losses.push_back(evaluator.take_sum());
+    CHECK(losses[0] != losses[1]);
+    if (!seen.empty()) CHECK(losses == seen);
+    seen = losses;
+  }
+}

@@ -9,7 +9,6 @@
 
 #include "kernels/causal_range.h"
 #include "kernels/cuda/attention/sm90/pipeline.cuh"
-#include "kernels/cuda/attention/sm90/warpgroup_tile.cuh"
 #include "kernels/cuda/attention/tile_dropout.cuh"
 
 namespace glint::attention::sm90 {
@@ -50,16 +49,9 @@ struct BackwardArguments {
   ByteCompare compare;
   float scale2;  // scale * log2(e)
   int group;     // query heads of a key head
+  int section;   // key heads whose blocks take turns
   BackwardScratch scratch;
 };
-
-// Starts the copy of tokens t, t + 1, .. of one head, of as many as the map's boxes have.
-template <int kRows, int kHS>
-__device__ inline void load_tile(SharedTile<kRows, kHS>& tile, const CUtensorMap& map, uint64_t& full, int b, int t,
-                                 int h) {
-#pragma unroll 1
-  for (int half = 0; half < kHS / 64; ++half) ptx::tma_load(tile.halves[half], &map, &full, half * 64, h, t, b);
-}
 
 // Rows row .. row + 63 of a tile as a left operand in registers.
 template <int kRows, int kHS>
@@ -81,12 +73,6 @@ __device__ inline void hold(const Accumulator<64>& x, const BackwardArguments& a
     const auto bits = [&](int i) { return __float_as_uint(x.x[r + i]); };
     ptx::store_shared(0u, uint4{bits(0), bits(1), bits(2), bits(3)});
   }
-}
-
-// The operand of a tile, from `row` on, read by rows (K-major) or by columns (MN-major).
-template <int kRows, int kHS>
-__device__ inline Operand<SharedTile<kRows, kHS>> operand(const SharedTile<kRows, kHS>& tile, int row = 0) {
-  return {ptx::descriptor(&tile.halves[0][row], tile.kHalfBytes)};
 }
 
 // Issues C (64 x 64) = A B^T, A 64 rows in registers or of a tile in shared memory.

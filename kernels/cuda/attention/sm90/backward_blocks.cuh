@@ -6,14 +6,17 @@
 namespace glint::attention::sm90 {
 
 // Keys j0 .. j0 + kBlockRows - 1 of key head kv of sequence b. Of each head the last block first, which is the order in
-// which blocks add to dQ: a block waits for such as were taken before it.
+// which blocks add to dQ: a block waits for such as were taken before it. Heads in sections, whose blocks take turns.
 struct KeyBlock {
   __device__ KeyBlock(const BackwardArguments& arguments, int item) : a(arguments) {
     const AttentionShape& shape = a.shape();
-    const int blocks = (shape.S + kBlockRows - 1) / kBlockRows, head = item / blocks;
-    b = head < shape.B * shape.NKV ? head / shape.NKV : -1;
+    const int blocks = (shape.S + kBlockRows - 1) / kBlockRows, heads = shape.B * shape.NKV;
+    const int first = item / (a.section * blocks) * a.section, rest = item % (a.section * blocks);
+    const int count = min(a.section, max(heads - first, 1));  // the last section may be short
+    const int head = first + rest % count;
+    b = item < heads * blocks ? head / shape.NKV : -1;
     kv = head % shape.NKV;
-    j0 = (blocks - 1 - item % blocks) * kBlockRows;
+    j0 = (blocks - 1 - rest / count) * kBlockRows;
   }
   __device__ bool is_none() const { return b < 0; }  // beyond the last item
   // Blocks that queries i .. i + kTile - 1 see and that come before this one, last first.

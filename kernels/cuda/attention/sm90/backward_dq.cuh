@@ -1,7 +1,7 @@
-// dQ. Each step gives, for its tile of queries, the sum over the block's keys; the sums of all
-// blocks are added up in global memory in fp32 by bulk copies. In a fixed order, last block of keys first: a turn
-// counter for each tile of queries says how many have added. The block of keys 0, which comes last and which all
-// queries see, adds the others' sum to its own and writes dQ.
+// dQ. Each step gives, for its tile of queries, the sum over the block's keys; the sums of all blocks are added up in
+// global memory in fp32 by bulk copies. In a fixed order, last block of keys first: a turn counter for each tile of
+// queries says how many have added. The block of keys 0, which comes last and which all queries see, adds the others'
+// sum to its own and writes dQ.
 #pragma once
 
 #include "kernels/cuda/attention/sm90/backward_blocks.cuh"
@@ -36,7 +36,7 @@ struct DqShared {
 // A multiplying warpgroup's side.
 template <int kHS>
 struct DqPart {
-  using Step = Cursor<2>;  // counted over all blocks of keys
+  using Step = StepCursor<2>;  // counted over all blocks of keys
 
   // Of the warps of both warpgroups.
   __device__ DqPart(DqShared<kHS>& of_block, const BackwardArguments& arguments, int warp_index)
@@ -140,7 +140,7 @@ __device__ inline void wait_for_turn(const int* turn, int value) {
 template <int kHS, int kBuffers>
 __device__ void add_dq(DqShared<kHS>& shared, ItemQueue<kBuffers>& items, const BackwardArguments& a, unsigned mine) {
   constexpr unsigned kBytes = sizeof shared.sums[0];
-  Cursor<kBuffers> at;
+  StepCursor<kBuffers> at;
   typename DqPart<kHS>::Step step;
   OpenTurn open;
   for (;;) {

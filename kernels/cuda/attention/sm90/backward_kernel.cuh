@@ -80,24 +80,22 @@ struct QueryColumns {
 template <int kHS, bool kDropout>
 __device__ void load_tiles(BackwardShared<kHS, kDropout>& shared, const BackwardArguments& a) {
   using Shared = BackwardShared<kHS, kDropout>;
-  Cursor<Shared::kBuffers> buffer;
-  Cursor<Shared::kStages> at;
+  StepCursor<Shared::kBuffers> buffer;
+  StepCursor<Shared::kStages> at;
   for (;;) {
     const KeyBlock block(a, shared.items.draw(a.scratch.items_taken, buffer));
     if (block.is_none()) break;
     auto& owned = shared.owned[buffer.stage()];
-    uint64_t& owned_full = shared.owned_barriers.full[buffer.stage()];
     shared.owned_barriers.wait_empty(buffer);
-    ptx::mbarrier_arrive_expect_tx(&owned_full, sizeof owned);
+    uint64_t& owned_full = shared.owned_barriers.expect(buffer, sizeof owned);
     load_tile(owned.k, a.k, owned_full, block.b, block.j0, block.kv);
     load_tile(owned.v, a.v, owned_full, block.b, block.j0, block.kv);
     buffer.next();
 #pragma unroll 1  // registers are few
     for (QueryTile tile(block); tile.is_valid(); tile.next()) {
       auto& stage = shared.stages[at.stage()];
-      uint64_t& full = shared.barriers.full[at.stage()];
       shared.barriers.wait_empty(at);
-      ptx::mbarrier_arrive_expect_tx(&full, sizeof stage.q + sizeof stage.dout + sizeof stage.queries);
+      uint64_t& full = shared.barriers.expect(at, sizeof stage.q + sizeof stage.dout + sizeof stage.queries);
       load_tile(stage.q, a.q, full, block.b, tile.i, tile.h());
       ptx::bulk_load(stage.queries, a.queries(block.b, tile.h(), tile.i), sizeof stage.queries, &full);
       load_tile(stage.dout, a.dout, full, block.b, tile.i, tile.h());
@@ -113,8 +111,8 @@ __device__ void sum_over_queries(BackwardShared<kHS, kDropout>& shared, const Ba
   constexpr bool kEarly = kHS == 64;  // the next dP^T is begun beside dV and dK, for which 128 channels lack registers
   const AttentionShape& shape = a.shape();
   const int row = warp_index / 4 * kTile;  // of the block's
-  Cursor<Shared::kBuffers> buffer;
-  Cursor<Shared::kStages> at;
+  StepCursor<Shared::kBuffers> buffer;
+  StepCursor<Shared::kStages> at;
   ColumnDropout<kDropout> dropout(a, shared.dropout, warp_index);
   DqPart<kHS> dq(shared.dq, a, warp_index);
   Accumulator<64> s, dp;  // S^T, dP^T: keys x queries

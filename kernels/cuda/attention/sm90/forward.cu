@@ -12,8 +12,8 @@ namespace glint::attention::sm90 {
 namespace {
 
 // Dynamic shared memory, of 227 KB.
-static_assert(sizeof(ForwardTiles<64>::Shared) <= 148480);
-static_assert(sizeof(ForwardTiles<128>::Shared) <= 197632);
+static_assert(sizeof(ForwardTiles<64>) <= 148480);
+static_assert(sizeof(ForwardTiles<128>) <= 197632);
 
 // As many query heads as share 16 MB of K and V, a third of the L2 cache.
 int heads_in_cache(const AttentionShape& s) {
@@ -37,7 +37,7 @@ void launch_tiles(const CudaContext& ctx, const AttentionForward<Bf16>& a) {
                                    .items_taken = reinterpret_cast<unsigned*>(a.scratch)};
   check_cuda(cudaMemsetAsync(a.scratch, 0, sizeof(unsigned), ctx.stream), what);
   const dim3 grid(std::min(schedule.items(), device_attribute(cudaDevAttrMultiProcessorCount)));
-  launch(ctx, {grid, dim3(Tiles::kThreads), sizeof(typename Tiles::Shared)}, what,
+  launch(ctx, {grid, dim3(Tiles::kThreads), sizeof(Tiles)}, what,
          a.dropout.on() ? forward_kernel<kHS, true> : forward_kernel<kHS, false>, arguments);
 }
 

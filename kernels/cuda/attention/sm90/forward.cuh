@@ -2,7 +2,7 @@
 // producer loads tiles by TMA into rings in shared memory, consumers multiply them by wgmma, with P in registers.
 #pragma once
 
-#include "kernels/cuda/attention/sm90/ring.cuh"
+#include "kernels/cuda/attention/sm90/pipeline.cuh"
 #include "kernels/cuda/attention/sm90/schedule.cuh"
 #include "kernels/cuda/attention/sm90/softmax.cuh"
 #include "kernels/cuda/attention/sm90/tensor_map.h"
@@ -21,43 +21,19 @@ struct ForwardTiles {
   static_assert(kProducerRegisters + kGroups * kConsumerRegisters <= (1 + kGroups) * kLaunchRegisters);
   using Queries = SharedTile<64, kHS>;
   using Keys = SharedTile<kKeys, kHS>;
-  using QueryRing = Ring<Queries, kQueryStages>;
-  using KeyRing = Ring<Keys, kStages>;
 
-  struct Shared {
-    Queries q[kGroups][kQueryStages];
-    Keys k[kStages], v[kStages];
-    RingBarriers<kQueryStages> q_barriers[kGroups];
-    RingBarriers<kStages> k_barriers, v_barriers;
-    uint4 items[kGroups][kQueryStages];  // of the queries in q
-  };
+  Queries q[kGroups][kQueryStages];
+  Keys k[kStages], v[kStages];
+  StageBarriers<kQueryStages> q_barriers[kGroups];
+  StageBarriers<kStages> k_barriers, v_barriers;
+  uint4 items[kGroups][kQueryStages];  // of the queries in q
 
-  __device__ QueryRing queries(int group) const {
-    const unsigned tiles = at(offsetof(Shared, q), group, sizeof(Queries) * kQueryStages);
-    return {tiles, at(offsetof(Shared, q_barriers), group, sizeof(RingBarriers<kQueryStages>)), ptx::descriptor(tiles)};
-  }
-  __device__ KeyRing keys() const {
-    const unsigned tiles = at(offsetof(Shared, k));
-    return {tiles, at(offsetof(Shared, k_barriers)), ptx::descriptor(tiles)};
-  }
-  __device__ KeyRing values() const {
-    const unsigned tiles = at(offsetof(Shared, v));
-    return {tiles, at(offsetof(Shared, v_barriers)), ptx::descriptor(tiles, Keys::kHalfBytes)};
-  }
-  __device__ unsigned item(int group, const typename QueryRing::Place& q_at) const {
-    return at(offsetof(Shared, items), group * kQueryStages + q_at.stage, sizeof(uint4));
-  }
   // By one thread.
-  __device__ void init() const {
-    for (int group = 0; group < kGroups; ++group) queries(group).init(4);
-    keys().init(4 * kGroups), values().init(4 * kGroups);
+  __device__ void init() {
+    for (auto& barriers : q_barriers) barriers.init(1, 4);
+    k_barriers.init(1, 4 * kGroups), v_barriers.init(1, 4 * kGroups);
     ptx::fence_mbarrier_init();
   }
-  __device__ unsigned at(unsigned offset, unsigned index = 0, unsigned bytes = 0) const {
-    return shared + offset + index * bytes;
-  }
-
-  unsigned shared;  // address of the block's Shared
 };
 
 struct ForwardArguments {
@@ -71,39 +47,40 @@ GLINT_HOST_DEVICE constexpr int tiles_of(int n, int tile) { return (n + tile - 1
 
 // Takes item after item and loads what they need; one thread.
 template <typename Tiles>
-__device__ void produce(const Tiles& tiles, const ForwardArguments& arguments) {
+__device__ void produce(Tiles& tiles, const ForwardArguments& arguments) {
   const AttentionShape& shape = arguments.a.shape;
   const CausalRange range(shape);
-  const int query_heads = shape.NH / shape.NKV;  // of a key head
-  const auto keys = tiles.keys(), values = tiles.values();
-  typename Tiles::QueryRing::Place q_at;
-  typename Tiles::KeyRing::Place at;
+  Cursor<Tiles::kQueryStages> q_at;
+  Cursor<Tiles::kStages> at;
   ptx::prefetch_tensor_map(&arguments.q);
   ptx::prefetch_tensor_map(&arguments.k);
   ptx::prefetch_tensor_map(&arguments.v);
 
-  for (int index = blockIdx.x;; q_at.advance()) {
+  for (int index = blockIdx.x;; q_at.next()) {
     const Item item = arguments.schedule.item(index);
     const int i = item.block * Tiles::kQueries;
     for (int group = 0; group < Tiles::kGroups; ++group) {
-      const auto queries = tiles.queries(group);
-      queries.wait_empty(q_at);
-      ptx::store_shared(tiles.item(group, q_at), item.packed());
-      if (item.is_none()) ptx::mbarrier_arrive(queries.full(q_at));
-      else queries.load(q_at, arguments.q, item.b, i + 64 * group, item.h);
+      auto& q = tiles.q[group][q_at.stage()];
+      auto& barriers = tiles.q_barriers[group];
+      barriers.wait_empty(q_at);
+      store_vector(&tiles.items[group][q_at.stage()], item.packed());
+      if (item.is_none()) ptx::mbarrier_arrive(&barriers.full[q_at.stage()]);
+      else load_tile(q, arguments.q, barriers.expect(q_at, sizeof q), item.b, i + 64 * group, item.h);
     }
     if (item.is_none()) return;
 
     const int count = tiles_of(range.key_end(i + Tiles::kQueries - 1), Tiles::kKeys);
+    const int kv = item.h / (shape.NH / shape.NKV);
     unsigned taken = 0;
 #pragma unroll 1
-    for (int tile = 0; tile < count; ++tile, at.advance()) {
+    for (int tile = 0; tile < count; ++tile, at.next()) {
       // The next item: early enough to have its number when it is needed, late enough to balance the blocks.
       if (tile == max(count - 2, 0)) taken = atomicAdd(arguments.items_taken, 1u);
-      keys.wait_empty(at);
-      keys.load(at, arguments.k, item.b, tile * Tiles::kKeys, item.h / query_heads);
-      values.wait_empty(at);
-      values.load(at, arguments.v, item.b, tile * Tiles::kKeys, item.h / query_heads);
+      auto &k = tiles.k[at.stage()], &v = tiles.v[at.stage()];
+      tiles.k_barriers.wait_empty(at);
+      load_tile(k, arguments.k, tiles.k_barriers.expect(at, sizeof k), item.b, tile * Tiles::kKeys, kv);
+      tiles.v_barriers.wait_empty(at);
+      load_tile(v, arguments.v, tiles.v_barriers.expect(at, sizeof v), item.b, tile * Tiles::kKeys, kv);
     }
     index = gridDim.x + taken;
   }
@@ -113,10 +90,18 @@ __device__ void produce(const Tiles& tiles, const ForwardArguments& arguments) {
 template <typename Tiles, bool kDropout>
 struct Consumer {
   static constexpr int kHS = Tiles::kHS, kKeys = Tiles::kKeys;
-  using Place = typename Tiles::KeyRing::Place;
+  using Place = Cursor<Tiles::kStages>;
 
-  __device__ Consumer(const Tiles& tiles, const AttentionForward<Bf16>& a)
-      : keys(tiles.keys()), values(tiles.values()), mask(a.shape), softmax(a.shape.scale), dropout(a.dropout) {}
+  __device__ Consumer(Tiles& tiles, const AttentionForward<Bf16>& a)
+      : keys(tiles.k_barriers),
+        values(tiles.v_barriers),
+        k(operand(tiles.k[0])),
+        v(operand(tiles.v[0])),
+        mask(a.shape),
+        softmax(a.shape.scale),
+        dropout(a.dropout) {
+    ptx::forget(k.descriptor), ptx::forget(v.descriptor);  // or they would be worked out anew for each product
+  }
 
   // Queries i, i + 1, .. of head h of NH of sequence b.
   __device__ void start(Operand<typename Tiles::Queries> queries, int b, int NH, int h, int i) {
@@ -127,13 +112,15 @@ struct Consumer {
     dropout.start(b, NH, h, i);
   }
 
-  // All keys up to key_end, tile by tile. One product after the other: other warpgroups compute meanwhile.
+  // All keys up to key_end, tile by tile; of the last one half, if the queries see no more.
   __device__ void attend(int key_end) {
     const int whole = (key_end + kKeys / 2 - 1) / kKeys;
-    for (int tile = 0; tile < whole; ++tile) attend_tile<kKeys>(tile);
+    if constexpr (Tiles::kOverlap) attend_overlapped(whole);
+    else
+      for (int tile = 0; tile < whole; ++tile) attend_tile<kKeys>(tile);
     if (key_end > whole * kKeys) attend_tile<kKeys / 2>(whole);
   }
-  // The first kWidth keys of a tile.
+  // The first kWidth keys of a tile. One product after the other: other warpgroups compute meanwhile.
   template <int kWidth>
   __device__ void attend_tile(int tile) {
     Accumulator<kWidth> s;
@@ -148,11 +135,12 @@ struct Consumer {
     start_output(p, at);  // O += P V
     ptx::wgmma_wait<0>();
     finish_output(at);
-    at.advance();
+    at.next();
   }
 
-  // The same with two products at a time. There is a key.
-  __device__ void attend_overlapped(int key_end) {
+  // The first `tiles`, two products at a time.
+  __device__ void attend_overlapped(int tiles) {
+    if (tiles == 0) return;
     Accumulator<kKeys> s;
     Fragment<kKeys> p;
     start_scores(s);
@@ -161,9 +149,9 @@ struct Consumer {
     round_to(p, s);
     dropout.apply(p);
     values.wait_full(at);
-    for (int tile = 1; tile * kKeys < key_end; ++tile) {
+    for (int tile = 1; tile < tiles; ++tile) {
       const Place before = at;
-      at.advance();
+      at.next();
       start_scores(s);          // S = Q K^T
       start_output(p, before);  // O += P V of the tile before
       ptx::wgmma_wait<1>();
@@ -180,15 +168,14 @@ struct Consumer {
     start_output(p, at);
     ptx::wgmma_wait<0>();
     finish_output(at);
-    at.advance();
+    at.next();
   }
 
   // Lets tiles pass that only other warpgroups need.
   __device__ void skip(int tiles) {
 #pragma unroll 1
-    for (int tile = 0; tile < tiles; ++tile, at.advance()) {
+    for (int tile = 0; tile < tiles; ++tile, at.next()) {
       keys.wait_full(at), values.wait_full(at);
-      __syncwarp();  // a lane that has not looked yet must not find the barriers a whole turn further
       keys.release(at), values.release(at);
     }
   }
@@ -197,7 +184,7 @@ struct Consumer {
   __device__ void start_scores(Accumulator<kWidth>& s) {
     keys.wait_full(at);
     ptx::wgmma_fence();
-    multiply_transposed(s, q, keys.tile(at));
+    multiply_transposed(s, q, k.next(at.stage()));
     ptx::wgmma_commit();
   }
   template <int kWidth>
@@ -211,7 +198,7 @@ struct Consumer {
   template <int kWidth>
   __device__ void start_output(const Fragment<kWidth>& p, const Place& place) {
     ptx::wgmma_fence();
-    multiply(o, p, values.tile(place));
+    multiply(o, p, v.next(place.stage()));
     ptx::wgmma_commit();
   }
   __device__ void finish_output(const Place& place) {
@@ -219,7 +206,8 @@ struct Consumer {
     values.release(place);
   }
 
-  typename Tiles::KeyRing keys, values;
+  StageBarriers<Tiles::kStages>&keys, &values;
+  Operand<typename Tiles::Keys> k, v;  // the first tiles
   CausalMask mask;
   OnlineSoftmax softmax;
   TileDropout<kKeys, kDropout> dropout;
@@ -234,8 +222,7 @@ __global__ void __launch_bounds__(ForwardTiles<kHS>::kThreads, 1)
   using Tiles = ForwardTiles<kHS>;
   const AttentionForward<Bf16>& a = arguments.a;
   const AttentionShape& shape = a.shape;
-  Tiles tiles{ptx::SharedAddress(&dynamic_shared<typename Tiles::Shared>()).value};
-  ptx::forget(tiles.shared);
+  auto& tiles = dynamic_shared<Tiles>();
   if (threadIdx.x == 0) tiles.init();
   __syncthreads();
 
@@ -247,18 +234,17 @@ __global__ void __launch_bounds__(ForwardTiles<kHS>::kThreads, 1)
   }
   ptx::setmaxnreg_inc<Tiles::kConsumerRegisters>();
   const int group = warpgroup - 1;
-  const auto queries = tiles.queries(group);
+  auto& queries = tiles.q_barriers[group];
+  const auto q = operand(tiles.q[group][0]);
   Consumer<Tiles, kDropout> consumer(tiles, a);
-  for (typename Tiles::QueryRing::Place q_at;; q_at.advance()) {
+  for (Cursor<Tiles::kQueryStages> q_at;; q_at.next()) {
     queries.wait_full(q_at);
-    const Item item(ptx::load_shared(tiles.item(group, q_at)));
+    const Item item(load_vector<uint4>(&tiles.items[group][q_at.stage()]));
     if (item.is_none()) return;
     const int i0 = item.block * Tiles::kQueries, i = i0 + 64 * group;  // the block's and this warpgroup's first query
     const int key_end = i < shape.T ? consumer.mask.key_end(i + 63) : 0;
-    consumer.start(queries.tile(q_at), item.b, shape.NH, item.h, i);
-    if constexpr (!Tiles::kOverlap) consumer.attend(key_end);
-    else if (key_end > 0) consumer.attend_overlapped(key_end);
-    __syncwarp();  // all lanes have read the item
+    consumer.start(q.next(q_at.stage()), item.b, shape.NH, item.h, i);
+    consumer.attend(key_end);
     queries.release(q_at);
     consumer.skip(tiles_of(consumer.mask.key_end(i0 + Tiles::kQueries - 1), Tiles::kKeys) -
                   tiles_of(key_end, Tiles::kKeys));

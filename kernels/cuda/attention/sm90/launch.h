@@ -6,9 +6,8 @@
 
 namespace glint::attention::sm90 {
 
-// Scratch of a call, in floats. The kernels prepare it themselves: nothing is expected of its contents.
+// Scratch of forward, in floats; of backward: HopperBackwardScratch. Nothing is expected of its contents.
 size_t forward_scratch(const AttentionShape& shape);
-size_t backward_scratch(const AttentionShape& shape);
 
 void launch_forward(const CudaContext& ctx, const AttentionForward<Bf16>& a);
 void launch_backward(const CudaContext& ctx, const AttentionBackward<Bf16>& a);

@@ -23,9 +23,17 @@ struct alignas(1024) SharedTile {
 template <typename Tile>
 struct Operand {
   __device__ uint64_t whole() const { return ptx::whole_descriptor(descriptor); }
+  // Of the tile that many tiles behind this one.
+  __device__ Operand next(int tiles) const { return {ptx::uniform(descriptor + tiles * (Tile::kBytes / 16))}; }
 
   uint32_t descriptor;
 };
+
+// The operand of a tile, from `row` on, read by rows (K-major) or by columns (MN-major).
+template <int kRows, int kHS>
+__device__ inline Operand<SharedTile<kRows, kHS>> operand(const SharedTile<kRows, kHS>& tile, int row = 0) {
+  return {ptx::descriptor(&tile.halves[0][row], tile.kHalfBytes)};
+}
 
 template <int kColumns>
 struct Accumulator {

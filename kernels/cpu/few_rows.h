@@ -1,0 +1,13 @@
+// Few rows through a linear layer, for generation: limited by reading the weight, which is split among the threads and
+// read once for all rows. A row gives the same bits alone and among others.
+#pragma once
+
+#include "kernels/matmul.h"
+
+namespace glint {
+
+// linear_forward() of up to kFewRows rows.
+void few_rows_forward(const CpuContext& ctx, float* out, const float* x, const float* weight, const float* bias,
+                      const LinearShape& shape);
+
+}  // namespace glint

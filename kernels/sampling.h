@@ -1,0 +1,51 @@
+// Draws next tokens from logits: temperature, then top-k, then top-p (A. Holtzman et al., 2020).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/bf16.h"
+#include "kernels/context.h"
+#include "kernels/philox.h"
+
+namespace glint {
+
+struct SamplingOptions {
+  float temperature = 1.0f;  // 0: always the most likely token
+  int top_k = 0;             // 0: all
+  float top_p = 1.0f;        // 1: all
+  int32_t never = -1;        // a token that is never drawn (a tokenizer's unknown); -1: none
+  uint64_t seed = 0;
+  uint64_t stream = 0;  // number of the first sequence's sample, for several samples of one seed
+
+  void validate() const;  // throws UserError naming the flag
+};
+
+struct Drawing {
+  int sequences, vocab;  // B, V
+  uint64_t index;        // of the tokens in their texts
+};
+
+// tokens (B) and record (B): the token drawn from each row of logits (B, V), keyed by (seed, stream + b, index): the
+// same call, the same token, whatever the other rows. Scalar: float, Bf16.
+template <typename Scalar>
+void draw_tokens(const CpuContext& ctx, int32_t* tokens, int32_t* record, const Scalar* logits, void* scratch,
+                 const Drawing& drawing, const SamplingOptions& options);
+size_t draw_tokens_scratch(const CpuContext& ctx, const Drawing& drawing);  // in bytes
+
+// Weights are summed in fixed point, so that sums do not depend on their order. The CPU draws another token only where
+// its sums, in double, round to the other side of a boundary between two tokens.
+template <typename Scalar>
+void draw_tokens(const CudaContext& ctx, int32_t* tokens, int32_t* record, const Scalar* logits, void* scratch,
+                 const Drawing& drawing, const SamplingOptions& options);
+inline size_t draw_tokens_scratch(const CudaContext&, const Drawing&) { return 0; }
+
+// Uniform in [0, 1), 53 bits: which token of the text `stream` at `index`.
+GLINT_HOST_DEVICE inline double sampling_point(uint64_t seed, uint64_t stream, uint64_t index) {
+  constexpr uint32_t kSampleDomain = 0x53414D50;  // "SAMP": separates these draws from other uses of the seed
+  const PhiloxCounter r = philox4x32<10>(
+      {low_word(index), high_word(index) ^ kSampleDomain, low_word(stream), high_word(stream)}, philox_key(seed));
+  return static_cast<double>((static_cast<uint64_t>(r.x) << 32 | r.y) >> 11) * 0x1p-53;
+}
+
+}  // namespace glint

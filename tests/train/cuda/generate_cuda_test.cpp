@@ -1,0 +1,76 @@
+// Generation on a GPU: emulated (kernels/simt/), or a real one in tests/gpu/.
+#include "models/generate.h"
+
+#include <doctest/doctest.h>
+
+#include "tests/random.h"
+#include "tests/train/cuda/tiny_training.h"
+
+using namespace glint;
+using namespace glint::test;
+
+namespace {
+
+using Texts = std::vector<std::vector<int32_t>>;
+
+Gpt tiny_model(const Device& device, DType dtype, int context) {
+  GptConfig config = tiny(0.0f);
+  config.context = context;
+  Gpt model(config, device, dtype);
+  model.initialize(3);
+  return model;
+}
+
+Texts generate(Model& model, int sequences, uint64_t stream, bool graph, int prompt, int count) {
+  SamplingOptions options;
+  options.temperature = 0.9f, options.seed = 4, options.stream = stream;
+  std::vector<int32_t> start;
+  for (int i = 0; i < prompt; ++i) start.push_back(i * 5 % kVocab);
+  Texts texts(static_cast<size_t>(sequences));
+  Generator generator(model, sequences, graph);
+  for (int twice = 0; twice < (sequences > 1 ? 2 : 1); ++twice) {
+    Texts again(texts.size());
+    generator.generate(start, count, options, [&](int sequence, int32_t token) {
+      again[static_cast<size_t>(sequence)].push_back(token);
+      return true;
+    });
+    if (twice) CHECK(again == texts);
+    texts = again;
+  }
+  return texts;
+}
+
+}  // namespace
+
+TEST_CASE("cuda generation: logits close to the CPU's, also of a prompt that takes chunks") {
+  const Emulated emulated;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    Gpt cpu = tiny_model(CpuContext{1, default_matmul_engine()}, DType::f32, 70);
+    Gpt gpu = tiny_model(Device::cuda(), dtype, 70);
+    Generator on_cpu(cpu), on_gpu(gpu, 2);
+    for (const int length : {1, 9, 67}) {
+      std::vector<int32_t> tokens;
+      for (int i = 0; i < length; ++i) tokens.push_back(i * 7 % kVocab);
+      const auto expected = on_cpu.logits_after(tokens), got = on_gpu.logits_after(tokens);
+      for (size_t i = 0; i < expected.size(); ++i)
+        CHECK(std::abs(got[i] - expected[i]) < (dtype == DType::f32 ? 1e-5f : 1e-2f));
+    }
+  }
+}
+
+TEST_CASE("cuda generation: the same texts with and without a graph, alone and among others, beyond the context") {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    Texts first;
+    for (const auto& [seed, graph] : {std::pair<uint64_t, bool>{1, true}, {2, false}}) {
+      const Emulated emulated(seed);
+      Gpt model = tiny_model(Device::cuda(), dtype, kContext);
+      const Texts texts = generate(model, 3, 7, graph, 4, 11);
+      if (!first.empty()) CHECK(texts == first);
+      first = texts;
+    }
+    const Emulated emulated(3);
+    Gpt model = tiny_model(Device::cuda(), dtype, kContext);
+    for (uint64_t b = 0; b < 3; ++b) CHECK(generate(model, 1, 7 + b, true, 4, 11).front() == first[b]);
+    CHECK(first[0] != first[1]);
+  }
+}
