@@ -14,7 +14,7 @@ trap 'rm -rf "$folder"' EXIT
 export OMP_WAIT_POLICY=passive
 "$glint" data corpus --bytes 1000000 --out "$folder/text" 2> "$folder/err" || { cat "$folder/err"; exit 1; }
 
-flags=(--data "$folder/text" --layers 1 --heads 2 --embd 32 --context 16 --batch 4 --dropout 0.1 --steps 600)
+flags=(--data "$folder/text" --layers 1 --heads 2 --embd 32 --context 16 --batch 4 --dropout 0.1 --steps 2000)
 flags+=(--threads 1 --device cpu --eval-every 50 --eval-batches 2 --checkpoint-every 30 --log-every 20)
 flags+=(--ranks "$ranks" --quiet)
 "$glint" train --out "$folder/straight" "${flags[@]}" || exit 1
@@ -35,10 +35,11 @@ while [ "$killed" -lt "$kills" ] || [ -d "$folder/run" ]; do
     sleep "0.$(printf '%03d' $((RANDOM % (250 * ranks))))"
     { read -ra children < "/proc/$process/task/$process/children"; } 2> /dev/null || children=()
     if [ ${#children[@]} -gt 0 ] && [ $((RANDOM % 3)) -gt 0 ]; then victim=${children[RANDOM % ${#children[@]}]}; fi
-    if kill -9 "$victim" 2> /dev/null; then killed=$((killed + 1)); else victim=0; fi
+    kill -9 "$victim" 2> /dev/null || victim=0
   fi
   wait "$process" 2> /dev/null
   status=$?
+  if [ "$victim" != 0 ] && [ "$status" -ne 0 ]; then killed=$((killed + 1)); fi
   for child in "${children[@]:-}"; do # of a killed launcher: they end by themselves
     for ((i = 0; i < 1000; ++i)); do [ -n "$child" ] && [ -d "/proc/$child" ] && sleep 0.01 || break; done
   done
