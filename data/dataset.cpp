@@ -1,11 +1,15 @@
 #include "data/dataset.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <system_error>
 
+#include "data/utf8.h"
 #include "kernels/check.h"
 
 namespace glint {
@@ -15,6 +19,19 @@ std::string hexadecimal(uint64_t value) {
   char digits[17];
   std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(value));
   return digits;
+}
+
+// Nothing where the file is missing or damaged: it only serves messages.
+CharacterCounts read_unknown(const std::filesystem::path& path) {
+  std::ifstream in(path);
+  const auto json = nlohmann::json::parse(in, nullptr, false);
+  CharacterCounts counts;
+  if (!json.is_object()) return counts;
+  for (const auto& [text, count] : json.items()) {
+    const Utf8Step step = decode_utf8(text.data(), text.data() + text.size());
+    if (step.length > 0 && count.is_number_unsigned()) counts[step.code_point] = count.get<uint64_t>();
+  }
+  return counts;
 }
 
 }  // namespace
@@ -46,20 +63,21 @@ Dataset Dataset::open(const std::filesystem::path& folder) {
   GLINT_REQUIRE(belongs, folder.string(), ": ", kTokensFile, " was not made with this ", kTokenizerFile,
                 "; prepare the data again");
   dataset.file_.emplace(std::move(file));
+  if (dataset.info_.unknown_tokens > 0) dataset.unknown_ = read_unknown(folder / kUnknownFile);
   return dataset;
 }
 
-Dataset Dataset::encode(const std::filesystem::path& file, const Tokenizer& tokenizer) {
+Dataset Dataset::encode(const TextPaths& text, const Tokenizer& tokenizer) {
   std::vector<std::byte> memory;
-  std::error_code ignored;
   const auto width = static_cast<size_t>(bytes_per_token(tokenizer.vocabulary()));
-  const auto file_bytes = std::filesystem::file_size(file, ignored);
-  if (!ignored) memory.reserve(file_bytes * width);
-  TokenFileInfo info = tokenize_text(file, tokenizer, [&](const void* tokens, size_t count) {
+  CharacterCounts unknown;
+  const auto keep = [&](const void* tokens, size_t count) {
     const auto* bytes = static_cast<const std::byte*>(tokens);
     memory.insert(memory.end(), bytes, bytes + count * width);
-  });
+  };
+  TokenFileInfo info = tokenize_text(text, tokenizer, keep, unknown);
   Dataset dataset(tokenizer, std::move(info));
+  dataset.unknown_ = std::move(unknown);
   dataset.memory_ = std::move(memory);
   return dataset;
 }
@@ -75,6 +93,40 @@ uint64_t Dataset::text_bytes(Split split) const {
   return (split == Split::val ? 0 : info_.train_bytes) + (split == Split::train ? 0 : info_.val_bytes);
 }
 
+uint64_t Dataset::predicted_bytes(Split split) const {
+  const TokenSpan all = tokens(split);
+  std::string first;
+  if (all.size() > 0) tokenizer_.append_decoded(first, all[0]);
+  return text_bytes(split) - first.size();
+}
+
+uint64_t Dataset::unknown(Split split) const {
+  if (info_.unknown_tokens == 0) return 0;
+  const TokenSpan all = tokens(split);
+  uint64_t count = 0;
+  for (size_t i = 0; i < all.size(); ++i) count += all[i] == tokenizer_.unknown();
+  return count;
+}
+
+std::string Dataset::describe_unknown(Split split) const {
+  const uint64_t count = unknown(split), all = tokens(split).size();
+  if (count == 0) return "";
+  std::vector<std::pair<char32_t, uint64_t>> by_count(unknown_.begin(), unknown_.end());
+  std::stable_sort(by_count.begin(), by_count.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::u32string characters;
+  for (const auto& [character, times] : by_count) characters += character;
+  char share[32];
+  std::snprintf(share, sizeof share, "%.2g%%", 100.0 * static_cast<double>(count) / static_cast<double>(all));
+  return str_cat(count, " of ", all, count == 1 ? " tokens is" : " tokens are", " unknown (", share, ")",
+                 characters.empty() ? "" : ": ", describe_characters(characters));
+}
+
+uint64_t Dataset::checksum() const { return file_ ? info_.checksum : XXH3_64bits(memory_.data(), memory_.size()); }
+
+void Dataset::require_unchanged() {
+  if (file_) file_->require_unchanged();
+}
+
 std::optional<double> Dataset::entropy() const {
   return info_.entropy > 0.0 ? std::optional(info_.entropy) : std::nullopt;
 }
@@ -84,11 +136,14 @@ void Dataset::require_context(int context) const {
   const uint64_t shorter = std::min(info_.train_tokens, info_.val_tokens);
   if (shorter >= wanted) return;
   // n characters leave n - floor(9n/10), at least n/10, for validation.
-  std::string advice = str_cat("give a text of at least ", 10 * wanted, " characters");
+  const uint64_t all = info_.train_tokens + info_.val_tokens;
+  const bool by_share = info_.train_tokens < all && info_.val_tokens <= all / 10 + 1;  // no text of its own
+  std::string advice =
+      by_share ? str_cat("give a text of at least ", 10 * wanted, " characters") : std::string("give more text");
   if (shorter >= 2) advice += str_cat(", or a `context` of at most ", shorter - 1);
-  throw UserError(str_cat("the text (", info_.source, ") is too short for a context of ", context,
-                          ": its validation split has ", info_.val_tokens, " tokens and ", wanted, " are needed; ",
-                          advice));
+  throw UserError(str_cat("the text (", info_.source, ") is too short for a context of ", context, ": its ",
+                          info_.val_tokens < wanted ? "validation" : "training", " split has ", shorter, " tokens and ",
+                          wanted, " are needed; ", advice));
 }
 
 std::string Dataset::describe() const {
@@ -97,10 +152,12 @@ std::string Dataset::describe() const {
   const bool has_unknown = info_.tokenizer == TokenizerKind::character;
   line("source      ", info_.source);
   line("tokenizer   ", name_of(info_.tokenizer), ", vocabulary ", info_.vocabulary,
-       has_unknown ? str_cat(" (", info_.vocabulary - 1, " characters and the unknown)") : "");
+       has_unknown ? str_cat(" (", tokenizer_.characters().size(), " characters and the unknown)") : "",
+       tokenizer_.separator() >= 0 ? ", one a separator between documents" : "");
   line("training    ", info_.train_tokens, " tokens from ", info_.train_bytes, " bytes of text");
   line("validation  ", info_.val_tokens, " tokens from ", info_.val_bytes, " bytes of text",
-       has_unknown ? str_cat(", ", info_.unknown_tokens, " unknown") : "");
+       has_unknown ? str_cat(", ", unknown(Split::val), " unknown") : "");
+  if (info_.unknown_tokens > 0) line("unknown     ", describe_unknown(Split::all));
   if (entropy()) line("entropy     ", *entropy(), " nats per token: no model's loss can be lower");
   line("stored as   uint", 8 * info_.bytes_per_token, ", version ", kTokenFileVersion, ", checksum ",
        hexadecimal(info_.checksum));
@@ -116,6 +173,7 @@ std::string Dataset::to_json() const {
                               {"train_bytes", info_.train_bytes},
                               {"val_bytes", info_.val_bytes},
                               {"unknown_tokens", info_.unknown_tokens},
+                              {"unknown_characters", nlohmann::ordered_json::parse(glint::to_json(unknown_))},
                               {"bytes_per_token", info_.bytes_per_token},
                               {"version", kTokenFileVersion},
                               {"checksum", hexadecimal(info_.checksum)}};

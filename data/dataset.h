@@ -30,15 +30,21 @@ class Dataset {
   // damaged, or has a tokens.bin that was not made with its tokenizer.json.
   static Dataset open(const std::filesystem::path& folder);
 
-  // A text file encoded in memory by an existing tokenizer, to evaluate a model on another text. Split 90/10 as usual;
-  // unknown characters are counted in info().
-  static Dataset encode(const std::filesystem::path& file, const Tokenizer& tokenizer);
+  // A text encoded in memory by an existing tokenizer, to evaluate a model on another text. Split 90/10 as usual.
+  static Dataset encode(const TextPaths& text, const Tokenizer& tokenizer);
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
   const TokenFileInfo& info() const { return info_; }
-  TokenSpan tokens(Split split) const;     // valid while this Dataset exists, even if moved
-  uint64_t text_bytes(Split split) const;  // for bits per byte
-  std::optional<double> entropy() const;   // of the source, in nats per token: the lowest possible loss
+  TokenSpan tokens(Split split) const;  // valid while this Dataset exists, even if moved
+  uint64_t text_bytes(Split split) const;
+  uint64_t predicted_bytes(Split split) const;  // without those of its first token: for bits per byte
+  uint64_t unknown(Split split) const;          // tokens
+  // "12 of 200 tokens are unknown (6%): U+4E2D ..."; nothing if none is.
+  std::string describe_unknown(Split split) const;
+  const CharacterCounts& unknown_characters() const { return unknown_; }  // of the whole text
+  uint64_t checksum() const;                                              // of the tokens
+  void require_unchanged();  // cheap, after each batch read: UserError if another program has changed the tokens
+  std::optional<double> entropy() const;  // of the source, in nats per token: the lowest possible loss
 
   // UserError, saying how much text is needed, unless both splits have more than context tokens.
   void require_context(int context) const;
@@ -53,6 +59,7 @@ class Dataset {
   TokenFileInfo info_;
   std::optional<TokenFile> file_;  // one of these two holds the tokens
   std::vector<std::byte> memory_;
+  CharacterCounts unknown_;
 };
 
 }  // namespace glint

@@ -1,20 +1,50 @@
 #include "data/file_writer.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
 #include "kernels/check.h"
 
 namespace glint {
+namespace {
+
+constexpr std::string_view kPartial = ".partial.";
+
+// Removes what killed processes have left of the same target: their number is free, and on another machine too nobody
+// holds the lock.
+void remove_leftovers(const std::filesystem::path& target, const std::filesystem::path& folder) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string(),
+                      start = target.filename().string() + std::string(kPartial);
+    if (!name.starts_with(start)) continue;
+    const pid_t process = std::atoi(name.c_str() + start.size());
+    if (process <= 0 || ::kill(process, 0) == 0 || errno != ESRCH) continue;
+    const int descriptor = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor >= 0 && ::flock(descriptor, LOCK_EX | LOCK_NB) == 0) ::unlink(entry.path().c_str());
+    if (descriptor >= 0) ::close(descriptor);
+  }
+}
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+}  // namespace
 
 FileWriter::FileWriter(std::filesystem::path path) : path_(std::move(path)), partial_(path_) {
-  partial_ += ".partial." + std::to_string(::getpid());
+  remove_leftovers(path_, folder_of(path_));
+  partial_ += std::string(kPartial) + std::to_string(::getpid());
   descriptor_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (descriptor_ < 0) fail("write");
+  ::flock(descriptor_, LOCK_EX | LOCK_NB);  // file systems that can't lock: nothing is lost
 }
 
 FileWriter::~FileWriter() {
@@ -56,8 +86,7 @@ void FileWriter::commit() {
   partial_.clear();
 
   // The new name is durable once the folder is synced. Some file systems can't sync folders, which is no error.
-  const std::filesystem::path folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int descriptor = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor >= 0) {
     ::fsync(descriptor);
     ::close(descriptor);

@@ -1,11 +1,16 @@
-// From a text to a prepared folder (tokens.bin and tokenizer.json). The first 90% of the characters (of the bytes, with
-// the byte tokenizer) are for training, the last 10% for validation. Memory use does not grow with the text.
+// From text to a prepared folder (tokens.bin and tokenizer.json). The first 90% of the characters (of the bytes, with
+// the byte tokenizer) are for training, the last 10% for validation, unless that has a text of its own. A leading byte
+// order mark is skipped. Memory use does not grow with the text.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "data/token_file.h"
 #include "data/tokenizer.h"
@@ -14,19 +19,35 @@ namespace glint {
 
 inline constexpr const char* kTokensFile = "tokens.bin";
 inline constexpr const char* kTokenizerFile = "tokenizer.json";
-inline constexpr uint64_t kFewestCharacters = 11;  // leaves 2 for validation: an input and a target
+inline constexpr const char* kUnknownFile = "unknown.json";  // of a text with unknown characters: these, and how often
+inline constexpr uint64_t kFewestCharacters = 11;            // leaves 2 for validation: an input and a target
 
-// Tokenises a text file into folder (created if missing; files of the same names are replaced). The characters of a
-// char tokenizer are those of the training split. UserError: a file that can't be read (MappedFile), is not UTF-8
-// (char; says where), or has fewer than kFewestCharacters; a folder that can't be written.
-void prepare_text(const std::filesystem::path& file, TokenizerKind kind, const std::filesystem::path& folder);
+// Files, each a document; a folder stands for all files in it that are not hidden, in the order of their names.
+struct TextPaths {
+  std::vector<std::filesystem::path> text, validation{};  // validation empty: the end of `text`
+
+  TextPaths(std::filesystem::path file) : text{std::move(file)} {}  // NOLINT: one file is a text
+  TextPaths(std::vector<std::filesystem::path> all, std::vector<std::filesystem::path> val)
+      : text(std::move(all)), validation(std::move(val)) {}
+};
+
+// Tokenises a text into folder (created if missing; files of the same names are replaced). Without a given tokenizer, a
+// char tokenizer's characters are those of the training split, and each of several documents begins with a separator
+// token. Returns a line for the user about the text, or nothing. UserError: a file that can't be read (MappedFile), is
+// not UTF-8 (char; says where), changed meanwhile, or has fewer than kFewestCharacters; a folder that can't be written.
+std::string prepare_text(const TextPaths& paths, TokenizerKind kind, const std::filesystem::path& folder,
+                         const Tokenizer* given = nullptr);
 
 // The same for `bytes` bytes of the built-in corpus (data/corpus.h).
-void prepare_corpus(uint64_t bytes, uint64_t seed, TokenizerKind kind, const std::filesystem::path& folder);
+void prepare_corpus(uint64_t bytes, uint64_t seed, TokenizerKind kind, const std::filesystem::path& folder,
+                    const Tokenizer* given = nullptr);
 
-// Tokenises a text file with an existing tokenizer. Tokens go to the sink in pieces, as uint16 or uint32
+// Tokenises a text with an existing tokenizer. Tokens go to the sink in pieces, as uint16 or uint32
 // (bytes_per_token(vocabulary)). Unknown characters are counted over both splits.
 using TokenSink = std::function<void(const void* tokens, size_t count)>;
-TokenFileInfo tokenize_text(const std::filesystem::path& file, const Tokenizer& tokenizer, const TokenSink& sink);
+using CharacterCounts = std::map<char32_t, uint64_t>;
+std::string to_json(const CharacterCounts& counts);  // {"character": count, ...}
+TokenFileInfo tokenize_text(const TextPaths& paths, const Tokenizer& tokenizer, const TokenSink& sink,
+                            CharacterCounts& unknown);
 
 }  // namespace glint

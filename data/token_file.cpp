@@ -85,7 +85,7 @@ Header checked_header(const MappedFile& file) {
   GLINT_REQUIRE(header.header_checksum == checksum_of(header), name,
                 " is corrupted (its header's checksum differs): prepare the data again");
   const bool plausible = (header.bytes_per_token == 2 || header.bytes_per_token == 4) && header.tokenizer <= 1 &&
-                         header.vocabulary > 0 && header.vocabulary <= kLastCodePoint + 2 &&
+                         header.vocabulary > 0 && header.vocabulary <= kLastCodePoint + 3 &&
                          header.train_tokens < (uint64_t{1} << 60) && header.val_tokens < (uint64_t{1} << 60);
   GLINT_REQUIRE(plausible, name, " has impossible values in its header: prepare the data again");
   const uint64_t wanted = sizeof header + (header.train_tokens + header.val_tokens) * header.bytes_per_token;
@@ -131,7 +131,23 @@ struct TokenFileWriter::Hash {
 };
 
 TokenFile::TokenFile(const std::filesystem::path& path) : file_(path), info_(to_info(checked_header(file_))) {
-  // Checksum and largest token in one pass over memory, block by block.
+  check_payload();
+}
+
+void TokenFile::require_unchanged() {
+  if (file_.unchanged()) return;
+  const char* const advice = " was changed by another program while it was in use: prepare the data again";
+  GLINT_REQUIRE(!file_.truncated(), file_.path().string(), advice);
+  file_.accept_changes();
+  const TokenFileInfo before = info_;
+  info_ = to_info(checked_header(file_));
+  GLINT_REQUIRE(info_.checksum == before.checksum && info_.train_tokens == before.train_tokens, file_.path().string(),
+                advice);
+  check_payload();
+}
+
+// Checksum and largest token in one pass over memory, block by block.
+void TokenFile::check_payload() const {
   constexpr size_t kBlock = size_t{1} << 18;  // tokens
   XXH3_state_t state;
   XXH3_64bits_reset(&state);
@@ -143,10 +159,11 @@ TokenFile::TokenFile(const std::filesystem::path& path) : file_(path), info_(to_
     XXH3_64bits_update(&state, file_.data() + sizeof(Header) + begin * width, n * width);
     largest = std::max(largest, all().subspan(begin, n).largest());
   }
-  GLINT_REQUIRE(XXH3_64bits_digest(&state) == info_.checksum, path.string(),
+  const std::string path = file_.path().string();
+  GLINT_REQUIRE(XXH3_64bits_digest(&state) == info_.checksum, path,
                 " is corrupted (its checksum differs): prepare the data again");
-  GLINT_REQUIRE(largest < info_.vocabulary, path.string(), " has token ", largest, " in a vocabulary of ",
-                info_.vocabulary, ": prepare the data again");
+  GLINT_REQUIRE(largest < info_.vocabulary, path, " has token ", largest, " in a vocabulary of ", info_.vocabulary,
+                ": prepare the data again");
 }
 
 TokenSpan TokenFile::all() const {

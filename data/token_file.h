@@ -10,7 +10,7 @@
 //     32     8  tokens of the validation split
 //     40     8  bytes of text of the training split
 //     48     8  bytes of text of the validation split
-//     56     8  tokens of the validation split that are unknown to the tokenizer
+//     56     8  tokens that are unknown to the tokenizer
 //     64     8  fingerprint of the tokenizer
 //     72     8  XXH3-64 of the payload
 //     80     8  entropy of the text's source in nats per token, as a double; 0 if not known
@@ -60,7 +60,7 @@ struct TokenFileInfo {
   int vocabulary = 0;
   uint64_t train_tokens = 0, val_tokens = 0;
   uint64_t train_bytes = 0, val_bytes = 0;  // of text
-  uint64_t unknown_tokens = 0;              // in the validation split
+  uint64_t unknown_tokens = 0;
   uint64_t tokenizer_fingerprint = 0;
   uint64_t checksum = 0;  // of the payload
   double entropy = 0.0;   // nats per token, 0: not known
@@ -79,8 +79,12 @@ class TokenFile {
   TokenSpan train() const { return all().subspan(0, info_.train_tokens); }
   TokenSpan val() const { return all().subspan(info_.train_tokens, info_.val_tokens); }
   TokenSpan all() const;
+  // Cheap, to be called after each batch read: UserError if another program has changed the file's contents.
+  void require_unchanged();
 
  private:
+  void check_payload() const;
+
   MappedFile file_;
   TokenFileInfo info_;
 };

@@ -57,14 +57,19 @@ std::string describe_characters(std::u32string_view characters, size_t at_most) 
   return out;
 }
 
-Tokenizer Tokenizer::of_bytes() { return Tokenizer(); }
+Tokenizer Tokenizer::of_bytes(bool with_separator) {
+  Tokenizer tokenizer;
+  tokenizer.has_separator_ = with_separator;
+  return tokenizer;
+}
 
-Tokenizer Tokenizer::of_characters(std::u32string code_points) {
+Tokenizer Tokenizer::of_characters(std::u32string code_points, bool with_separator) {
   std::sort(code_points.begin(), code_points.end());
   code_points.erase(std::unique(code_points.begin(), code_points.end()), code_points.end());
   GLINT_CHECK(code_points.empty() || code_points.back() <= kLastCodePoint, "no such character");
   Tokenizer tokenizer;
   tokenizer.kind_ = TokenizerKind::character;
+  tokenizer.has_separator_ = with_separator;
   tokenizer.characters_ = std::move(code_points);
   const std::u32string& known = tokenizer.characters_;
   const auto unknown = static_cast<uint32_t>(known.size());
@@ -81,13 +86,18 @@ Tokenizer Tokenizer::of_text(std::string_view text) {
 }
 
 int Tokenizer::vocabulary() const {
-  return kind_ == TokenizerKind::byte ? 256 : static_cast<int>(characters_.size()) + 1;
+  return (kind_ == TokenizerKind::byte ? 256 : static_cast<int>(characters_.size()) + 1) + has_separator_;
+}
+
+bool Tokenizer::knows(char32_t c) const {
+  return kind_ == TokenizerKind::byte || (c < ids_.size() && ids_[c] != static_cast<uint32_t>(unknown()));
 }
 
 int Tokenizer::unknown() const { return kind_ == TokenizerKind::byte ? -1 : static_cast<int>(characters_.size()); }
 
 uint64_t Tokenizer::fingerprint() const {
-  return XXH3_64bits_withSeed(characters_.data(), characters_.size() * sizeof(char32_t), static_cast<uint64_t>(kind_));
+  const uint64_t seed = static_cast<uint64_t>(kind_) | (has_separator_ ? uint64_t{1} << 32 : 0);
+  return XXH3_64bits_withSeed(characters_.data(), characters_.size() * sizeof(char32_t), seed);
 }
 
 template <typename Id>
@@ -141,6 +151,7 @@ Tokenizer::Encoded Tokenizer::encode(std::string_view text) const {
 
 void Tokenizer::append_decoded(std::string& out, int32_t id) const {
   GLINT_CHECK(id >= 0 && id < vocabulary(), "token ", id, " in a vocabulary of ", vocabulary());
+  if (id == separator()) return;
   if (kind_ == TokenizerKind::byte) {
     out.push_back(static_cast<char>(id));
   } else {
@@ -157,6 +168,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
 std::string Tokenizer::to_json() const {
   nlohmann::ordered_json json{
       {"format", kFormat}, {"version", kVersion}, {"kind", name_of(kind_)}, {"vocabulary_size", vocabulary()}};
+  if (has_separator_) json["separator"] = separator();
   if (kind_ == TokenizerKind::character) {
     json["unknown"] = unknown();
     auto& entries = json["characters"] = nlohmann::ordered_json::array();  // by id
@@ -173,17 +185,18 @@ Tokenizer Tokenizer::from_json(std::string_view json, const std::string& name) {
   try {
     const auto parsed = nlohmann::json::parse(json);
     GLINT_REQUIRE(parsed.is_object() && parsed.value("format", "") == kFormat, name, " is not a tokenizer of glint");
-    const int version = parsed.at("version").get<int>();
-    GLINT_REQUIRE(version == kVersion, name, " is a tokenizer of version ", version, "; this glint reads version ",
-                  kVersion, ": prepare the data again");
-    if (tokenizer_kind_named(parsed.at("kind").get<std::string>()) == TokenizerKind::byte) return of_bytes();
+    const auto& version = parsed.at("version");
+    GLINT_REQUIRE(version == kVersion, name, " is a tokenizer of version ", version.dump(),
+                  "; this glint reads version ", kVersion, ": prepare the data again");
+    if (tokenizer_kind_named(parsed.at("kind").get<std::string>()) == TokenizerKind::byte)
+      return of_bytes(parsed.contains("separator"));
     std::u32string characters;
     for (const auto& entry : parsed.at("characters")) {
       characters.push_back(single_character(entry.get<std::string>(), name));
     }
-    Tokenizer tokenizer = of_characters(characters);
+    Tokenizer tokenizer = of_characters(characters, parsed.contains("separator"));
     const bool in_order = tokenizer.characters_ == characters;
-    GLINT_REQUIRE(in_order && parsed.at("vocabulary_size").get<int>() == tokenizer.vocabulary(), name,
+    GLINT_REQUIRE(in_order && parsed.at("vocabulary_size") == tokenizer.vocabulary(), name,
                   " is damaged: its vocabulary is not in order; prepare the data again");
     return tokenizer;
   } catch (const nlohmann::json::exception&) {

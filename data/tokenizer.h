@@ -1,6 +1,7 @@
 // Text to token ids and back.
 //   character  one id per code point of the training text, in code point order, then one id for every other character
 //   byte       the 256 bytes
+// The tokenizer of several documents has one more id, of the token that begins each.
 #pragma once
 
 #include <cstdint>
@@ -19,13 +20,15 @@ TokenizerKind tokenizer_kind_named(std::string_view name);  // UserError on anot
 
 class Tokenizer {
  public:
-  static Tokenizer of_bytes();
-  static Tokenizer of_characters(std::u32string code_points);  // any order, repeats allowed
-  static Tokenizer of_text(std::string_view text);             // the characters of a text; UserError if not UTF-8
+  static Tokenizer of_bytes(bool with_separator = false);
+  static Tokenizer of_characters(std::u32string code_points, bool with_separator = false);  // any order, with repeats
+  static Tokenizer of_text(std::string_view text);  // the characters of a text; UserError if not UTF-8
 
   TokenizerKind kind() const { return kind_; }
-  int vocabulary() const;                                         // V
-  int unknown() const;                                            // id of the unknown token, or -1 (byte)
+  int vocabulary() const;  // V
+  int unknown() const;     // id of the unknown token, or -1 (byte)
+  int separator() const { return has_separator_ ? vocabulary() - 1 : -1; }
+  bool knows(char32_t c) const;
   std::u32string_view characters() const { return characters_; }  // by id; empty for byte
   uint64_t fingerprint() const;                                   // hash of the vocabulary
 
@@ -43,8 +46,8 @@ class Tokenizer {
   template <typename Id>  // uint16_t or uint32_t, wide enough for vocabulary()
   Counts encode_into(Id* out, std::string_view text) const;
 
-  // The unknown token becomes U+FFFD. Byte tokens may be parts of characters: see Utf8Stream. Error on an id
-  // outside the vocabulary.
+  // The unknown token becomes U+FFFD, the separator nothing. Byte tokens may be parts of characters: see Utf8Stream.
+  // Error on an id outside the vocabulary.
   void append_decoded(std::string& out, int32_t id) const;
   std::string decode(std::span<const int32_t> ids) const;
 
@@ -54,11 +57,12 @@ class Tokenizer {
   static Tokenizer load(const std::filesystem::path& path);
 
   friend bool operator==(const Tokenizer& a, const Tokenizer& b) {
-    return a.kind_ == b.kind_ && a.characters_ == b.characters_;
+    return a.kind_ == b.kind_ && a.characters_ == b.characters_ && a.has_separator_ == b.has_separator_;
   }
 
  private:
   TokenizerKind kind_ = TokenizerKind::byte;
+  bool has_separator_ = false;
   std::u32string characters_;  // sorted
   std::vector<uint32_t> ids_;  // by code point, up to the largest known (at least 128); unknown() where there is none
 };

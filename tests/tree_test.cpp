@@ -23,20 +23,17 @@ const std::map<std::string, Names> kMayInclude = {
     {"models", {"models/", "src/", "kernels/"}},
     {"data", {"data/", "kernels/check.h", "kernels/philox.h"}},
     {"train", {"train/", "models/", "src/", "kernels/", "data/"}},
-    {"gpu", {"kernels/"}},  // tests/gpu/
+    {"gpu", {"kernels/"}},                              // tests/gpu/
+    {"fuzz", {"train/", "data/", "src/", "kernels/"}},  // tests/fuzz/
 };
 
 // Headers of other libraries, by how their names start, and the only places for them (tests may include any).
 const std::vector<std::pair<std::string, Names>> kForeign = {
-    {"Eigen/", {"kernels/"}},
-    {"unsupported/Eigen/", {"kernels/"}},
-    {"dnnl", {"kernels/"}},
-    {"oneapi/dnnl", {"kernels/"}},
-    {"CLI/", {"train/"}},
-    {"nlohmann/", {"train/", "data/"}},
-    {"xxhash", {"train/", "data/"}},
-    {"doctest/", {}},
-    {"gloo/", {"src/comm/gloo"}},
+    {"Eigen/", {"kernels/"}}, {"unsupported/Eigen/", {"kernels/"}},
+    {"dnnl", {"kernels/"}},   {"oneapi/dnnl", {"kernels/"}},
+    {"CLI/", {"train/"}},     {"nlohmann/", {"train/", "data/"}},
+    {"toml++/", {"train/"}},  {"xxhash", {"train/", "data/"}},
+    {"doctest/", {}},         {"gloo/", {"src/comm/gloo"}},
 };
 const Names kCudaHeaders = {"cuda", "cublas", "nccl", "mma.h"};
 

@@ -35,6 +35,11 @@ void parse(CLI::App& app, std::vector<std::string> arguments) {
   std::reverse(arguments.begin(), arguments.end());  // CLI11 reads them from the back
   try {
     app.parse(std::move(arguments));
+  } catch (const CLI::ArgumentMismatch& error) {
+    const std::string what = error.what();
+    if (const size_t at = what.find(": At Most 1 required"); at != std::string::npos)
+      throw UsageError(what.substr(0, at) + " is given more than once");
+    throw UsageError(what);
   } catch (const CLI::ParseError& error) {
     std::ostringstream help, problem;
     if (app.exit(error, help, problem) != 0) throw UsageError(problem.str());

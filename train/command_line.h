@@ -1,6 +1,7 @@
 // What glint adds to CLI11: flags that take names, defaults in brackets in the help, and errors of one line.
 #pragma once
 
+#include <cmath>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -47,6 +48,15 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, Choice& value, c
                         : option->default_str(initial);
 }
 
+// What CLI11 accepts as a number but no option does: "-1" for an unsigned one, "nan", "inf".
+template <typename Value>
+std::string number_problem(const std::string& text) {
+  if (std::is_unsigned_v<Value> && text.starts_with('-')) return "'" + text + "' is negative";
+  Value number{};
+  const bool infinite = CLI::detail::lexical_cast(text, number) && !std::isfinite(static_cast<double>(number));
+  return infinite ? "'" + text + "' is not a finite number" : "";
+}
+
 // Adds --name VALUE, with the variable's value as the default that the help shows (none for text).
 template <typename Value>
 CLI::Option* add_option(CLI::App& app, const std::string& name, Value& value, const std::string& help) {
@@ -54,7 +64,7 @@ CLI::Option* add_option(CLI::App& app, const std::string& name, Value& value, co
     return add_choice(app, name, value, help, names_of(Value{}));
   } else {
     CLI::Option* option = app.add_option(name, value, help);
-    if constexpr (std::is_arithmetic_v<Value>) option->capture_default_str();
+    if constexpr (std::is_arithmetic_v<Value>) option->capture_default_str()->check(number_problem<Value>);
     return option;
   }
 }

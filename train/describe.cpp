@@ -13,6 +13,9 @@ std::string describe_run(const Model& model, const TrainingStep& step, const Dat
       " parameters\nmemory: ", bytes_of(step.partition()), " for parameters, gradients and moments; ",
       human_bytes(static_cast<double>(step.arena_bytes())), " for activations\ndata: ", data.info().train_tokens,
       " training and ", data.info().val_tokens, " validation tokens from ", data.info().source);
+  for (const Split split : {Split::train, Split::val})
+    if (const std::string unknown = data.describe_unknown(split); !unknown.empty())
+      text += str_cat("\n", name_of(split), " split: ", unknown);
   if (team.size() > 1) {
     const auto bytes_if = [&](bool sharded) {
       return bytes_of(partition_of(p, team.rank(), team.size(), {.sharded = sharded}));

@@ -81,6 +81,7 @@ pid_t start(const Launch& launch, int rank) {
   setenv("RANK", std::to_string(rank).c_str(), 1);
   setenv("LOCAL_RANK", std::to_string(rank).c_str(), 1);
   setenv("WORLD_SIZE", std::to_string(launch.ranks).c_str(), 1);
+  setenv("LOCAL_WORLD_SIZE", std::to_string(launch.ranks).c_str(), 1);
   setenv("MASTER_ADDR", "127.0.0.1", 1);
   setenv("MASTER_PORT", std::to_string(launch.port).c_str(), 1);
   setenv("OMP_NUM_THREADS", std::to_string(std::max(1, default_threads() / launch.ranks)).c_str(), 0);
@@ -122,7 +123,7 @@ void report(const Ended& rank) {
 }
 
 // Starts all ranks once. Returns 0, or the code of the one that failed first.
-int run_once(const std::vector<std::string>& words, int ranks, const SignalWatch& signals) {
+int run_once(const std::vector<std::string>& words, int ranks, SignalWatch& signals) {
   const std::string id = std::to_string(getpid()) + "-" + std::to_string(Clock::now().time_since_epoch().count());
   const Launch launch{words, ranks, id, free_port() - 1};  // NCCL's is MASTER_PORT + 1
   std::map<pid_t, int> running;
@@ -143,6 +144,7 @@ int run_once(const std::vector<std::string>& words, int ranks, const SignalWatch
       if (code_of(status) != 0) end_by = std::min(end_by, Clock::now() + kGrace);
       continue;
     }
+    if (signals.take_save_request()) send_all(SIGUSR1);
     if (signals.received() && !forwarded) send_all(signals.received()), forwarded = true;
     if (Clock::now() > end_by) send_all(SIGKILL), killed = true;
     std::this_thread::sleep_for(kPoll);
@@ -157,7 +159,7 @@ int run_once(const std::vector<std::string>& words, int ranks, const SignalWatch
 
 void launch_ranks(int ranks, const Restarts& restarts) {
   std::vector<std::string> words = own_command_line();
-  const SignalWatch signals;
+  SignalWatch signals;
   for (int tries = 0;; ++tries) {
     const int code = run_once(words, ranks, signals);
     if (code == 0) return;

@@ -1,17 +1,30 @@
 #include "train/loaded_run.h"
 
 #include "kernels/check.h"
+#include "train/command_line.h"
 #include "train/tuning.h"
 
 namespace glint {
 
-LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, const Device& device, DType dtype) {
-  LoadedRun run{existing_run(root), {}, Tokenizer::of_bytes(), nullptr};
+std::filesystem::path checkpoint_of(const RunPaths& paths, WhichCheckpoint which) {
   const bool best =
-      which == WhichCheckpoint::best || (which == WhichCheckpoint::automatic && has_checkpoint(run.paths.best()));
-  const auto folder = best ? run.paths.best() : run.paths.last();
+      which == WhichCheckpoint::best || (which == WhichCheckpoint::automatic && has_checkpoint(paths.best()));
+  const auto folder = best ? paths.best() : paths.last();
   GLINT_REQUIRE(has_checkpoint(folder), "no checkpoint in ", folder.string(),
                 " yet; glint train writes one every --checkpoint-every steps");
+  return folder;
+}
+
+void add_changed_flag(CLI::App& command, Changed& changed) {
+  command.add_flag_callback(
+      "--accept-changed", [&changed] { changed = Changed::accepted; },
+      "Load weights that another program has written into the checkpoint");
+}
+
+LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, const Device& device, DType dtype,
+                   Changed changed) {
+  LoadedRun run{existing_run(root), {}, Tokenizer::of_bytes(), nullptr};
+  const auto folder = checkpoint_of(run.paths, which);
   run.tokenizer = Tokenizer::load(run.paths.tokenizer());
   run.state = read_checkpoint_state(folder);
   const GptConfig& config = run.state.options.model;
@@ -22,7 +35,7 @@ LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, con
   if (run.state.options.tune) use_tuned_products(device, run.paths.products());
   Parameters& parameters = run.model->parameters();
   HostCopy values(parameters, parameters.values());
-  load_checkpoint(folder, tensor_views(parameters, values.data()));
+  load_checkpoint(folder, tensor_views(parameters, values.data()), {}, {}, changed);
   values.store();
   parameters.refresh_rounded();
   return run;

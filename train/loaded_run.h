@@ -22,8 +22,14 @@ struct LoadedRun {
   std::unique_ptr<Model> model;
 };
 
+// The folder of that checkpoint. UserError if there is none.
+std::filesystem::path checkpoint_of(const RunPaths& paths, WhichCheckpoint which);
+
 // The model on `device`, to compute in `dtype`.
-LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, const Device& device, DType dtype);
+LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, const Device& device, DType dtype,
+                   Changed changed = Changed::refused);
+// --accept-changed
+void add_changed_flag(CLI::App& command, Changed& changed);
 
 // Views for checkpoints of a flat buffer in the host's memory with the layout of the parameters. Scalar: float, Bf16.
 template <typename Scalar>

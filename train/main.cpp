@@ -1,7 +1,12 @@
 // The program: parses the command line, runs one command, and turns what it throws into a message and an exit code.
-//   0 done   1 error   2 wrong usage   3 another rank failed   130, 143 stopped by SIGINT, SIGTERM after saving
+//   0 done   1 error   2 wrong usage   3 another rank failed
+//   129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM after saving
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <new>
 #include <string>
 
@@ -29,6 +34,17 @@ void register_all(CLI::App& app) {
   glint::register_info(app);
 }
 
+// Waiting threads of libgomp spin for milliseconds by default, which costs another process on the same cores more than
+// it saves here. libgomp reads its environment as it is loaded, so the program starts itself again.
+void spin_briefly(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
+  setenv("GOMP_SPINCOUNT", "1000", 1);
+  setenv("KMP_BLOCKTIME", "1", 0);  // the same of clang's runtime, in milliseconds
+  std::error_code unreadable;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", unreadable);
+  if (!unreadable) execv(program.c_str(), argv);
+}
+
 // Throws if standard output could not be written, for example to a full disk.
 void flush_results() {
   GLINT_REQUIRE(std::fflush(stdout) == 0 && !std::ferror(stdout),
@@ -38,6 +54,7 @@ void flush_results() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  spin_briefly(argv);
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is then an error of write(), like a full disk
   CLI::App app("Trains small GPTs from text, and samples from them.", "glint");
   const auto fail = [&app](const std::string& what, int code = kError) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "kernels/check.h"
 #include "src/comm/ranks.h"
@@ -70,8 +71,8 @@ void TrainOptions::complete() {
   if (micro_batch == 0) micro_batch = ranks > 0 ? std::max(1, batch / ranks) : batch;
   if (std::isnan(min_lr)) min_lr = lr / 10;
   if (lr_decay_steps == 0) lr_decay_steps = steps;
+  if (optimizer_dtype == DtypeChoice::automatic) optimizer_dtype = DtypeChoice::fp32;
   if (warmup == kUnsetSteps) warmup = std::min(kUsualWarmup, lr_decay_steps / 10);
-  if (threads == 0) threads = default_threads();
 }
 
 void TrainOptions::fit_to(int new_ranks) {
@@ -82,7 +83,7 @@ void TrainOptions::fit_to(int new_ranks) {
 }
 
 void TrainOptions::validate() const {
-  GLINT_REQUIRE(device == DeviceChoice::cpu || Device::kHasCuda,
+  GLINT_REQUIRE(device != DeviceChoice::cuda || Device::kHasCuda,
                 "--device cuda: this build of glint has no CUDA; use --device cpu");
   matmul_engine(matmul);  // throws if this build lacks it
   GLINT_REQUIRE(!out.empty(), "--out is empty: name the run folder to make");
@@ -100,7 +101,7 @@ void TrainOptions::validate() const {
 
 double needed_bytes(const TrainOptions& options) {
   PlanRun run{.model = options.model,
-              .dtype = dtype_of(options.dtype),
+              .dtype = dtype_of(on_this_machine(options).dtype),
               .attention = options.attention,
               .recompute = options.recompute,
               .loss_chunk = options.loss_chunk,
@@ -130,7 +131,32 @@ CpuContext cpu_context(int threads, MatmulChoice matmul) {
   return {threads == 0 ? default_threads() : threads, matmul_engine(matmul)};
 }
 
-Device open_device(const DeviceFlags& flags) {
+void resolve(DeviceChoice& device, DtypeChoice& dtype, int ranks) {
+  if (device != DeviceChoice::automatic) {
+    if (dtype == DtypeChoice::automatic) dtype = DtypeChoice::fp32;
+    return;
+  }
+  constexpr int kOldestCapability = 80;
+  static const size_t usable = [] {
+    size_t count = 0;
+    std::string fault;
+    if constexpr (Device::kHasCuda) {
+      for (const GpuInfo& gpu : gpus_here(fault))  // the emulator is for tests, which name it
+        count += gpu.capability >= kOldestCapability && gpu.name != "emulated GPU";
+    }
+    return count;
+  }();
+  // Under Slurm each process may see its own GPU only.
+  const Ranks place = ranks_from_environment();
+  const char* const local = std::getenv("LOCAL_WORLD_SIZE");
+  const int here = place.source.empty() ? ranks : local ? std::atoi(local) : 1;
+  const bool gpu = usable > 0 && usable >= static_cast<size_t>(std::max(1, here));
+  device = gpu ? DeviceChoice::cuda : DeviceChoice::cpu;
+  if (dtype == DtypeChoice::automatic) dtype = gpu ? DtypeChoice::bf16 : DtypeChoice::fp32;
+}
+
+Device open_device(const DeviceFlags& given) {
+  const DeviceFlags flags = on_this_machine(given);
   return flags.device == DeviceChoice::cuda ? Device::cuda(flags.gpu, flags.tf32)
                                             : Device(cpu_context(flags.threads, flags.matmul));
 }

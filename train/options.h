@@ -23,8 +23,8 @@ class App;
 namespace glint {
 
 enum class MatmulChoice { automatic, eigen, onednn };
-enum class DeviceChoice { cpu, cuda };
-enum class DtypeChoice { fp32, bf16 };
+enum class DeviceChoice { automatic, cpu, cuda };
+enum class DtypeChoice { automatic, fp32, bf16 };
 
 // The values of a choice by their names in flags and files.
 template <typename Choice>
@@ -42,17 +42,23 @@ inline Names<AttentionKind> names_of(AttentionKind) {
 inline Names<MatmulChoice> names_of(MatmulChoice) {
   return {{"auto", MatmulChoice::automatic}, {"eigen", MatmulChoice::eigen}, {"onednn", MatmulChoice::onednn}};
 }
-inline Names<DeviceChoice> names_of(DeviceChoice) { return {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}}; }
-inline Names<DtypeChoice> names_of(DtypeChoice) { return {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}}; }
+inline Names<DeviceChoice> names_of(DeviceChoice) {
+  return {{"auto", DeviceChoice::automatic}, {"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}};
+}
+inline Names<DtypeChoice> names_of(DtypeChoice) {
+  return {{"auto", DtypeChoice::automatic}, {"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}};
+}
 
 // The defaults suit a laptop's CPU and the built-in corpus. complete() replaces those that depend on other options.
 struct TrainOptions {
   static constexpr double kUnset = std::numeric_limits<double>::quiet_NaN();  // values that no flag can have
   static constexpr int64_t kUnsetSteps = std::numeric_limits<int64_t>::min();
 
-  std::string data;         // text file or prepared folder; empty: the built-in corpus
-  std::string out = "run";  // run folder
-  GptConfig model;          // vocab is set by the trainer, once the tokenizer is known; kv_heads 0: as heads
+  std::vector<std::string> data;  // text files and folders, or a prepared folder; empty: the built-in corpus
+  std::string val_data;           // text file or folder for validation; empty: the end of `data`
+  std::string init_from;          // run to take weights, shape and tokenizer from
+  std::string out = "run";        // run folder
+  GptConfig model;                // vocab is set by the trainer, once the tokenizer is known; kv_heads 0: as heads
 
   int batch = 12;       // sequences per optimizer step
   int micro_batch = 0;  // sequences per forward/backward pass of a rank, divides batch / ranks; 0: all of them
@@ -67,6 +73,7 @@ struct TrainOptions {
 
   int64_t eval_every = 250;  // steps; 0: never
   int eval_batches = 20;
+  int patience = 0;                // evaluations without a better validation loss that end the run; 0: never
   int64_t log_every = 10;          // 0: never
   int64_t checkpoint_every = 500;  // 0: at the end only
   uint64_t seed = 1337;
@@ -77,8 +84,8 @@ struct TrainOptions {
   bool recompute = false;
   int loss_chunk = 0;  // rows of logits in memory at a time; 0: all
   bool graph = true, tf32 = false, tune = true;
-  DeviceChoice device = DeviceChoice::cpu;
-  DtypeChoice dtype = DtypeChoice::fp32;
+  DeviceChoice device = DeviceChoice::automatic;
+  DtypeChoice dtype = DtypeChoice::automatic;
   DtypeChoice optimizer_dtype = DtypeChoice::fp32;  // of AdamW's moments
   bool quiet = false;
   int ranks = 0;              // processes that share each batch; 0: as many as a launcher has started, or one
@@ -104,6 +111,9 @@ nlohmann::ordered_json to_json(const TrainOptions& options);
 // Throws UserError naming `source` if a key is missing, unknown or of the wrong type.
 TrainOptions options_from_json(const nlohmann::ordered_json& json, const std::string& source);
 
+// The TOML file's keys over the options; `dropout` sets three, before their own keys. UserError with line and column.
+void apply_config(TrainOptions& options, const std::filesystem::path& path);
+
 // Bytes that one rank needs for weights, gradients, moments, and activations of one micro-batch: memory_of() in
 // train/plan.h. In double, so that huge sizes do not overflow.
 double needed_bytes(const TrainOptions& options);
@@ -118,6 +128,7 @@ class TrainFlags {
 
   // The folder given to --resume; empty: a new run.
   std::filesystem::path resume() const { return resume_; }
+  bool gives_data() const;  // to a resumed run, whose data may have moved
   // A new run: defaults, overridden by the --config file, overridden by the flags. Completed and validated.
   TrainOptions fresh() const;
   // The same, not validated: for a rank that cannot see the run folder and will get the options from rank 0.
@@ -142,8 +153,8 @@ CpuContext cpu_context(int threads, MatmulChoice matmul);
 
 // The device and number format of a command.
 struct DeviceFlags {
-  DeviceChoice device = DeviceChoice::cpu;
-  DtypeChoice dtype = DtypeChoice::fp32;
+  DeviceChoice device = DeviceChoice::automatic;
+  DtypeChoice dtype = DtypeChoice::automatic;
   int gpu = 0;      // its number
   int threads = 0;  // of a CPU; 0: all
   MatmulChoice matmul = MatmulChoice::automatic;
@@ -154,5 +165,16 @@ void add_model_flags(CLI::App& app, GptConfig& model);
 void add_device_flags(CLI::App& app, DeviceFlags& flags);
 Device open_device(const DeviceFlags& flags);
 DType dtype_of(DtypeChoice choice);
+
+// What `auto` is on this machine: a GPU where the build has CUDA and each process of this machine can have a GPU, then
+// in bf16; else the CPU in fp32. A run keeps `auto`, so that it may go on elsewhere.
+void resolve(DeviceChoice& device, DtypeChoice& dtype, int ranks);
+template <typename Options>  // TrainOptions, DeviceFlags
+Options on_this_machine(Options options) {
+  int ranks = 1;
+  if constexpr (requires { options.ranks; }) ranks = options.ranks;
+  resolve(options.device, options.dtype, ranks);
+  return options;
+}
 
 }  // namespace glint

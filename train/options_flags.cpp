@@ -1,11 +1,11 @@
 #include <cmath>
-#include <fstream>
 
 #include <nlohmann/json.hpp>
 
 #include "kernels/check.h"
 #include "src/comm/ranks.h"
 #include "train/command_line.h"
+#include "train/loaded_run.h"
 #include "train/options_table.h"
 
 namespace glint {
@@ -15,47 +15,43 @@ namespace {
 
 using Arguments = std::vector<std::string>;
 
-// Parses the arguments over the options. `source` says in errors where they come from.
-void apply(TrainOptions& options, const std::string& source, const Arguments& arguments) {
+// Parses the arguments over the options.
+void apply_flags(TrainOptions& options, const Arguments& arguments) {
   CLI::App app;
   app.set_help_flag();
   add_train_options(app, options);
   try {
     app.parse(Arguments(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::ParseError& error) {
-    throw UserError(source + error.what());
+    throw UserError(error.what());
   }
 }
 
-// The `key = value` lines of a TOML file as flags.
-Arguments read_config(const std::string& source, const fs::path& path) {
-  std::ifstream stream(path);
-  GLINT_REQUIRE(stream && !fs::is_directory(path), "cannot read --config ", path.string());
-  TrainOptions scratch;
-  CLI::App known;
-  known.set_help_flag();
-  add_train_options(known, scratch);
-  Arguments arguments;
-  try {
-    for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(stream)) {
-      GLINT_REQUIRE(item.parents.empty(), source, "unknown table [", item.parents.front(), "]; remove its header");
-      GLINT_REQUIRE(known.get_option_no_throw("--" + item.name), source, "unknown key '", item.name, "'");
-      GLINT_REQUIRE(item.inputs.size() == 1, source, "'", item.name, "' takes one value");
-      arguments.insert(arguments.end(), {"--" + item.name, item.inputs.front()});
-    }
-  } catch (const CLI::Error& error) {
-    throw UserError(source + error.what());
-  }
-  return arguments;
+// The defaults of a run that begins with another one's weights.
+TrainOptions shape_of_run(const fs::path& root) {
+  const TrainOptions from =
+      read_checkpoint_state(checkpoint_of(existing_run(root), WhichCheckpoint::automatic)).options;
+  TrainOptions options;
+  options.model = from.model;
+  options.model.attn_dropout = options.model.resid_dropout = options.model.embd_dropout = 0;
+  options.tokenizer = from.tokenizer;
+  return options;
 }
 
-// What CLI11 accepts as a number but no option does: "-1" for an unsigned one, "nan", "inf".
-template <typename Value>
-std::string number_problem(const std::string& text) {
-  if (std::is_unsigned_v<Value> && text.starts_with('-')) return "'" + text + "' is negative";
-  Value number{};
-  const bool infinite = CLI::detail::lexical_cast(text, number) && !std::isfinite(static_cast<double>(number));
-  return infinite ? "'" + text + "' is not a finite number" : "";
+void require_same_shape(const TrainOptions& from, const TrainOptions& options) {
+  const GptConfig &a = from.model, &b = options.model;
+  const auto require = [](bool holds, const char* flag) {
+    GLINT_REQUIRE(holds, flag, " differs from that of the run of --init-from: leave it out");
+  };
+  require(a.layers == b.layers, "--layers");
+  require(a.heads == b.heads, "--heads");
+  require(b.kv_heads == a.kv_heads, "--kv-heads");
+  require(a.embd == b.embd, "--embd");
+  require(a.bias == b.bias, "--bias");
+  require(a.activation == b.activation, "--activation");
+  require(from.tokenizer == options.tokenizer, "--tokenizer");
+  GLINT_REQUIRE(b.context <= a.context, "--context ", b.context, " is longer than the ", a.context,
+                " of the run of --init-from");
 }
 
 }  // namespace
@@ -70,7 +66,6 @@ void add_train_options(CLI::App& app, TrainOptions& options) {
       app.add_option_function<float>("--dropout", set, "sets the following three")->default_str("0")->group(info.group);
     }
     CLI::Option* option = add_option(app, std::string("--") + info.name, value, info.help)->group(info.group);
-    if constexpr (std::is_arithmetic_v<Value> && !std::is_same_v<Value, bool>) option->check(number_problem<Value>);
     if (info.shown_default) option->default_str(info.shown_default);
     else if constexpr (std::is_same_v<Value, std::string>) option->default_str(value);
   });
@@ -86,21 +81,27 @@ TrainFlags::TrainFlags(CLI::App& app) : app_(app) {
 }
 
 TrainOptions TrainFlags::applied_to(TrainOptions options) const {
-  const std::string source = "--config " + config_ + ": ";
-  if (!config_.empty()) apply(options, source, read_config(source, config_));
+  if (!config_.empty()) apply_config(options, config_);
   Arguments given;
   for (const CLI::Option* option : app_.get_options()) {
     const std::string name = option->get_name();
-    if (option->count() == 0 || name == "--config" || name == "--resume") continue;
+    if (option->count() == 0 || name == "--config" || name == "--resume" || name == "--accept-changed") continue;
     given.push_back(name);
     given.insert(given.end(), option->results().begin(), option->results().end());
   }
-  apply(options, "", given);
+  apply_flags(options, given);
   return options;
 }
 
+bool TrainFlags::gives_data() const { return app_.count("--data") + app_.count("--val-data") > 0; }
+
 TrainOptions TrainFlags::unvalidated() const {
   TrainOptions options = applied_to({});
+  if (!options.init_from.empty()) {
+    const TrainOptions from = shape_of_run(options.init_from);
+    options = applied_to(from);
+    require_same_shape(from, options);
+  }
   options.complete();
   return options;
 }
@@ -124,10 +125,10 @@ TrainOptions TrainFlags::resumed(TrainOptions saved) const {
   const nlohmann::ordered_json now = to_json(options), then = to_json(saved);
   const auto text = [](const auto& json) { return json.is_string() ? json.template get<std::string>() : json.dump(); };
   for_each_option(options, [&](const auto&, const OptionInfo& info) {
-    if (info.on_resume == OnResume::free || now[info.name] == then[info.name]) return;
-    const std::string saved_text = text(then[info.name]);
+    if (info.on_resume == OnResume::free || info.on_resume == OnResume::moved || now[info.name] == then[info.name])
+      return;
     throw UserError(str_cat("--", info.name, " ", text(now[info.name]), " differs from the run's ",
-                            saved_text.empty() ? "built-in corpus" : saved_text,
+                            text(then[info.name]),
                             ": a resumed run keeps its own; leave the flag out, or start a new run without --resume"));
   });
   options.validate();

@@ -7,8 +7,8 @@ namespace glint {
 
 enum class Range { any, positive, not_negative, fraction };  // positive: an integer from 1; fraction: in [0, 1)
 // free: may change when a run is resumed, since it does not change the mathematics. added: fixed; runs that are older
-// than the option have its default.
-enum class OnResume { fixed, added, free };
+// than the option have its default. moved: a path to the same data.
+enum class OnResume { fixed, added, free, moved };
 
 struct OptionInfo {
   const char* name;  // the flag without its dashes
@@ -32,9 +32,12 @@ void for_each_option(Options& o, Visit&& visit) {
     visit(value, OptionInfo{name, group, on_resume, range, help, shown_default});
   };
   // clang-format off
-  add(o.data, "data", kFixed, kAny, "a UTF-8 text file, or a folder of `glint data prepare`", "the built-in corpus");
+  add(o.data, "data", OnResume::moved, kAny, "UTF-8 text: files, folders; or a folder of `glint data prepare`",
+      "the built-in corpus");
+  add(o.val_data, "val-data", OnResume::moved, kAny, "text for validation", "the last 10% of --data");
   add(o.out, "out", kFixed, kAny, "the run folder to make");
   add(o.tokenizer, "tokenizer", kFixed, kAny, "what a token is");
+  add(o.init_from, "init-from", OnResume::added, kAny, "a run whose weights, shape, tokenizer to begin with", "none");
   add(o.seed, "seed", kFixed, kAny, "of everything random: data order, initialization, dropout");
 
   group = "Model";
@@ -45,7 +48,7 @@ void for_each_option(Options& o, Visit&& visit) {
   add(m.context, "context", kFixed, kPositive, "tokens the model sees at once");
   add(m.bias, "bias", kFixed, kAny, "biases in linear layers and layer norms");
   add(m.activation, "activation", kFixed, kAny, "GELU, exact or GPT-2's approximation");
-  add(m.attn_dropout, "attn-dropout", kFixed, kFraction, "drop probability of attention weights");
+  add(m.attn_dropout, "attn-dropout", kFixed, kFraction, "drop probability of attention weights, in steps of 1/256");
   add(m.resid_dropout, "resid-dropout", kFixed, kFraction, "drop probability of both projections");
   add(m.embd_dropout, "embd-dropout", kFixed, kFraction, "drop probability of the embedding");
 
@@ -67,18 +70,19 @@ void for_each_option(Options& o, Visit&& visit) {
   group = "Evaluation, reports and checkpoints";
   add(o.eval_every, "eval-every", kFree, kFrom0, "steps between estimates of the losses; 0: never");
   add(o.eval_batches, "eval-batches", kFree, kPositive, "batches of an estimate");
+  add(o.patience, "patience", kFree, kFrom0, "evaluations without a better loss that end the run; 0: never");
   add(o.log_every, "log-every", kFree, kFrom0, "steps between lines of metrics; 0: never");
   add(o.checkpoint_every, "checkpoint-every", kFree, kFrom0, "steps between checkpoints; 0: at the end only");
   add(o.quiet, "quiet", kFree, kAny, "print warnings and errors only");
 
   group = "Machine";
-  add(o.threads, "threads", kFree, kPositive, "CPU threads of each rank", "all");
+  add(o.threads, "threads", kFree, kFrom0, "CPU threads of each rank; 0: all");
   add(o.attention, "attention", kFixed, kAny, "fused kernels, those for sm_80 on any GPU, or plain: T x T weights");
   add(o.matmul, "matmul", kFree, kAny, "matrix product library of the CPU");
   add(o.recompute, "recompute", kFree, kAny, "compute activations again in backward: slower, less memory");
   add(o.loss_chunk, "loss-chunk", kFree, kFrom0, "rows of logits in memory at a time, for less of it; 0: all");
-  add(o.device, "device", kFree, kAny, "where to compute");
-  add(o.dtype, "dtype", kFree, kAny, "number format of the forward and backward passes");
+  add(o.device, "device", kFree, kAny, "where to compute; auto: on a GPU if there is one");
+  add(o.dtype, "dtype", kFree, kAny, "number format of the passes; auto: bf16 on the GPU of --device auto, else fp32");
   add(o.tf32, "tf32", kFree, kAny, "fp32 products on a GPU may round their inputs to 10 bits: faster");
   add(o.graph, "graph", kFree, kAny, "on a GPU: run a step as one CUDA graph");
   add(o.tune, "tune", kFree, kAny, "on a GPU: measure which algorithm is the fastest for each matrix product");

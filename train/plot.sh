@@ -27,7 +27,9 @@ function note(kind, value) {
   if (low == "" || value < low) low = value
   if (high == "" || value > high) high = value
 }
-FNR == 1 { ++run; name[run] = FILENAME; sub("/metrics.jsonl$", "", name[run]); sub(".*/", "", name[run]) }
+FNR == 1 { ++run; name[run] = FILENAME; sub("/metrics.jsonl$", "", name[run]); sub(".*/", "", name[run])
+  gsub("&", "\\&amp;", name[run]); gsub("<", "\\&lt;", name[run]); gsub(">", "\\&gt;", name[run])
+  gsub(/[\001-\037]/, "?", name[run]) }
 { step = number("step"); note("train", number("loss")); note("val", number("val_loss")) }
 
 function x(value) { return 60 + 600 * value / (last > 0 ? last : 1) }

@@ -1,5 +1,7 @@
 #include "train/run_data.h"
 
+#include <algorithm>
+#include <cstdio>
 #include <fstream>
 
 #include <nlohmann/json.hpp>
@@ -16,19 +18,57 @@ namespace {
 
 constexpr uint64_t kCorpusSeed = 1;  // one corpus for every run, so that their losses compare
 
+bool gives_prepared(const TrainOptions& options) {
+  return options.data.size() == 1 && is_prepared(options.data.front());
+}
+
+TextPaths text_of(const TrainOptions& options) {
+  TextPaths paths({options.data.begin(), options.data.end()}, {});
+  if (!options.val_data.empty()) paths.validation.emplace_back(options.val_data);
+  return paths;
+}
+
+// Prepared folders are found by their own place or, where they have moved with the run, by the way from it.
+void write_record(const RunPaths& run, const fs::path& prepared, uint64_t checksum) {
+  nlohmann::ordered_json record = {{"folder", prepared.empty() ? "data" : fs::absolute(prepared).string()},
+                                   {"checksum", checksum}};
+  std::error_code unrelated;
+  if (const fs::path way = fs::relative(prepared, run.root, unrelated); !prepared.empty() && !unrelated)
+    record["from_run"] = way.string();
+  write_file_durably(run.data_record(), record.dump(2) + "\n");
+}
+
+nlohmann::json read_record(const RunPaths& run) {
+  std::ifstream in(run.data_record());
+  const nlohmann::json record = nlohmann::json::parse(in, nullptr, false);
+  const bool whole = record.is_object() && record.contains("folder") && record["folder"].is_string() &&
+                     record.contains("checksum") && record["checksum"].is_number_unsigned();
+  GLINT_REQUIRE(whole, run.data_record().string(),
+                " is missing or damaged: it says where the tokens of this run are; start a new run");
+  return record;
+}
+
 }  // namespace
 
 Dataset create_run_data(const RunPaths& run, const TrainOptions& options) {
-  const bool prepared = !options.data.empty() && is_prepared(options.data);
+  const bool prepared = gives_prepared(options);
+  GLINT_REQUIRE(options.val_data.empty() || (!prepared && !options.data.empty()),
+                "--val-data goes with --data TEXT; a prepared folder and the built-in corpus have their own");
+  std::optional<Tokenizer> given;
+  if (!options.init_from.empty()) given = Tokenizer::load(existing_run(options.init_from).tokenizer());
   try {
-    if (options.data.empty()) prepare_corpus(kCorpusBytes, kCorpusSeed, options.tokenizer, run.data());
-    else if (!prepared) prepare_text(options.data, options.tokenizer, run.data());
-    Dataset dataset = Dataset::open(prepared ? fs::path(options.data) : run.data());
+    std::string note;
+    const Tokenizer* const tokenizer = given ? &*given : nullptr;
+    if (options.data.empty()) prepare_corpus(kCorpusBytes, kCorpusSeed, options.tokenizer, run.data(), tokenizer);
+    else if (!prepared) note = prepare_text(text_of(options), options.tokenizer, run.data(), tokenizer);
+    if (!note.empty() && !options.quiet) std::fprintf(stderr, "%s\n", note.c_str());
+    Dataset dataset = Dataset::open(prepared ? fs::path(options.data.front()) : run.data());
+    GLINT_REQUIRE(!given || dataset.tokenizer() == *given, options.data.front(),
+                  " was prepared with another tokenizer than that of ", options.init_from,
+                  ": prepare it with --tokenizer-from ", options.init_from);
     dataset.require_context(options.model.context);
     dataset.tokenizer().save(run.tokenizer());
-    const nlohmann::ordered_json record = {{"folder", prepared ? fs::absolute(options.data).string() : "data"},
-                                           {"checksum", dataset.info().checksum}};
-    write_file_durably(run.data_record(), record.dump(2) + "\n");
+    write_record(run, prepared ? fs::path(options.data.front()) : fs::path(), dataset.info().checksum);
     return dataset;
   } catch (const UserError&) {  // leaves the folder empty, so that the same --out works again
     std::error_code ignored;
@@ -39,20 +79,34 @@ Dataset create_run_data(const RunPaths& run, const TrainOptions& options) {
 }
 
 Dataset open_run_data(const RunPaths& run) {
-  std::ifstream in(run.data_record());
-  const nlohmann::json record = nlohmann::json::parse(in, nullptr, false);
-  const bool whole = record.is_object() && record.contains("folder") && record["folder"].is_string() &&
-                     record.contains("checksum") && record["checksum"].is_number_unsigned();
-  GLINT_REQUIRE(whole, run.data_record().string(),
-                " is missing or damaged: it says where the tokens of this run are; start a new run");
-  const fs::path folder = run.root / record["folder"].get<std::string>();  // an absolute path stays itself
-  Dataset dataset = Dataset::open(folder);
+  const nlohmann::json record = read_record(run);
+  std::vector<fs::path> places = {run.root / record["folder"].get<std::string>()};  // an absolute path stays itself
+  if (record.contains("from_run")) places.push_back(run.root / record["from_run"].get<std::string>());
+  const auto found = std::find_if(places.begin(), places.end(), [](const fs::path& at) { return is_prepared(at); });
+  GLINT_REQUIRE(found != places.end() || places.size() == 1, places[0].string(), " does not exist, nor does ",
+                places.back().string(), ": if the tokens have moved, say where they are by --data");
+  Dataset dataset = Dataset::open(found == places.end() ? places[0] : *found);
+  const std::string folder = (found == places.end() ? places[0] : *found).string();
   GLINT_REQUIRE(
-      dataset.info().checksum == record["checksum"].get<uint64_t>(), folder.string(),
+      dataset.info().checksum == record["checksum"].get<uint64_t>(), folder,
       " holds other tokens than this run was started with; prepare the original text again, or start a new run");
-  GLINT_REQUIRE(dataset.tokenizer() == Tokenizer::load(run.tokenizer()), folder.string(),
-                " has another tokenizer than ", run.tokenizer().string());
+  GLINT_REQUIRE(dataset.tokenizer() == Tokenizer::load(run.tokenizer()), folder, " has another tokenizer than ",
+                run.tokenizer().string());
   return dataset;
+}
+
+void adopt_run_data(const RunPaths& run, const TrainOptions& options) {
+  GLINT_REQUIRE(!options.data.empty(), "--data is empty: leave it out, the run knows its data");
+  const auto checksum = read_record(run)["checksum"].get<uint64_t>();
+  const Tokenizer tokenizer = Tokenizer::load(run.tokenizer());
+  const bool prepared = gives_prepared(options);
+  const Dataset data = prepared ? Dataset::open(options.data.front()) : Dataset::encode(text_of(options), tokenizer);
+  GLINT_REQUIRE(data.checksum() == checksum && data.tokenizer() == tokenizer, "--data ", options.data.front(),
+                " differs from the data that this run was started with: a resumed run keeps its own");
+  if (prepared) return write_record(run, options.data.front(), checksum);
+  if (is_prepared(run.data())) return;
+  prepare_text(text_of(options), options.tokenizer, run.data(), &tokenizer);
+  write_record(run, {}, checksum);
 }
 
 }  // namespace glint

@@ -14,4 +14,7 @@ Dataset create_run_data(const RunPaths& run, const TrainOptions& options);
 // For an existing run. UserError if the tokens are missing or have changed.
 Dataset open_run_data(const RunPaths& run);
 
+// For a resumed run whose data are said to be at options.data now. UserError unless they give the same tokens.
+void adopt_run_data(const RunPaths& run, const TrainOptions& options);
+
 }  // namespace glint

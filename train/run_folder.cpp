@@ -12,6 +12,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/prepare.h"
 #include "kernels/check.h"
 #include "train/checkpoint/durable.h"
 
@@ -38,6 +39,44 @@ size_t bytes_to_keep(const std::string& content, uint64_t step) {
     if (line["step"].get<uint64_t>() > step) break;
   }
   return at;
+}
+
+bool is_leftover(const RunPaths& run, const fs::path& path) {
+  const auto is_of = [&](const fs::path& file) {  // or the file while it was written
+    return path == file || path.string().starts_with(file.string() + ".partial");
+  };
+  if (path == run.data()) {
+    std::error_code error;
+    for (const fs::directory_entry& entry : fs::directory_iterator(path, error)) {
+      const std::string name = entry.path().filename().string();
+      const auto is_one = [&](const char* file) { return name == file || name.starts_with(str_cat(file, ".partial")); };
+      if (!is_one(kTokensFile) && !is_one(kTokenizerFile) && !is_one(kUnknownFile)) return false;
+    }
+    return !error;
+  }
+  return is_of(run.tokenizer()) || is_of(run.data_record()) ||
+         path.string().starts_with(run.config().string() + ".partial");
+}
+
+// What an interrupted start has left in a folder. UserError if there is anything else, but for the lock and the
+// rendezvous of ranks.
+std::vector<fs::path> leftovers_of_start(const RunPaths& run) {
+  std::error_code error;
+  fs::directory_iterator entries(run.root, error);
+  GLINT_REQUIRE(!error, "cannot read the run folder ", run.root.string(), ": ", error.message(),
+                "; choose another --out");
+  std::vector<fs::path> leftovers;
+  const bool began = fs::exists(run.config(), error);
+  for (const fs::directory_entry& entry : entries) {
+    if (entry.path() == run.lock() || entry.path().filename().string().starts_with("launch")) continue;
+    if (!began && is_leftover(run, entry.path())) {
+      leftovers.push_back(entry.path());
+      continue;
+    }
+    throw UserError(str_cat("the run folder ", run.root.string(), " is not empty: choose another --out",
+                            began ? ", or continue it with `--resume " + run.root.string() + "`" : ""));
+  }
+  return leftovers;
 }
 
 }  // namespace
@@ -67,16 +106,12 @@ RunFolder RunFolder::create(const fs::path& root) {
   GLINT_REQUIRE(!error && fs::is_directory(root), "cannot create the run folder ", root.string(), ": ",
                 error ? error.message() : "it is a file", "; choose another --out");
   RunFolder run{RunPaths{root}};
-  fs::directory_iterator entries(root, error);
-  GLINT_REQUIRE(!error, "cannot read the run folder ", root.string(), ": ", error.message(), "; choose another --out");
-  for (const fs::directory_entry& entry : entries) {
-    // A run killed at its start leaves its lock and the rendezvous folder of its ranks.
-    if (entry.path() == run.paths_.lock() || entry.path().filename().string().starts_with("launch")) continue;
-    throw UserError(
-        str_cat("the run folder ", root.string(), " is not empty: choose another --out",
-                fs::exists(run.paths_.config()) ? ", or continue it with `--resume " + root.string() + "`" : ""));
-  }
+  leftovers_of_start(run.paths_);
   run.take_lock();
+  for (const fs::path& leftover : leftovers_of_start(run.paths_)) {  // again: another process may have used it
+    fs::remove_all(leftover, error);
+    GLINT_REQUIRE(!error, "cannot remove ", leftover.string(), ", left by an interrupted start: ", error.message());
+  }
   return run;
 }
 
@@ -128,6 +163,7 @@ void RunFolder::append(const MetricsLine& line) {
   ordered_json json;
   json["step"] = line.step;
   json["tokens"] = line.tokens;
+  if (!line.device.empty()) json["device"] = line.device, json["dtype"] = line.dtype;
   add(json, "loss", line.loss);
   add(json, "lr", line.lr);
   add(json, "grad_norm", line.grad_norm);

@@ -30,16 +30,18 @@ RunPaths existing_run(const std::filesystem::path& root);
 // The options a run was started with.
 TrainOptions read_run_config(const RunPaths& paths);
 
-// One line of metrics.jsonl. Losses that were not computed are left out.
+// One line of metrics.jsonl. What was not computed is left out.
 struct MetricsLine {
   uint64_t step = 0, tokens = 0;
+  std::string device, dtype;  // in the first line of each start
   std::optional<double> loss, lr, grad_norm, step_ms, tokens_per_s, val_loss, train_loss;
 };
 
 // A run folder that this process has locked; the lock ends with the process.
 class RunFolder {
  public:
-  // UserError if the folder is not empty, can't be written, or is in use.
+  // UserError if the folder is not empty, can't be written, or is in use. What a start that was interrupted has left
+  // (nothing but tokens, no config.json) is removed.
   static RunFolder create(const std::filesystem::path& root);
   // For --resume. UserError if it is not a run folder or is in use.
   static RunFolder open(const std::filesystem::path& root);

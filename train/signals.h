@@ -1,5 +1,6 @@
-// SIGINT and SIGTERM end a run cleanly: they are recorded, and the training loop checks after each step. A second
-// signal ends the program at once, as by default.
+// SIGINT, SIGTERM and SIGHUP (a lost connection) end a run cleanly: they are recorded, and the training loop checks
+// after each step. A second one ends the program at once, as by default. SIGUSR1 (Slurm's warning) asks for a
+// checkpoint.
 //
 // A handler must not run on the threads that compute: some of oneDNN's kernels (before 3.11.2, and those of Debian)
 // keep a heap address in the stack pointer, so that a signal's stack frame overwrites the heap. See
@@ -8,13 +9,14 @@
 
 #include <semaphore.h>
 
+#include <array>
 #include <csignal>
 #include <thread>
 
 namespace glint {
 
-// During its lifetime a dedicated thread receives SIGINT and SIGTERM, and no other thread does. Create it before all
-// other threads.
+// During its lifetime a dedicated thread receives these signals, and no other thread does. Create it before all other
+// threads.
 class SignalThread {
  public:
   SignalThread();
@@ -35,10 +37,11 @@ class SignalWatch {
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
 
-  int received() const;  // 0, SIGINT or SIGTERM
+  int received() const;      // 0, or the signal that ends the run
+  bool take_save_request();  // whether SIGUSR1 came since the last call
 
  private:
-  struct sigaction former_int_, former_term_;
+  std::array<struct sigaction, 4> former_;
 };
 
 }  // namespace glint

@@ -8,6 +8,7 @@
 #include "train/clock.h"
 #include "train/describe.h"
 #include "train/evaluator.h"
+#include "train/loaded_run.h"
 #include "train/nonfinite.h"
 #include "train/peak.h"
 #include "train/progress.h"
@@ -17,6 +18,7 @@
 #include "train/time_left.h"
 #include "train/training_step.h"
 #include "train/tuning.h"
+#include "train/warnings.h"
 
 namespace glint {
 
@@ -45,7 +47,8 @@ StepSettings step_settings(const TrainOptions& o, Team& team) {
           .loss_chunk = o.loss_chunk};
 }
 
-Device device_of(const TrainOptions& o, const Team& team) {
+Device device_of(const TrainOptions& given, const Team& team) {
+  const TrainOptions o = on_this_machine(given);
   return open_device({o.device, o.dtype, team.gpu(), o.threads, o.matmul, o.tf32});
 }
 
@@ -66,15 +69,33 @@ RunSchedule schedule_of(const TrainOptions& o) {
           static_cast<uint64_t>(o.checkpoint_every)};
 }
 
+// Copies the weights of another run; a longer context's positions end at this one's.
+void load_initial(Model& model, const std::string& run, Changed changed) {
+  LoadedRun from = load_run(run, WhichCheckpoint::automatic, CpuContext{}, DType::f32, changed);
+  Parameters& parameters = model.parameters();
+  HostCopy values(parameters, parameters.values());
+  for (const Parameter& target : parameters.all()) {
+    for (const Parameter& source : from.model->parameters().all()) {
+      if (source.name != target.name) continue;
+      GLINT_REQUIRE(source.shape.elements() >= target.shape.elements(), run, " has a smaller ", source.name);
+      const float* const first = from.model->parameters().value_at(source.offset);
+      std::copy_n(first, target.shape.elements(), values.of(target));
+    }
+  }
+  values.store();
+  parameters.refresh_rounded();
+}
+
 class Trainer {
  public:
-  Trainer(const TrainOptions& options, const Device& device, RunFolder& folder, Dataset data, Team& team)
+  Trainer(const TrainOptions& options, const Device& device, RunFolder& folder, Dataset data, Team& team,
+          Changed changed)
       : options_(options),
         folder_(folder),
         team_(team),
         data_(std::move(data)),
         device_(device),
-        model_(initialized_model(options, device_)),
+        model_(initialized_model(options, device_, needs_initial(options, folder, team), changed)),
         step_(*model_, step_settings(options, team), {.seed = options.seed}),
         evaluator_(*model_, options.micro_batch, options.model.context, options.attention, options.loss_chunk,
                    options.graph),
@@ -84,20 +105,30 @@ class Trainer {
         time_left_(schedule_of(options)) {}
 
   // Loads the last checkpoint, if there is one.
-  void restore();
+  void restore(Changed changed);
   // Returns the signal that stopped it, or 0 after the last step.
   int run();
 
  private:
-  static std::unique_ptr<Model> initialized_model(const TrainOptions& options, const Device& device) {
-    auto model = make_model(options.model, device, dtype_of(options.dtype));
+  // Whether to load the weights of --init-from: no checkpoint has them yet.
+  static bool needs_initial(const TrainOptions& options, const RunFolder& folder, Team& team) {
+    bool needs = !options.init_from.empty() && !has_checkpoint(folder.paths().last());
+    team.share(needs);
+    return needs;
+  }
+  static std::unique_ptr<Model> initialized_model(const TrainOptions& options, const Device& device, bool from_run,
+                                                  Changed changed) {
+    auto model = make_model(options.model, device, dtype_of(on_this_machine(options).dtype));
     model->initialize(options.seed);
+    if (from_run) load_initial(*model, options.init_from, changed);
     return model;
   }
-  int steps(const SignalWatch& signals);
+  int steps(SignalWatch& signals);
+  void note_start(Progress& progress);
   uint64_t step() const { return step_.rng().step; }
   bool at(int64_t interval) const { return interval > 0 && step() % static_cast<uint64_t>(interval) == 0; }
-  bool done() const { return step() >= static_cast<uint64_t>(options_.steps); }
+  bool stalled() const { return options_.patience > 0 && since_best_ >= options_.patience; }
+  bool done() const { return step() >= static_cast<uint64_t>(options_.steps) || stalled(); }
   uint64_t tokens_per_step() const {
     return static_cast<uint64_t>(options_.batch) * static_cast<uint64_t>(options_.model.context);
   }
@@ -105,7 +136,7 @@ class Trainer {
 
   void save(bool best);
   void evaluate(Progress& progress);
-  int train_one_step(Progress& progress, const SignalWatch& signals);
+  int train_one_step(Progress& progress, SignalWatch& signals);
   void require_same_start();
   bool should_sync() const;
   StepResult sync();
@@ -122,16 +153,21 @@ class Trainer {
   TimeLeft time_left_;
   const FillBatch fill_ = [this](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
     train_windows_.fill(tokens, targets, step(), first, count);
+    data_.require_unchanged();
   };
 
   std::optional<double> best_, last_val_;
+  int since_best_ = 0;       // evaluations
+  bool save_asked_ = false;  // by SIGUSR1, on any rank
   std::optional<uint64_t> saved_step_;
   double interval_seconds_ = 0;  // of training since the last line of metrics
   uint64_t interval_steps_ = 0;
 };
 
-void Trainer::restore() {
-  if (const auto state = load_checkpoint_together(folder_.paths().last(), model_->parameters(), step_, team_)) {
+void Trainer::restore(Changed changed) {
+  if (const auto state =
+          load_checkpoint_together(folder_.paths().last(), model_->parameters(), step_, team_, changed)) {
+    since_best_ = state->evaluations_since_best;
     step_.restore({.seed = state->rng_seed, .offset = state->rng_offset, .step = state->step});
     best_ = state->best_val_loss;
   }
@@ -144,6 +180,7 @@ void Trainer::save(bool best) {
                                  .rng_seed = step_.rng().seed,
                                  .rng_offset = step_.rng().offset,
                                  .best_val_loss = best_,
+                                 .evaluations_since_best = since_best_,
                                  .options = options_};
   const auto& folder = best ? folder_.paths().best() : folder_.paths().last();
   save_checkpoint_together(folder, best ? Saved::weights : Saved::all, model_->parameters(), step_, team_, state);
@@ -152,10 +189,12 @@ void Trainer::save(bool best) {
 
 void Trainer::evaluate(Progress& progress) {
   const auto loss_of = [&](const RandomWindows& windows) {
-    return evaluator_.mean_loss([&](int32_t* tokens, int32_t* targets, uint64_t first,
-                                    int count) { windows.fill(tokens, targets, 0, first, count); },
-                                (options_.eval_batches * options_.batch + evaluator_.batch() - 1) / evaluator_.batch(),
-                                &team_.comm());
+    return evaluator_.mean_loss(
+        [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
+          windows.fill(tokens, targets, 0, first, count);
+          data_.require_unchanged();
+        },
+        (options_.eval_batches * options_.batch + evaluator_.batch() - 1) / evaluator_.batch(), &team_.comm());
   };
   MetricsLine line;
   line.step = step(), line.tokens = tokens();
@@ -167,8 +206,9 @@ void Trainer::evaluate(Progress& progress) {
   if (data_.entropy()) note += str_cat(" (entropy ", *data_.entropy(), ")");
   progress.note(note);
   time_left_.evaluated();
-  if (step() == 0 || (best_ && *best_ <= *last_val_)) return;
-  best_ = last_val_;
+  if (step() == 0) return;
+  if (best_ && *best_ <= *last_val_) return static_cast<void>(++since_best_);
+  best_ = last_val_, since_best_ = 0;
   save(true);
   time_left_.saved_best();
 }
@@ -181,7 +221,7 @@ StepResult Trainer::sync() {
   throw UserError(str_cat(
       "step ", step() + 1, ": the loss or its gradient is no longer finite; first in ", first, ". ",
       saved ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint has been written yet",
-      "; try a lower --lr, a longer --warmup or a --grad-clip"));
+      "; try a lower --lr or a longer --warmup", options_.grad_clip > 0 ? "" : ", or a --grad-clip"));
 }
 
 // Whether the host waits for the last step: to report it, to use the parameters, or to compare signals over the ranks.
@@ -192,15 +232,17 @@ bool Trainer::should_sync() const {
 }
 
 // Returns the signal that any rank has received, or 0.
-int Trainer::train_one_step(Progress& progress, const SignalWatch& signals) {
+int Trainer::train_one_step(Progress& progress, SignalWatch& signals) {
   const auto start = Clock::now();
   const double lr = learning_rate(options_, static_cast<int64_t>(step()));
   step_.run(fill_, lr);
   StepResult result;
+  save_asked_ |= signals.take_save_request();
   int stop = team_.size() == 1 ? signals.received() : 0;
   if (should_sync()) {
     result = sync();
     stop = team_.largest(signals.received());
+    save_asked_ = team_.largest(save_asked_) != 0;
     time_left_.stepped(step());
   }
   interval_seconds_ += seconds_since(start);
@@ -243,24 +285,46 @@ int Trainer::run() {
   }
 }
 
-int Trainer::steps(const SignalWatch& signals) {
+void Trainer::note_start(Progress& progress) {
+  const Parameters& p = model_->parameters();
+  MetricsLine line;
+  line.step = step(), line.tokens = tokens();
+  line.device = device_.name(), line.dtype = p.dtype() == DType::bf16 ? "bf16" : "fp32";
+  folder_.append(line);
+  progress.note(describe_run(*model_, step_, data_, team_, options_.batch));
+  if (step() > 0) progress.note(str_cat("resumed at step ", step()));
+  if (step() > 0 && !done() && options_.steps > options_.lr_decay_steps)
+    progress.note(str_cat("the decay ended at --lr-decay-steps ", options_.lr_decay_steps,
+                          ", which a resumed run keeps: from there on the learning rate is --min-lr ",
+                          options_.min_lr));
+  if (!team_.is_main()) return;
+  const double checkpoint_bytes = 3.0 * sizeof(float) * static_cast<double>(p.count());
+  for (const std::string& warning : warnings_about(options_, checkpoint_bytes, step())) progress.warning(warning);
+}
+
+int Trainer::steps(SignalWatch& signals) {
   int stop = 0;
   const bool quiet = options_.quiet || !team_.is_main();
   Progress progress({quiet, static_cast<uint64_t>(options_.steps), model_->flops_per_token(options_.model.context),
                      quiet ? 0 : team_.size() * peak_gflops(device_, model_->parameters().dtype())});
-  progress.note(describe_run(*model_, step_, data_, team_, options_.batch));
-  if (step() > 0) progress.note(str_cat("resumed at step ", step()));
+  note_start(progress);
   if (options_.tune && !done()) {
     const Tuned tuned = tune_products(step_, fill_, device_, team_, folder_.paths().products());
     if (!tuned.note.empty()) progress.note(tuned.note);
     if (!tuned.warning.empty() && team_.is_main()) progress.warning(tuned.warning);
   }
+  if (step() == 0 && !options_.init_from.empty()) save(false);  // to resume without that run
   time_left_.start(step());
   if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);
   while (!done() && !stop) {
     stop = train_one_step(progress, signals);
     if (options_.eval_every > 0 && (at(options_.eval_every) || done())) evaluate(progress);
-    if (at(options_.checkpoint_every)) save(false), time_left_.saved_checkpoint();
+    const bool asked = save_asked_ && (team_.size() == 1 || should_sync());  // all ranks know
+    if (!at(options_.checkpoint_every) && !asked) continue;
+    if (!should_sync()) sync();
+    save(false), time_left_.saved_checkpoint();
+    if (asked) progress.note(str_cat("step ", step(), ": saved, by SIGUSR1"));
+    save_asked_ = false;
   }
   if (saved_step_ != step()) {
     if (interval_steps_ > 0) sync();  // a signal came between two syncs
@@ -278,21 +342,25 @@ int Trainer::steps(const SignalWatch& signals) {
           str_cat("stopped at step ", step(), "; continue with: glint train --resume ", folder_.paths().root.string()));
     return stop;
   }
+  if (stalled() && step() < static_cast<uint64_t>(options_.steps))
+    progress.note(str_cat("stopped at step ", step(), ": no better validation loss in ", since_best_,
+                          " evaluations (--patience)"));
   progress.note(str_cat("done: ", folder_.paths().root.string(), " holds last/", best_ ? " and best/" : ""));
   return 0;
 }
 
 }  // namespace
 
-int start_training(TrainOptions options, RunFolder& folder, Team& team) {
+int start_training(TrainOptions options, RunFolder& folder, Team& team, Changed changed) {
   const Device device = device_of(options, team);  // first: if it fails, nothing is written
   std::optional<Trainer> trainer;
   try {
     Dataset data = team_data(folder.paths(), options, team);
     options.model.vocab = data.tokenizer().vocabulary();
     options.model.validate();
+    options.tokenizer = data.tokenizer().kind();  // of a prepared folder
     folder.write_config(options);
-    trainer.emplace(options, device, folder, std::move(data), team);
+    trainer.emplace(options, device, folder, std::move(data), team, changed);
   } catch (...) {
     folder.discard();  // so that the same --out can be used again, for example with a smaller model
     throw;
@@ -300,10 +368,10 @@ int start_training(TrainOptions options, RunFolder& folder, Team& team) {
   return trainer->run();
 }
 
-int resume_training(const TrainOptions& options, RunFolder& folder, Team& team) {
+int resume_training(const TrainOptions& options, RunFolder& folder, Team& team, Changed changed) {
   const Device device = device_of(options, team);
-  Trainer trainer(options, device, folder, team_data(folder.paths(), options, team), team);
-  trainer.restore();
+  Trainer trainer(options, device, folder, team_data(folder.paths(), options, team), team, changed);
+  trainer.restore(changed);
   return trainer.run();
 }
 

@@ -146,7 +146,8 @@ def time_torch(work, steps):
 
 def run_glint(program, row, threads):
     """The output of `glint bench ... --json`."""
-    command = [program, "bench", "step" if isinstance(row, Step) else "attention", "--json", "--threads", str(threads)]
+    command = [program, "bench", "step" if isinstance(row, Step) else "attention", "--json", "--device", "cpu",
+               "--threads", str(threads)]
     flags = dict(heads=row.heads, context=row.context, batch=row.batch, dropout=row.dropout)
     if isinstance(row, Step):
         flags |= dict(layers=row.layers, embd=row.embd, vocab=row.vocab, steps=row.steps)

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 folder=${1:-.carry}
-packages=(libeigen3-dev libcli11-dev nlohmann-json3-dev doctest-dev libxxhash-dev)
+packages=(libeigen3-dev libcli11-dev nlohmann-json3-dev libtomlplusplus-dev doctest-dev libxxhash-dev)
 rm -rf "$folder"
 mkdir -p "$folder"
 for package in "${packages[@]}"; do
@@ -19,6 +19,7 @@ for package in "${packages[@]}"; do
     case "$path" in
       /usr/share/doc/*) continue ;;
       */libxxhash.a) to=$folder/lib/libxxhash.a ;; # not the shared library, whose folder depends on the machine
+      */cmake/tomlplusplus/*) continue ;; # names the shared library, which is not used
       /usr/include/* | */cmake/*) to=$folder/${path#/usr/} ;;
       *) continue ;;
     esac

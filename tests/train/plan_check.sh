@@ -16,7 +16,7 @@ check() {
   for _ in 1 2 3 4 5; do
     predicted=$("$glint" plan --device here --dtype fp32 --threads 1 --devices "$devices" --batch "$batch" \
       --micro-batch $((batch / devices)) "$@" --json | number step_ms)
-    measured=$("$glint" bench step --threads 1 --ranks "$devices" --batch "$batch" "$@" --steps 3 --json |
+    measured=$("$glint" bench step --device cpu --threads 1 --ranks "$devices" --batch "$batch" "$@" --steps 3 --json |
       number median_ms)
     ratio=$(awk -v p="$predicted" -v m="$measured" 'BEGIN { print (m > 0 ? p / m : 0) }')
     printf '%s: predicted %.1f ms, measured %.1f ms, ratio %.2f\n' "$title" "$predicted" "$measured" "$ratio"

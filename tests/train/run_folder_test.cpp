@@ -31,7 +31,7 @@ TEST_CASE("a run folder is created with its parents, and keeps its options") {
   const std::string root = folder / "runs/first";
   TrainOptions options = completed();
   options.lr = 0.1 + 0.2;
-  options.data = "text \"with\" quotes.txt";
+  options.data = {"text \"with\" quotes.txt"};
   options.model.attn_dropout = 0.1f;
   {
     RunFolder run = RunFolder::create(root);

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -70,11 +71,25 @@ inline std::string glint_program() {
   return std::filesystem::exists(beside) ? beside : built;
 }
 
+// With --device cpu where a command has that flag and the test does not choose: on a machine with a GPU too.
+inline std::vector<std::string> on_cpu(std::vector<std::string> arguments) {
+  const auto has = [&](const char* word) {
+    return std::find(arguments.begin(), arguments.end(), word) != arguments.end();
+  };
+  const bool computes =
+      !arguments.empty() && (arguments[0] == "train" || arguments[0] == "sample" || arguments[0] == "eval" ||
+                             (arguments[0] == "bench" && arguments.size() > 1));
+  if (computes && !has("--device") && !has("--resume") && !has("--help"))
+    arguments.insert(arguments.end(), {"--device", "cpu"});
+  return arguments;
+}
+
 // A running program: for tests that interrupt it.
 class Running {
  public:
   explicit Running(std::vector<std::string> arguments, const std::string& program = glint_program())
       : out_(folder_ / "out"), err_(folder_ / "err") {
+    arguments = on_cpu(std::move(arguments));
     arguments.insert(arguments.begin(), program);
     std::vector<char*> argv;
     for (std::string& argument : arguments) argv.push_back(argument.data());

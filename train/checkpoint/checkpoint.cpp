@@ -50,6 +50,7 @@ ordered_json describe(const CheckpointState& state) {
   json["tokens"] = state.tokens;
   json["rng"] = {{"seed", state.rng_seed}, {"offset", state.rng_offset}};
   json["best_val_loss"] = state.best_val_loss ? ordered_json(*state.best_val_loss) : ordered_json();
+  json["evaluations_since_best"] = state.evaluations_since_best;
   json["files"] = ordered_json::object();
   json["config"] = to_json(state.options);
   return json;
@@ -80,11 +81,16 @@ CheckpointState state_of(const ordered_json& json, const fs::path& folder) {
   const std::string source = (folder / kStateFile).string();
   try {
     CheckpointState state;
-    state.step = json.at("step").get<uint64_t>();
-    state.tokens = json.at("tokens").get<uint64_t>();
-    state.rng_seed = json.at("rng").at("seed").get<uint64_t>();
-    state.rng_offset = json.at("rng").at("offset").get<uint64_t>();
+    const auto count = [&](const ordered_json& number) {
+      GLINT_REQUIRE(number.is_number_unsigned(), source, " is damaged: ", number.dump(), " is no count");
+      return number.get<uint64_t>();
+    };
+    state.step = count(json.at("step"));
+    state.tokens = count(json.at("tokens"));
+    state.rng_seed = count(json.at("rng").at("seed"));
+    state.rng_offset = count(json.at("rng").at("offset"));
     if (!json.at("best_val_loss").is_null()) state.best_val_loss = json["best_val_loss"].get<double>();
+    state.evaluations_since_best = static_cast<int>(count(json.value("evaluations_since_best", ordered_json(0u))));
     state.options = options_from_json(json.at("config"), source);
     return state;
   } catch (const nlohmann::json::exception&) {
@@ -95,7 +101,8 @@ CheckpointState state_of(const ordered_json& json, const fs::path& folder) {
 void require_checksum(const SafetensorsFile& file, const ordered_json& state, const char* name) {
   const ordered_json files = state.value("files", ordered_json::object());
   GLINT_REQUIRE(files.contains(name) && files[name] == hex(file.checksum()), file.path().string(),
-                " is damaged: its checksum does not match");
+                " has changed since glint wrote it: damaged, or written by another program (then --accept-changed "
+                "loads it)");
 }
 
 using ByName = std::map<std::string, const TensorView*>;
@@ -131,16 +138,16 @@ bool same_values(const TensorView& a, const TensorView& b) {
 
 // One attempt: another process may replace the folder while it is read.
 CheckpointState load_once(const fs::path& folder, std::span<const TensorView> model, std::span<const TensorView> m,
-                          std::span<const TensorView> v, std::string& state_text) {
+                          std::span<const TensorView> v, Changed changed, std::string& state_text) {
   const ordered_json json = read_state_json(folder, state_text);
   const CheckpointState state = state_of(json, folder);
   const SafetensorsFile weights(folder / kModelFile);
-  require_checksum(weights, json, kModelFile);
+  if (changed == Changed::refused) require_checksum(weights, json, kModelFile);
   load_weights(weights, model);
   if (m.empty() && v.empty()) return state;
 
   const SafetensorsFile moments(folder / kOptimizerFile);
-  require_checksum(moments, json, kOptimizerFile);
+  if (changed == Changed::refused) require_checksum(moments, json, kOptimizerFile);
   ByName sources;
   for (const TensorView& tensor : moments.tensors()) sources[tensor.name] = &tensor;
   copy_all(m, "m.", sources, moments.path());
@@ -180,14 +187,14 @@ CheckpointState read_checkpoint_state(const fs::path& folder) {
 }
 
 CheckpointState load_checkpoint(const fs::path& folder, std::span<const TensorView> model,
-                                std::span<const TensorView> m, std::span<const TensorView> v) {
+                                std::span<const TensorView> m, std::span<const TensorView> v, Changed changed) {
   constexpr int kTries = 100;  // a training run may replace the folder while it is read; state.json then changes too
   for (int tries = 1;; ++tries) {
     const fs::path whole = whole_folder(folder);
     GLINT_REQUIRE(fs::is_directory(whole), "there is no checkpoint ", folder.string());
     std::string before, now;
     try {
-      return load_once(whole, model, m, v, before);
+      return load_once(whole, model, m, v, changed, before);
     } catch (const UserError&) {
       if (tries == kTries) throw;
       std::ifstream again(whole_folder(folder) / kStateFile, std::ios::binary);

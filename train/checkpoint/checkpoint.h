@@ -20,6 +20,7 @@ struct CheckpointState {
   uint64_t rng_seed = 0;  // RngState at the start of the next step
   uint64_t rng_offset = 0;
   std::optional<double> best_val_loss;
+  int evaluations_since_best = 0;
   TrainOptions options;  // complete, with vocab
 };
 
@@ -33,10 +34,14 @@ bool has_checkpoint(const std::filesystem::path& folder);
 // Reads state.json only, for example to build the model before loading its tensors.
 CheckpointState read_checkpoint_state(const std::filesystem::path& folder);
 
+// Whether a file of tensors may differ from what glint wrote, by its checksum.
+enum class Changed { refused, accepted };
+
 // Fills the views. UserError if a file is missing, truncated, corrupted (checksum) or of another version, or if tensors
 // are missing, unknown or of another shape. m and v empty: the optimizer isn't read.
 CheckpointState load_checkpoint(const std::filesystem::path& folder, std::span<const TensorView> model,
-                                std::span<const TensorView> m = {}, std::span<const TensorView> v = {});
+                                std::span<const TensorView> m = {}, std::span<const TensorView> v = {},
+                                Changed changed = Changed::refused);
 
 // Weights from any GPT-2 style safetensors file: names with or without Hugging Face's "transformer." prefix; its
 // "attn.bias" and "attn.masked_bias" buffers and a "lm_head.weight" equal to the token embedding are skipped.

@@ -151,7 +151,8 @@ void SafetensorsFile::read() {
     GLINT_REQUIRE(entry.begin == at, entry.name, " does not begin where the tensor before it ends");
     GLINT_REQUIRE(entry.end <= data_size, "it ends inside ", entry.name, " (truncated)");
     at = entry.end;
-    TensorView& tensor = tensors_.emplace_back(std::move(entry.name), std::move(entry.shape));
+    tensors_.push_back({std::move(entry.name), std::move(entry.shape)});  // clang 14 has no aggregates by parentheses
+    TensorView& tensor = tensors_.back();
     for (const DType dtype : {DType::f32, DType::bf16}) {
       if (entry.dtype != type_name(dtype)) continue;
       tensor.data = elements_at(data + entry.begin, entry.end - entry.begin, dtype);

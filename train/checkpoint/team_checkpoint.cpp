@@ -45,7 +45,7 @@ void save_checkpoint_together(const fs::path& folder, Saved what, Parameters& p,
 }
 
 std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, Parameters& p, TrainingStep& step,
-                                                        Team& team) {
+                                                        Team& team, Changed changed) {
   bool exists = team.is_main() && has_checkpoint(folder);
   team.share(exists);
   if (!exists) return std::nullopt;
@@ -55,7 +55,7 @@ std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, 
   with_moments(p, partition, team.comm(), [&](auto&& moments) {
     team.run_collectively(team.is_main(), [&] {
       state = load_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, moments.m.data()),
-                              tensor_views(p, moments.v.data()));
+                              tensor_views(p, moments.v.data()), changed);
     });
     moments.m.scatter();
     moments.v.scatter();
@@ -66,6 +66,7 @@ std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, 
   double best = state.best_val_loss.value_or(0);
   team.share(has_best);
   team.share(best);
+  team.share(state.evaluations_since_best);
   state.best_val_loss = has_best ? std::optional(best) : std::nullopt;
   return state;
 }

@@ -18,7 +18,7 @@ void save_checkpoint_together(const std::filesystem::path& folder, Saved what, P
 // Loads the parameters and moments of all ranks. Returns the state (step, RNG, best loss), or nullopt if there is
 // no checkpoint. Only rank 0 reads the folder.
 std::optional<CheckpointState> load_checkpoint_together(const std::filesystem::path& folder, Parameters& parameters,
-                                                        TrainingStep& step, Team& team);
+                                                        TrainingStep& step, Team& team, Changed changed);
 
 // Checksum of the weights that the model reads, which are the same on all ranks.
 uint64_t checksum_of(const Parameters& parameters);

@@ -26,6 +26,7 @@ void add_rank_flags(CLI::App& command, TrainOptions& options) {
 
 void run_in_team(TrainOptions options, DeviceChoice device, const std::function<void(Team&)>& body) {
   options.device = device;
+  options = on_this_machine(std::move(options));
   const Ranks place = ranks_from_environment();
   if (options.ranks == 0) options.ranks = place.size;
   GLINT_REQUIRE(options.ranks >= 1, "--ranks ", options.ranks, ": give a number of 1 or more");

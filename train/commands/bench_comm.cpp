@@ -93,7 +93,7 @@ void register_bench_comm(CLI::App& bench) {
   command.callback([flags] {
     if (flags->team.ranks == 0 && ranks_from_environment().source.empty())
       flags->team.ranks = 2;  // the fewest to measure
-    run_in_team(flags->team, flags->device, [&](Team& team) { bench_comm(*flags, team); });
+    run_in_team(flags->team, flags->device, [&](Team& team) { bench_comm(on_this_machine(*flags), team); });
   });
 }
 

@@ -180,7 +180,9 @@ void register_bench_step(CLI::App& bench) {
              "1: each rank stores only its part of AdamW's moments (ZeRO stage 1)");
   add_option(command, "--bucket-mb", flags->team.bucket_mb, "Largest bucket of gradients sent at once, MiB");
   add_bench_flags(command, *flags);
-  command.callback([flags] { run_in_team(flags->team, flags->device, [&](Team& team) { bench_step(*flags, team); }); });
+  command.callback([flags] {
+    run_in_team(flags->team, flags->device, [&](Team& team) { bench_step(on_this_machine(*flags), team); });
+  });
 }
 
 }  // namespace glint

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "data/corpus.h"
@@ -10,24 +11,35 @@
 #include "data/prepare.h"
 #include "kernels/check.h"
 #include "train/commands/commands.h"
+#include "train/run_data.h"
 
 namespace glint {
+namespace fs = std::filesystem;
 
 namespace {
 
 struct PrepareFlags {
-  std::string in, out;
+  std::vector<fs::path> in;
+  std::string val, out, tokenizer_from;
   TokenizerKind tokenizer = TokenizerKind::character;
 };
 
 void register_prepare(CLI::App& data) {
   CLI::App& command = *data.add_subcommand("prepare", "Tokenise a text once for many runs");
   const auto flags = std::make_shared<PrepareFlags>();
-  command.add_option("in", flags->in, "UTF-8 text file")->required();
+  command.add_option("in", flags->in, "UTF-8 text: files, or folders of them")->required();
+  command.add_option("--val-data", flags->val, "Text for validation (default: the last 10%)");
   command.add_option("--out", flags->out, "Folder for the tokens")->required();
-  add_option(command, "--tokenizer", flags->tokenizer, "What a token is");
+  CLI::Option* kind = add_option(command, "--tokenizer", flags->tokenizer, "What a token is");
+  command.add_option("--tokenizer-from", flags->tokenizer_from, "Run, or prepared folder, whose tokenizer to use")
+      ->excludes(kind);
   command.callback([flags] {
-    prepare_text(flags->in, flags->tokenizer, flags->out);
+    std::optional<Tokenizer> given;
+    if (!flags->tokenizer_from.empty()) given = Tokenizer::load(fs::path(flags->tokenizer_from) / kTokenizerFile);
+    TextPaths paths(flags->in, {});
+    if (!flags->val.empty()) paths.validation.emplace_back(flags->val);
+    const std::string note = prepare_text(paths, flags->tokenizer, flags->out, given ? &*given : nullptr);
+    if (!note.empty()) std::fprintf(stderr, "%s\n", note.c_str());
     std::fputs(Dataset::open(flags->out).describe().c_str(), stderr);
   });
 }
@@ -43,7 +55,8 @@ void register_data_info(CLI::App& data) {
   command.add_option("dir", flags->folder, "Prepared folder, or run folder")->required();
   command.add_flag("--json", flags->json, "One JSON object");
   command.callback([flags] {
-    const Dataset dataset = Dataset::open(flags->folder);
+    const RunPaths run{flags->folder};
+    const Dataset dataset = fs::exists(run.data_record()) ? open_run_data(run) : Dataset::open(flags->folder);
     std::string report = flags->json ? dataset.to_json() : dataset.describe();
     if (!report.ends_with('\n')) report += '\n';
     std::fputs(report.c_str(), stdout);

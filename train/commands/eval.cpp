@@ -12,6 +12,7 @@
 #include "train/run_data.h"
 
 namespace glint {
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -22,48 +23,66 @@ struct EvalFlags : DeviceFlags {
   bool json = false;
   WhichCheckpoint checkpoint = WhichCheckpoint::automatic;
   AttentionKind attention = AttentionKind::flash;
+  Changed changed = Changed::refused;
 };
 
 Dataset open_data(const EvalFlags& flags, const LoadedRun& run) {
   if (flags.data.empty()) return open_run_data(run.paths);
-  if (!is_prepared(flags.data)) return Dataset::encode(flags.data, run.tokenizer);
+  if (!is_prepared(flags.data)) return Dataset::encode(fs::path(flags.data), run.tokenizer);
   Dataset data = Dataset::open(flags.data);
   GLINT_REQUIRE(data.tokenizer() == run.tokenizer, flags.data, " was prepared with another tokenizer than ", flags.run,
-                " was trained with; give the text file itself");
+                " was trained with; give the text itself, or prepare it with --tokenizer-from ", flags.run);
   return data;
 }
 
 // Mean loss over non-overlapping windows of the context: every token but the split's first is predicted once.
-double exact_loss(Model& model, const EvalFlags& flags, const SequentialWindows& windows, int loss_chunk) {
+double exact_loss(Model& model, const EvalFlags& flags, Dataset& data, const SequentialWindows& windows,
+                  int loss_chunk) {
   const int batch = static_cast<int>(std::min<uint64_t>(static_cast<uint64_t>(flags.batch), windows.windows()));
   Evaluator evaluator(model, batch, model.context(), flags.attention, loss_chunk);
-  for (uint64_t window = 0; window < windows.windows(); window += static_cast<uint64_t>(batch))
-    evaluator.add([&](int32_t* tokens, int32_t* targets) { return windows.fill(tokens, targets, window, batch); });
+  for (uint64_t window = 0; window < windows.windows(); window += static_cast<uint64_t>(batch)) {
+    evaluator.add([&](int32_t* tokens, int32_t* targets) {
+      const uint64_t counted = windows.fill(tokens, targets, window, batch);
+      data.require_unchanged();
+      return counted;
+    });
+  }
   return evaluator.take_sum() / static_cast<double>(windows.predictions());
 }
 
 void evaluate(const EvalFlags& flags) {
   GLINT_REQUIRE(flags.batch >= 1, "--batch ", flags.batch, " is less than 1");
-  LoadedRun run = load_run(flags.run, flags.checkpoint, open_device(flags), dtype_of(flags.dtype));
-  const Dataset data = open_data(flags, run);
+  LoadedRun run = load_run(flags.run, flags.checkpoint, open_device(flags), dtype_of(flags.dtype), flags.changed);
+  Dataset data = open_data(flags, run);
   const SequentialWindows windows(data.tokens(flags.split), run.model->context());
-  const double loss = exact_loss(*run.model, flags, windows, run.state.options.loss_chunk);
+  const double loss = exact_loss(*run.model, flags, data, windows, run.state.options.loss_chunk);
   const double tokens = static_cast<double>(windows.predictions());
-  const double bits_per_byte = loss * tokens / std::numbers::ln2 / static_cast<double>(data.text_bytes(flags.split));
+  // With unknown tokens neither means anything: the text can't be told from the tokens, and the model never saw them.
+  const std::string unknown = data.describe_unknown(flags.split);
+  const bool whole = unknown.empty() && data.predicted_bytes(flags.split) > 0;
+  const double bits_per_byte =
+      loss * tokens / std::numbers::ln2 / static_cast<double>(data.predicted_bytes(flags.split));
   const double entropy = flags.data.empty() ? data.entropy().value_or(0) : 0;
   if (flags.json) {
-    nlohmann::ordered_json line = {{"split", name_of(flags.split)},   {"step", run.state.step},
-                                   {"tokens", windows.predictions()}, {"loss", loss},
-                                   {"perplexity", std::exp(loss)},    {"bits_per_byte", bits_per_byte}};
+    nlohmann::ordered_json line = {{"split", name_of(flags.split)},
+                                   {"step", run.state.step},
+                                   {"tokens", windows.predictions()},
+                                   {"loss", loss},
+                                   {"perplexity", nullptr},
+                                   {"bits_per_byte", nullptr},
+                                   {"unknown_tokens", data.unknown(flags.split)}};
+    if (whole) line["perplexity"] = std::exp(loss), line["bits_per_byte"] = bits_per_byte;
+    else line["unknown_characters"] = nlohmann::ordered_json::parse(to_json(data.unknown_characters()));
     if (entropy > 0) line["entropy"] = entropy;
     std::printf("%s\n", line.dump().c_str());
     return;
   }
-  std::printf(
-      "%s split, %.0f tokens, step %llu\nloss           %.4f nats per token\n"
-      "perplexity     %.4f\nbits per byte  %.4f\n",
-      name_of(flags.split), tokens, static_cast<unsigned long long>(run.state.step), loss, std::exp(loss),
-      bits_per_byte);
+  std::printf("%s split, %.0f tokens, step %llu\nloss           %.4f nats per token\n", name_of(flags.split), tokens,
+              static_cast<unsigned long long>(run.state.step), loss);
+  if (whole) std::printf("perplexity     %.4f\nbits per byte  %.4f\n", std::exp(loss), bits_per_byte);
+  else
+    std::printf("unknown        %s\nno perplexity or bits per byte: the model does not know this text's characters\n",
+                unknown.c_str());
   if (entropy > 0) std::printf("entropy        %.4f nats per token, of the corpus: no model can do better\n", entropy);
 }
 
@@ -73,16 +92,18 @@ void register_eval(CLI::App& program) {
   CLI::App& command = *program.add_subcommand("eval", "The exact loss of a trained model over a whole split");
   const auto flags = std::make_shared<EvalFlags>();
   command.add_option("run", flags->run, "Run folder")->required();
-  add_option(command, "--data", flags->data, "Another text, or prepared folder (default: the run's own)");
+  add_option(command, "--data", flags->data,
+             "Another text, folder of texts, or prepared folder (default: the run's own)");
   add_choice(command, "--split", flags->split, "Part of the data",
              {{"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
   add_option(command, "--batch", flags->batch, "Sequences at a time");
   add_choice(command, "--checkpoint", flags->checkpoint, "Which one to read; auto: best if it exists, else last",
              {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
   add_option(command, "--attention", flags->attention, "Attention kernel");
+  add_changed_flag(command, flags->changed);
   add_device_flags(command, *flags);
   command.add_flag("--json", flags->json, "One JSON object on standard output");
-  command.callback([flags] { evaluate(*flags); });
+  command.callback([flags] { evaluate(on_this_machine(*flags)); });
 }
 
 }  // namespace glint
