@@ -27,8 +27,8 @@ class Generator {
   int sequences() const { return sequences_; }
   // Draws `count` tokens after `prompt` for each sequence (at least one token; if a prompt is longer than the context,
   // only its end is used) and calls `emit` with each, in the order of positions; it returns false to stop. Sequence b
-  // has the samples of stream options.stream + b. Its text does not depend on the number of sequences, where a row of
-  // linear_forward() does not: up to kFewRows.
+  // has the samples of stream options.stream + b. Its text does not depend on the number of sequences where a row of
+  // linear_forward() does not: see kFewRows.
   void generate(std::span<const int32_t> prompt, int count, const SamplingOptions& options,
                 const std::function<bool(int sequence, int32_t token)>& emit);
 

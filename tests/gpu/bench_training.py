@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Times glint's training step against the same model in PyTorch, eager and compiled, in turn on one GPU: GPT-2 124M with
-and without dropout, nanoGPT's Shakespeare model, and GPT-2 350M (no biases; MODELS has the shapes).
+"""Times glint's training step against the same model in PyTorch, eager and compiled, in turn on one GPU: GPT-2 124M
+with and without dropout, nanoGPT's Shakespeare model, and GPT-2 350M (no biases; MODELS has the shapes).
 
     python3 tests/gpu/bench_training.py --glint build-gpu/glint [--seconds 150] [--json FILE] [--markdown FILE]
 
@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bench"))
 from pytorch_cpu import Gpt, Step  # the model of the CPU benchmark
 
 STEPS = 10  # timed in a round
-# Title, compiled PyTorch's time / glint's at least, layers, heads, channels, context, batch, vocabulary, dropout, steps.
+# Title, compiled PyTorch's time / glint's at least, layers, heads, channels, context, batch, vocabulary, dropout,
+# steps.
 MODELS = (Step("GPT-2 124M", 1.4, 12, 12, 768, 1024, 32, 50304, 0.1, STEPS, activation="tanh"),
           Step("GPT-2 124M", 1.4, 12, 12, 768, 1024, 32, 50304, 0.0, STEPS, activation="tanh"),
           Step("Shakespeare 10.6M", 2.5, 6, 6, 384, 256, 64, 65, 0.2, STEPS),

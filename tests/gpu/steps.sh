@@ -95,7 +95,24 @@ sanitizer() {
   run_tests "$1" "$program" --tool "$1" --error-exitcode 86 "$PROGRAMS/$TESTS" "$SMALL"
 }
 memcheck() { sanitizer memcheck; }
-racecheck() { sanitizer racecheck; }
+# racecheck follows neither mbarriers nor bar.arrive: it takes an mbarrier's initialisation and its first arrival, by one
+# and the same thread, for a race (ptx_sm90_kernels.cu), and reports the wrapper of named barriers, which have a warp
+# arrive and another wait. What it says of kernels that are built on them, those for Hopper, is counted and no failure:
+# the emulator checks their order.
+racecheck() {
+  local said status others hopper
+  said=$(sanitizer racecheck)
+  status=$?
+  echo "$said"
+  local known=' at (void )?glint::(attention::sm90|test)::'
+  others=$(grep 'Race reported' <<< "$said" | grep -cvE "$known")
+  hopper=$(grep 'Race reported' <<< "$said" | grep -cE "$known")
+  if [ "$status" -eq 1 ] && [ "$others" -eq 0 ] && [ "$hopper" -gt 0 ] && grep -qE '\| 0 failed \|' <<< "$said"; then
+    echo "nothing beside $hopper reports of kernels with mbarriers, which racecheck does not follow"
+    return 0
+  fi
+  return "$status"
+}
 initcheck() { sanitizer initcheck; }
 synccheck() { sanitizer synccheck; }
 
@@ -265,7 +282,8 @@ bench_training() {
 
 # GPT-2 124M's tokens per second, of one text and of 16 side by side.
 bench_sample() {
-  local more found rates=() rows=() model=(--layers 12 --heads 12 --embd 768 --context 1024 --vocab 50304 --activation tanh)
+  local more found rates=() rows=()
+  local model=(--layers 12 --heads 12 --embd 768 --context 1024 --vocab 50304 --activation tanh)
   if [ "$EMULATED" = yes ]; then
     model=(--layers 1 --heads 2 --embd 32 --context 12 --prompt 3 --tokens 5 --repeats 1)
   fi
