@@ -95,7 +95,7 @@ sanitizer() {
   run_tests "$1" "$program" --tool "$1" --error-exitcode 86 "$PROGRAMS/$TESTS" "$SMALL"
 }
 memcheck() { sanitizer memcheck; }
-# racecheck follows neither mbarriers nor bar.arrive: it takes an mbarrier's initialisation and its first arrival, by one
+# racecheck follows neither mbarriers nor bar.arrive: it takes an mbarrier's initialisation and first arrival, by one
 # and the same thread, for a race (ptx_sm90_kernels.cu), and reports the wrapper of named barriers, which have a warp
 # arrive and another wait. What it says of kernels that are built on them, those for Hopper, is counted and no failure:
 # the emulator checks their order.
