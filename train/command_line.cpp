@@ -21,6 +21,27 @@ class HelpFormatter : public CLI::Formatter {
   }
 };
 
+// The innermost command that was named.
+const CLI::App* parsed_command(const CLI::App& app) {
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  return command;
+}
+
+// What is missing: a flag, or a command, of which the message lists those there are.
+std::string missing_message(const CLI::App& app, const std::string& what) {
+  const CLI::App& command = *parsed_command(app);
+  std::string path = command.get_name(), list;
+  for (const CLI::App* at = command.get_parent(); at; at = at->get_parent()) path = at->get_name() + " " + path;
+  for (const CLI::App* known : command.get_subcommands([](const CLI::App*) { return true; }))
+    list += (list.empty() ? "" : "|") + known->get_name();
+  const std::vector<std::string> unknown = command.remaining();
+  const std::string problem = list.empty()      ? what
+                              : unknown.empty() ? path + " needs a command: " + list
+                                                : "'" + unknown[0] + "' is no command of " + path + ": " + list;
+  return problem + "; see " + path + " --help";
+}
+
 }  // namespace
 
 void format_help(CLI::App& app) {
@@ -40,6 +61,8 @@ void parse(CLI::App& app, std::vector<std::string> arguments) {
     if (const size_t at = what.find(": At Most 1 required"); at != std::string::npos)
       throw UsageError(what.substr(0, at) + " is given more than once");
     throw UsageError(what);
+  } catch (const CLI::RequiredError& error) {
+    throw UsageError(missing_message(app, error.what()));
   } catch (const CLI::ParseError& error) {
     std::ostringstream help, problem;
     if (app.exit(error, help, problem) != 0) throw UsageError(problem.str());
@@ -48,9 +71,7 @@ void parse(CLI::App& app, std::vector<std::string> arguments) {
 }
 
 std::string with_flags(const CLI::App& app, std::string message) {
-  const CLI::App* command = &app;
-  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
-  for (const CLI::Option* option : command->get_options()) {
+  for (const CLI::Option* option : parsed_command(app)->get_options()) {
     for (const std::string& name : option->get_lnames()) {
       std::string field = "`" + name + "`";
       std::replace(field.begin(), field.end(), '-', '_');

@@ -31,6 +31,7 @@ void register_all(CLI::App& app) {
   glint::register_mask(app);
   glint::register_bench(app);
   glint::register_plan(app);
+  glint::register_study(app);
   glint::register_info(app);
 }
 

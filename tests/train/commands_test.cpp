@@ -38,6 +38,8 @@ TEST_CASE("--version and --help, of the program and of every command, on standar
                                            {"bench", "matmul"},
                                            {"bench", "step"},
                                            {"bench", "sample"},
+                                           {"study"},
+                                           {"study", "ladder"},
                                            {"info"}};
   for (const Arguments& command : commands) {
     Arguments arguments = command;
@@ -60,8 +62,17 @@ TEST_CASE("--version and --help, of the program and of every command, on standar
 }
 
 TEST_CASE("wrong usage: one line on standard error, exit 2") {
-  const std::vector<Arguments> cases = {
-      {}, {"dance"}, {"mask", "--nonsense"}, {"data"}, {"data", "prepare"}, {"info", "extra"}, {"bench"}};
+  const std::vector<Arguments> cases = {{},
+                                        {"dance"},
+                                        {"mask", "--nonsense"},
+                                        {"data"},
+                                        {"data", "prepare"},
+                                        {"info", "extra"},
+                                        {"bench"},
+                                        {"study"},
+                                        {"study", "dance"},
+                                        {"study", "ladder"},
+                                        {"study", "ladder", "--nonsense", "--out", "x"}};
   for (const Arguments& bad : cases) {
     const auto ran = run_program(bad);
     INFO((bad.empty() ? "" : bad.back()), ": ", ran.err);

@@ -13,6 +13,7 @@ void register_data(CLI::App& program);
 void register_mask(CLI::App& program);
 void register_bench(CLI::App& program);
 void register_plan(CLI::App& program);
+void register_study(CLI::App& program);
 void register_info(CLI::App& program);
 
 // "0.1.0"

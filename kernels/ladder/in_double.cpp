@@ -1,0 +1,71 @@
+// The definition in double, a row at a time.
+#include "kernels/ladder/head.h"
+
+namespace glint::ladder {
+namespace {
+
+struct Product {
+  double sum, size;  // size: the sum of the terms' magnitudes
+};
+Product dot_in_double(const float* a, const float* b, int n) {
+  double sums[8] = {}, sizes[8] = {};
+  for (int c = 0; c < n; c += 8) {
+    for (int lane = 0; lane < 8; ++lane) {
+      const double term = static_cast<double>(a[c + lane]) * b[c + lane];
+      sums[lane] += term, sizes[lane] += std::abs(term);
+    }
+  }
+  const auto total = [](const double(&x)[8]) {
+    return ((x[0] + x[4]) + (x[1] + x[5])) + ((x[2] + x[6]) + (x[3] + x[7]));
+  };
+  return {total(sums), total(sizes)};
+}
+void add(double* to, const float* from, double factor, int n) {
+  for (int c = 0; c < n; ++c) to[c] += factor * from[c];
+}
+void zero(const HeadView<double>& x, int b, int tokens, int heads, int HS) {
+  for (int t = 0; t < tokens; ++t) {
+    for (int h = 0; h < heads; ++h) std::fill_n(x.at(b, t, h), HS, 0.0);
+  }
+}
+
+}  // namespace
+
+double attention_in_double(const ResultsInDouble& r, const AttentionBackward<float>& a, double* scratch) {
+  const AttentionShape& s = a.shape;
+  const CausalRange range(s);
+  attention::check_attention(s, a.dropout);
+  double *const p = scratch, *const dp = p + s.S, *const terms = dp + s.S, ds_terms = 0.0;
+  for (int b = 0; b < s.B; ++b) {
+    zero(r.out, b, s.T, s.NH, s.HS), zero(r.dq, b, s.T, s.NH, s.HS);
+    zero(r.dk, b, s.S, s.NKV, s.HS), zero(r.dv, b, s.S, s.NKV, s.HS);
+    for (int row = 0; row < s.NH * s.T; ++row) {
+      const int h = row / s.T, i = row % s.T, kv = h / (s.NH / s.NKV), n = range.key_end(i);
+      const float *q = a.q.at(b, i, h), *dout = a.dout.at(b, i, h);
+      const DropoutMask mask(a.dropout, s.NH, b, h);
+      const auto factor = [&](int j) {
+        return mask.keeps_attention(static_cast<uint32_t>(i), static_cast<uint32_t>(j)) ? double{mask.scale} : 0.0;
+      };
+      for (int j = 0; j < n; ++j) {
+        const Product product = dot_in_double(dout, a.v.at(b, j, kv), s.HS);
+        p[j] = s.scale * dot_in_double(q, a.k.at(b, j, kv), s.HS).sum;
+        dp[j] = factor(j) * product.sum, terms[j] = mask.scale * product.size;
+      }
+      const double max = *std::max_element(p, p + n);
+      double sum = 0.0, row_sum = 0.0;
+      for (int j = 0; j < n; ++j) sum += p[j] = std::exp(p[j] - max);
+      for (int j = 0; j < n; ++j) row_sum += (p[j] /= sum) * dp[j];
+      for (int j = 0; j < n; ++j) {
+        const double dropped = factor(j) * p[j], ds = s.scale * p[j] * (dp[j] - row_sum);
+        ds_terms = std::max(ds_terms, s.scale * p[j] * terms[j]);
+        add(r.out.at(b, i, h), a.v.at(b, j, kv), dropped, s.HS);
+        add(r.dv.at(b, j, kv), dout, dropped, s.HS);
+        add(r.dq.at(b, i, h), a.k.at(b, j, kv), ds, s.HS);
+        add(r.dk.at(b, j, kv), q, ds, s.HS);
+      }
+    }
+  }
+  return ds_terms;
+}
+
+}  // namespace glint::ladder
