@@ -43,12 +43,16 @@ TEST_CASE("study ladder: a page, figures and a picture; every rung within its bo
   const std::string page = test::read_file(folder / "new/study/study.md");
   CHECK(count_of(page, "\n| 8 ") == 4);
   CHECK(page.find("## T 96, dropout 0.2\n") != std::string::npos);
-  CHECK(page.find("(ladder.svg)") != std::string::npos);
-  const std::string svg = test::read_file(folder / "new/study/ladder.svg");
-  CHECK(svg.starts_with("<svg "));
-  CHECK(svg.ends_with("</svg>\n"));
-  CHECK(count_of(svg, "<polyline") == 2 * rungs.size());
-  CHECK(svg.find("nan") == std::string::npos);
+  for (const char* picture : {"ladder.svg", "memory.svg"}) {
+    INFO(picture);
+    const std::string svg = test::read_file(folder / "new/study/" + picture);
+    CHECK(page.find(str_cat("(", picture, ")")) != std::string::npos);
+    CHECK(svg.starts_with("<svg "));
+    CHECK(svg.ends_with("</svg>\n"));
+    CHECK(count_of(svg, "<polyline") == 2 * rungs.size());
+    CHECK(svg.find("nan") == std::string::npos);
+    CHECK(svg.find("inf") == std::string::npos);
+  }
 }
 
 TEST_CASE("study ladder: wrong flags are one line") {

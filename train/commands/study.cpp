@@ -207,8 +207,10 @@ nlohmann::ordered_json ladder_json(const std::vector<std::vector<RungResult>>& a
   return json;
 }
 
-// Time over T, a chart for each rate of dropout.
-std::string ladder_picture(const std::vector<std::vector<RungResult>>& all) {
+// value(result) over T, a chart for each rate of dropout.
+template <typename Value>
+std::string ladder_picture(const std::vector<std::vector<RungResult>>& all, const std::string& name,
+                           const Value& value) {
   std::vector<Chart> charts;
   for (const auto& results : all) {
     const std::string title = results[0].p > 0 ? str_cat("dropout ", results[0].p) : "no dropout";
@@ -218,10 +220,9 @@ std::string ladder_picture(const std::vector<std::vector<RungResult>>& all) {
       for (const Rung& rung : ladder::rungs())
         chart->lines.push_back({str_cat(chart->lines.size() + 1, " ", rung.name), {}});
     }
-    for (size_t n = 0; n < results.size(); ++n)
-      chart->lines[n].points.emplace_back(results[n].T, results[n].forward_ms + results[n].backward_ms);
+    for (size_t n = 0; n < results.size(); ++n) chart->lines[n].points.emplace_back(results[n].T, value(results[n]));
   }
-  return draw_charts(charts, "T", "forward and backward, ms");
+  return draw_charts(charts, "T", name);
 }
 
 void study_ladder(LadderFlags flags) {
@@ -239,7 +240,7 @@ void study_ladder(LadderFlags flags) {
       "# Attention in steps\n\n`glint study ladder ", settings, "` on ", cpu_name(), ", ", compiled_vectors(),
       ". One thread, fp32, one sequence; the fastest run.\nBytes are those that a formula says move to and from memory; memory "
       "is what lies beside inputs and results. Errors are\nmeasured against double; twice that of plain fp32 is "
-      "allowed, three times for gradients.\n\n![Time over T](ladder.svg)\n");
+      "allowed, three times for gradients.\n\n![Time over T](ladder.svg)\n\n![Memory over T](memory.svg)\n");
   write_file(folder / "study.md", page);  // now, not in a minute, if it can't be
   std::vector<std::vector<RungResult>> all;
   bool good = true;
@@ -256,7 +257,10 @@ void study_ladder(LadderFlags flags) {
     }
   }
   write_file(folder / "ladder.json", ladder_json(all).dump(1) + "\n");
-  write_file(folder / "ladder.svg", ladder_picture(all));
+  write_file(folder / "ladder.svg", ladder_picture(all, "forward and backward, ms",
+                                                   [](const auto& r) { return r.forward_ms + r.backward_ms; }));
+  write_file(folder / "memory.svg", ladder_picture(all, "memory beside inputs and results, MB",
+                                                   [](const auto& r) { return 1e-6 * r.memory; }));
   write_file(folder / "study.md", page);
   std::printf("written: %s\n", (folder / "study.md").c_str());
   GLINT_REQUIRE(good, "a rung's error is larger than allowed: see ", (folder / "study.md").string());
@@ -269,7 +273,7 @@ void register_study(CLI::App& program) {
   study.require_subcommand(1);
   CLI::App& command = *study.add_subcommand("ladder", "Attention from the definition to glint's kernel, on one core");
   const auto flags = std::make_shared<LadderFlags>();
-  command.add_option("--out", flags->out, "Folder for study.md, ladder.json and ladder.svg")
+  command.add_option("--out", flags->out, "Folder for study.md, ladder.json and two pictures")
       ->type_name("DIR")
       ->required();
   add_option(command, "--heads", flags->heads, "Heads");
