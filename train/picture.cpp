@@ -69,8 +69,9 @@ std::string draw_charts(const std::vector<Chart>& charts, const std::string& x_n
       svg += text(left - 8, bottom - y.at(value) + 4, "end", str_cat(value));
     }
     for (size_t n = 0; n < chart.lines.size(); ++n) {
-      svg +=
-          str_cat("<polyline fill=\"none\" stroke-width=\"2\" stroke=\"", kColours[n % kColourCount], "\" points=\"");
+      const double width = 2 + 0.9 * static_cast<double>(chart.lines.size() - 1 - n);  // those below show too
+      svg += str_cat("<polyline fill=\"none\" stroke-width=\"", width, "\" stroke=\"", kColours[n % kColourCount],
+                     "\" points=\"");
       for (const auto& [a, b] : chart.lines[n].points) svg += str_cat(left + x.at(a), ",", bottom - y.at(b), " ");
       svg += "\"/>\n";
     }

