@@ -4,7 +4,7 @@
 #include <iterator>
 
 #include "kernels/check.h"
-#include "train/peak.h"
+#include "src/peak.h"
 #include "train/plan.h"
 
 namespace glint {

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "data/corpus.h"
+#include "data/durable.h"
 #include "kernels/check.h"
-#include "train/checkpoint/durable.h"
 
 namespace glint {
 

@@ -12,9 +12,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/durable.h"
 #include "data/prepare.h"
 #include "kernels/check.h"
-#include "train/checkpoint/durable.h"
 
 namespace glint {
 namespace fs = std::filesystem;

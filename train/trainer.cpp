@@ -4,13 +4,13 @@
 #include <optional>
 
 #include "data/batches.h"
+#include "src/clock.h"
+#include "src/peak.h"
 #include "train/checkpoint/team_checkpoint.h"
-#include "train/clock.h"
 #include "train/describe.h"
 #include "train/evaluator.h"
 #include "train/loaded_run.h"
 #include "train/nonfinite.h"
-#include "train/peak.h"
 #include "train/progress.h"
 #include "train/run_data.h"
 #include "train/schedule.h"

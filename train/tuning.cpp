@@ -8,9 +8,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/durable.h"
 #include "kernels/product_choices.h"
-#include "train/checkpoint/durable.h"
-#include "train/clock.h"
+#include "src/clock.h"
 
 namespace glint {
 

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "models/gpt.h"
+#include "src/peak.h"
 #include "tests/train/run_program.h"
-#include "train/peak.h"
 #include "train/training_step.h"
 
 using namespace glint;

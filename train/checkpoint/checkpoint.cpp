@@ -9,8 +9,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/durable.h"
 #include "kernels/check.h"
-#include "train/checkpoint/durable.h"
 
 namespace glint {
 namespace fs = std::filesystem;

@@ -3,8 +3,8 @@
 
 #include "kernels/check.h"
 #include "src/memory.h"
+#include "src/peak.h"
 #include "train/commands/bench.h"
-#include "train/peak.h"
 
 namespace glint {
 

@@ -1,8 +1,8 @@
 // glint bench sample: how fast a model of any shape draws tokens, and how near that is to reading what it must read.
 #include "models/generate.h"
-#include "train/clock.h"
+#include "src/clock.h"
+#include "src/peak.h"
 #include "train/commands/bench.h"
-#include "train/peak.h"
 
 namespace glint {
 

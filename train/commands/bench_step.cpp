@@ -2,10 +2,10 @@
 #include <algorithm>
 
 #include "models/model.h"
+#include "src/machine.h"
+#include "src/peak.h"
 #include "train/commands/bench.h"
 #include "train/evaluator.h"
-#include "train/machine.h"
-#include "train/peak.h"
 #include "train/training_step.h"
 #include "train/tuning.h"
 

@@ -1,4 +1,4 @@
-#include "train/peak.h"
+#include "src/peak.h"
 
 #include <omp.h>
 
@@ -13,8 +13,8 @@
 
 #include "kernels/convert.h"
 #include "kernels/matmul.h"
+#include "src/clock.h"
 #include "src/memory.h"
-#include "train/clock.h"
 
 #if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
 #include <immintrin.h>

@@ -1,4 +1,4 @@
-#include "train/checkpoint/durable.h"
+#include "data/durable.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
