@@ -60,12 +60,10 @@ void draw(const Device& device, const Context& ctx, const AttentionMask& mask,
 
 void draw_by_kernel(const Device& device, DType dtype, AttentionKind kind, const AttentionMask& mask,
                     const std::function<void(int64_t, int64_t)>& kept) {
-  std::visit(
-      [&](const auto& device_context) {
-        const auto ctx = with_kernels(device_context, kind);
-        dtype == DType::bf16 ? draw<Bf16>(device, ctx, mask, kept) : draw<float>(device, ctx, mask, kept);
-      },
-      device.context());
+  device.visit([&](const auto& device_context) {
+    const auto ctx = with_kernels(device_context, kind);
+    dtype == DType::bf16 ? draw<Bf16>(device, ctx, mask, kept) : draw<float>(device, ctx, mask, kept);
+  });
 }
 
 }  // namespace glint

@@ -124,11 +124,10 @@ AttentionTimes time_attention(const Device& device, const Context& device_contex
   const double once = measure_seconds(ctx, forward);
   const int calls = device.is_cpu() ? 1 : static_cast<int>(std::clamp(3e-3 / once, 1.0, 100.0));
   const auto time = [&](auto call) {
-    return median_ms(ctx, flags.repeats,
-                     [&] {
-                       for (int i = 0; i < calls; ++i) call();
-                     }) /
-           calls;
+    const auto several = [&] {
+      for (int i = 0; i < calls; ++i) call();
+    };
+    return median_ms(ctx, flags.repeats, several) / calls;
   };
   const char* kernels = "";
   if constexpr (std::is_same_v<Context, CudaContext>) {
@@ -173,12 +172,9 @@ void bench_attention(AttentionFlags flags) {
   GLINT_REQUIRE(flags.kind != AttentionKind::flash_sm80 || !on_cpu,
                 "--attention flash-sm80 names kernels for GPUs; use --attention flash");
   const Device device = open_device(flags);
-  const AttentionTimes times = std::visit(
-      [&](const auto& ctx) {
-        return bf16 ? time_attention<Bf16>(device, ctx, shape, flags)
-                    : time_attention<float>(device, ctx, shape, flags);
-      },
-      device.context());
+  const AttentionTimes times = device.visit([&](const auto& ctx) {
+    return bf16 ? time_attention<Bf16>(device, ctx, shape, flags) : time_attention<float>(device, ctx, shape, flags);
+  });
   print_times(flags, shape, device, times);
 }
 

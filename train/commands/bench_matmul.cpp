@@ -53,12 +53,9 @@ Rates measure(const Device& device, const Context& ctx, const MatmulFlags& flags
 void bench_matmul(const MatmulFlags& flags) {
   GLINT_REQUIRE(flags.rows >= 1 && flags.in >= 1 && flags.out >= 1, "--rows, --in and --out are 1 or more");
   const Device device = open_device(flags);
-  const Rates rates = std::visit(
-      [&](const auto& ctx) {
-        return flags.dtype == DtypeChoice::bf16 ? measure<Bf16>(device, ctx, flags)
-                                                : measure<float>(device, ctx, flags);
-      },
-      device.context());
+  const Rates rates = device.visit([&](const auto& ctx) {
+    return flags.dtype == DtypeChoice::bf16 ? measure<Bf16>(device, ctx, flags) : measure<float>(device, ctx, flags);
+  });
   const double peak = peak_gflops(device, dtype_of(flags.dtype));
   print_results({{"forward_gflops", rates.forward},
                  {"backward_input_gflops", rates.input},

@@ -72,7 +72,6 @@ void register_bench_sample(CLI::App& bench) {
   flags->model.vocab = 65;
   flags->repeats = 3;
   add_model_flags(command, flags->model);
-  add_option(command, "--activation", flags->model.activation, "GELU");
   add_count(command, "--count", flags->count, "Sequences side by side");
   add_count(command, "--prompt", flags->prompt, "Tokens of the prompt");
   add_count(command, "--tokens", flags->tokens, "Tokens to draw for each sequence");
