@@ -111,7 +111,7 @@ std::string Dataset::describe_unknown(Split split) const {
   std::u32string characters;
   for (const auto& [character, times] : by_count) characters += character;
   char share[32];
-  std::snprintf(share, sizeof share, "%.2g%%", 100.0 * static_cast<double>(count) / static_cast<double>(all));
+  std::snprintf(share, sizeof share, "%.3g%%", 100.0 * static_cast<double>(count) / static_cast<double>(all));
   return str_cat(count, " of ", all, count == 1 ? " tokens is" : " tokens are", " unknown (", share, ")",
                  characters.empty() ? "" : ": ", describe_characters(characters));
 }
