@@ -7,9 +7,9 @@
 #include "kernels/attention.h"
 #include "kernels/check.h"
 #include "src/machine.h"
+#include "src/measure/peak.h"
 #include "src/memory.h"
 #include "src/optimizer.h"
-#include "src/peak.h"
 #include "train/training_step.h"
 
 namespace glint {

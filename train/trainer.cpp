@@ -4,7 +4,7 @@
 
 #include "data/batches.h"
 #include "src/clock.h"
-#include "src/peak.h"
+#include "src/measure/peak.h"
 #include "train/checkpoint/team_checkpoint.h"
 #include "train/describe.h"
 #include "train/evaluator.h"

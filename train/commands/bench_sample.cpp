@@ -1,7 +1,7 @@
 // glint bench sample: how fast a model of any shape draws tokens, and how near that is to reading what it must read.
 #include "models/generate.h"
 #include "src/clock.h"
-#include "src/peak.h"
+#include "src/measure/peak.h"
 #include "train/commands/bench.h"
 
 namespace glint {

@@ -3,7 +3,7 @@
 
 #include "models/model.h"
 #include "src/machine.h"
-#include "src/peak.h"
+#include "src/measure/peak.h"
 #include "train/commands/bench.h"
 #include "train/evaluator.h"
 #include "train/training_step.h"

@@ -5,8 +5,8 @@
 #include "kernels/attention.h"
 #include "src/comm/collective_queue.h"
 #include "src/machine.h"
+#include "src/measure/peak.h"
 #include "src/memory.h"
-#include "src/peak.h"
 #include "train/commands/commands.h"
 #include "train/options.h"
 

@@ -12,7 +12,7 @@
 #include "data/file_writer.h"
 #include "kernels/check.h"
 #include "kernels/dropout.h"
-#include "src/attention_mask.h"
+#include "src/measure/attention_mask.h"
 #include "src/memory.h"
 #include "train/commands/commands.h"
 

@@ -1,4 +1,4 @@
-#include "src/attention_mask.h"
+#include "src/measure/attention_mask.h"
 
 #include <algorithm>
 #include <vector>

@@ -1,4 +1,4 @@
-#include "src/peak.h"
+#include "src/measure/peak.h"
 
 #include <omp.h>
 
