@@ -9,17 +9,12 @@
 #include <sstream>
 #include <system_error>
 
+#include "data/durable.h"
 #include "data/utf8.h"
 #include "kernels/check.h"
 
 namespace glint {
 namespace {
-
-std::string hexadecimal(uint64_t value) {
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(value));
-  return digits;
-}
 
 // Nothing where the file is missing or damaged: it only serves messages.
 CharacterCounts read_unknown(const std::filesystem::path& path) {

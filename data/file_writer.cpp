@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <sstream>
 #include <utility>
 
 #include "kernels/check.h"
@@ -27,9 +29,8 @@ void remove_leftovers(const std::filesystem::path& target, const std::filesystem
     if (!name.starts_with(start)) continue;
     const pid_t process = std::atoi(name.c_str() + start.size());
     if (process <= 0 || ::kill(process, 0) == 0 || errno != ESRCH) continue;
-    const int descriptor = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const Descriptor descriptor(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (descriptor >= 0 && ::flock(descriptor, LOCK_EX | LOCK_NB) == 0) ::unlink(entry.path().c_str());
-    if (descriptor >= 0) ::close(descriptor);
   }
 }
 
@@ -42,13 +43,12 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 FileWriter::FileWriter(std::filesystem::path path) : path_(std::move(path)), partial_(path_) {
   remove_leftovers(path_, folder_of(path_));
   partial_ += std::string(kPartial) + std::to_string(::getpid());
-  descriptor_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  descriptor_ = Descriptor(::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (descriptor_ < 0) fail("write");
   ::flock(descriptor_, LOCK_EX | LOCK_NB);  // file systems that can't lock: nothing is lost
 }
 
 FileWriter::~FileWriter() {
-  if (descriptor_ >= 0) ::close(descriptor_);
   if (!partial_.empty()) ::unlink(partial_.c_str());
 }
 
@@ -81,22 +81,26 @@ void FileWriter::overwrite(uint64_t offset, const void* bytes, size_t size) {
 void FileWriter::commit() {
   GLINT_CHECK(descriptor_ >= 0, path_.string(), " is committed already");
   if (::fsync(descriptor_) != 0) fail("write");
-  if (::close(std::exchange(descriptor_, -1)) != 0) fail("write");
+  if (::close(descriptor_.release()) != 0) fail("write");
   if (::rename(partial_.c_str(), path_.c_str()) != 0) fail("replace");
   partial_.clear();
 
   // The new name is durable once the folder is synced. Some file systems can't sync folders, which is no error.
-  const int descriptor = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor >= 0) {
-    ::fsync(descriptor);
-    ::close(descriptor);
-  }
+  const Descriptor folder(::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder >= 0) ::fsync(folder);
 }
 
 void write_file(const std::filesystem::path& path, std::string_view content) {
   FileWriter file(path);
   file.append(content);
   file.commit();
+}
+
+std::optional<std::string> read_file(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::ostringstream content;
+  if (stream.peek() != EOF) content << stream.rdbuf();
+  return stream.is_open() && !stream.bad() && !content.fail() ? std::optional(content.str()) : std::nullopt;
 }
 
 }  // namespace glint

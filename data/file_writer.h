@@ -4,7 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
+#include <string>
 #include <string_view>
+
+#include "data/descriptor.h"
 
 namespace glint {
 
@@ -28,11 +32,13 @@ class FileWriter {
   void write_at(uint64_t offset, const void* bytes, size_t size);
 
   std::filesystem::path path_, partial_;
-  int descriptor_ = -1;
+  Descriptor descriptor_;
   uint64_t size_ = 0;
 };
 
 // Writes a small file with FileWriter.
 void write_file(const std::filesystem::path& path, std::string_view content);
+// The bytes of a file; nothing if it can't be read (errno says why).
+std::optional<std::string> read_file(const std::filesystem::path& path);
 
 }  // namespace glint

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <utility>
 
+#include "data/descriptor.h"
 #include "kernels/check.h"
 
 namespace glint {
@@ -59,31 +60,20 @@ struct MappedFile::Watched {
   }
 };
 
-namespace {
-
-struct Descriptor {
-  int value;
-  ~Descriptor() {
-    if (value >= 0) ::close(value);
-  }
-};
-
-}  // namespace
-
 MappedFile::MappedFile(std::filesystem::path path, Access access) : path_(std::move(path)) {
   // O_NONBLOCK: do not wait for a named pipe, which is refused below.
   const Descriptor file{::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  GLINT_REQUIRE(file.value >= 0 || errno != ENOENT, path_.string(), " does not exist");
-  GLINT_REQUIRE(file.value >= 0, "can't read ", path_.string(), ": ", std::strerror(errno));
+  GLINT_REQUIRE(file >= 0 || errno != ENOENT, path_.string(), " does not exist");
+  GLINT_REQUIRE(file >= 0, "can't read ", path_.string(), ": ", std::strerror(errno));
 
   struct stat& status = opened_;
-  GLINT_REQUIRE(::fstat(file.value, &status) == 0, "can't read ", path_.string(), ": ", std::strerror(errno));
+  GLINT_REQUIRE(::fstat(file, &status) == 0, "can't read ", path_.string(), ": ", std::strerror(errno));
   GLINT_REQUIRE(!S_ISDIR(status.st_mode), path_.string(), " is a folder; give a file");
   GLINT_REQUIRE(S_ISREG(status.st_mode), path_.string(), " is not a regular file; save its content to a file first");
   GLINT_REQUIRE(status.st_size > 0, path_.string(), " is empty");
 
   size_ = static_cast<size_t>(status.st_size);
-  void* const memory = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.value, 0);
+  void* const memory = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
   GLINT_REQUIRE(memory != MAP_FAILED, "can't map ", path_.string(), " (", size_, " bytes): ", std::strerror(errno));
   data_ = static_cast<const char*>(memory);
   watched_ = Watched::add(data_, size_, path_.string());

@@ -35,6 +35,11 @@ class Device {
 #endif
 
   const Context& context() const { return context_; }
+  // Calls it with the CpuContext or CudaContext.
+  template <typename Call>
+  auto visit(Call&& call) const {
+    return std::visit(call, context_);
+  }
   bool is_cpu() const { return std::holds_alternative<CpuContext>(context_); }
   const std::string& name() const { return name_; }  // "cpu", or the GPU's
 

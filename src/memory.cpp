@@ -10,7 +10,7 @@ DeviceMemory::DeviceMemory(size_t bytes, const std::string& what, const Device& 
     : bytes_(bytes), device_(device) {
   if (bytes == 0) return;
   std::string fault;
-  data_ = std::visit([&](const auto& ctx) { return allocate(ctx, bytes, fault); }, device.context());
+  data_ = device.visit([&](const auto& ctx) { return allocate(ctx, bytes, fault); });
   GLINT_REQUIRE(
       data_, "no memory for ", what, " on ", device.name(), ": ", human_bytes(static_cast<double>(bytes)),
       " are needed, ", fault,
@@ -18,7 +18,7 @@ DeviceMemory::DeviceMemory(size_t bytes, const std::string& what, const Device& 
 }
 
 DeviceMemory::~DeviceMemory() {
-  if (data_) std::visit([&](const auto& ctx) { release(ctx, data_, bytes_); }, device_.context());
+  if (data_) device_.visit([&](const auto& ctx) { release(ctx, data_, bytes_); });
 }
 
 std::string human_bytes(double bytes) {

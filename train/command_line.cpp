@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <sstream>
 
+#include "kernels/check.h"
+
 namespace glint {
 
 namespace {
@@ -68,6 +70,12 @@ void parse(CLI::App& app, std::vector<std::string> arguments) {
     if (app.exit(error, help, problem) != 0) throw UsageError(problem.str());
     std::fputs(help.str().c_str(), stdout);
   }
+}
+
+void write_out(std::string_view text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  GLINT_REQUIRE(written && std::fflush(stdout) == 0 && !std::ferror(stdout),
+                "standard output can't be written (closed, or its disk is full)");
 }
 
 std::string with_flags(const CLI::App& app, std::string message) {

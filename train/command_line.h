@@ -5,6 +5,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -24,6 +25,8 @@ void format_help(CLI::App& app);
 // Parses the arguments (without the program's name) and runs the command, or prints the help or version that they ask
 // for. Throws UsageError, and whatever the command throws.
 void parse(CLI::App& app, std::vector<std::string> arguments);
+// Writes text to standard output at once. Throws if it can't, for example to a full disk.
+void write_out(std::string_view text);
 // The message with fields in backquotes (`kv_heads`) replaced by the flags of the parsed command (--kv-heads).
 std::string with_flags(const CLI::App& app, std::string message);
 

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "kernels/check.h"
+#include "src/clock.h"
 #include "train/exit_code.h"
 #include "train/options.h"
 #include "train/run_folder.h"
@@ -29,8 +30,6 @@
 namespace glint {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr auto kPoll = std::chrono::milliseconds(20);
 constexpr auto kGrace = std::chrono::seconds(5);  // from a rank's failure until the others are killed
@@ -48,14 +47,13 @@ std::vector<std::string> own_command_line() {
 
 // A port of this machine that is free now, and not the first.
 int free_port() {
-  const int trial = socket(AF_INET, SOCK_STREAM, 0);
+  const Descriptor trial(socket(AF_INET, SOCK_STREAM, 0));
   sockaddr_in own = {};
   own.sin_family = AF_INET;
   own.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t length = sizeof own;
   auto* generic = reinterpret_cast<sockaddr*>(&own);
   const bool found = trial >= 0 && bind(trial, generic, length) == 0 && getsockname(trial, generic, &length) == 0;
-  close(trial);
   GLINT_REQUIRE(found, "cannot find a free port for the ranks: ", std::strerror(errno));
   return ntohs(own.sin_port);
 }

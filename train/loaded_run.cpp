@@ -41,4 +41,20 @@ LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, con
   return run;
 }
 
+void load_initial(Model& model, const std::filesystem::path& run, Changed changed) {
+  LoadedRun from = load_run(run, WhichCheckpoint::automatic, CpuContext{}, DType::f32, changed);
+  Parameters& parameters = model.parameters();
+  HostCopy values(parameters, parameters.values());
+  for (const Parameter& target : parameters.all()) {
+    for (const Parameter& source : from.model->parameters().all()) {
+      if (source.name != target.name) continue;
+      GLINT_REQUIRE(source.shape.elements() >= target.shape.elements(), run.string(), " has a smaller ", source.name);
+      const float* const first = from.model->parameters().value_at(source.offset);
+      std::copy_n(first, target.shape.elements(), values.of(target));
+    }
+  }
+  values.store();
+  parameters.refresh_rounded();
+}
+
 }  // namespace glint

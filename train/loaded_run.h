@@ -28,6 +28,8 @@ std::filesystem::path checkpoint_of(const RunPaths& paths, WhichCheckpoint which
 // The model on `device`, to compute in `dtype`.
 LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, const Device& device, DType dtype,
                    Changed changed = Changed::refused);
+// Copies the weights of another run; a longer context's positions end at this one's.
+void load_initial(Model& model, const std::filesystem::path& run, Changed changed);
 // --accept-changed
 void add_changed_flag(CLI::App& command, Changed& changed);
 

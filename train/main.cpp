@@ -24,15 +24,10 @@ void register_all(CLI::App& app) {
   app.set_version_flag("--version", std::string("glint ") + glint::version());
   app.require_subcommand(1);
   glint::format_help(app);
-  glint::register_train(app);
-  glint::register_sample(app);
-  glint::register_eval(app);
-  glint::register_data(app);
-  glint::register_mask(app);
-  glint::register_bench(app);
-  glint::register_plan(app);
-  glint::register_study(app);
-  glint::register_info(app);
+  using namespace glint;
+  for (const auto add : {register_train, register_sample, register_eval, register_data, register_mask, register_bench,
+                         register_plan, register_study, register_info})
+    add(app);
 }
 
 // Waiting threads of libgomp spin for milliseconds by default, which costs another process on the same cores more than
@@ -44,12 +39,6 @@ void spin_briefly(char** argv) {
   std::error_code unreadable;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", unreadable);
   if (!unreadable) execv(program.c_str(), argv);
-}
-
-// Throws if standard output could not be written, for example to a full disk.
-void flush_results() {
-  GLINT_REQUIRE(std::fflush(stdout) == 0 && !std::ferror(stdout),
-                "standard output can't be written (closed, or its disk is full)");
 }
 
 }  // namespace
@@ -66,7 +55,7 @@ int main(int argc, char** argv) {
     const glint::SignalThread signals;  // before any other thread
     register_all(app);
     glint::parse(app, {argv + 1, argv + argc});
-    flush_results();
+    glint::write_out("");  // what the command has printed
     return 0;
   } catch (const glint::ExitCode& exit) {
     return exit.code;

@@ -8,8 +8,8 @@
 
 #include "kernels/check.h"
 #include "src/comm/ranks.h"
+#include "src/machine.h"
 #include "src/memory.h"
-#include "train/machine.h"
 #include "train/options_table.h"
 #include "train/plan.h"
 

@@ -39,19 +39,11 @@ TrainOptions shape_of_run(const fs::path& root) {
 }
 
 void require_same_shape(const TrainOptions& from, const TrainOptions& options) {
-  const GptConfig &a = from.model, &b = options.model;
-  const auto require = [](bool holds, const char* flag) {
-    GLINT_REQUIRE(holds, flag, " differs from that of the run of --init-from: leave it out");
-  };
-  require(a.layers == b.layers, "--layers");
-  require(a.heads == b.heads, "--heads");
-  require(b.kv_heads == a.kv_heads, "--kv-heads");
-  require(a.embd == b.embd, "--embd");
-  require(a.bias == b.bias, "--bias");
-  require(a.activation == b.activation, "--activation");
-  require(from.tokenizer == options.tokenizer, "--tokenizer");
-  GLINT_REQUIRE(b.context <= a.context, "--context ", b.context, " is longer than the ", a.context,
-                " of the run of --init-from");
+  const auto a = to_json(from), b = to_json(options);
+  for (const char* name : {"layers", "heads", "kv-heads", "embd", "bias", "activation", "tokenizer"})
+    GLINT_REQUIRE(a[name] == b[name], "--", name, " differs from that of the run of --init-from: leave it out");
+  GLINT_REQUIRE(options.model.context <= from.model.context, "--context ", options.model.context,
+                " is longer than the ", from.model.context, " of the run of --init-from");
 }
 
 }  // namespace
@@ -144,6 +136,7 @@ void add_model_flags(CLI::App& app, GptConfig& model) {
   add_option(app, "--context", model.context, "Tokens per sequence");
   add_option(app, "--vocab", model.vocab, "Vocabulary");
   add_option(app, "--bias", model.bias, "Biases in linear layers and layer norms");
+  add_option(app, "--activation", model.activation, "GELU");
 }
 
 void add_device_flags(CLI::App& app, DeviceFlags& flags) {

@@ -6,10 +6,10 @@
 
 #include "kernels/attention.h"
 #include "kernels/check.h"
+#include "src/machine.h"
+#include "src/measure/peak.h"
 #include "src/memory.h"
 #include "src/optimizer.h"
-#include "train/machine.h"
-#include "train/peak.h"
 #include "train/training_step.h"
 
 namespace glint {

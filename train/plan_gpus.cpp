@@ -4,7 +4,7 @@
 #include <iterator>
 
 #include "kernels/check.h"
-#include "train/peak.h"
+#include "src/measure/peak.h"
 #include "train/plan.h"
 
 namespace glint {

@@ -43,8 +43,6 @@ std::string duration_text(double seconds) {
   return buffer;
 }
 
-Progress::Progress(const ProgressSettings& settings) : Progress(settings, isatty(STDERR_FILENO) == 1) {}
-
 Progress::Progress(const ProgressSettings& settings, bool is_terminal)
     : settings_(settings), is_terminal_(is_terminal) {}
 

@@ -2,6 +2,8 @@
 // quiet.
 #pragma once
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -26,8 +28,7 @@ struct ProgressReport {
 class Progress {
  public:
   // is_terminal: by default whether standard error is one.
-  explicit Progress(const ProgressSettings& settings);
-  Progress(const ProgressSettings& settings, bool is_terminal);
+  explicit Progress(const ProgressSettings& settings, bool is_terminal = isatty(STDERR_FILENO) == 1);
   ~Progress() { finish(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "data/corpus.h"
+#include "data/durable.h"
 #include "kernels/check.h"
-#include "train/checkpoint/durable.h"
 
 namespace glint {
 
@@ -93,6 +93,17 @@ Dataset open_run_data(const RunPaths& run) {
   GLINT_REQUIRE(dataset.tokenizer() == Tokenizer::load(run.tokenizer()), folder, " has another tokenizer than ",
                 run.tokenizer().string());
   return dataset;
+}
+
+Dataset team_data(const RunPaths& run, const TrainOptions& options, Team& team) {
+  std::optional<Dataset> data;
+  const auto is_there = [&] { return std::filesystem::exists(run.data_record()); };
+  team.run_collectively(team.is_main(),
+                        [&] { data = is_there() ? open_run_data(run) : create_run_data(run, options); });
+  team.run_collectively(!data && team.local_rank() == 0 && !is_there(), [&] { data = create_run_data(run, options); });
+  GLINT_REQUIRE(data || is_there(), "rank ", team.rank(), " does not find ", run.data_record().string(),
+                ", written by the first rank of its machine: give all ranks of a machine the same --out");
+  return data ? std::move(*data) : open_run_data(run);
 }
 
 void adopt_run_data(const RunPaths& run, const TrainOptions& options) {

@@ -4,6 +4,7 @@
 
 #include "data/dataset.h"
 #include "train/run_folder.h"
+#include "train/team.h"
 
 namespace glint {
 
@@ -13,6 +14,10 @@ Dataset create_run_data(const RunPaths& run, const TrainOptions& options);
 
 // For an existing run. UserError if the tokens are missing or have changed.
 Dataset open_run_data(const RunPaths& run);
+
+// For a run of several ranks: rank 0 creates or opens its data; on machines that do not share its folder, the first
+// rank of each does.
+Dataset team_data(const RunPaths& run, const TrainOptions& options, Team& team);
 
 // For a resumed run whose data are said to be at options.data now. UserError unless they give the same tokens.
 void adopt_run_data(const RunPaths& run, const TrainOptions& options);

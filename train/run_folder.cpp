@@ -8,13 +8,13 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
-#include <sstream>
 
 #include <nlohmann/json.hpp>
 
+#include "data/durable.h"
+#include "data/file_writer.h"
 #include "data/prepare.h"
 #include "kernels/check.h"
-#include "train/checkpoint/durable.h"
 
 namespace glint {
 namespace fs = std::filesystem;
@@ -121,17 +121,6 @@ RunFolder RunFolder::open(const fs::path& root) {
   return run;
 }
 
-RunFolder::RunFolder(RunFolder&& other) noexcept
-    : paths_(std::move(other.paths_)),
-      writes_(other.writes_),
-      lock_(std::exchange(other.lock_, -1)),
-      metrics_(std::exchange(other.metrics_, -1)) {}
-
-RunFolder::~RunFolder() {
-  if (metrics_ >= 0) ::close(metrics_);
-  if (lock_ >= 0) ::close(lock_);  // releases the lock; removing the file would race with another process
-}
-
 void RunFolder::discard() noexcept {
   if (!writes_) return;
   std::error_code ignored;
@@ -141,7 +130,7 @@ void RunFolder::discard() noexcept {
 
 void RunFolder::take_lock() {
   const std::string root = paths_.root.string();
-  lock_ = ::open(paths_.lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  lock_ = Descriptor(::open(paths_.lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
   GLINT_REQUIRE(lock_ >= 0, "cannot write in the run folder ", root, ": ", std::strerror(errno));
   if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
   GLINT_REQUIRE(errno != EWOULDBLOCK, "the run folder ", root, " is in use by another glint: wait for it, or stop it");
@@ -158,7 +147,8 @@ void RunFolder::write_config(const TrainOptions& options) {
 
 void RunFolder::append(const MetricsLine& line) {
   if (!writes_) return;
-  if (metrics_ < 0) metrics_ = ::open(paths_.metrics().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (metrics_ < 0)
+    metrics_ = Descriptor(::open(paths_.metrics().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
   GLINT_REQUIRE(metrics_ >= 0, "cannot write ", paths_.metrics().string(), ": ", std::strerror(errno));
   ordered_json json;
   json["step"] = line.step;
@@ -181,12 +171,10 @@ void RunFolder::append(const MetricsLine& line) {
 
 void RunFolder::forget_metrics_after(uint64_t step) {
   if (!writes_) return;
-  std::ifstream stream(paths_.metrics(), std::ios::binary);
-  if (!stream) return;  // none written yet
-  std::ostringstream content;
-  content << stream.rdbuf();
+  const std::optional<std::string> content = read_file(paths_.metrics());
+  if (!content) return;  // none written yet
   std::error_code error;
-  fs::resize_file(paths_.metrics(), bytes_to_keep(content.str(), step), error);
+  fs::resize_file(paths_.metrics(), bytes_to_keep(*content, step), error);
   GLINT_REQUIRE(!error, "cannot write ", paths_.metrics().string(), ": ", error.message());
 }
 

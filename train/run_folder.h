@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "data/descriptor.h"
 #include "train/options.h"
 
 namespace glint {
@@ -33,8 +34,8 @@ TrainOptions read_run_config(const RunPaths& paths);
 // One line of metrics.jsonl. What was not computed is left out.
 struct MetricsLine {
   uint64_t step = 0, tokens = 0;
-  std::string device, dtype;  // in the first line of each start
-  std::optional<double> loss, lr, grad_norm, step_ms, tokens_per_s, val_loss, train_loss;
+  std::string device{}, dtype{};  // in the first line of each start
+  std::optional<double> loss{}, lr{}, grad_norm{}, step_ms{}, tokens_per_s{}, val_loss{}, train_loss{};
 };
 
 // A run folder that this process has locked; the lock ends with the process.
@@ -48,10 +49,6 @@ class RunFolder {
 
   // The folder of a run that another process (rank 0) has locked: writes nothing.
   static RunFolder follow(const std::filesystem::path& root) { return RunFolder(RunPaths{root}, false); }
-
-  RunFolder(RunFolder&& other) noexcept;
-  RunFolder& operator=(RunFolder&&) = delete;
-  ~RunFolder();
 
   const RunPaths& paths() const { return paths_; }
   void write_config(const TrainOptions& options);
@@ -67,7 +64,8 @@ class RunFolder {
 
   RunPaths paths_;
   bool writes_;
-  int lock_ = -1, metrics_ = -1;
+  Descriptor lock_;  // closing it releases the lock; removing the file would race with another process
+  Descriptor metrics_;
 };
 
 }  // namespace glint

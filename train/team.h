@@ -43,6 +43,7 @@ class Team {
   std::string text_of(int rank, const std::string& own);
   template <typename Value>
   void share(Value& value, int rank = 0) {
+    static_assert(std::is_trivially_copyable_v<Value>);
     comm_->broadcast(std::as_writable_bytes(std::span(&value, 1)), rank);
   }
 

@@ -6,7 +6,7 @@
 #include <optional>
 #include <utility>
 
-#include "train/clock.h"
+#include "src/clock.h"
 
 namespace glint {
 

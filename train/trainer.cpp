@@ -1,16 +1,15 @@
 #include "train/trainer.h"
 
-#include <cmath>
 #include <optional>
 
 #include "data/batches.h"
+#include "src/clock.h"
+#include "src/measure/peak.h"
 #include "train/checkpoint/team_checkpoint.h"
-#include "train/clock.h"
 #include "train/describe.h"
 #include "train/evaluator.h"
 #include "train/loaded_run.h"
 #include "train/nonfinite.h"
-#include "train/peak.h"
 #include "train/progress.h"
 #include "train/run_data.h"
 #include "train/schedule.h"
@@ -18,7 +17,6 @@
 #include "train/time_left.h"
 #include "train/training_step.h"
 #include "train/tuning.h"
-#include "train/warnings.h"
 
 namespace glint {
 
@@ -26,64 +24,9 @@ namespace {
 
 constexpr int kSignalsEvery = 4;  // steps on GPUs between two comparisons of signals over the ranks
 
-StepSettings step_settings(const TrainOptions& o, Team& team) {
-  AdamW adamw;
-  adamw.beta1 = static_cast<float>(o.beta1);
-  adamw.beta2 = static_cast<float>(o.beta2);
-  adamw.eps = static_cast<float>(o.eps);
-  adamw.weight_decay = static_cast<float>(o.weight_decay);
-  const PartitionSettings partition{static_cast<size_t>(o.bucket_mb * (1 << 20)), o.zero == 1,
-                                    dtype_of(o.optimizer_dtype)};
-  return {.batch = o.batch,
-          .micro_batch = o.micro_batch,
-          .context = o.model.context,
-          .attention = o.attention,
-          .recompute = o.recompute,
-          .adamw = adamw,
-          .grad_clip = o.grad_clip,
-          .graph = o.graph,
-          .comm = team.size() > 1 ? &team.comm() : nullptr,
-          .partition = partition,
-          .loss_chunk = o.loss_chunk};
-}
-
 Device device_of(const TrainOptions& given, const Team& team) {
   const TrainOptions o = on_this_machine(given);
   return open_device({o.device, o.dtype, team.gpu(), o.threads, o.matmul, o.tf32});
-}
-
-// Rank 0 tokenizes the text; on machines that do not share its folder, the first rank of each does.
-Dataset team_data(const RunPaths& run, const TrainOptions& options, Team& team) {
-  std::optional<Dataset> data;
-  const auto is_there = [&] { return std::filesystem::exists(run.data_record()); };
-  team.run_collectively(team.is_main(),
-                        [&] { data = is_there() ? open_run_data(run) : create_run_data(run, options); });
-  team.run_collectively(!data && team.local_rank() == 0 && !is_there(), [&] { data = create_run_data(run, options); });
-  GLINT_REQUIRE(data || is_there(), "rank ", team.rank(), " does not find ", run.data_record().string(),
-                ", written by the first rank of its machine: give all ranks of a machine the same --out");
-  return data ? std::move(*data) : open_run_data(run);
-}
-
-RunSchedule schedule_of(const TrainOptions& o) {
-  return {static_cast<uint64_t>(o.steps), static_cast<uint64_t>(o.eval_every),
-          static_cast<uint64_t>(o.checkpoint_every)};
-}
-
-// Copies the weights of another run; a longer context's positions end at this one's.
-void load_initial(Model& model, const std::string& run, Changed changed) {
-  LoadedRun from = load_run(run, WhichCheckpoint::automatic, CpuContext{}, DType::f32, changed);
-  Parameters& parameters = model.parameters();
-  HostCopy values(parameters, parameters.values());
-  for (const Parameter& target : parameters.all()) {
-    for (const Parameter& source : from.model->parameters().all()) {
-      if (source.name != target.name) continue;
-      GLINT_REQUIRE(source.shape.elements() >= target.shape.elements(), run, " has a smaller ", source.name);
-      const float* const first = from.model->parameters().value_at(source.offset);
-      std::copy_n(first, target.shape.elements(), values.of(target));
-    }
-  }
-  values.store();
-  parameters.refresh_rounded();
 }
 
 class Trainer {
@@ -102,7 +45,8 @@ class Trainer {
         train_windows_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::training),
         train_probe_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::evaluation),
         val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation),
-        time_left_(schedule_of(options)) {}
+        time_left_({static_cast<uint64_t>(options.steps), static_cast<uint64_t>(options.eval_every),
+                    static_cast<uint64_t>(options.checkpoint_every)}) {}
 
   // Loads the last checkpoint, if there is one.
   void restore(Changed changed);
@@ -133,6 +77,7 @@ class Trainer {
     return static_cast<uint64_t>(options_.batch) * static_cast<uint64_t>(options_.model.context);
   }
   uint64_t tokens() const { return step() * tokens_per_step(); }
+  MetricsLine line_of_step() const { return {.step = step(), .tokens = tokens()}; }
 
   void save(bool best);
   void evaluate(Progress& progress);
@@ -196,8 +141,7 @@ void Trainer::evaluate(Progress& progress) {
         },
         (options_.eval_batches * options_.batch + evaluator_.batch() - 1) / evaluator_.batch(), &team_.comm());
   };
-  MetricsLine line;
-  line.step = step(), line.tokens = tokens();
+  MetricsLine line = line_of_step();
   line.val_loss = last_val_ = loss_of(val_probe_);
   line.train_loss = loss_of(train_probe_);
   folder_.append(line);
@@ -250,8 +194,7 @@ int Trainer::train_one_step(Progress& progress, SignalWatch& signals) {
   if (!at(options_.log_every) && !done()) return stop;
 
   const double step_seconds = interval_seconds_ / static_cast<double>(interval_steps_);
-  MetricsLine line;
-  line.step = step(), line.tokens = tokens();
+  MetricsLine line = line_of_step();
   line.loss = result.loss;
   line.lr = lr;
   line.grad_norm = result.gradient_norm;
@@ -287,8 +230,7 @@ int Trainer::run() {
 
 void Trainer::note_start(Progress& progress) {
   const Parameters& p = model_->parameters();
-  MetricsLine line;
-  line.step = step(), line.tokens = tokens();
+  MetricsLine line = line_of_step();
   line.device = device_.name(), line.dtype = p.dtype() == DType::bf16 ? "bf16" : "fp32";
   folder_.append(line);
   progress.note(describe_run(*model_, step_, data_, team_, options_.batch));
@@ -330,11 +272,7 @@ int Trainer::steps(SignalWatch& signals) {
     if (interval_steps_ > 0) sync();  // a signal came between two syncs
     save(false);
   }
-  if (const auto times = step_.exchanged(); times.busy > 0)
-    progress.note(str_cat("ranks: exchanging gradients and parameters took ",
-                          1000 * times.busy / static_cast<double>(step_.timed_steps()), " ms a step, ",
-                          std::lround(100 * (1 - std::min(1.0, times.waited / times.busy))),
-                          "% of it overlapped with backward"));
+  if (const std::string exchange = describe_exchange(step_); !exchange.empty()) progress.note(exchange);
   progress.finish();
   if (stop) {
     if (team_.is_main())

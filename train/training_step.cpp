@@ -9,6 +9,27 @@
 
 namespace glint {
 
+StepSettings step_settings(const TrainOptions& o, Team& team) {
+  AdamW adamw;
+  adamw.beta1 = static_cast<float>(o.beta1);
+  adamw.beta2 = static_cast<float>(o.beta2);
+  adamw.eps = static_cast<float>(o.eps);
+  adamw.weight_decay = static_cast<float>(o.weight_decay);
+  const PartitionSettings partition{static_cast<size_t>(o.bucket_mb * (1 << 20)), o.zero == 1,
+                                    dtype_of(o.optimizer_dtype)};
+  return {.batch = o.batch,
+          .micro_batch = o.micro_batch,
+          .context = o.model.context,
+          .attention = o.attention,
+          .recompute = o.recompute,
+          .adamw = adamw,
+          .grad_clip = o.grad_clip,
+          .graph = o.graph,
+          .comm = team.size() > 1 ? &team.comm() : nullptr,
+          .partition = partition,
+          .loss_chunk = o.loss_chunk};
+}
+
 bool StepResult::finite() const { return std::isfinite(loss) && std::isfinite(gradient_norm); }
 
 TrainingStep::TrainingStep(Model& model, const StepSettings& settings, const RngState& rng)

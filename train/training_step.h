@@ -13,6 +13,7 @@
 #include "src/gradient_exchange.h"
 #include "src/optimizer.h"
 #include "src/staging.h"
+#include "train/team.h"
 
 namespace glint {
 
@@ -32,6 +33,7 @@ struct StepSettings {
   PartitionSettings partition = {};  // buckets of the gradient exchange, and which rank keeps which moments
   int loss_chunk = 0;                // rows of logits in memory at a time; 0: all
 };
+StepSettings step_settings(const TrainOptions& options, Team& team);
 
 // find_nonfinite() returns this if every single tensor is finite.
 inline constexpr const char* kSumOfGradients = "the sum of the gradients";

@@ -1,16 +1,14 @@
 #include "train/tuning.h"
 
-#include <cstdio>
-#include <fstream>
 #include <optional>
-#include <sstream>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
+#include "data/durable.h"
+#include "data/file_writer.h"
 #include "kernels/product_choices.h"
-#include "train/checkpoint/durable.h"
-#include "train/clock.h"
+#include "src/clock.h"
 
 namespace glint {
 
@@ -38,11 +36,7 @@ void for_each_field(Key& key, Choice& choice, Visit&& visit) {
 
 std::string hex_of(const ProductChoice::Algorithm& algorithm) {
   std::string hex;
-  for (const uint64_t word : algorithm) {
-    char digits[17];
-    std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(word));
-    hex += digits;
-  }
+  for (const uint64_t word : algorithm) hex += hexadecimal(word);
   return hex;
 }
 ProductChoice::Algorithm algorithm_of(const std::string& hex) {
@@ -77,31 +71,21 @@ std::optional<ProductTable> table_of(const std::string& text) {
   }
 }
 
-std::string content_of(const fs::path& file) {
-  std::ostringstream content;
-  if (std::ifstream stream(file); stream) content << stream.rdbuf();
-  return content.str();
-}
-
-template <typename Call>
-auto on(const Device& device, Call call) {
-  return std::visit(call, device.context());
-}
 bool take(const Device& device, const std::optional<ProductTable>& table) {
-  return table && on(device, [&](const auto& ctx) { return take_products(ctx, *table); });
+  return table && device.visit([&](const auto& ctx) { return take_products(ctx, *table); });
 }
 
 // On rank 0.
 Tuned measure(TrainingStep& step, const FillBatch& fill, const Device& device, const fs::path& file,
               std::string& text) {
   const auto start = Clock::now();
-  const std::string known = content_of(file);
+  const std::string known = read_file(file).value_or("");
   const std::optional<ProductTable> before = table_of(known);
   const bool taken = take(device, before);
-  on(device, [](const auto& ctx) { tune_products(ctx, true); });
+  device.visit([](const auto& ctx) { tune_products(ctx, true); });
   step.rehearse(fill);
-  on(device, [](const auto& ctx) { tune_products(ctx, false); });
-  const ProductTable table = on(device, [](const auto& ctx) { return product_table(ctx); });
+  device.visit([](const auto& ctx) { tune_products(ctx, false); });
+  const ProductTable table = device.visit([](const auto& ctx) { return product_table(ctx); });
   text = text_of(table);
   if (text == known) return {};
   if (!file.empty()) write_file_durably(file, text);
@@ -137,7 +121,7 @@ Tuned tune_products(TrainingStep& step, const FillBatch& fill, const Device& dev
 }
 
 void use_tuned_products(const Device& device, const fs::path& file) {
-  if (!device.is_cpu()) take(device, table_of(content_of(file)));
+  if (!device.is_cpu()) take(device, table_of(read_file(file).value_or("")));
 }
 
 }  // namespace glint

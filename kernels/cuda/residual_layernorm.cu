@@ -54,11 +54,11 @@ struct ResidualSource {
     __device__ Random draw(int row) const { return dropout.draw(row); }
     template <typename Stream>
     __device__ Pack<Scalar, kCount> finish(const Stream& stream, const Random& random, int row, int k) const {
-      const auto x = stream.pack(0, k);
+      const auto under = stream.pack(0, k);
       float values[kCount];
       dropout.apply(values, stream.pack(1, k), random, k);
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) values[i] += x[i];
+      for (int i = 0; i < kCount; ++i) values[i] += under[i];
       const auto rounded = pack_of<Scalar>(values);
       part.store(from.sum, row, k, rounded);
       return rounded;

@@ -1,16 +1,16 @@
 #include "data/file_writer.h"
 
 #include <doctest/doctest.h>
-#include <sys/resource.h>
 
-#include <csignal>
 #include <iterator>
 
 #include "kernels/check.h"
+#include "tests/data/file_size_limit.h"
 #include "tests/data/temporary_folder.h"
 
 using namespace glint;
 using test::content_of;
+using test::FileSizeLimit;
 using test::message_of;
 
 namespace {
@@ -18,24 +18,6 @@ namespace {
 ptrdiff_t files_in(const test::TemporaryFolder& folder) {
   return std::distance(std::filesystem::directory_iterator(folder.path()), {});
 }
-
-// While it exists no file may grow beyond `bytes`: simulates a full disk.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limit{bytes, before_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    std::signal(SIGXFSZ, handler_);
-  }
-
- private:
-  rlimit before_{};
-  void (*handler_)(int);
-};
 
 }  // namespace
 

@@ -17,11 +17,11 @@
 #include <nlohmann/json.hpp>
 
 #include "data/dataset.h"
+#include "data/durable.h"
 #include "data/utf8.h"
 #include "kernels/check.h"
 #include "src/comm/ranks.h"
 #include "train/checkpoint/checkpoint.h"
-#include "train/checkpoint/durable.h"
 #include "train/options.h"
 #include "train/run_folder.h"
 

@@ -10,10 +10,10 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
+#include "data/durable.h"
 #include "kernels/check.h"
 #include "tests/random.h"
 #include "tests/train/run_program.h"
-#include "train/checkpoint/durable.h"
 
 using namespace glint;
 using test::error_of;

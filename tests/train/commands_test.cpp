@@ -14,7 +14,7 @@ using test::ScratchFolder;
 
 namespace {
 
-using Arguments = std::vector<std::string>;
+using test::Arguments;
 
 int lines(const std::string& text) { return static_cast<int>(std::count(text.begin(), text.end(), '\n')); }
 

@@ -12,13 +12,8 @@ using test::ScratchFolder;
 
 namespace {
 
-using Arguments = std::vector<std::string>;
+using test::Arguments;
 const Arguments kCommon = {"mask", "--p", "0.1", "--seed", "0x1234567890abcdef"};
-
-Arguments with(Arguments arguments, const Arguments& more) {
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  return arguments;
-}
 
 }  // namespace
 
@@ -35,7 +30,7 @@ TEST_CASE("mask: the published counts and hashes") {
        "235568",
        "e161287a7f1fa073c6ff6cff582f7b0de729de40eba9e41b1f7142d9d4427f2d"}};
   for (const auto& mask : known) {
-    const auto ran = run_program(with(kCommon, mask.flags));
+    const auto ran = run_program(test::join(kCommon, mask.flags));
     INFO(ran.out, ran.err);
     CHECK(ran.code == 0);
     CHECK(ran.err.empty());
@@ -46,7 +41,7 @@ TEST_CASE("mask: the published counts and hashes") {
 
 TEST_CASE("mask: the picture's pixels are the mask's elements") {
   ScratchFolder folder;
-  const auto ran = run_program(with(kCommon, {"--rows", "5", "--cols", "19", "--out", folder / "mask.pbm"}));
+  const auto ran = run_program(test::join(kCommon, {"--rows", "5", "--cols", "19", "--out", folder / "mask.pbm"}));
   REQUIRE(ran.code == 0);
   CHECK(std::count(ran.out.begin(), ran.out.end(), '\n') == 2);  // no picture in the terminal
   const std::string pbm = test::read_file(folder / "mask.pbm"), header = "P4\n19 5\n";
@@ -67,7 +62,7 @@ TEST_CASE("mask: in the terminal, one character per element, as many as fit") {
   const auto ran = run_program({"mask", "--p", "0", "--rows", "3", "--cols", "7"});
   CHECK(ran.code == 0);
   CHECK(ran.out.starts_with("kept 21 of 21 (100.00%)\nsha256 "));
-  const auto large = run_program(with(kCommon, {"--rows", "1000", "--cols", "1000"}));
+  const auto large = run_program(test::join(kCommon, {"--rows", "1000", "--cols", "1000"}));
   CHECK(large.out.find("the first ") != std::string::npos);
   CHECK(std::count(large.out.begin(), large.out.end(), '\n') < 50);
 }
@@ -84,7 +79,7 @@ TEST_CASE("mask: bad flags are one-line errors") {
                                         {"--rows", "10000000", "--cols", "10000000"},
                                         {"--out", "/nowhere/mask.pbm"}};
   for (const Arguments& bad : cases) {
-    const auto ran = run_program(with({"mask"}, bad));
+    const auto ran = run_program(test::join({"mask"}, bad));
     INFO(bad[0], " ", ran.err);
     CHECK(ran.code == (bad[1] == "nan" ? 2 : 1));
     CHECK(ran.out.empty());

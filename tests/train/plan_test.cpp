@@ -7,7 +7,6 @@
 
 #include "models/gpt.h"
 #include "tests/train/run_program.h"
-#include "train/peak.h"
 #include "train/training_step.h"
 
 using namespace glint;
@@ -117,18 +116,6 @@ TEST_CASE("plan: memory of many layers is extrapolated exactly, and huge sizes a
       *size = usual;
     }
   }
-}
-
-TEST_CASE("plan: a GPU's data sheet is found by the driver's or a user's name for it") {
-  const std::pair<const char*, double> sheets[] = {{"NVIDIA H100 80GB HBM3", 989}, {"NVIDIA H100 PCIe", 756.5},
-                                                   {"NVIDIA A100-SXM4-80GB", 312}, {"NVIDIA A10", 125},
-                                                   {"NVIDIA L40S", 362.1},         {"h200", 989}};
-  for (const auto& sheet : sheets) {
-    INFO(sheet.first);
-    REQUIRE(gpu_sheet(sheet.first));
-    CHECK(gpu_sheet(sheet.first)->bf16_tflops == sheet.second);
-  }
-  CHECK(gpu_sheet("emulated GPU") == nullptr);
 }
 
 TEST_CASE("plan: the formula, by hand") {

@@ -25,42 +25,15 @@ using namespace glint::test;
 
 namespace {
 
-using Arguments = std::vector<std::string>;
+using test::Arguments;
 using Clock = std::chrono::steady_clock;
 
 // A very long run with checkpoints.
 Arguments endless_run(const ScratchFolder& folder, const Arguments& more = {}) {
-  Arguments all = {"train",
-                   "--out",
-                   folder / "run",
-                   "--layers",
-                   "1",
-                   "--heads",
-                   "2",
-                   "--embd",
-                   "32",
-                   "--context",
-                   "16",
-                   "--batch",
-                   "12",
-                   "--steps",
-                   "1000000",
-                   "--lr-decay-steps",
-                   "100",
-                   "--warmup",
-                   "5",
-                   "--eval-every",
-                   "0",
-                   "--log-every",
-                   "1",
-                   "--checkpoint-every",
-                   "20",
-                   "--threads",
-                   "1",
-                   "--dropout",
-                   "0.1"};
-  all.insert(all.end(), more.begin(), more.end());
-  return all;
+  const Arguments all = test::words_of(
+      "--layers 1 --heads 2 --embd 32 --context 16 --batch 12 --steps 1000000 --lr-decay-steps 100 --warmup 5 "
+      "--eval-every 0 --log-every 1 --checkpoint-every 20 --threads 1 --dropout 0.1");
+  return test::join(test::join({"train", "--out", folder / "run"}, all), more);
 }
 
 // Starts ranks like any launcher; all of `size`, or only the first ones.

@@ -16,7 +16,7 @@ using test::ScratchFolder;
 
 namespace {
 
-using Arguments = std::vector<std::string>;
+using test::Arguments;
 
 // A run with dropout and GQA; one thread per rank.
 Arguments shared_run(const ScratchFolder& folder, const std::string& name, const std::string& ranks,

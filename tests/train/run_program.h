@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,17 @@ std::string error_of(Action action) {
     return error.what();
   }
   return "";
+}
+
+using Arguments = std::vector<std::string>;
+// "--layers 1 --heads 2" as arguments.
+inline Arguments words_of(const std::string& line) {
+  std::istringstream words(line);
+  return {std::istream_iterator<std::string>(words), {}};
+}
+inline Arguments join(Arguments first, const Arguments& more) {
+  first.insert(first.end(), more.begin(), more.end());
+  return first;
 }
 
 struct Ran {

@@ -6,10 +6,10 @@
 
 #include <doctest/doctest.h>
 
+#include "data/durable.h"
 #include "kernels/check.h"
 #include "tests/random.h"
 #include "tests/train/run_program.h"
-#include "train/checkpoint/durable.h"
 
 using namespace glint;
 using test::RandomInputs;

@@ -34,7 +34,7 @@ TEST_CASE("study ladder: a page, figures and a picture; every rung within its bo
     INFO(row.dump());
     CHECK(row["rung"] == rungs[n % rungs.size()].name);
     CHECK(row["context"] == (n / rungs.size() % 2 ? 96 : 40));  // in order
-    CHECK((row["dropout"] > 0) == (n >= 2 * rungs.size()));
+    CHECK(row["dropout"] == (n < 2 * rungs.size() ? 0.0 : 0.2));
     CHECK(row["forward_ms"] > 0);
     CHECK(row["backward_ms"] > 0);
     CHECK(row["error"] > 0);
@@ -42,6 +42,7 @@ TEST_CASE("study ladder: a page, figures and a picture; every rung within its bo
   }
   const std::string page = test::read_file(folder / "new/study/study.md");
   CHECK(count_of(page, "\n| 8 ") == 4);
+  CHECK(page.find("`glint study ladder --heads 2 --head-size 16 --context 40,96 --dropout 0.2 ") != std::string::npos);
   CHECK(page.find("## T 96, dropout 0.2\n") != std::string::npos);
   for (const char* picture : {"ladder.svg", "memory.svg"}) {
     INFO(picture);

@@ -13,6 +13,8 @@
 #include "tests/train/metrics.h"
 
 using namespace glint;
+using test::Arguments;
+using test::join;
 using test::losses_of;
 using test::run_program;
 using test::Running;
@@ -20,47 +22,13 @@ using test::ScratchFolder;
 
 namespace {
 
-using Arguments = std::vector<std::string>;
-
-Arguments join(Arguments first, const Arguments& more) {
-  first.insert(first.end(), more.begin(), more.end());
-  return first;
-}
-
 // A run of a few seconds at most, with dropout, micro-batches and GQA.
 Arguments tiny_run(const ScratchFolder& folder, const std::string& name, const std::string& steps,
                    Arguments more = {}) {
-  Arguments all = {"train",
-                   "--out",
-                   folder / name,
-                   "--data",
-                   folder / "text.txt",
-                   "--layers",
-                   "2",
-                   "--heads",
-                   "4",
-                   "--kv-heads",
-                   "2",
-                   "--embd",
-                   "32",
-                   "--context",
-                   "16",
-                   "--batch",
-                   "4",
-                   "--micro-batch",
-                   "2",
-                   "--dropout",
-                   "0.2",
-                   "--steps",
-                   steps,
-                   "--lr-decay-steps",
-                   "60",
-                   "--eval-every",
-                   "20",
-                   "--eval-batches",
-                   "2",
-                   "--log-every",
-                   "5"};
+  const Arguments all =
+      join({"train", "--out", folder / name, "--data", folder / "text.txt", "--steps", steps},
+           test::words_of("--layers 2 --heads 4 --kv-heads 2 --embd 32 --context 16 --batch 4 --micro-batch 2 "
+                          "--dropout 0.2 --lr-decay-steps 60 --eval-every 20 --eval-batches 2 --log-every 5"));
   if (std::find(more.begin(), more.end(), "--checkpoint-every") == more.end())
     more = join(more, {"--checkpoint-every", "10"});
   return join(all, more);

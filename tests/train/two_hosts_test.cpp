@@ -65,11 +65,6 @@ class TwoHosts {
   bool usable_ = false;
 };
 
-Words join(Words first, const Words& more) {
-  first.insert(first.end(), more.begin(), more.end());
-  return first;
-}
-
 }  // namespace
 
 TEST_CASE("ranks: two hosts train as one process, and both end when the network between them is lost" *

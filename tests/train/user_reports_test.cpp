@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-using Arguments = std::vector<std::string>;
+using test::Arguments;
 
 // A tiny run; `more` replaces what it repeats.
 Arguments train(const ScratchFolder& folder, const std::string& run, Arguments more = {}) {

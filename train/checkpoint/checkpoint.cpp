@@ -1,16 +1,14 @@
 #include "train/checkpoint/checkpoint.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <map>
-#include <sstream>
 
 #include <nlohmann/json.hpp>
 
+#include "data/durable.h"
+#include "data/file_writer.h"
 #include "kernels/check.h"
-#include "train/checkpoint/durable.h"
 
 namespace glint {
 namespace fs = std::filesystem;
@@ -24,16 +22,10 @@ constexpr const char* kStateFile = "state.json";
 constexpr const char* kTokenEmbedding = "wte.weight";
 constexpr const char* kHead = "lm_head.weight";
 
-std::string hex(uint64_t value) {
-  char buffer[17];
-  std::snprintf(buffer, sizeof buffer, "%016llx", static_cast<unsigned long long>(value));
-  return buffer;
-}
-
 // state.json contains a checksum of its own text without that key.
 void seal(ordered_json& state) {
   const std::string content = state.dump();
-  state["checksum"] = hex(checksum_of(content.data(), content.size()));
+  state["checksum"] = hexadecimal(checksum_of(content.data(), content.size()));
 }
 
 bool sealed(ordered_json state) {
@@ -56,18 +48,12 @@ ordered_json describe(const CheckpointState& state) {
   return json;
 }
 
-std::string read_text(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream content;
-  content << stream.rdbuf();
-  GLINT_REQUIRE(stream, "cannot read ", path.string(), ": ", std::strerror(errno));
-  return content.str();
-}
-
 // Reads and checks state.json; content receives its bytes.
 ordered_json read_state_json(const fs::path& folder, std::string& content) {
   const fs::path path = folder / kStateFile;
-  content = read_text(path);
+  const std::optional<std::string> text = read_file(path);
+  GLINT_REQUIRE(text, "cannot read ", path.string(), ": ", std::strerror(errno));
+  content = *text;
   ordered_json json = ordered_json::parse(content, nullptr, false);
   GLINT_REQUIRE(json.is_object() && json.contains("version"), path.string(),
                 " is damaged: it is not a checkpoint's state");
@@ -100,7 +86,7 @@ CheckpointState state_of(const ordered_json& json, const fs::path& folder) {
 
 void require_checksum(const SafetensorsFile& file, const ordered_json& state, const char* name) {
   const ordered_json files = state.value("files", ordered_json::object());
-  GLINT_REQUIRE(files.contains(name) && files[name] == hex(file.checksum()), file.path().string(),
+  GLINT_REQUIRE(files.contains(name) && files[name] == hexadecimal(file.checksum()), file.path().string(),
                 " has changed since glint wrote it: damaged, or written by another program (then --accept-changed "
                 "loads it)");
 }
@@ -162,12 +148,12 @@ void save_checkpoint(const fs::path& folder, std::span<const TensorView> model, 
                      std::span<const TensorView> v, const CheckpointState& state) try {
   ordered_json json = describe(state);
   DurableFolder out(folder);
-  json["files"][kModelFile] = hex(write_safetensors(out, kModelFile, model));
+  json["files"][kModelFile] = hexadecimal(write_safetensors(out, kModelFile, model));
   if (!m.empty() || !v.empty()) {
     std::vector<TensorView> moments;
     for (const TensorView& tensor : m) moments.push_back({"m." + tensor.name, tensor.shape, tensor.data, tensor.dtype});
     for (const TensorView& tensor : v) moments.push_back({"v." + tensor.name, tensor.shape, tensor.data, tensor.dtype});
-    json["files"][kOptimizerFile] = hex(write_safetensors(out, kOptimizerFile, moments));
+    json["files"][kOptimizerFile] = hexadecimal(write_safetensors(out, kOptimizerFile, moments));
   }
   seal(json);
   out.write_text(kStateFile, json.dump(2) + "\n");
@@ -192,14 +178,12 @@ CheckpointState load_checkpoint(const fs::path& folder, std::span<const TensorVi
   for (int tries = 1;; ++tries) {
     const fs::path whole = whole_folder(folder);
     GLINT_REQUIRE(fs::is_directory(whole), "there is no checkpoint ", folder.string());
-    std::string before, now;
+    std::string before;
     try {
       return load_once(whole, model, m, v, changed, before);
     } catch (const UserError&) {
       if (tries == kTries) throw;
-      std::ifstream again(whole_folder(folder) / kStateFile, std::ios::binary);
-      now.assign(std::istreambuf_iterator<char>(again), {});
-      if (now == before) throw;
+      if (read_file(whole_folder(folder) / kStateFile).value_or("") == before) throw;
     }
   }
 }

@@ -6,8 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/durable.h"
 #include "kernels/check.h"
-#include "train/checkpoint/durable.h"
 
 namespace glint {
 namespace fs = std::filesystem;

@@ -62,12 +62,8 @@ std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, 
   });
   values.scatter(step.exchange());
   for (uint64_t* number : {&state.step, &state.rng_seed, &state.rng_offset}) team.share(*number);
-  bool has_best = state.best_val_loss.has_value();
-  double best = state.best_val_loss.value_or(0);
-  team.share(has_best);
-  team.share(best);
+  team.share(state.best_val_loss);
   team.share(state.evaluations_since_best);
-  state.best_val_loss = has_best ? std::optional(best) : std::nullopt;
   return state;
 }
 
@@ -77,8 +73,8 @@ uint64_t checksum_of(const Parameters& p) {
   const uint64_t sum = XXH3_64bits(values.data(), n * sizeof(float));
   if (!p.rounded()) return sum;
   std::vector<Bf16> rounded(p.elements());
-  std::visit([&](const auto& ctx) { copy_to_host(ctx, rounded.data(), p.rounded(), rounded.size() * sizeof(Bf16)); },
-             p.device().context());
+  p.device().visit(
+      [&](const auto& ctx) { copy_to_host(ctx, rounded.data(), p.rounded(), rounded.size() * sizeof(Bf16)); });
   return XXH3_64bits_withSeed(rounded.data(), rounded.size() * sizeof(Bf16), sum);
 }
 

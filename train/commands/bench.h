@@ -1,12 +1,13 @@
 // What the parts of `glint bench` share.
 #pragma once
 
-#include <algorithm>
+#include <functional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "src/device.h"
+#include "src/measure/median.h"
 #include "train/command_line.h"
 #include "train/options.h"
 #include "train/team.h"
@@ -19,21 +20,6 @@ struct BenchFlags : DeviceFlags {
 };
 
 void add_bench_flags(CLI::App& command, BenchFlags& flags);
-
-inline double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return n % 2 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
-}
-
-// Median milliseconds of `repeats` calls after one warm-up, on the clock of the context that they run on.
-template <typename Context, typename Call>
-double median_ms(const Context& ctx, int repeats, Call call) {
-  std::vector<double> times;
-  call();
-  for (int i = 0; i < repeats; ++i) times.push_back(1000 * measure_seconds(ctx, call));
-  return median(std::move(times));
-}
 
 // For benchmarks of several ranks: starts the ranks (unless a launcher has) and runs `body` in each.
 void add_rank_flags(CLI::App& command, TrainOptions& options);

@@ -2,9 +2,9 @@
 #include <cmath>
 
 #include "models/gpt.h"
-#include "src/memory.h"
+#include "src/measure/kernel_times.h"
+#include "src/measure/peak.h"
 #include "train/commands/bench.h"
-#include "train/peak.h"
 
 namespace glint {
 
@@ -16,126 +16,6 @@ struct AttentionFlags : BenchFlags {
   bool causal = true;
   AttentionKind kind = AttentionKind::flash;
 };
-
-// Deterministic values in [-1, 1).
-template <typename Scalar>
-std::vector<Scalar> pseudo_random(size_t n) {
-  std::vector<Scalar> values(n);
-  uint32_t state = 1;
-  for (Scalar& value : values) {
-    const float number = static_cast<float>((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-23f - 1.0f;
-    if constexpr (std::is_same_v<Scalar, Bf16>) value = to_bf16(number);
-    else value = number;
-  }
-  return values;
-}
-
-// q, k, v, out and their gradients, log-sum-exp, scratch, and the RNG state.
-template <typename Context, typename Scalar>
-struct AttentionArrays {
-  AttentionShape shape;
-  DeviceMemory memory;
-  Scalar *q, *k, *v, *out, *dout, *dq, *dk, *dv;
-  float *lse, *scratch;
-  RngState* rng;
-
-  AttentionArrays(const Device& device, const Context& ctx, const AttentionShape& s, AttentionKind kind) : shape(s) {
-    const size_t queries = static_cast<size_t>(s.B) * s.T * s.NH * s.HS,
-                 keys = static_cast<size_t>(s.B) * s.T * s.NKV * s.HS;
-    const size_t rows = static_cast<size_t>(s.B) * s.NH * s.T, scratch_floats = scratch_of(ctx, s, kind);
-    constexpr size_t kGap = 256;  // each array begins at a multiple of it
-    memory = DeviceMemory(4 * (queries + keys) * sizeof(Scalar) + (rows + scratch_floats) * sizeof(float) + 12 * kGap,
-                          "the benchmark", device);
-    char* next = static_cast<char*>(memory.data());
-    const auto take = [&]<typename T>(T*& array, size_t n) {
-      array = reinterpret_cast<T*>(next);
-      next += (n * sizeof(T) + kGap - 1) / kGap * kGap;
-    };
-    take(q, queries), take(out, queries), take(dout, queries), take(dq, queries);
-    take(k, keys), take(v, keys), take(dk, keys), take(dv, keys);
-    take(lse, rows), take(scratch, scratch_floats), take(rng, 1);
-    const auto values = pseudo_random<Scalar>(queries);
-    for (Scalar* array : {q, dout}) copy_to_device(ctx, array, values.data(), queries * sizeof(Scalar));
-    for (Scalar* array : {k, v}) copy_to_device(ctx, array, values.data(), keys * sizeof(Scalar));
-    const RngState state{.seed = 1};
-    copy_to_device(ctx, rng, &state, sizeof state);
-  }
-  static size_t scratch_of(const Context& ctx, const AttentionShape& s, AttentionKind kind) {
-    if constexpr (std::is_same_v<Context, CpuContext>)
-      if (kind == AttentionKind::reference) return reference_attention_scratch(ctx, s);
-    return std::max(attention_forward_scratch(ctx, s), attention_backward_scratch(ctx, s));
-  }
-  template <typename T>
-  HeadView<T> view(T* data, int heads) const {
-    const int64_t row = static_cast<int64_t>(heads) * shape.HS;
-    return {data, shape.T * row, row, shape.HS};
-  }
-};
-
-template <typename Context, typename Scalar>
-inline constexpr bool kHasReference = std::is_same_v<Context, CpuContext>&& std::is_same_v<Scalar, float>;
-
-struct AttentionTimes {
-  double forward_ms, backward_ms, total_ms;
-  const char* kernels = "";  // of a GPU
-};
-
-template <typename Scalar, typename Context>
-AttentionTimes time_attention(const Device& device, const Context& device_context, const AttentionShape& shape,
-                              const AttentionFlags& flags) {
-  const Context ctx = with_kernels(device_context, flags.kind);
-  const AttentionArrays<Context, Scalar> a(device, ctx, shape, flags.kind);
-  const int NH = shape.NH, NKV = shape.NKV;
-  const Dropout dropout(flags.dropout, a.rng, 0);
-  const AttentionForward<Scalar> forward_arguments{.out = a.view(a.out, NH),
-                                                   .lse = a.lse,
-                                                   .q = a.view(a.q, NH),
-                                                   .k = a.view(a.k, NKV),
-                                                   .v = a.view(a.v, NKV),
-                                                   .scratch = a.scratch,
-                                                   .shape = shape,
-                                                   .dropout = dropout};
-  const AttentionBackward<Scalar> backward_arguments{.dq = a.view(a.dq, NH),
-                                                     .dk = a.view(a.dk, NKV),
-                                                     .dv = a.view(a.dv, NKV),
-                                                     .dout = a.view(a.dout, NH),
-                                                     .out = a.view(a.out, NH),
-                                                     .lse = a.lse,
-                                                     .q = a.view(a.q, NH),
-                                                     .k = a.view(a.k, NKV),
-                                                     .v = a.view(a.v, NKV),
-                                                     .scratch = a.scratch,
-                                                     .shape = shape,
-                                                     .dropout = dropout};
-  const auto forward = [&] {
-    if constexpr (kHasReference<Context, Scalar>) {
-      if (flags.kind == AttentionKind::reference) return reference_attention_forward(ctx, forward_arguments);
-    }
-    attention_forward(ctx, forward_arguments);
-  };
-  const auto backward = [&] {
-    if constexpr (kHasReference<Context, Scalar>) {
-      if (flags.kind == AttentionKind::reference) return reference_attention_backward(ctx, backward_arguments);
-    }
-    attention_backward(ctx, backward_arguments);
-  };
-  // A GPU may finish a call before the next one is enqueued, so several calls are timed together.
-  forward();
-  const double once = measure_seconds(ctx, forward);
-  const int calls = device.is_cpu() ? 1 : static_cast<int>(std::clamp(3e-3 / once, 1.0, 100.0));
-  const auto time = [&](auto call) {
-    return median_ms(ctx, flags.repeats,
-                     [&] {
-                       for (int i = 0; i < calls; ++i) call();
-                     }) /
-           calls;
-  };
-  const char* kernels = "";
-  if constexpr (std::is_same_v<Context, CudaContext>) {
-    kernels = sizeof(Scalar) == 4 ? "fp32" : uses_hopper_attention(ctx) ? "wgmma" : "mma.sync";
-  }
-  return {time(forward), time(backward), time([&] { forward(), backward(); }), kernels};
-}
 
 void print_times(const AttentionFlags& flags, const AttentionShape& shape, const Device& device,
                  const AttentionTimes& t) {
@@ -173,12 +53,8 @@ void bench_attention(AttentionFlags flags) {
   GLINT_REQUIRE(flags.kind != AttentionKind::flash_sm80 || !on_cpu,
                 "--attention flash-sm80 names kernels for GPUs; use --attention flash");
   const Device device = open_device(flags);
-  const AttentionTimes times = std::visit(
-      [&](const auto& ctx) {
-        return bf16 ? time_attention<Bf16>(device, ctx, shape, flags)
-                    : time_attention<float>(device, ctx, shape, flags);
-      },
-      device.context());
+  const AttentionTimes times =
+      time_attention(device, dtype_of(flags.dtype), flags.kind, shape, flags.dropout, flags.repeats);
   print_times(flags, shape, device, times);
 }
 

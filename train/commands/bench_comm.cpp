@@ -49,8 +49,7 @@ void bench_comm(CommFlags flags, Team& team) {
   const Collective collectives[] = {
       {"all_reduce", 2 * (n - 1) / n}, {"reduce_scatter", (n - 1) / n}, {"all_gather", (n - 1) / n}};
   const DeviceMemory memory(static_cast<size_t>(most), "the benchmark", device);
-  const auto queue =
-      std::visit([&](const auto& ctx) { return make_collective_queue(ctx, team.comm()); }, device.context());
+  const auto queue = device.visit([&](const auto& ctx) { return make_collective_queue(ctx, team.comm()); });
   auto json = nlohmann::ordered_json::array();
   if (team.is_main() && !flags.json)
     std::printf("%-16s %12s %12s %10s %10s   %d ranks, %s\n", "collective", "bytes", "us", "alg GB/s", "bus GB/s",
@@ -58,9 +57,9 @@ void bench_comm(CommFlags flags, Team& team) {
   for (const Collective& what : collectives) {
     for (double bytes = flags.from_kb * 1024; bytes <= most; bytes *= 4) {
       const size_t count = static_cast<size_t>(bytes) / sizeof(float);
-      const double seconds = std::visit(
-          [&](const auto& ctx) { return seconds_of_call(ctx, *queue, team, what, memory.f32(), count, flags.repeats); },
-          device.context());
+      const double seconds = device.visit([&](const auto& ctx) {
+        return seconds_of_call(ctx, *queue, team, what, memory.f32(), count, flags.repeats);
+      });
       const double algorithm = 1e-9 * static_cast<double>(count * sizeof(float)) / seconds,
                    bus = algorithm * what.times;
       if (!team.is_main()) continue;

@@ -1,8 +1,8 @@
 // glint bench sample: how fast a model of any shape draws tokens, and how near that is to reading what it must read.
 #include "models/generate.h"
-#include "train/clock.h"
+#include "src/clock.h"
+#include "src/measure/peak.h"
 #include "train/commands/bench.h"
-#include "train/peak.h"
 
 namespace glint {
 
@@ -72,7 +72,6 @@ void register_bench_sample(CLI::App& bench) {
   flags->model.vocab = 65;
   flags->repeats = 3;
   add_model_flags(command, flags->model);
-  add_option(command, "--activation", flags->model.activation, "GELU");
   add_count(command, "--count", flags->count, "Sequences side by side");
   add_count(command, "--prompt", flags->prompt, "Tokens of the prompt");
   add_count(command, "--tokens", flags->tokens, "Tokens to draw for each sequence");

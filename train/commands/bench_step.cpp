@@ -2,10 +2,10 @@
 #include <algorithm>
 
 #include "models/model.h"
+#include "src/machine.h"
+#include "src/measure/peak.h"
 #include "train/commands/bench.h"
 #include "train/evaluator.h"
-#include "train/machine.h"
-#include "train/peak.h"
 #include "train/training_step.h"
 #include "train/tuning.h"
 
@@ -14,12 +14,10 @@ namespace glint {
 namespace {
 
 struct StepFlags : BenchFlags {
-  GptConfig model;
+  TrainOptions options;  // all but those of BenchFlags
   float dropout = 0.0f;
-  int batch = 12, micro_batch = 0, steps = 20, loss_chunk = 0;
-  bool recompute = false, profile = false, graph = true, tune = true, evaluate = false;
-  AttentionKind attention = AttentionKind::flash;
-  TrainOptions team;  // only the options about ranks and the optimizer
+  int steps = 20;
+  bool profile = false, evaluate = false;
 };
 
 // Where the time goes, and the share of the device's peak in products or bandwidth that each op reaches (the roofline
@@ -47,52 +45,43 @@ struct MemoryInUse {
 };
 
 MemoryInUse memory_in_use(const Device& device) {
-  return std::visit(
-      []<typename Context>(const Context& ctx) {
-        MemoryInUse used{static_cast<int64_t>(used_memory())};
-        if constexpr (!std::is_same_v<Context, CpuContext>) {
-          const auto [free, total] = free_and_total(ctx);
-          used.device = static_cast<int64_t>(total - free);
-        }
-        return used;
-      },
-      device.context());
+  return device.visit([]<typename Context>(const Context& ctx) {
+    MemoryInUse used{static_cast<int64_t>(used_memory())};
+    if constexpr (!std::is_same_v<Context, CpuContext>) {
+      const auto [free, total] = free_and_total(ctx);
+      used.device = static_cast<int64_t>(total - free);
+    }
+    return used;
+  });
 }
 
 void bench_step(StepFlags flags, Team& team) {
-  if (flags.model.kv_heads == 0) flags.model.kv_heads = flags.model.heads;
-  GLINT_REQUIRE(flags.batch >= 1 && flags.batch % team.size() == 0, "--batch ", flags.batch, " does not divide over ",
-                team.size(), " ranks");
-  const int share = flags.batch / team.size();
-  if (flags.micro_batch == 0) flags.micro_batch = share;
-  GLINT_REQUIRE(flags.loss_chunk >= 0, "--loss-chunk ", flags.loss_chunk, ": give 0 or more");
-  flags.model.embd_dropout = flags.model.attn_dropout = flags.model.resid_dropout = flags.dropout;
-  GLINT_REQUIRE(flags.micro_batch >= 1 && share % flags.micro_batch == 0, "--micro-batch ", flags.micro_batch,
-                " does not divide --batch ", flags.batch, team.size() > 1 ? str_cat(" / ", team.size(), " ranks") : "");
+  TrainOptions& options = flags.options;
+  GptConfig& config = options.model;
+  if (config.kv_heads == 0) config.kv_heads = config.heads;
+  GLINT_REQUIRE(options.batch >= 1 && options.batch % team.size() == 0, "--batch ", options.batch,
+                " does not divide over ", team.size(), " ranks");
+  const int share = options.batch / team.size();
+  if (options.micro_batch == 0) options.micro_batch = share;
+  GLINT_REQUIRE(options.loss_chunk >= 0, "--loss-chunk ", options.loss_chunk, ": give 0 or more");
+  config.embd_dropout = config.attn_dropout = config.resid_dropout = flags.dropout;
+  GLINT_REQUIRE(options.micro_batch >= 1 && share % options.micro_batch == 0, "--micro-batch ", options.micro_batch,
+                " does not divide --batch ", options.batch,
+                team.size() > 1 ? str_cat(" / ", team.size(), " ranks") : "");
   flags.gpu = team.gpu();
   const Device device = open_device(flags);
-  const auto model = make_model(flags.model, device, dtype_of(flags.dtype));
+  const auto model = make_model(config, device, dtype_of(flags.dtype));
   model->initialize(1);
-  const StepSettings settings = {.batch = flags.batch,
-                                 .micro_batch = flags.micro_batch,
-                                 .context = flags.model.context,
-                                 .attention = flags.attention,
-                                 .recompute = flags.recompute,
-                                 .graph = flags.graph,
-                                 .comm = team.size() > 1 ? &team.comm() : nullptr,
-                                 .partition = {static_cast<size_t>(flags.team.bucket_mb * (1 << 20)),
-                                               flags.team.zero == 1, dtype_of(flags.team.optimizer_dtype)},
-                                 .loss_chunk = flags.loss_chunk};
-  TrainingStep step(*model, settings, {.seed = 1});
+  TrainingStep step(*model, step_settings(options, team), {.seed = 1});
   const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
-    for (int i = 0; i < count * flags.model.context; ++i) {
+    for (int i = 0; i < count * config.context; ++i) {
       const uint32_t place = static_cast<uint32_t>(i) + static_cast<uint32_t>(first) * 7919u +
                              static_cast<uint32_t>(step.rng().step) * 104729u;
-      tokens[i] = static_cast<int32_t>(place * 2654435761u % static_cast<uint32_t>(flags.model.vocab));
-      targets[i] = static_cast<int32_t>((place + 1) * 2654435761u % static_cast<uint32_t>(flags.model.vocab));
+      tokens[i] = static_cast<int32_t>(place * 2654435761u % static_cast<uint32_t>(config.vocab));
+      targets[i] = static_cast<int32_t>((place + 1) * 2654435761u % static_cast<uint32_t>(config.vocab));
     }
   };
-  if (flags.tune) {
+  if (options.tune) {
     const Tuned tuned = tune_products(step, fill, device, team, "");
     if (team.is_main() && !tuned.note.empty()) std::fprintf(stderr, "%s\n", tuned.note.c_str());
   }
@@ -103,8 +92,7 @@ void bench_step(StepFlags flags, Team& team) {
   const MemoryInUse before = memory_in_use(device);
   const CollectiveQueue::Times exchanged_before = step.exchanged();
   const int64_t timed_before = step.timed_steps();
-  const double ms =
-      std::visit([&](const auto& ctx) { return median_ms(ctx, flags.steps, one_step); }, device.context());
+  const double ms = device.visit([&](const auto& ctx) { return median_ms(ctx, flags.steps, one_step); });
   for (int i = 0; i < 3 && step.timed_steps() == timed_before + i; ++i) {  // a CUDA graph is timed by result()
     one_step();
     step.result();
@@ -113,8 +101,8 @@ void bench_step(StepFlags flags, Team& team) {
   const CollectiveQueue::Times exchanged = step.exchanged();
   if (!team.is_main()) return;
   const double peak = team.size() * peak_gflops(device, model->parameters().dtype());
-  const double tokens = static_cast<double>(flags.batch) * flags.model.context;
-  const double gflops = model->flops_per_token(flags.model.context) * tokens / ms * 1e-6;
+  const double tokens = static_cast<double>(options.batch) * config.context;
+  const double gflops = model->flops_per_token(config.context) * tokens / ms * 1e-6;
   std::vector<BenchResult> results = {
       {"median_ms", ms},     {"tokens_per_s", 1000 * tokens / ms}, {"gflops", gflops},
       {"peak_gflops", peak}, {"share_of_peak", gflops / peak},     {"device", device.name()}};
@@ -139,10 +127,10 @@ void bench_step(StepFlags flags, Team& team) {
   }
   if (flags.evaluate) {
     constexpr int kBatches = 20;
-    Evaluator evaluator(*model, flags.micro_batch, flags.model.context, flags.attention, flags.loss_chunk, flags.graph);
+    Evaluator evaluator(*model, options.micro_batch, config.context, options.attention, options.loss_chunk,
+                        options.graph);
     const auto several = [&] { evaluator.mean_loss(fill, kBatches); };
-    const double batch_ms =
-        std::visit([&](const auto& ctx) { return median_ms(ctx, 5, several); }, device.context()) / kBatches;
+    const double batch_ms = device.visit([&](const auto& ctx) { return median_ms(ctx, 5, several); }) / kBatches;
     results.push_back({"evaluation_ms_per_micro_batch", batch_ms});
   }
   results.insert(results.end(), {{"parameters", model->parameters().count()},
@@ -159,29 +147,28 @@ void bench_step(StepFlags flags, Team& team) {
 void register_bench_step(CLI::App& bench) {
   CLI::App& command = *bench.add_subcommand("step", "A whole optimizer step on random tokens");
   const auto flags = std::make_shared<StepFlags>();
-  flags->model.vocab = 65;
-  add_model_flags(command, flags->model);
-  add_option(command, "--activation", flags->model.activation, "GELU");
+  TrainOptions& options = flags->options;
+  options.model.vocab = 65;
+  add_model_flags(command, options.model);
   add_option(command, "--dropout", flags->dropout, "Drop probability, everywhere");
-  add_option(command, "--batch", flags->batch, "Sequences per step");
-  add_option(command, "--micro-batch", flags->micro_batch, "Sequences per pass; 0: as --batch");
+  add_option(command, "--batch", options.batch, "Sequences per step");
+  add_option(command, "--micro-batch", options.micro_batch, "Sequences per pass; 0: as --batch");
   add_count(command, "--steps", flags->steps, "Timed steps; the median is printed");
-  add_option(command, "--attention", flags->attention, "Kernel");
-  add_option(command, "--recompute", flags->recompute, "Recompute activations in backward: slower, less memory");
-  add_option(command, "--loss-chunk", flags->loss_chunk, "Rows of logits in memory at a time; 0: all");
-  add_option(command, "--optimizer-dtype", flags->team.optimizer_dtype, "Number format of AdamW's moments");
-  add_option(command, "--graph", flags->graph, "On a GPU: run a step as one CUDA graph");
-  add_option(command, "--tune", flags->tune,
+  add_option(command, "--attention", options.attention, "Kernel");
+  add_option(command, "--recompute", options.recompute, "Recompute activations in backward: slower, less memory");
+  add_option(command, "--loss-chunk", options.loss_chunk, "Rows of logits in memory at a time; 0: all");
+  add_option(command, "--optimizer-dtype", options.optimizer_dtype, "Number format of AdamW's moments");
+  add_option(command, "--graph", options.graph, "On a GPU: run a step as one CUDA graph");
+  add_option(command, "--tune", options.tune,
              "On a GPU: measure which algorithm is the fastest for each matrix product");
   command.add_flag("--evaluate", flags->evaluate, "Time the evaluation of micro-batches too");
   command.add_flag("--profile", flags->profile, "Print on standard error where the time goes");
-  add_rank_flags(command, flags->team);
-  add_option(command, "--zero", flags->team.zero,
-             "1: each rank stores only its part of AdamW's moments (ZeRO stage 1)");
-  add_option(command, "--bucket-mb", flags->team.bucket_mb, "Largest bucket of gradients sent at once, MiB");
+  add_rank_flags(command, options);
+  add_option(command, "--zero", options.zero, "1: each rank stores only its part of AdamW's moments (ZeRO stage 1)");
+  add_option(command, "--bucket-mb", options.bucket_mb, "Largest bucket of gradients sent at once, MiB");
   add_bench_flags(command, *flags);
   command.callback([flags] {
-    run_in_team(flags->team, flags->device, [&](Team& team) { bench_step(on_this_machine(*flags), team); });
+    run_in_team(flags->options, flags->device, [&](Team& team) { bench_step(on_this_machine(*flags), team); });
   });
 }
 

@@ -90,11 +90,7 @@ void register_corpus(CLI::App& data) {
   command.add_option("--out", flags->out, "File to write (default: standard output)")->type_name("FILE");
   command.callback([flags] {
     if (flags->out.empty()) {
-      stream_corpus(*flags, [](const char* bytes, size_t size) {
-        GLINT_REQUIRE(std::fwrite(bytes, 1, size, stdout) == size,
-                      "standard output can't be written (closed, or its disk is full)");
-      });
-      return;
+      return stream_corpus(*flags, [](const char* bytes, size_t size) { write_out({bytes, size}); });
     }
     FileWriter file(flags->out);
     stream_corpus(*flags, [&](const char* bytes, size_t size) { file.append(bytes, size); });

@@ -4,11 +4,11 @@
 
 #include "kernels/attention.h"
 #include "src/comm/collective_queue.h"
+#include "src/machine.h"
+#include "src/measure/peak.h"
 #include "src/memory.h"
 #include "train/commands/commands.h"
-#include "train/machine.h"
 #include "train/options.h"
-#include "train/peak.h"
 
 namespace glint {
 

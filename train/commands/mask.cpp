@@ -12,13 +12,27 @@
 #include "data/file_writer.h"
 #include "kernels/check.h"
 #include "kernels/dropout.h"
+#include "src/measure/attention_mask.h"
 #include "src/memory.h"
 #include "train/commands/commands.h"
-#include "train/commands/mask_kernel.h"
 
 namespace glint {
 
 namespace {
+
+enum class MaskSource { definition, cpu, cuda };
+
+struct MaskFlags {
+  float p = 0.1f;
+  uint64_t seed = 0, offset = 0, batch_index = 0;
+  int64_t heads = 1, head = 0, rows = 64, cols = 64;
+  MaskSource source = MaskSource::definition;
+  DtypeChoice dtype = DtypeChoice::fp32;
+  AttentionKind attention = AttentionKind::flash;  // of the kernels of a GPU
+  std::string out;
+
+  uint64_t sequence_head() const { return batch_index * static_cast<uint64_t>(heads) + static_cast<uint64_t>(head); }
+};
 
 void validate(const MaskFlags& flags) {
   constexpr int64_t kMostElements = int64_t{1} << 33;  // a gigabyte of packed bits
@@ -33,6 +47,9 @@ void validate(const MaskFlags& flags) {
   GLINT_REQUIRE(flags.rows <= kMostElements / flags.cols, "--rows ", flags.rows, " --cols ", flags.cols, " would need ",
                 human_bytes(static_cast<double>(flags.rows) * static_cast<double>(flags.cols) / 8),
                 " of memory; ask for at most ", kMostElements, " elements");
+  constexpr int64_t kMost = 65536;
+  GLINT_REQUIRE(flags.source == MaskSource::definition || (flags.rows <= kMost && flags.cols <= kMost), "--rows ",
+                flags.rows, " --cols ", flags.cols, ": with --device up to ", kMost, " each");
 }
 
 // Keep bits of rows x cols, packed: element (i, j) is bit k = i*cols + j, that is bit k%8 (lowest first) of byte k/8.
@@ -41,7 +58,11 @@ class Mask {
   explicit Mask(const MaskFlags& flags)
       : rows_(flags.rows), cols_(flags.cols), bits_((static_cast<size_t>(rows_ * cols_) + 7) / 8) {
     if (flags.source != MaskSource::definition) {
-      draw_by_kernel(flags, [this](int64_t i, int64_t j) { keep(i, j); });
+      const Device device =
+          flags.source == MaskSource::cuda ? Device::cuda() : Device(cpu_context(0, MatmulChoice::automatic));
+      draw_by_kernel(device, dtype_of(flags.dtype), flags.attention,
+                     {rows_, cols_, flags.p, {flags.seed, flags.offset, 0, flags.sequence_head()}},
+                     [this](int64_t i, int64_t j) { keep(i, j); });
       return;
     }
     const uint8_t threshold = keep_rule(flags.p).threshold;

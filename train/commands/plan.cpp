@@ -230,7 +230,6 @@ void register_plan(CLI::App& program) {
   model.layers = model.heads = 12, model.embd = 768, model.context = 1024, model.vocab = 50304;
   flags->run.micro_batch = 16;
   add_model_flags(command, model);
-  add_option(command, "--activation", model.activation, "GELU");
   add_option(command, "--dtype", flags->dtype, "Arithmetic");
   add_option(command, "--optimizer-dtype", flags->moments, "Number format of AdamW's moments");
   add_option(command, "--dropout", flags->dropout, "Drop probability, everywhere");

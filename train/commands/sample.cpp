@@ -1,10 +1,9 @@
 // glint sample: prints text from a trained model token by token.
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <optional>
-#include <sstream>
 
+#include "data/file_writer.h"
 #include "data/utf8.h"
 #include "models/generate.h"
 #include "train/commands/commands.h"
@@ -24,12 +23,9 @@ struct SampleFlags : DeviceFlags {
 };
 
 std::string read_prompt(const std::string& path) {
-  const std::string name = path == "-" ? "/dev/stdin" : path;
-  std::ifstream in(name, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  GLINT_REQUIRE(in && !text.str().empty(), "--prompt-file ", path, " is empty or can't be read");
-  return text.str();
+  const std::optional<std::string> text = read_file(path == "-" ? "/dev/stdin" : path);
+  GLINT_REQUIRE(text && !text->empty(), "--prompt-file ", path, " is empty or can't be read");
+  return *text;
 }
 
 // A token that stands where a text begins: the separator, a line break, a space, or the first there is.
@@ -38,11 +34,6 @@ int32_t usual_first_token(const Tokenizer& tokenizer) {
   for (const char* text : {"\n", " "})
     if (const auto encoded = tokenizer.encode(text); encoded.unknown.empty()) return encoded.ids.front();
   return 0;
-}
-
-void write_out(const std::string& piece) {
-  const bool written = std::fwrite(piece.data(), 1, piece.size(), stdout) == piece.size() && std::fflush(stdout) == 0;
-  GLINT_REQUIRE(written, "standard output can't be written (closed, or its disk is full)");
 }
 
 void sample(SampleFlags flags) {

@@ -8,8 +8,6 @@
 
 namespace glint::test {
 
-using Arguments = std::vector<std::string>;
-
 // Sets the properties (kernels/simt/runtime.h) of the emulated device for the programs that a test starts; no effect on
 // a real GPU.
 struct EmulatedDevice {
@@ -22,46 +20,12 @@ inline Ran run_on(const std::string& properties, const Arguments& arguments) {
   return run_program(arguments);
 }
 
-inline Arguments join(Arguments first, const Arguments& more) {
-  first.insert(first.end(), more.begin(), more.end());
-  return first;
-}
-
 inline Arguments tiny_run(const ScratchFolder& folder, const std::string& name, const std::string& steps,
                           const Arguments& more = {}) {
-  const Arguments all = {"train",
-                         "--out",
-                         folder / name,
-                         "--data",
-                         folder / "text.txt",
-                         "--layers",
-                         "1",
-                         "--heads",
-                         "4",
-                         "--kv-heads",
-                         "2",
-                         "--embd",
-                         "32",
-                         "--context",
-                         "12",
-                         "--batch",
-                         "4",
-                         "--micro-batch",
-                         "2",
-                         "--dropout",
-                         "0.2",
-                         "--steps",
-                         steps,
-                         "--lr-decay-steps",
-                         "20",
-                         "--eval-every",
-                         "10",
-                         "--eval-batches",
-                         "1",
-                         "--log-every",
-                         "2",
-                         "--checkpoint-every",
-                         "3"};
+  const Arguments all =
+      join({"train", "--out", folder / name, "--data", folder / "text.txt", "--steps", steps},
+           words_of("--layers 1 --heads 4 --kv-heads 2 --embd 32 --context 12 --batch 4 --micro-batch 2 --dropout 0.2 "
+                    "--lr-decay-steps 20 --eval-every 10 --eval-batches 1 --log-every 2 --checkpoint-every 3"));
   // Measuring makes two runs differ; a test of it gives the flag itself.
   const bool tunes = std::find(more.begin(), more.end(), "--tune") != more.end();
   return join(tunes ? all : join(all, {"--tune", "false"}), more);

@@ -1,4 +1,4 @@
-#include "train/checkpoint/durable.h"
+#include "data/durable.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -56,9 +56,7 @@ DurableFile::DurableFile(const fs::path& path)
   hash_ = std::make_unique<Hash>();
 }
 
-DurableFile::~DurableFile() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
+DurableFile::~DurableFile() = default;
 
 void DurableFile::write(const void* data, size_t bytes) {
   XXH3_64bits_update(&hash_->state, data, bytes);
@@ -76,9 +74,7 @@ void DurableFile::write(const void* data, size_t bytes) {
 
 uint64_t DurableFile::finish() {
   if (::fsync(descriptor_) != 0) fail("write", path_, errno);
-  const int descriptor = descriptor_;
-  descriptor_ = -1;
-  if (::close(descriptor) != 0) fail("write", path_, errno);
+  if (::close(descriptor_.release()) != 0) fail("write", path_, errno);
   return XXH3_64bits_digest(&hash_->state);
 }
 
@@ -150,13 +146,18 @@ void write_file_durably(const fs::path& path, const std::string& content) {
 }
 
 void sync_folder(const fs::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (descriptor < 0) fail("open folder", path, errno);
   const int error = ::fsync(descriptor) == 0 ? 0 : errno;
-  ::close(descriptor);
   if (error != 0 && error != EINVAL && error != ENOTSUP) fail("sync folder", path, error);  // some file systems can't
 }
 
 uint64_t checksum_of(const void* data, size_t bytes) { return XXH3_64bits(data, bytes); }
+
+std::string hexadecimal(uint64_t value) {
+  char digits[17];
+  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(value));
+  return digits;
+}
 
 }  // namespace glint

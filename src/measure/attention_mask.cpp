@@ -1,4 +1,4 @@
-#include "train/commands/mask_kernel.h"
+#include "src/measure/attention_mask.h"
 
 #include <algorithm>
 #include <vector>
@@ -14,10 +14,9 @@ namespace {
 constexpr int kColumns = 128;  // channels of the head = columns of the mask per run
 
 template <typename Scalar, typename Context>
-void draw(const Device& device, const Context& device_context, const MaskFlags& flags,
+void draw(const Device& device, const Context& ctx, const AttentionMask& mask,
           const std::function<void(int64_t, int64_t)>& kept) {
-  const Context ctx = with_kernels(device_context, flags.attention);
-  const int T = static_cast<int>(std::max(flags.rows, flags.cols));
+  const int T = static_cast<int>(std::max(mask.rows, mask.cols));
   const size_t elements = static_cast<size_t>(T) * kColumns, bytes = elements * sizeof(Scalar);
   const AttentionShape shape{1, T, T, 1, 1, kColumns, false, 1.0f};
   constexpr size_t kState = 256;
@@ -28,18 +27,16 @@ void draw(const Device& device, const Context& device_context, const MaskFlags& 
   const auto* zero = reinterpret_cast<const Scalar*>(base + 2 * bytes);
   auto* rng = reinterpret_cast<RngState*>(base + 3 * bytes);
   float* scratch = scratch_bytes ? reinterpret_cast<float*>(base + 3 * bytes + kState) : nullptr;
-  // One head, with the index of this head and sequence among all.
-  const RngState state{flags.seed, flags.offset, 0, flags.sequence_head()};
-  copy_to_device(ctx, rng, &state, sizeof state);
+  copy_to_device(ctx, rng, &mask.rng, sizeof mask.rng);
 
   const HeadView<const Scalar> zeros{zero, 0, kColumns, 0}, values{v, 0, kColumns, 0};
-  const Dropout dropout(flags.p, rng, 0);
+  const Dropout dropout(mask.p, rng, 0);
   Scalar one{};
   if constexpr (std::is_same_v<Scalar, Bf16>) one = to_bf16(1.0f);
   else one = 1.0f;
   std::vector<Scalar> host(elements);
-  for (int64_t first = 0; first < flags.cols; first += kColumns) {
-    const int64_t columns = std::min<int64_t>(kColumns, flags.cols - first);
+  for (int64_t first = 0; first < mask.cols; first += kColumns) {
+    const int64_t columns = std::min<int64_t>(kColumns, mask.cols - first);
     std::fill(host.begin(), host.end(), Scalar{});
     for (int64_t c = 0; c < columns; ++c) host[static_cast<size_t>((first + c) * kColumns + c)] = one;
     copy_to_device(ctx, v, host.data(), bytes);
@@ -51,7 +48,7 @@ void draw(const Device& device, const Context& device_context, const MaskFlags& 
                                                     .shape = shape,
                                                     .dropout = dropout});
     copy_to_host(ctx, host.data(), out, bytes);
-    for (int64_t i = 0; i < flags.rows; ++i) {
+    for (int64_t i = 0; i < mask.rows; ++i) {
       for (int64_t c = 0; c < columns; ++c) {
         if (to_float(host[static_cast<size_t>(i * kColumns + c)]) != 0.0f) kept(i, first + c);
       }
@@ -61,17 +58,12 @@ void draw(const Device& device, const Context& device_context, const MaskFlags& 
 
 }  // namespace
 
-void draw_by_kernel(const MaskFlags& flags, const std::function<void(int64_t, int64_t)>& kept) {
-  constexpr int64_t kMost = 65536;
-  GLINT_REQUIRE(flags.rows <= kMost && flags.cols <= kMost, "--rows ", flags.rows, " --cols ", flags.cols,
-                ": with --device up to ", kMost, " each");
-  const Device device =
-      flags.source == MaskSource::cuda ? Device::cuda() : Device(cpu_context(0, MatmulChoice::automatic));
-  std::visit(
-      [&](const auto& ctx) {
-        flags.dtype == DtypeChoice::bf16 ? draw<Bf16>(device, ctx, flags, kept) : draw<float>(device, ctx, flags, kept);
-      },
-      device.context());
+void draw_by_kernel(const Device& device, DType dtype, AttentionKind kind, const AttentionMask& mask,
+                    const std::function<void(int64_t, int64_t)>& kept) {
+  device.visit([&](const auto& device_context) {
+    const auto ctx = with_kernels(device_context, kind);
+    dtype == DType::bf16 ? draw<Bf16>(device, ctx, mask, kept) : draw<float>(device, ctx, mask, kept);
+  });
 }
 
 }  // namespace glint

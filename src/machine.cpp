@@ -1,4 +1,4 @@
-#include "train/machine.h"
+#include "src/machine.h"
 
 #include <unistd.h>
 
@@ -61,7 +61,7 @@ std::string cpu_vectors() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const auto add = [&](bool there, const char* name) {
-    if (there) list += (list.empty() ? "" : " ") + std::string(name);
+    if (there) list.append(list.empty() ? "" : " ").append(name);
   };
   add(__builtin_cpu_supports("avx"), "AVX");
   add(__builtin_cpu_supports("avx2"), "AVX2");

@@ -1,4 +1,4 @@
-#include "train/peak.h"
+#include "src/measure/peak.h"
 
 #include <omp.h>
 
@@ -13,8 +13,8 @@
 
 #include "kernels/convert.h"
 #include "kernels/matmul.h"
+#include "src/clock.h"
 #include "src/memory.h"
-#include "train/clock.h"
 
 #if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
 #include <immintrin.h>
@@ -163,12 +163,10 @@ const GpuSheet* gpu_sheet(const std::string& name) {
 double peak_gflops(const Device& device, DType dtype) {
   const GpuSheet* sheet = gpu_sheet(device.name());
   if (sheet && dtype == DType::bf16) return 1000 * sheet->bf16_tflops;
-  return std::visit(
-      [&]<typename Context>(const Context& ctx) {
-        if constexpr (std::is_same_v<Context, CpuContext>) return measure_peak_gflops(ctx.threads);
-        else return dtype == DType::bf16 ? measure_products<Bf16>(device, ctx) : measure_products<float>(device, ctx);
-      },
-      device.context());
+  return device.visit([&]<typename Context>(const Context& ctx) {
+    if constexpr (std::is_same_v<Context, CpuContext>) return measure_peak_gflops(ctx.threads);
+    else return dtype == DType::bf16 ? measure_products<Bf16>(device, ctx) : measure_products<float>(device, ctx);
+  });
 }
 
 double measure_bandwidth(int threads) {
@@ -191,12 +189,10 @@ double measure_bandwidth(int threads) {
 }
 
 double measure_bandwidth(const Device& device) {
-  return std::visit(
-      [&]<typename Context>(const Context& ctx) {
-        if constexpr (std::is_same_v<Context, CpuContext>) return measure_bandwidth(ctx.threads);
-        else return measure_conversions(device, ctx);
-      },
-      device.context());
+  return device.visit([&]<typename Context>(const Context& ctx) {
+    if constexpr (std::is_same_v<Context, CpuContext>) return measure_bandwidth(ctx.threads);
+    else return measure_conversions(device, ctx);
+  });
 }
 
 }  // namespace glint

@@ -6,6 +6,8 @@
 #include <memory>
 #include <string>
 
+#include "data/descriptor.h"
+
 namespace glint {
 
 // A file written in order and synced when finished. Every failure, such as a full disk, is a UserError.
@@ -23,7 +25,7 @@ class DurableFile {
  private:
   struct Hash;
   std::filesystem::path path_;
-  int descriptor_ = -1;
+  Descriptor descriptor_;
   std::unique_ptr<Hash> hash_;
 };
 
@@ -62,5 +64,7 @@ void sync_folder(const std::filesystem::path& path);
 
 // XXH3-64 (Y. Collet): the checksum of all files of a run.
 uint64_t checksum_of(const void* data, size_t bytes);
+// 16 digits.
+std::string hexadecimal(uint64_t value);
 
 }  // namespace glint

@@ -1,8 +1,7 @@
-#include "train/checkpoint/durable.h"
+#include "data/durable.h"
 
 #include <sys/mount.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,9 +10,11 @@
 #include <doctest/doctest.h>
 
 #include "kernels/check.h"
+#include "tests/data/file_size_limit.h"
 #include "tests/train/run_program.h"
 
 using namespace glint;
+using test::FileSizeLimit;
 using test::ScratchFolder;
 namespace fs = std::filesystem;
 
@@ -84,24 +85,6 @@ class TinyDisk {
   ScratchFolder folder_;
   std::string path_;
   bool ready_ = false;
-};
-
-// While this exists no file may grow beyond `bytes`: simulates a full disk without root.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : former_handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    getrlimit(RLIMIT_FSIZE, &former_);
-    const rlimit limit{bytes, former_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    setrlimit(RLIMIT_FSIZE, &former_);
-    std::signal(SIGXFSZ, former_handler_);
-  }
-
- private:
-  void (*former_handler_)(int);
-  rlimit former_{};
 };
 
 std::string error_of_saving(const std::string& folder, const std::string& content) {

@@ -1,0 +1,22 @@
+// The rungs of kernels/ladder on this machine: time, and error against double.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/ladder/ladder.h"
+
+namespace glint {
+
+struct RungResult {
+  ladder::Traffic traffic;
+  double memory;  // scratch and log-sum-exp, bytes
+  double forward_ms = 0, backward_ms = 0;
+  double error = 0, share = 0;  // the largest of out, dq, dk, dv; the largest share of what is allowed
+};
+
+// A result for each rung, on one sequence of random inputs with as many keys as queries; p: the drop probability. Times
+// are those of the fastest of `repeats` runs after one more.
+std::vector<RungResult> measure_rungs(const AttentionShape& shape, float p, int repeats, uint64_t seed);
+
+}  // namespace glint

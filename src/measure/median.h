@@ -1,0 +1,27 @@
+// Medians of repeated measurements.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "src/device.h"
+
+namespace glint {
+
+inline double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t n = values.size();
+  return n % 2 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
+}
+
+// Median milliseconds of `repeats` calls after one warm-up, on the clock of the context that they run on.
+template <typename Context, typename Call>
+double median_ms(const Context& ctx, int repeats, Call call) {
+  std::vector<double> times;
+  call();
+  for (int i = 0; i < repeats; ++i) times.push_back(1000 * measure_seconds(ctx, call));
+  return median(std::move(times));
+}
+
+}  // namespace glint
