@@ -44,7 +44,8 @@ void validate_ladder(const LadderFlags& flags) {
   GLINT_REQUIRE(flags.heads >= 1 && flags.heads <= 1024, "--heads ", flags.heads, ": give a number from 1 to 1024");
   GLINT_REQUIRE(flags.head_size >= 8 && flags.head_size <= 256 && flags.head_size % 8 == 0, "--head-size ",
                 flags.head_size, ": give a multiple of 8 from 8 to 256");
-  GLINT_REQUIRE(flags.dropout >= 0 && flags.dropout < 1, "--dropout ", flags.dropout, " is not in [0, 1)");
+  GLINT_REQUIRE(flags.dropout >= 0 && static_cast<float>(flags.dropout) < 1, "--dropout ", flags.dropout,
+                " is not in [0, 1)");
   for (const int T : flags.contexts) {
     GLINT_REQUIRE(T >= 1 && T <= 1 << 16, "--context ", T, ": give numbers from 1 to 65536, as 128,1024");
     const AttentionShape shape = ladder_shape(flags, T);
@@ -63,8 +64,8 @@ struct LadderSection {
 
 std::string markdown_table(const std::vector<RungResult>& results) {
   std::string table =
-      "| rung | idea | forward, ms | backward, ms | bytes moved, forward | backward | memory | largest error | of what is "
-      "allowed |\n|---|---|---|---|---|---|---|---|---|\n";
+      "| rung | idea | forward, ms | backward, ms | bytes moved, forward | backward | memory | largest error | "
+      "of what is allowed |\n|---|---|---|---|---|---|---|---|---|\n";
   for (size_t n = 0; n < results.size(); ++n) {
     const RungResult& r = results[n];
     const Rung& rung = ladder::rungs()[n];
@@ -129,9 +130,9 @@ void study_ladder(LadderFlags flags) {
       " --causal ", flags.causal ? "true" : "false", " --repeats ", flags.repeats, " --seed ", flags.seed);
   std::string page = str_cat(
       "# Attention in steps\n\n`glint study ladder ", settings, "` on ", cpu_name(), ", ", compiled_vectors(),
-      ".\nOne thread, fp32, one sequence; the fastest run. Bytes are those that a formula says move to and from memory;\n"
-      "memory is what lies beside inputs and results. Errors are measured against double; twice that of plain fp32 is\n"
-      "allowed, three times for gradients.\n\n![Time over T](ladder.svg)\n\n![Memory over T](memory.svg)\n");
+      ".\nOne thread, fp32, one sequence; the fastest run. Bytes are those that a formula says move to and from\n"
+      "memory; memory is what lies beside inputs and results. Errors are measured against double; twice that of plain\n"
+      "fp32 is allowed, three times for gradients.\n\n![Time over T](ladder.svg)\n\n![Memory over T](memory.svg)\n");
   write_file(folder / "study.md", page);  // now, not in a minute, if it can't be
   std::vector<LadderSection> all;
   bool good = true;
