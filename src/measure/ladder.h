@@ -1,6 +1,7 @@
 // The rungs of kernels/ladder on this machine: time, and error against double.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -11,7 +12,7 @@ namespace glint {
 struct RungResult {
   ladder::Traffic traffic;
   double memory;  // scratch and log-sum-exp, bytes
-  double forward_ms = 0, backward_ms = 0;
+  double forward_ms = INFINITY, backward_ms = INFINITY;
   double error = 0, share = 0;  // the largest of out, dq, dk, dv; the largest share of what is allowed
 };
 
