@@ -10,15 +10,23 @@
 namespace glint {
 namespace {
 
+void check_engine(const CpuContext& ctx) {
+#ifndef GLINT_WITH_ONEDNN
+  if (ctx.matmul == MatmulEngine::onednn)
+    throw UserError("this build has no oneDNN: use `matmul` eigen, or install libdnnl-dev and build again");
+#else
+  (void)ctx;
+#endif
+}
+
 void multiply(const CpuContext& ctx, const Product& product) {
-  if (ctx.matmul == MatmulEngine::onednn) {
+  check_engine(ctx);
 #ifdef GLINT_WITH_ONEDNN
+  if (ctx.matmul == MatmulEngine::onednn) {
     multiply_onednn(ctx, product);
     return;
-#else
-    throw UserError("this build has no oneDNN: use `matmul` eigen, or install libdnnl-dev and build again");
-#endif
   }
+#endif
   multiply_eigen(ctx, product);
 }
 
@@ -37,6 +45,7 @@ void add_bias(const CpuContext& ctx, float* out, const float* bias, size_t rows,
 
 void linear_forward(const CpuContext& ctx, float* out, const float* x, const float* weight, const float* bias,
                     const LinearShape& shape) {
+  check_engine(ctx);
   if (shape.rows <= kFewRows) {
     few_rows_forward(ctx, out, x, weight, bias, shape);
     return;
