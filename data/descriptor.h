@@ -19,7 +19,7 @@ class Descriptor {
     if (number_ >= 0) ::close(number_);
   }
   operator int() const { return number_; }
-  // Whoever calls this closes it.
+  // The caller closes it.
   int release() { return std::exchange(number_, -1); }
 
  private:

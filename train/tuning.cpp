@@ -102,7 +102,7 @@ Tuned measure(TrainingStep& step, const FillBatch& fill, const Device& device, c
   else if (before && kept < before->choices.size())
     loss = str_cat("has ", before->choices.size() - kept, " choices that no longer exist");
   if (!loss.empty())
-    tuned.warning = str_cat(file.string(), " ", loss, ": measured anew, so that later steps have other bits");
+    tuned.warning = str_cat(file.string(), " ", loss, ": measured again, so that later steps have other bits");
   return tuned;
 }
 

@@ -97,8 +97,9 @@ sanitizer() {
 memcheck() { sanitizer memcheck; }
 # racecheck follows neither mbarriers nor bar.arrive: it takes an mbarrier's initialisation and first arrival, by one
 # and the same thread, for a race (ptx_sm90_kernels.cu), and reports the wrapper of named barriers, which have a warp
-# arrive and another wait. What it says of kernels that are built on them, those for Hopper, is counted and no failure:
-# the emulator checks their order.
+# arrive and another wait. Of attention's backward it names the number of an item, and lse and D of the queries: what
+# warps read before lane 0 arrives for all of its warp. What it says of kernels that are built on mbarriers, those for
+# Hopper, is counted and no failure: the emulator checks their order.
 racecheck() {
   local said status others hopper
   said=$(sanitizer racecheck)

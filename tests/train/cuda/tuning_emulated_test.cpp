@@ -74,7 +74,7 @@ TEST_CASE("train --tune: chooses what is fastest, and a resume keeps the choice 
   CHECK_FALSE(same_weights(folder, "straight", "forgetful"));
 }
 
-TEST_CASE("train --tune: choices of another GPU or library, or that no longer exist, are measured anew and said") {
+TEST_CASE("train --tune: choices of another GPU or library, or that no longer exist, are measured again and said") {
   ScratchFolder folder;
   write_text(folder);
   train(folder, "algorithms=4 fastest=3", "run", "1");
@@ -83,9 +83,9 @@ TEST_CASE("train --tune: choices of another GPU or library, or that no longer ex
     const Ran ran = resume(folder, device, name, "2");
     INFO(ran.err);
     CHECK(ran.err.find(expected) != std::string::npos);
-    CHECK(ran.err.find("measured anew") != std::string::npos);
+    CHECK(ran.err.find("measured again") != std::string::npos);
     for (const json& product : products_of(folder, name)) CHECK(product.at("chosen") == 1);
-    CHECK(resume(folder, device, name, "3").err.find("anew") == std::string::npos);
+    CHECK(resume(folder, device, name, "3").err.find("measured again") == std::string::npos);
   };
   for (const char* copy : {"vanished", "gpu", "library", "damaged"}) copy_run(folder, "run", copy);
   check_anew("vanished", "algorithms=2 fastest=1", "choices that no longer exist");

@@ -100,7 +100,7 @@ struct Consumer {
         mask(a.shape),
         softmax(a.shape.scale),
         dropout(a.dropout) {
-    ptx::forget(k.descriptor), ptx::forget(v.descriptor);  // or they would be worked out anew for each product
+    ptx::forget(k.descriptor), ptx::forget(v.descriptor);  // or they would be computed again for each product
   }
 
   // Queries i, i + 1, .. of head h of NH of sequence b.
