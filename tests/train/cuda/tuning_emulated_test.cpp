@@ -78,7 +78,7 @@ TEST_CASE("train --tune: choices of another GPU or library, or that no longer ex
   ScratchFolder folder;
   write_text(folder);
   train(folder, "algorithms=4 fastest=3", "run", "1");
-  const auto check_anew = [&](const std::string& name, const std::string& device, const std::string& expected) {
+  const auto check_again = [&](const std::string& name, const std::string& device, const std::string& expected) {
     INFO(name);
     const Ran ran = resume(folder, device, name, "2");
     INFO(ran.err);
@@ -88,16 +88,16 @@ TEST_CASE("train --tune: choices of another GPU or library, or that no longer ex
     CHECK(resume(folder, device, name, "3").err.find("measured again") == std::string::npos);
   };
   for (const char* copy : {"vanished", "gpu", "library", "damaged"}) copy_run(folder, "run", copy);
-  check_anew("vanished", "algorithms=2 fastest=1", "choices that no longer exist");
+  check_again("vanished", "algorithms=2 fastest=1", "choices that no longer exist");
   for (const auto& [copy, key, value] :
        std::vector<std::tuple<std::string, std::string, json>>{{"gpu", "gpu", "GPU X"}, {"library", "cublaslt", 5}}) {
     json table = table_of(folder, copy);
     table[key] = value;
     write_file_for_test(folder / (copy + "/products.json"), table.dump());
-    check_anew(copy, "algorithms=4 fastest=1", key == "gpu" ? "is of GPU X" : "with cuBLASLt 5");
+    check_again(copy, "algorithms=4 fastest=1", key == "gpu" ? "is of GPU X" : "with cuBLASLt 5");
   }
   write_file_for_test(folder / "damaged/products.json", "{\"gpu\": \"emulated GPU\"");
-  check_anew("damaged", "algorithms=4 fastest=1", "is damaged");
+  check_again("damaged", "algorithms=4 fastest=1", "is damaged");
 }
 
 TEST_CASE("train --tune: a product and its epilogue are computed apart where that is faster") {
