@@ -41,7 +41,7 @@ struct LinePanel {
   std::vector<Level> levels{};
 };
 struct Layout {
-  int per_row = 3;
+  int per_row = 0;               // panels in a row; 0: what suits the kind
   bool same_axes = true;         // of lines: all panels have one range of x and one of y
   double width = 0, height = 0;  // of a panel without its labels; 0: what suits the kind
 };

@@ -1,6 +1,7 @@
 #include "train/study/study.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <ctime>
 #include <optional>
@@ -125,6 +126,15 @@ Study::Study(const std::string& name, const StudyFlags& flags, ordered_json sett
                 ": choose another folder");
   GLINT_REQUIRE(known["settings"] == settings_, "--out ", flags.out, " holds a study with ",
                 difference(known["settings"], settings_), ": choose another folder, or repeat its flags");
+}
+
+fs::path Study::record_of(const StudyUnit& unit) const {
+  std::string file;
+  for (const char c : unit.name) {
+    const bool plain = std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-';
+    if (plain || !file.ends_with('_')) file += plain ? c : '_';
+  }
+  return folder_ / "done" / (file + ".json");
 }
 
 std::optional<ordered_json> Study::kept(const StudyUnit& unit) const {

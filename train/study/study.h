@@ -58,7 +58,7 @@ class Study {
   void write_page(const std::string& title, const std::string& body) const;
 
  private:
-  std::filesystem::path record_of(const StudyUnit& unit) const { return folder_ / "done" / (unit.name + ".json"); }
+  std::filesystem::path record_of(const StudyUnit& unit) const;
   std::optional<nlohmann::ordered_json> kept(const StudyUnit& unit) const;  // its record
 
   std::string name_, machine_;
