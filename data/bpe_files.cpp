@@ -14,7 +14,7 @@
 namespace glint {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
 constexpr bool is_printable(size_t byte) { return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte != 0xAD); }
 
@@ -56,7 +56,7 @@ std::string characters_of(std::string_view bytes) {
 }
 
 // Tokens by id from {"token": id, ...}. Names of added tokens stay as they are.
-std::vector<std::string> tokens_by_id(const json& vocab, const std::vector<Bpe::Added>& added,
+std::vector<std::string> tokens_by_id(const Json& vocab, const std::vector<Bpe::Added>& added,
                                       const std::string& name) {
   GLINT_REQUIRE(vocab.is_object() && !vocab.empty(), name, " has no vocabulary");
   std::map<int32_t, std::string> by_id;
@@ -87,7 +87,7 @@ std::vector<std::string> tokens_by_id(const json& vocab, const std::vector<Bpe::
 // Ids of the tokens that merges name by their characters.
 class TokenIds {
  public:
-  TokenIds(const json& vocab, const std::string& name) : vocab_(vocab), name_(name) {}
+  TokenIds(const Json& vocab, const std::string& name) : vocab_(vocab), name_(name) {}
   Bpe::Pair pair(const std::string& left, const std::string& right) const { return {id(left), id(right)}; }
   Bpe::Pair pair(const std::string& line) const {
     const size_t space = line.find(' ');
@@ -102,27 +102,27 @@ class TokenIds {
                   ", which is not in the vocabulary");
     return found->get<int32_t>();
   }
-  const json& vocab_;
+  const Json& vocab_;
   const std::string& name_;
 };
 
-bool is_unset(const json& object, const char* key) {
+bool is_unset(const Json& object, const char* key) {
   const auto found = object.find(key);
   return found == object.end() || found->is_null() || *found == "" || *found == false || *found == 0;
 }
 
-std::string type_of(const json& part) { return part.is_object() ? part.value("type", "?") : part.dump(); }
+std::string type_of(const Json& part) { return part.is_object() ? part.value("type", "?") : part.dump(); }
 
 // That a part of tokenizer.json is null or as GPT-2's.
-void require_byte_level(const json& file, const char* part, const std::string& name) {
-  const json found = file.value(part, json());
+void require_byte_level(const Json& file, const char* part, const std::string& name) {
+  const Json found = file.value(part, Json());
   GLINT_REQUIRE(found.is_null() || type_of(found) == "ByteLevel", name, " has the ", part, " ", type_of(found),
                 ": glint reads GPT-2's kind of tokenizer only, with ByteLevel");
 }
 
-std::vector<Bpe::Added> added_tokens(const json& file, const std::string& name) {
+std::vector<Bpe::Added> added_tokens(const Json& file, const std::string& name) {
   std::vector<Bpe::Added> added;
-  for (const json& token : file.value("added_tokens", json::array())) {
+  for (const Json& token : file.value("added_tokens", Json::array())) {
     added.push_back({token.at("id").get<int32_t>(), token.at("content").get<std::string>()});
     for (const char* flag : {"lstrip", "rstrip", "single_word"})
       GLINT_REQUIRE(is_unset(token, flag), name, ": the added token ", added.back().content, " has ", flag,
@@ -168,15 +168,15 @@ std::vector<std::string> byte_tokens() {
   return tokens;
 }
 
-std::shared_ptr<const Bpe> bpe_from_json(const json& file, const std::string& name) try {
-  const json& model = file.at("model");
+std::shared_ptr<const Bpe> bpe_from_json(const Json& file, const std::string& name) try {
+  const Json& model = file.at("model");
   GLINT_REQUIRE(type_of(model) == "BPE", name, " is a tokenizer of the model ", type_of(model),
                 ": glint reads byte-level BPE, as GPT-2's");
-  GLINT_REQUIRE(file.value("normalizer", json()).is_null(), name, " has the normalizer ", type_of(file["normalizer"]),
+  GLINT_REQUIRE(file.value("normalizer", Json()).is_null(), name, " has the normalizer ", type_of(file["normalizer"]),
                 ": GPT-2's kind of tokenizer has none");
   for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"})
     GLINT_REQUIRE(is_unset(model, key), name, " has ", key, " ", model[key].dump(), ", which byte-level BPE has not");
-  const json before = file.value("pre_tokenizer", json());
+  const Json before = file.value("pre_tokenizer", Json());
   GLINT_REQUIRE(type_of(before) == "ByteLevel" && before.value("use_regex", true), name, " has the pre_tokenizer ",
                 type_of(before), ": glint cuts text by GPT-2's pattern, which is ByteLevel with use_regex");
   GLINT_REQUIRE(is_unset(before, "add_prefix_space"), name,
@@ -185,22 +185,22 @@ std::shared_ptr<const Bpe> bpe_from_json(const json& file, const std::string& na
   require_byte_level(file, "post_processor", name);
 
   const std::vector<Bpe::Added> added = added_tokens(file, name);
-  const json& vocab = model.at("vocab");
+  const Json& vocab = model.at("vocab");
   std::vector<std::string> tokens = tokens_by_id(vocab, added, name);
   const TokenIds ids(vocab, name);
   std::vector<Bpe::Pair> merges;
-  for (const json& merge : model.at("merges"))  // "a b" in older files
+  for (const Json& merge : model.at("merges"))  // "a b" in older files
     merges.push_back(merge.is_string() ? ids.pair(merge.get<std::string>())
                                        : ids.pair(merge.at(0).get<std::string>(), merge.at(1).get<std::string>()));
   return std::make_shared<const Bpe>(std::move(tokens), std::move(merges), added, !is_unset(model, "ignore_merges"),
                                      name);
-} catch (const json::exception&) {
+} catch (const Json::exception&) {
   throw UserError(name + " is damaged, or not a tokenizer of Hugging Face");
 }
 
 std::shared_ptr<const Bpe> bpe_from_vocab_and_merges(std::string_view vocab_text, std::string_view merges_text,
                                                      const std::string& name) {
-  const json vocab = json::parse(vocab_text, nullptr, false);
+  const Json vocab = Json::parse(vocab_text, nullptr, false);
   GLINT_REQUIRE(vocab.is_object(), name, ": its vocabulary is not JSON of the form {\"token\": id, ...}");
   std::vector<Bpe::Added> added;
   if (const auto end = vocab.find(kEndOfText); end != vocab.end() && end->is_number_integer())
@@ -267,7 +267,7 @@ std::shared_ptr<const Bpe> bpe_from_tiktoken(std::string_view text, const std::s
 }
 
 std::string to_json(const Bpe& bpe) {
-  const auto quoted = [](const std::string& text) { return json(text).dump(); };
+  const auto quoted = [](const std::string& text) { return Json(text).dump(); };
   std::vector<std::string> names;  // by id
   for (const std::string& token : bpe.tokens()) names.push_back(characters_of(token));
   std::string out = "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [";
