@@ -37,6 +37,9 @@ bool is_untrained(const RunPaths& paths);
 // UserError if there is something at `path`, other than an empty folder.
 void require_no_folder(const std::filesystem::path& path, const char* what);
 
+// Locks `lock`, a file of the folder that `name` names; the lock ends with the process. UserError if it is taken.
+Descriptor lock_folder(const std::filesystem::path& lock, const std::string& name);
+
 // One line of metrics.jsonl. What was not computed is left out.
 struct MetricsLine {
   uint64_t step = 0, tokens = 0;

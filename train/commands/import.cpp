@@ -49,7 +49,8 @@ void register_import(CLI::App& program) {
       ->required()
       ->type_name("DIR|FILE");
   command.add_option("--out", flags->out, "The run folder to make")->required()->type_name("RUN");
-  command.add_option("--tokenizer", flags->tokenizer, "A tokenizer.json (default: the folder's)")->type_name("FILE");
+  command.add_option("--tokenizer", flags->tokenizer, "The model's tokenizer (default: the folder's)")
+      ->type_name("PATH");
   command.callback([flags] { import(*flags); });
 }
 

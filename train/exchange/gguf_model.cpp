@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "data/bpe_files.h"
 #include "data/utf8.h"
 #include "kernels/check.h"
 #include "train/exchange/hf_config.h"
@@ -27,15 +28,26 @@ TokenList token_list_of(const Tokenizer& tokenizer) {
     v.tokens.push_back(std::move(text));
     v.types.push_back(type);
   };
+  if (tokenizer.kind() == TokenizerKind::bpe) {
+    const Bpe& bpe = *tokenizer.bpe();
+    for (const std::string& bytes : bpe.tokens()) add(characters_of(bytes), kNormalToken);
+    for (const auto& [left, right] : bpe.merges())
+      v.merges.push_back(v.tokens[static_cast<size_t>(left)] + " " + v.tokens[static_cast<size_t>(right)]);
+    for (const Bpe::Added& token : bpe.added()) {
+      v.tokens[static_cast<size_t>(token.id)] = token.content;
+      v.types[static_cast<size_t>(token.id)] = kControlToken;
+    }
+    return v;
+  }
   if (tokenizer.kind() == TokenizerKind::byte) {
-    for (int byte = 0; byte < 256; ++byte) add(byte_level(std::string(1, static_cast<char>(byte))), kNormalToken);
+    for (int byte = 0; byte < 256; ++byte) add(characters_of(std::string(1, static_cast<char>(byte))), kNormalToken);
   }
   for (const char32_t c : tokenizer.characters()) {
     std::string bytes;
     append_utf8(bytes, c);
     for (size_t i = 1; i < bytes.size(); ++i)
-      v.merges.push_back(byte_level(bytes.substr(0, i)) + " " + byte_level(bytes.substr(i, 1)));
-    add(byte_level(bytes), kNormalToken);
+      v.merges.push_back(characters_of(bytes.substr(0, i)) + " " + characters_of(bytes.substr(i, 1)));
+    add(characters_of(bytes), kNormalToken);
   }
   std::sort(v.merges.begin(), v.merges.end());
   v.merges.erase(std::unique(v.merges.begin(), v.merges.end()), v.merges.end());

@@ -94,14 +94,13 @@ std::vector<fs::path> files_of(const fs::path& place, fs::path& folder) {
 }
 
 Tokenizer read_tokenizer(const fs::path& folder, const fs::path& given) {
-  const fs::path path = given.empty() ? folder / kTokenizerJson : given;
-  GLINT_REQUIRE(fs::exists(path), path.string(),
-                " does not exist: name the file of the model's tokenizer by --tokenizer");
-  const nlohmann::json json = read_json(path);
-  if (json.is_object() && json.contains("format")) return Tokenizer::load(path);
-  const std::optional<Tokenizer> tokenizer = read_hf_tokenizer(json);
-  GLINT_REQUIRE(tokenizer, path.string(), " is not a tokenizer that glint can run");
-  return *tokenizer;
+  const fs::path place = given.empty() ? folder : given;
+  const fs::path file = fs::is_directory(place) ? place / kTokenizerJson : place;
+  GLINT_REQUIRE(!given.empty() || fs::exists(file) || fs::exists(folder / "vocab.json"), folder.string(), " has no ",
+                kTokenizerJson, ", nor vocab.json and merges.txt: name the model's tokenizer by --tokenizer");
+  if (file.extension() == ".json" && fs::exists(file))
+    if (const std::optional<Tokenizer> tokenizer = read_hf_tokenizer(read_json(file))) return *tokenizer;
+  return Tokenizer::load(place);
 }
 
 // The views of a model without biases, and of biases in memory, to see that those of the file are 0.
@@ -160,7 +159,7 @@ ImportedRun read_hf_model(const fs::path& place, const fs::path& tokenizer) {
   run.left_out = model.vocab - tokens;
   if (run.left_out > 0) model.vocab_multiple = model.vocab % 64 == 0 && run.left_out < 64 ? 64 : 1;
   model.vocab = tokens;
-  run.options.tokenizer = run.tokenizer.kind();
+  run.options.tokenizer = name_of(run.tokenizer.kind());
   run.options.complete();
   std::vector<SafetensorsFile> files;
   for (const fs::path& path : paths) files.emplace_back(path);

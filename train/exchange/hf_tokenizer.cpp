@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/bpe_files.h"
 #include "data/utf8.h"
 #include "kernels/check.h"
 
@@ -14,14 +15,6 @@ namespace {
 
 constexpr const char* kUnknown = "\xEF\xBF\xBD";  // U+FFFD, as which glint prints it
 constexpr const char* kUnknownWord = "<unk>";     // where a text has U+FFFD itself
-
-char32_t printable_of(uint8_t byte) {
-  const auto prints = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
-  if (prints(byte)) return byte;
-  char32_t next = 256;
-  for (int b = 0; b < byte; ++b) next += !prints(b);
-  return next;
-}
 
 std::string text_of(char32_t character) {
   std::string text;
@@ -37,7 +30,7 @@ const char* unknown_text(const Tokenizer& tokenizer) {
 ordered_json vocabulary_of(const Tokenizer& tokenizer) {
   ordered_json vocabulary = ordered_json::object();
   if (tokenizer.kind() == TokenizerKind::byte) {
-    for (int byte = 0; byte < 256; ++byte) vocabulary[text_of(printable_of(static_cast<uint8_t>(byte)))] = byte;
+    for (int byte = 0; byte < 256; ++byte) vocabulary[characters_of(std::string(1, static_cast<char>(byte)))] = byte;
   } else {
     for (const char32_t c : tokenizer.characters()) vocabulary[text_of(c)] = vocabulary.size();
     vocabulary[unknown_text(tokenizer)] = tokenizer.unknown();
@@ -48,13 +41,8 @@ ordered_json vocabulary_of(const Tokenizer& tokenizer) {
 
 }  // namespace
 
-std::string byte_level(std::string_view bytes) {
-  std::string text;
-  for (const char byte : bytes) append_utf8(text, printable_of(static_cast<uint8_t>(byte)));
-  return text;
-}
-
 std::string hf_tokenizer(const Tokenizer& tokenizer) {
+  if (tokenizer.kind() == TokenizerKind::bpe) return tokenizer.to_json();
   const bool bytes = tokenizer.kind() == TokenizerKind::byte;
   ordered_json json = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}};
   json["added_tokens"] = ordered_json::array();

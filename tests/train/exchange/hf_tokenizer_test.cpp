@@ -1,22 +1,10 @@
 #include "train/exchange/hf_tokenizer.h"
 
-#include <set>
-
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
 using namespace glint;
 using nlohmann::json;
-
-TEST_CASE("byte_level: 256 characters, GPT-2's") {
-  std::set<std::string> seen;
-  for (int byte = 0; byte < 256; ++byte) seen.insert(byte_level(std::string(1, static_cast<char>(byte))));
-  CHECK(seen.size() == 256);
-  CHECK(byte_level("Az!~") == "Az!~");
-  CHECK(byte_level(" \n") == "\xC4\xA0\xC4\x8A");       // U+0120, U+010A: as they stand in GPT-2's vocab.json
-  CHECK(byte_level("\xC3\xA9") == "\xC3\x83\xC2\xA9");  // e with an acute accent, in UTF-8
-  CHECK(byte_level("\xAD\xFF") == "\xC5\x83\xC3\xBF");  // U+0143, the last of them; U+00FF
-}
 
 TEST_CASE("tokenizer.json of Hugging Face: what is written is read back") {
   const std::u32string plain = U" \n\"\\aé日🙂", with_unknown = plain + U"\uFFFD";
