@@ -177,12 +177,14 @@ with folder() as scratch:
     characters = trained(scratch + "/characters", "--activation", "tanh", "--dropout", 0.1)
     byte = trained(scratch + "/bytes-run", "--bias", "true", "--vocab-multiple", 64, tokenizer="byte")
     untied = trained(scratch + "/untied", "--tie-embeddings", "false", "--vocab-multiple", 64, "--norm-epsilon", 1e-3)
+    bpe = trained(scratch + "/bpe", "--vocab", 400, "--vocab-multiple", 64, tokenizer="bpe")
     judge_import(scratch, byte)
     judge_pickles(scratch)
     judge_export(scratch, characters, "characters, no biases, tanh")
     judge_export(scratch, byte, "bytes, biases, padded")
     judge_export(scratch, untied, "untied head, padded")
-    for path, what in ((characters, "characters"), (byte, "bytes")):
+    judge_export(scratch, bpe, "bpe, padded")
+    for path, what in ((characters, "characters"), (byte, "bytes"), (bpe, "bpe")):
         judge_ids(scratch, path, what)
     judge_refusals(scratch)
     grouped = trained(scratch + "/grouped", "--kv-heads", 1)
