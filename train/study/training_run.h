@@ -7,6 +7,7 @@
 
 #include "data/token_file.h"
 #include "train/options.h"
+#include "train/study/study.h"
 
 namespace glint {
 
@@ -23,8 +24,7 @@ struct LossPoint {
   int64_t step;
   double train, val;  // without dropout, nats per token
 };
-// Says how much is done, 0 to 1. Throws if the work is to end.
-using PartDone = std::function<void(double)>;
+using PartDone = StudyUnit::PartDone;
 
 // Trains; the losses every `eval_every` steps and at the end. The windows they are measured on depend on the tokens
 // alone, so that runs compare. UserError if a loss is not finite.
