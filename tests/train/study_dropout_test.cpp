@@ -85,7 +85,7 @@ TEST_CASE("study dropout: the claims") {
   }
   {  // has pictures and a page, and keeps its runs
     const std::string page = test::read_file(folder / "study/study.md");
-    for (const char* picture : {"dropout", "training", "distance", "sizes", "variance"}) {
+    for (const char* picture : {"dropout", "training", "variants", "distance", "sizes", "variance"}) {
       INFO(picture);
       CHECK(page.find(str_cat("(", picture, ".svg)")) != std::string::npos);
       const std::string svg = test::read_file(folder / "study/" + picture + ".svg");

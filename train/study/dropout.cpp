@@ -132,7 +132,7 @@ void study_dropout(const DropoutFlags& flags) {
   }
   const std::string page = dropout_page(flags, findings);
   write_out(page + "\n");
-  study.write("dropout.json", dropout_json(flags, findings));
+  study.write_json("dropout.json", dropout_json(flags, findings));
   for (const auto& [file, picture] : dropout_pictures(flags, findings)) study.write(file, picture);
   study.write_page("Dropout in training", page);
 }

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "src/measure/dropout_moments.h"
 #include "train/study/study.h"
 #include "train/study/training_run.h"
 

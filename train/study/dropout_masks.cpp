@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "src/measure/attention_mask.h"
+#include "src/measure/dropout_moments.h"
 #include "train/study/dropout.h"
 
 namespace glint {

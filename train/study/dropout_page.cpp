@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "src/measure/dropout_moments.h"
 #include "train/study/dropout.h"
 
 namespace glint {
@@ -77,7 +78,7 @@ std::string moments_table(const DropoutFindings& x) {
   return markdown_table(table);
 }
 
-const ordered_json& moments_of(const DropoutFindings& x, const std::string& name) {
+const ordered_json& moments_named(const DropoutFindings& x, const std::string& name) {
   return *std::find_if(x.moments.begin(), x.moments.end(), [&](const ordered_json& m) { return m["name"] == name; });
 }
 
@@ -102,8 +103,8 @@ std::string sizes_answer(const DropoutFindings& x) {
 }
 
 std::string answers(const DropoutFlags& flags, const DropoutFindings& x) {
-  const ordered_json &fused = moments_of(x, "fused kernel"), &before = moments_of(x, "before the softmax"),
-                     &unscaled = moments_of(x, "unscaled");
+  const ordered_json &fused = moments_named(x, "fused kernel"), &before = moments_named(x, "before the softmax"),
+                     &unscaled = moments_named(x, "unscaled");
   const double scale = x.rates["q"].get<double>() / (1 - flags.dropout);
   const double change = distance(x.curves[5], x.curves[12]), rounding = distance(x.curves[5], x.curves[14]);
   const SeedStatistics regular = difference_of(x.curves[2].gap(), x.curves[0].gap());
@@ -133,11 +134,10 @@ std::string answers(const DropoutFlags& flags, const DropoutFindings& x) {
                formatted("%.0f%%", 100 * x.rates["chance_of_row"].get<double>()),
                " of cases. Where the rate grows by row, ", training_text(x, 9))});
   table.push_back({"The numbers are FlashAttention's",
-                   str_cat("the kernel's 512 x 512 mask ",
-                           x.rates["golden"].get<bool>() ? "equals" : "DIFFERS FROM",
+                   str_cat("the kernel's 512 x 512 mask ", x.rates["golden"].get<bool>() ? "equals" : "DIFFERS FROM",
                            " that of FlashAttention-2's own code, by hash. In training the fused kernel and the plain ",
                            "one are at most ", formatted("%.2g", change), " apart; the fused kernel itself, with ",
-                           "gradients summed in another order, ", formatted("%.2g", rounding)});
+                           "gradients summed in another order, ", formatted("%.2g", rounding))});
   table.push_back(
       {"The scale is the same",
        str_cat("the mean output is ", pair_text("%.4f", fused["scale"]), " of that without dropout (",
@@ -203,7 +203,7 @@ std::string dropout_page(const DropoutFlags& flags, const DropoutFindings& x) {
       "with the same seed.\n\n## What the figures say\n\n", answers(flags, x),
       "\n## Where and how dropout acts\n\n![Validation loss over steps](dropout.svg)\n\n![Training loss over steps](training.svg)\n\n",
       table_of(x.rows, x.curves),
-      "\n![Distance between curves](distance.svg)\n\n## Model sizes\n\n![Gap and best loss over parameters](sizes.svg)\n\n",
+      "\n![Variants against FlashAttention's dropout](variants.svg)\n\n![Distance between curves](distance.svg)\n\n## Model sizes\n\n![Gap and best loss over parameters](sizes.svg)\n\n",
       table_of(x.size_rows, x.size_curves), "\n## One output over many masks\n\nThe mean and variance of attention's ",
       "output over masks, for one random input: ", flags.heads, " heads of ", flags.embd / flags.heads, ", T ",
       flags.context, ", p ", flags.dropout, ".\nThe kernel keeps q = ", formatted("%.5f", x.rates["q"]),

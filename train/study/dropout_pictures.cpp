@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/measure/dropout_moments.h"
 #include "train/picture/picture.h"
 #include "train/study/dropout.h"
 
@@ -32,20 +33,36 @@ Line loss_line(const std::string& name, const RowCurves& curves, const std::vect
 }
 
 // of: RowCurves::val or RowCurves::train.
-std::string losses(const DropoutFlags& flags, const DropoutFindings& x, std::vector<std::vector<double>> RowCurves::*of,
-                   const std::string& name) {
+std::string losses(const DropoutFindings& x, std::vector<std::vector<double>> RowCurves::*of, const std::string& name) {
   const auto panel = [&](const std::string& title, std::initializer_list<size_t> rows) {
     LinePanel result{title, {"step"}, {name + ", nats per token"}, {}};
     for (const size_t n : rows) {
       const DropoutRow& row = x.rows[n];
-      const std::string line = n == 0 ? "none" : n <= 6 ? str_cat("p ", row.p) : row.name;
+      const std::string line = n == 0 ? "none" : str_cat("p ", row.p);
       result.lines.push_back(loss_line(line, x.curves[n], x.curves[n].*of));
     }
     if (of == &RowCurves::train && x.entropy > 0) result.levels.push_back({"entropy of the corpus", x.entropy});
     return result;
   };
-  return picture::draw_lines({panel("dropout at all sites", {0, 1, 2, 3}), panel("of attention alone", {0, 4, 5, 6}),
-                              panel(str_cat("variants of attention's, p ", flags.dropout), {5, 7, 8, 9, 10, 11})});
+  return picture::draw_lines({panel("dropout at all sites", {0, 1, 2, 3}), panel("of attention alone", {0, 4, 5, 6})});
+}
+
+// The validation loss of each variant against FlashAttention's dropout, over pairs of runs with the same seed.
+std::string variants(const DropoutFindings& x) {
+  std::vector<LinePanel> panels;
+  for (size_t row = 7; row <= 11; ++row) {
+    const RowCurves &variant = x.curves[row], &base = x.curves[static_cast<size_t>(x.rows[row].base)];
+    Line line{"difference of validation losses, with its 95% interval", {}, {}};
+    for (size_t i = 1; i < base.steps.size(); ++i) {
+      std::vector<double> differences;
+      for (size_t n = 0; n < base.seeds(); ++n) differences.push_back(variant.val[n][i] - base.val[n][i]);
+      const SeedStatistics y(differences);
+      line.x.push_back(base.steps[i]), line.y.push_back(y.mean);
+      line.low.push_back(y.mean - y.band), line.high.push_back(y.mean + y.band);
+    }
+    panels.push_back({x.rows[row].name, {"step"}, {"nats per token"}, {line}, {{"as FlashAttention", 0}}});
+  }
+  return picture::draw_lines(panels);
 }
 
 std::string distances(const DropoutFindings& x) {
@@ -56,7 +73,7 @@ std::string distances(const DropoutFindings& x) {
     for (size_t i = 1; i < x.curves[a].steps.size(); ++i) {
       std::vector<double> logs;
       for (size_t n = 0; n < x.curves[a].seeds(); ++n)
-        logs.push_back(std::log(std::max(1e-9, std::abs(x.curves[a].val[n][i] - x.curves[b].val[n][i]))));
+        logs.push_back(std::log(std::abs(x.curves[a].val[n][i] - x.curves[b].val[n][i])));
       const auto [low, high] = std::minmax_element(logs.begin(), logs.end());
       line.x.push_back(x.curves[a].steps[i]);
       line.y.push_back(std::exp(estimate_of(logs).mean));
@@ -99,8 +116,9 @@ std::string variances(const DropoutFindings& x) {
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> dropout_pictures(const DropoutFlags& flags, const DropoutFindings& x) {
-  return {{"dropout.svg", losses(flags, x, &RowCurves::val, "validation loss")},
-          {"training.svg", losses(flags, x, &RowCurves::train, "training loss")},
+  return {{"dropout.svg", losses(x, &RowCurves::val, "validation loss")},
+          {"training.svg", losses(x, &RowCurves::train, "training loss")},
+          {"variants.svg", variants(x)},
           {"distance.svg", distances(x)},
           {"sizes.svg", sizes(flags, x)},
           {"variance.svg", variances(x)}};
