@@ -65,13 +65,17 @@ Dataset data_of(const DropoutFlags& flags) {
   return Dataset::open(folder);
 }
 
+RunTokens tokens_of(const DropoutFlags& flags, const Dataset& data) {
+  const TokenSpan all = data.tokens(Split::train);
+  const size_t used = std::min(all.size(), static_cast<size_t>(flags.train_tokens));
+  return {all.subspan(0, used), data.tokens(Split::val)};
+}
+
 // The runs of a row, one for each seed, side by side.
 StudyUnit row_unit(const DropoutFlags& flags, const DropoutRow& row, const Dataset& data) {
   TrainOptions o = options_of(flags, row);
   o.model.vocab = data.tokenizer().vocabulary();
-  const TokenSpan all = data.tokens(Split::train);
-  const RunTokens tokens{all.subspan(0, std::min(all.size(), static_cast<size_t>(flags.train_tokens))),
-                         data.tokens(Split::val)};
+  const RunTokens tokens = tokens_of(flags, data);
   const auto work = [o, row, flags, tokens](const PartDone& done) {
     std::vector<std::vector<LossPoint>> curves(static_cast<size_t>(flags.seeds));
     const int threads = flags.threads ? flags.threads : default_threads();
@@ -117,7 +121,10 @@ void study_dropout(const DropoutFlags& flags) {
                {"seeds", flags.seeds},
                {"seed", flags.seed},
                {"masks", flags.masks}});
-  DropoutFindings findings{dropout_rows(flags), size_rows(flags), {}, {}, {}, {}, data.entropy().value_or(0)};
+  DropoutFindings findings{.rows = dropout_rows(flags),
+                           .size_rows = size_rows(flags),
+                           .entropy = data.entropy().value_or(0),
+                           .train_tokens = tokens_of(flags, data).train.size()};
   std::vector<StudyUnit> units = moments_units(flags);
   const size_t moments = units.size();
   units.push_back(rates_unit(flags));
@@ -220,6 +227,7 @@ void register_study_dropout(CLI::App& studies) {
   add_option(command, "--threads", flags->threads, "Runs side by side, a thread each; 0: as many as there are CPUs");
   command.callback([flags, &command] {
     quick_value(command, *flags, "--layers", flags->layers, 1);
+    quick_value(command, *flags, "--heads", flags->heads, 2);
     quick_value(command, *flags, "--embd", flags->embd, 32);
     quick_value(command, *flags, "--context", flags->context, 32);
     quick_value(command, *flags, "--batch", flags->batch, 8);
@@ -227,7 +235,7 @@ void register_study_dropout(CLI::App& studies) {
     quick_value(command, *flags, "--train-tokens", flags->train_tokens, int64_t{1000});
     quick_value(command, *flags, "--seeds", flags->seeds, 2);
     quick_value(command, *flags, "--masks", flags->masks, 1024);
-    quick_value(command, *flags, "--sizes", flags->sizes, {"1x32", "2x32"});
+    quick_value(command, *flags, "--sizes", flags->sizes, {"1x16", "2x32"});
     study_dropout(*flags);
   });
 }

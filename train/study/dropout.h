@@ -67,10 +67,11 @@ SeedStatistics difference_of(const std::vector<double>& a, const std::vector<dou
 
 struct DropoutFindings {
   std::vector<DropoutRow> rows, size_rows;
-  std::vector<RowCurves> curves, size_curves;
-  std::vector<nlohmann::ordered_json> moments;  // of each kernel and variant: moments_unit()
-  nlohmann::ordered_json rates;                 // rates_unit()
-  double entropy = 0;                           // 0: unknown
+  std::vector<RowCurves> curves{}, size_curves{};
+  std::vector<nlohmann::ordered_json> moments{};  // of each kernel and variant: moments_unit()
+  nlohmann::ordered_json rates{};                 // rates_unit()
+  double entropy = 0;                             // 0: unknown
+  size_t train_tokens = 0;
 };
 // DropoutMoments, with the row's name: first the fused kernel's, then each variant's.
 std::vector<StudyUnit> moments_units(const DropoutFlags& flags);

@@ -35,8 +35,9 @@ double distance(const RowCurves& a, const RowCurves& b) {
 }
 
 // What a difference of losses, better if negative, says.
-std::string verdict(const SeedStatistics& x, const char* better, const char* worse) {
-  return x.is_below(0) ? better : x.is_above(0) ? worse : "no difference shows at this scale";
+std::string verdict(const SeedStatistics& x, const char* better, const char* worse,
+                    const char* neither = "no difference shows at this scale") {
+  return x.is_below(0) ? better : x.is_above(0) ? worse : neither;
 }
 
 std::string training_text(const DropoutFindings& x, size_t row) {
@@ -148,7 +149,9 @@ std::string answers(const DropoutFlags& flags, const DropoutFindings& x) {
                    str_cat("p ", flags.dropout, " at all sites changes the gap by ", regular.text(), ": ",
                            verdict(regular, "yes", "no"), ". With the same mask in each step it changes by ",
                            constant.text(), " against new masks: ",
-                           verdict(constant, "the gap is smaller still", "a mask that stays can be learnt around"))});
+                           verdict(constant, "it is smaller still", "a mask that stays can be learnt around",
+                                   "no difference shows at this scale, where a text meets other masks anyway, "
+                                   "at other places of the batch and of the sequence"))});
   table.push_back({"The mask need not be stored",
                    distance(x.curves[13], x.curves[12]) == 0
                        ? "the curves of the stored mask and of the one drawn again are the same, to the last bit"
@@ -195,7 +198,7 @@ SeedStatistics difference_of(const std::vector<double>& a, const std::vector<dou
 
 std::string dropout_page(const DropoutFlags& flags, const DropoutFindings& x) {
   return str_cat(
-      "Each row is ", flags.seeds, " runs of ", flags.steps, " steps on ", flags.train_tokens,
+      "Each row is ", flags.seeds, " runs of ", flags.steps, " steps on ", x.train_tokens,
       " tokens that differ from the other rows' runs by nothing but dropout:\nthe same first weights, the same batches. ",
       "Losses are in nats per token, without dropout, on the same windows",
       x.entropy > 0 ? str_cat("; the corpus's entropy is ", formatted("%.3f", x.entropy)) : "",
