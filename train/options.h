@@ -54,6 +54,13 @@ inline Names<Schedule> names_of(Schedule) {
   return {{"cosine", Schedule::cosine}, {"linear", Schedule::linear}, {"wsd", Schedule::wsd}};
 }
 
+template <typename Choice>
+const char* choice_name(Choice value) {
+  for (const auto& [name, choice] : names_of(value))
+    if (choice == value) return name;
+  return "";
+}
+
 // The defaults suit a laptop's CPU and the built-in corpus. complete() replaces those that depend on other options.
 struct TrainOptions {
   static constexpr double kUnset = std::numeric_limits<double>::quiet_NaN();  // values that no flag can have

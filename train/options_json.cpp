@@ -39,9 +39,7 @@ constexpr const char* kVocab = "vocab";  // not a flag: it comes from the tokeni
 template <typename Value>
 ordered_json json_of(const Value& value) {
   if constexpr (std::is_enum_v<Value>) {
-    for (const auto& [name, choice] : names_of(value))
-      if (choice == value) return name;
-    return nullptr;
+    return choice_name(value);
   } else if constexpr (std::is_same_v<Value, float>) {
     char text[32]{};
     std::to_chars(text, text + sizeof text - 1, value);
