@@ -25,7 +25,7 @@ void add_scaled(float* to, const float* from, float factor, int n) {
 }
 
 // p (S) = softmax of row i of S, before dropout; returns its log-sum-exp. Masked keys get 0.
-float softmax_row(float* p, const AttentionForward<float>& a, const HeadDropout& dropout, const Head& head, int i) {
+float softmax_row(float* p, const AttentionForward<float>& a, HeadDropout& dropout, const Head& head, int i) {
   const int end = CausalRange(a.shape).key_end(i);
   for (int j = 0; j < end; ++j) {
     const bool hidden = dropout.hides(i, j);
@@ -54,7 +54,7 @@ void backward_head(const AttentionBackward<float>& x, const ReferenceDropout& ho
   const auto [b, h, kv] = head;
   const AttentionShape& shape = x.shape;
   const int HS = shape.HS;
-  const HeadDropout dropout(x.dropout, shape, how, b, h);
+  HeadDropout dropout(x.dropout, shape, how, b, h);
   zero(x.dq, b, h, shape.T, HS);
   for (int i = 0; i < shape.T; ++i) {
     float* p_row = p + static_cast<size_t>(i) * shape.S;
@@ -92,7 +92,7 @@ void reference_attention_forward(const CpuContext& ctx, const AttentionForward<f
     float* p = a.scratch + static_cast<size_t>(part) * shape.T * shape.S;  // (T, S)
     for (int index = part; index < heads; index += parts) {
       const Head head{index / shape.NH, index % shape.NH, index % shape.NH / (shape.NH / shape.NKV)};
-      const HeadDropout dropout(a.dropout, shape, how, head.b, head.h);
+      HeadDropout dropout(a.dropout, shape, how, head.b, head.h);
       zero(a.out, head.b, head.h, shape.T, shape.HS);
       for (int i = 0; i < shape.T; ++i) {
         float* row = p + static_cast<size_t>(i) * shape.S;
