@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include <nlohmann/json.hpp>
 
+#include "src/measure/dropout_moments.h"
 #include "tests/train/run_program.h"
 #include "train/study/training_run.h"
 
@@ -20,9 +20,7 @@ using nlohmann::json;
 const json& row_of(const json& rows, const std::string& name) {
   return *std::find_if(rows.begin(), rows.end(), [&](const json& row) { return row["name"] == name; });
 }
-double mean(const json& values) {
-  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-}
+double mean(const json& values) { return estimate_of(values.get<std::vector<double>>()).mean; }
 // |estimate - value| in standard errors.
 double errors_from(const json& estimate, double value) {
   return std::abs(estimate[0].get<double>() - value) / estimate[1].get<double>();
