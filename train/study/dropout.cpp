@@ -97,7 +97,7 @@ StudyUnit row_unit(const DropoutFlags& flags, const DropoutRow& row, const Datas
   const double channels = o.model.embd;
   const double cost = o.model.layers * channels * (channels + 0.2 * flags.context) * flags.seeds;
   return {.name = row.name,
-          .cost = cost * (row.kind == AttentionKind::reference ? 1.3 : 1),
+          .cost = cost * (row.kind == AttentionKind::reference ? 2.2 : 1),
           .settings = {{"data", data.info().checksum}},
           .work = work};
 }

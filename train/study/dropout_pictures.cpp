@@ -52,7 +52,7 @@ std::string variants(const DropoutFindings& x) {
   std::vector<LinePanel> panels;
   for (size_t row = 7; row <= 11; ++row) {
     const RowCurves &variant = x.curves[row], &base = x.curves[static_cast<size_t>(x.rows[row].base)];
-    Line line{"difference of validation losses, with its 95% interval", {}, {}};
+    Line line{"validation loss, less that with FlashAttention's dropout; 95% interval", {}, {}};
     for (size_t i = 1; i < base.steps.size(); ++i) {
       std::vector<double> differences;
       for (size_t n = 0; n < base.seeds(); ++n) differences.push_back(variant.val[n][i] - base.val[n][i]);
@@ -60,9 +60,9 @@ std::string variants(const DropoutFindings& x) {
       line.x.push_back(base.steps[i]), line.y.push_back(y.mean);
       line.low.push_back(y.mean - y.band), line.high.push_back(y.mean + y.band);
     }
-    panels.push_back({x.rows[row].name, {"step"}, {"nats per token"}, {line}, {{"as FlashAttention", 0}}});
+    panels.push_back({x.rows[row].name, {"step"}, {"nats per token"}, {line}, {{"", 0}}});
   }
-  return picture::draw_lines(panels);
+  return picture::draw_lines(panels, {.per_row = 3, .width = 220, .height = 180});
 }
 
 std::string distances(const DropoutFindings& x) {
