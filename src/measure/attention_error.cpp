@@ -47,11 +47,11 @@ AttentionForward<Scalar> forward_of(const Arrays<Scalar>& a, const AttentionShap
 template <typename Scalar>
 AttentionBackward<Scalar> backward_of(const Arrays<Scalar>& a, const AttentionShape& s, const Dropout& dropout) {
   const HeadView<Scalar> out = queries(a.out, s);
-  return {queries(a.dq, s), keys(a.dk, s),    keys(a.dv, s), queries(a.dout, s), out, a.lse,
-          queries(a.q, s),  keys(a.k, s),     keys(a.v, s),  a.scratch,          s,   dropout};
+  return {queries(a.dq, s), keys(a.dk, s), keys(a.dv, s), queries(a.dout, s), out, a.lse,
+          queries(a.q, s),  keys(a.k, s),  keys(a.v, s),  a.scratch,          s,   dropout};
 }
 Arrays<float> arrays_of(const AttentionCase& x, AttentionResults<float>& r, float* lse, float* scratch) {
-  return {x.q.data(),   x.k.data(),  x.v.data(),  x.dout.data(), r.out.data(),
+  return {x.q.data(),  x.k.data(),  x.v.data(),  x.dout.data(), r.out.data(),
           r.dq.data(), r.dk.data(), r.dv.data(), lse,           scratch};
 }
 
@@ -88,8 +88,7 @@ AttentionResults<float> run_on(const Device& device, const Ctx& ctx, AttentionKi
   copy_to_device(ctx, rng.data(), &x.rng, sizeof x.rng);
   const Dropout dropout(x.p, static_cast<const RngState*>(rng.data()), 0);
   const auto at = [](const DeviceMemory& memory) { return static_cast<Scalar*>(memory.data()); };
-  const Arrays<Scalar> arrays{at(q),  at(k),  at(v),  at(dout),  at(out),
-                              at(dq), at(dk), at(dv), lse.f32(), scratch.f32()};
+  const Arrays<Scalar> arrays{at(q), at(k), at(v), at(dout), at(out), at(dq), at(dk), at(dv), lse.f32(), scratch.f32()};
   const auto forward = forward_of(arrays, s, dropout);
   const auto backward = backward_of(arrays, s, dropout);
   if (kind != AttentionKind::reference) {
@@ -150,10 +149,9 @@ AttentionResults<double> run_in_double(const AttentionCase& x) {
   auto exact = empty_results<double>(s);
   auto unused = empty_results<float>(s);
   std::vector<double> scratch(ladder::attention_in_double_scratch(s));
-  ladder::attention_in_double({queries(exact.out.data(), s), queries(exact.dq.data(), s), keys(exact.dk.data(), s),
-                               keys(exact.dv.data(), s)},
-                              backward_of(arrays_of(x, unused, nullptr, nullptr), s, Dropout(x.p, &x.rng, 0)),
-                              scratch.data());
+  ladder::attention_in_double(
+      {queries(exact.out.data(), s), queries(exact.dq.data(), s), keys(exact.dk.data(), s), keys(exact.dv.data(), s)},
+      backward_of(arrays_of(x, unused, nullptr, nullptr), s, Dropout(x.p, &x.rng, 0)), scratch.data());
   return exact;
 }
 

@@ -1,4 +1,5 @@
-// What rounding does to attention: one call's inputs, its results by a device's kernels and in double, and the distance.
+// What rounding does to attention: one call's inputs, its results by a device's kernels and in double, and the
+// distance.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +45,7 @@ AttentionErrors errors_of_bf16(const AttentionResults<double>& exact);
 // mask and dropout: then the result is the same but for rounding.
 std::vector<int> random_order(int keys, uint64_t seed);
 AttentionCase with_keys_in(const AttentionCase& x, const std::vector<int>& order);
-AttentionResults<float> in_order(AttentionResults<float> results, const AttentionCase& x, const std::vector<int>& order);
+AttentionResults<float> in_order(AttentionResults<float> results, const AttentionCase& x,
+                                 const std::vector<int>& order);
 
 }  // namespace glint

@@ -38,7 +38,8 @@ std::vector<uint64_t> count_attention_bytes(const MaskAxes& axes, uint64_t seed)
     const auto head = static_cast<uint64_t>(place.b * axes.heads + place.h);
     for (uint32_t block = 0; block < (T / 16) * (T / 32); ++block)
       for (uint32_t lane = 0; lane < 32; ++lane)
-        count(counts, draw_attention(seed, place.rng.offset + place.site, head, block / (T / 32), block % (T / 32), lane));
+        count(counts,
+              draw_attention(seed, place.rng.offset + place.site, head, block / (T / 32), block % (T / 32), lane));
   }
   return counts;
 }

@@ -19,11 +19,16 @@ struct Stride {
 };
 Stride stride_of(const MaskAxes& a, MaskAxis axis) {
   switch (axis) {
-    case MaskAxis::head: return {1, a.heads};
-    case MaskAxis::sequence: return {a.heads, a.sequences};
-    case MaskAxis::layer: return {a.heads * a.sequences, a.layers};
-    case MaskAxis::step: return {a.heads * a.sequences * a.layers, a.steps};
-    default: return {0, a.T};  // inside a mask
+    case MaskAxis::head:
+      return {1, a.heads};
+    case MaskAxis::sequence:
+      return {a.heads, a.sequences};
+    case MaskAxis::layer:
+      return {a.heads * a.sequences, a.layers};
+    case MaskAxis::step:
+      return {a.heads * a.sequences * a.layers, a.steps};
+    default:
+      return {0, a.T};  // inside a mask
   }
 }
 

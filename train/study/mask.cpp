@@ -33,9 +33,9 @@ constexpr double kLevel = 1e-3;  // of all tests together
 constexpr int kLags = 64;
 
 void validate(const MaskStudyFlags& f) {
-  const std::pair<const char*, int> counts[] = {{"--steps", f.axes.steps},         {"--layers", f.axes.layers},
-                                                {"--batch", f.axes.sequences},     {"--heads", f.axes.heads},
-                                                {"--context", f.axes.T / 64}, {"--ranks", f.ranks}};
+  const std::pair<const char*, int> counts[] = {{"--steps", f.axes.steps},     {"--layers", f.axes.layers},
+                                                {"--batch", f.axes.sequences}, {"--heads", f.axes.heads},
+                                                {"--context", f.axes.T / 64},  {"--ranks", f.ranks}};
   for (const auto& [name, count] : counts)
     GLINT_REQUIRE(count >= 1 && count <= 1024, name, " ", count, ": give a number from 1 to 1024");
   GLINT_REQUIRE(f.axes.T % 64 == 0, "--context ", f.axes.T, ": give a multiple of 64");
@@ -44,8 +44,9 @@ void validate(const MaskStudyFlags& f) {
   GLINT_REQUIRE(f.axes.sequences % f.ranks == 0, "--ranks ", f.ranks, " does not divide --batch ", f.axes.sequences);
   constexpr double kMost = 1 << 30;
   const double masks = 1.0 * f.axes.steps * f.axes.layers * f.axes.sequences * f.axes.heads;
-  GLINT_REQUIRE(masks <= 4096 && masks * f.axes.T * f.axes.T <= kMost, masks, " masks of ", f.axes.T, " x ", f.axes.T,
-                ": at most 4096 and 2^30 elements; give fewer --steps, --layers, --batch or --heads, or a shorter --context");
+  GLINT_REQUIRE(
+      masks <= 4096 && masks * f.axes.T * f.axes.T <= kMost, masks, " masks of ", f.axes.T, " x ", f.axes.T,
+      ": at most 4096 and 2^30 elements; give fewer --steps, --layers, --batch or --heads, or a shorter --context");
 }
 
 Device device_of(const MaskStudyFlags& f) {
@@ -71,8 +72,7 @@ ordered_json test_masks(const MaskStudyFlags& f, const StudyUnit::PartDone& part
   const Device device = device_of(f);
   for (int mask = 0; mask < f.axes.masks(); ++mask) {
     if (f.source == MaskSource::definition) draw_mask(set, mask, f.p, place_of(f.axes, f.seed, mask));
-    else
-      draw_by_kernel(device, dtype_of(f.dtype), f, mask, [&](int64_t i, int64_t j) { set.keep(mask, i, j); });
+    else draw_by_kernel(device, dtype_of(f.dtype), f, mask, [&](int64_t i, int64_t j) { set.keep(mask, i, j); });
     part_done(0.5 * (mask + 1) / f.axes.masks());
   }
   const double rate = f.rate();
@@ -102,8 +102,7 @@ ordered_json test_masks(const MaskStudyFlags& f, const StudyUnit::PartDone& part
     result["lags"].push_back({{"axis", name}, {"correlation", values}, {"pairs", pairs}});
   }
   const auto add = [&](const std::string& what, MaskAxis axis, int extent, int lag) {
-    if (lag < extent)
-      tests.push_back(test_correlation("correlation of " + what, correlation(set, axis, lag, rate)));
+    if (lag < extent) tests.push_back(test_correlation("correlation of " + what, correlation(set, axis, lag, rate)));
   };
   add("neighbouring heads", MaskAxis::head, f.axes.heads, 1);
   add("neighbouring sequences", MaskAxis::sequence, f.axes.sequences, 1);
@@ -149,8 +148,8 @@ ordered_json compare_kernel(const MaskStudyFlags& f, const StudyUnit::PartDone& 
   return result;
 }
 
-// Masks by FlashAttention-2's own code (its dropout.h, compiled for the host), with p = 0.1: the sums of the bits, packed
-// row by row, least significant bit first.
+// Masks by FlashAttention-2's own code (its dropout.h, compiled for the host), with p = 0.1: the sums of the bits,
+// packed row by row, least significant bit first.
 struct OutsideMask {
   const char* flags;
   uint64_t offset, b, h, H;
@@ -160,7 +159,8 @@ struct OutsideMask {
 };
 constexpr uint64_t kOutsideSeed = 0x1234567890abcdef;
 constexpr OutsideMask kOutsideMasks[] = {
-    {"--rows 32 --cols 64", 0, 0, 0, 1, 32, 64, 1835, "4f36c0978db842b1956f1eb30925f6b9810b3777a96475daa7afcc3671fddb97"},
+    {"--rows 32 --cols 64", 0, 0, 0, 1, 32, 64, 1835,
+     "4f36c0978db842b1956f1eb30925f6b9810b3777a96475daa7afcc3671fddb97"},
     {"--batch-index 1 --head 2 --heads 3 --offset 64 --rows 32 --cols 64", 64, 1, 2, 3, 32, 64, 1852,
      "f75d1d01520a5f994f0d9071d5b98ac8ffd60e5d4f8c55914b2b49359beb5b2e"},
     {"--rows 512 --cols 512", 0, 0, 0, 1, 512, 512, 235568,
@@ -193,7 +193,8 @@ std::string rate_table(float own) {
     const int threshold = keep_rule(p).threshold;
     const double kept = (threshold + 1) / 256.0;
     rows.push_back({formatted("%g", p), str_cat(threshold), str_cat(255 - threshold, "/256"),
-                    formatted("%+.4f", 1 - kept - p), formatted("%+.2f%%", 100 * (kept / (1 - static_cast<double>(p)) - 1))});
+                    formatted("%+.4f", 1 - kept - p),
+                    formatted("%+.2f%%", 100 * (kept / (1 - static_cast<double>(p)) - 1))});
   }
   return markdown_table(rows);
 }
@@ -249,9 +250,10 @@ void study_mask(const MaskStudyFlags& f) {
   }
   for (const ordered_json& mask : results[3]) {
     same = same && mask["same"].get<bool>();
-    outside += str_cat("- `glint mask --p 0.1 --seed 0x1234567890abcdef ", mask["flags"].get<std::string>(), "`: ",
-                       mask["kept"].get<int>(), " kept, sha256 ", mask["sha256"].get<std::string>().substr(0, 16), "..., ",
-                       mask["same"].get<bool>() ? "as FlashAttention-2's" : "**not FlashAttention-2's**", "\n");
+    outside +=
+        str_cat("- `glint mask --p 0.1 --seed 0x1234567890abcdef ", mask["flags"].get<std::string>(),
+                "`: ", mask["kept"].get<int>(), " kept, sha256 ", mask["sha256"].get<std::string>().substr(0, 16),
+                "..., ", mask["same"].get<bool>() ? "as FlashAttention-2's" : "**not FlashAttention-2's**", "\n");
   }
   const std::string verdict =
       str_cat(noticed ? str_cat("**", noticed, " of ", tests.size(), " tests notice something**")

@@ -59,10 +59,16 @@ TokenSpan StudiedModel::tokens() const {
 }
 
 StudiedModel studied_run(const std::filesystem::path& run, int threads) {
-  LoadedRun loaded = load_run(run, WhichCheckpoint::automatic, cpu_context(threads, MatmulChoice::automatic), DType::f32);
+  LoadedRun loaded =
+      load_run(run, WhichCheckpoint::automatic, cpu_context(threads, MatmulChoice::automatic), DType::f32);
   const TrainOptions& options = loaded.state.options;
-  return {options.model, std::move(loaded.model), options.seed,
-          loaded.state.step, options.batch,       open_run_data(loaded.paths), {}};
+  return {options.model,
+          std::move(loaded.model),
+          options.seed,
+          loaded.state.step,
+          options.batch,
+          open_run_data(loaded.paths),
+          {}};
 }
 
 StudiedModel train_shortly(const ShortTraining& training, const std::function<void(double)>& done) {
@@ -114,7 +120,8 @@ std::vector<float> gradient_of(Model& model, const StudiedModel& studied, const 
   std::vector<float> sum(model.parameters().elements());
   for (int rank = 0; rank < way.ranks; ++rank) {
     for (int part = 0; part < way.parts; ++part)
-      pass.run(windows, studied.step + batch.skip, static_cast<uint64_t>((rank * way.parts + part) * sequences), part > 0);
+      pass.run(windows, studied.step + batch.skip, static_cast<uint64_t>((rank * way.parts + part) * sequences),
+               part > 0);
     for (size_t i = 0; i < sum.size(); ++i) sum[i] = rank == 0 ? own[i] : sum[i] + own[i];
   }
   return sum;
@@ -124,10 +131,15 @@ std::vector<AttentionCase> record_attention(const StudiedModel& studied, const S
   std::vector<AttentionCase> layers;
   const GptConfig& config = studied.config;
   const int NH = config.heads, NKV = config.kv_heads, HS = config.head_size();
-  const AttentionShape shape{batch.sequences, batch.T, batch.T, NH, NKV, HS, true, 1 / std::sqrt(static_cast<float>(HS))};
+  const AttentionShape shape{
+      batch.sequences, batch.T, batch.T, NH, NKV, HS, true, 1 / std::sqrt(static_cast<float>(HS))};
   gradient_of(*studied.model, studied, batch, {.threads = threads}, [&](const Node& node) {
     const float *row = node.inputs[0].f32(), *dout = node.outputs[0].gradient();
-    AttentionCase x{.shape = shape, .q = {}, .k = {}, .v = {}, .dout = {dout, dout + node.outputs[0].shape().elements()},
+    AttentionCase x{.shape = shape,
+                    .q = {},
+                    .k = {},
+                    .v = {},
+                    .dout = {dout, dout + node.outputs[0].shape().elements()},
                     .p = config.attn_dropout};
     x.rng.seed = batch.mask_seed;
     for (int token = 0; token < batch.sequences * batch.T; ++token) {  // of packed queries, keys and values

@@ -37,14 +37,13 @@ Outcome outcome_of(const MaskSet& set) {
     for (int lag = 1; lag <= 32; ++lag) all.push_back(correlation(set, axis, lag, kRate));
     return test_lags("", all).p;
   };
-  return {test_rate(set, kRate).p,   test_diagonal(set, kRate).p, over(MaskAxis::row),
-          over(MaskAxis::column),    over(MaskAxis::head),        over(MaskAxis::sequence),
-          over(MaskAxis::layer),     over(MaskAxis::step),        lags(MaskAxis::row),
-          lags(MaskAxis::column),    pairs(MaskAxis::head),       pairs(MaskAxis::sequence),
-          pairs(MaskAxis::layer),    pairs(MaskAxis::step),       test_all_pairs(set, kRate).p};
+  return {test_rate(set, kRate).p, test_diagonal(set, kRate).p, over(MaskAxis::row),         over(MaskAxis::column),
+          over(MaskAxis::head),    over(MaskAxis::sequence),    over(MaskAxis::layer),       over(MaskAxis::step),
+          lags(MaskAxis::row),     lags(MaskAxis::column),      pairs(MaskAxis::head),       pairs(MaskAxis::sequence),
+          pairs(MaskAxis::layer),  pairs(MaskAxis::step),       test_all_pairs(set, kRate).p};
 }
 std::vector<double> values_of(const Outcome& o) {
-  return {o.rate,     o.diagonal,     o.rows,       o.columns,        o.heads,       o.sequences,  o.layers,   o.steps,
+  return {o.rate,     o.diagonal,    o.rows,       o.columns,        o.heads,       o.sequences,  o.layers,   o.steps,
           o.row_lags, o.column_lags, o.head_pairs, o.sequence_pairs, o.layer_pairs, o.step_pairs, o.all_pairs};
 }
 double smallest(const Outcome& outcome) {
@@ -67,8 +66,8 @@ TEST_CASE("masks: those of kernels/dropout.h pass, and are those of the numbered
   int wrong = 0;
   for (uint32_t i = 0; i < 128; ++i)
     for (uint32_t j = 0; j < 128; ++j)
-      wrong += set.kept(((3 * 2 + 1) * 4 + 2) * 2 + 1, static_cast<int>(i), static_cast<int>(j)) !=
-               kept(3, 1, 2, 1, i, j);
+      wrong +=
+          set.kept(((3 * 2 + 1) * 4 + 2) * 2 + 1, static_cast<int>(i), static_cast<int>(j)) != kept(3, 1, 2, 1, i, j);
   CHECK(wrong == 0);
 }
 
@@ -79,8 +78,7 @@ TEST_CASE("masks: p-values of random masks are spread over [0, 1]") {
     const auto values = values_of(outcome_of(drawn(seed)));
     all.insert(all.end(), values.begin(), values.end() - 1);  // without the bound over all pairs
   }
-  const double below = static_cast<double>(
-      std::count_if(all.begin(), all.end(), [](double p) { return p < 0.25; }));
+  const double below = static_cast<double>(std::count_if(all.begin(), all.end(), [](double p) { return p < 0.25; }));
   const double n = static_cast<double>(all.size());
   CHECK(std::abs(below - n / 4) < 4 * std::sqrt(n * 3 / 16));  // four standard deviations
   CHECK(*std::min_element(all.begin(), all.end()) > 1e-5);
@@ -147,7 +145,8 @@ TEST_CASE("masks: correlations count each pair once") {
   MaskSet set({.T = 128});
   // Rows 0 and 5 are the same: kept where the column is odd. The rest is dropped.
   for (int j = 1; j < 128; j += 2) set.keep(0, 0, j), set.keep(0, 5, j);
-  const MaskCorrelation rows = correlation(set, MaskAxis::row, 5, 0.5), columns = correlation(set, MaskAxis::column, 70, 0.5);
+  const MaskCorrelation rows = correlation(set, MaskAxis::row, 5, 0.5),
+                        columns = correlation(set, MaskAxis::column, 70, 0.5);
   CHECK(rows.pairs == 123 * 128);
   CHECK(rows.correlation == doctest::Approx((123.0 * 128 - 2 * 64) / (123 * 128)));  // rows 5 and 10 differ in 64
   CHECK(columns.pairs == 128 * 58);
