@@ -16,7 +16,8 @@ using Rows = std::vector<std::vector<std::string>>;
 
 struct GradientFlags : StudyFlags {
   std::string run;
-  GptConfig model{.context = 256, .layers = 6, .attn_dropout = 0.1f};
+  GptConfig model{.context = 256, .layers = 6};
+  double dropout = 0.1;
   int steps = 100, batch = 4, threads = 0;
   std::vector<int> contexts{}, random_contexts = {128, 512, 2048};
   uint64_t seed = 1;
@@ -207,8 +208,8 @@ void study_gradients(GradientFlags f) {
   ordered_json settings;
   if (!f.run.empty()) settings["run"] = f.run;
   else
-    settings = {{"layers", f.model.layers},   {"heads", f.model.heads},          {"embd", f.model.embd},
-                {"context", f.model.context}, {"dropout", f.model.attn_dropout}, {"steps", f.steps}};
+    settings = {{"layers", f.model.layers},   {"heads", f.model.heads}, {"embd", f.model.embd},
+                {"context", f.model.context}, {"dropout", f.dropout},   {"steps", f.steps}};
   settings.update(ordered_json{{"lengths", f.contexts},
                                {"random-context", f.random_contexts},
                                {"batch", f.batch},
@@ -289,8 +290,8 @@ void study_gradients(GradientFlags f) {
       " threads. Ranks are computed here one after\nanother, each with its part of the batch and its own numbers of dropout, and added in ",
       "their order, as ranks on CPUs\ndo. The last rows are other gradients: what training averages over.\n\n",
       distance_table(ways), "\n![Distances by layer and tensor](model.svg)\n");
-  study.write("gradients.json",
-              ordered_json{{"layers", layers}, {"random", random}, {"orders", orders}, {"gradient", ways}});
+  study.write_json("gradients.json",
+                   ordered_json{{"layers", layers}, {"random", random}, {"orders", orders}, {"gradient", ways}});
   study.write("fp32.svg", layers_picture(layers, {kFlash, kReference}));
   study.write("bf16.svg", layers_picture(layers, {kBf16, kBf16Inputs}));
   if (!random.empty()) study.write("random.svg", random_picture(random));
@@ -316,7 +317,7 @@ void register_study_gradients(CLI::App& studies) {
         add_option(command, "--heads", f->model.heads, "Its heads"),
         add_option(command, "--embd", f->model.embd, "Its channels"),
         add_option(command, "--context", f->model.context, "Its context"),
-        add_option(command, "--dropout", f->model.attn_dropout, "Of its attention weights"),
+        add_option(command, "--dropout", f->dropout, "Of its attention weights"),
         add_count(command, "--steps", f->steps, "Steps that it is trained")})
     option->excludes(run);
   add_list(command, "--lengths", f->contexts, "Tokens per sequence to measure, up to the context",
@@ -332,6 +333,7 @@ void register_study_gradients(CLI::App& studies) {
     quick_value(command, *f, "--steps", f->steps, 20);
     quick_value(command, *f, "--random-context", f->random_contexts, {64, 128});
     f->model.kv_heads = f->model.heads;
+    f->model.attn_dropout = static_cast<float>(f->dropout);
     study_gradients(*f);
   });
 }

@@ -21,12 +21,13 @@ enum class MaskSource { definition, cpu, cuda };
 struct MaskStudyFlags : StudyFlags {
   MaskAxes axes{.steps = 8, .layers = 2, .sequences = 8, .heads = 4, .T = 256};
   int ranks = 2;
-  float p = 0.1f;
+  double dropout = 0.1;
   uint64_t seed = 1;
   MaskSource source = MaskSource::definition;
   DtypeChoice dtype = DtypeChoice::fp32;
 
-  double rate() const { return 1 - (keep_rule(p).threshold + 1) / 256.0; }
+  float p() const { return static_cast<float>(dropout); }
+  double rate() const { return 1 - (keep_rule(p()).threshold + 1) / 256.0; }
 };
 
 constexpr double kLevel = 1e-3;  // of all tests together
@@ -39,8 +40,8 @@ void validate(const MaskStudyFlags& f) {
   for (const auto& [name, count] : counts)
     GLINT_REQUIRE(count >= 1 && count <= 1024, name, " ", count, ": give a number from 1 to 1024");
   GLINT_REQUIRE(f.axes.T % 64 == 0, "--context ", f.axes.T, ": give a multiple of 64");
-  GLINT_REQUIRE(f.p > 0 && f.p < 1, "--dropout ", f.p, " is not in (0, 1)");
-  GLINT_REQUIRE(f.rate() > 0, "--dropout ", f.p, " drops nothing: the rate is a multiple of 1/256");
+  GLINT_REQUIRE(f.dropout > 0 && f.p() < 1, "--dropout ", f.dropout, " is not in (0, 1)");
+  GLINT_REQUIRE(f.rate() > 0, "--dropout ", f.dropout, " drops nothing: the rate is a multiple of 1/256");
   GLINT_REQUIRE(f.axes.sequences % f.ranks == 0, "--ranks ", f.ranks, " does not divide --batch ", f.axes.sequences);
   constexpr double kMost = 1 << 30;
   const double masks = 1.0 * f.axes.steps * f.axes.layers * f.axes.sequences * f.axes.heads;
@@ -59,7 +60,7 @@ void draw_by_kernel(const Device& device, DType dtype, const MaskStudyFlags& f, 
   const MaskPlace place = place_of(f.axes, f.seed, mask);
   const auto head = static_cast<uint64_t>(place.b * f.axes.heads + place.h);
   glint::draw_by_kernel(device, dtype, AttentionKind::flash,
-                        {f.axes.T, f.axes.T, f.p, {f.seed, place.rng.offset + place.site, 0, head}}, kept);
+                        {f.axes.T, f.axes.T, f.p(), {f.seed, place.rng.offset + place.site, 0, head}}, kept);
 }
 
 ordered_json json_of(const MaskTest& test) {
@@ -71,7 +72,7 @@ ordered_json test_masks(const MaskStudyFlags& f, const StudyUnit::PartDone& part
   MaskSet set(f.axes);
   const Device device = device_of(f);
   for (int mask = 0; mask < f.axes.masks(); ++mask) {
-    if (f.source == MaskSource::definition) draw_mask(set, mask, f.p, place_of(f.axes, f.seed, mask));
+    if (f.source == MaskSource::definition) draw_mask(set, mask, f.p(), place_of(f.axes, f.seed, mask));
     else draw_by_kernel(device, dtype_of(f.dtype), f, mask, [&](int64_t i, int64_t j) { set.keep(mask, i, j); });
     part_done(0.5 * (mask + 1) / f.axes.masks());
   }
@@ -135,7 +136,7 @@ ordered_json compare_kernel(const MaskStudyFlags& f, const StudyUnit::PartDone& 
     for (int n = 0; n < compared; ++n) {
       const int mask = static_cast<int>(int64_t{n} * f.axes.masks() / compared);
       MaskSet expected({.T = f.axes.T}), got({.T = f.axes.T});
-      draw_mask(expected, 0, f.p, place_of(f.axes, f.seed, mask));
+      draw_mask(expected, 0, f.p(), place_of(f.axes, f.seed, mask));
       draw_by_kernel(device, dtype, f, mask, [&](int64_t i, int64_t j) { got.keep(0, i, j); });
       for (int w = 0; w < f.axes.T * got.words(); ++w)
         different += static_cast<uint64_t>(std::popcount(got.row(0, 0)[w] ^ expected.row(0, 0)[w]));
@@ -221,7 +222,7 @@ void study_mask(const MaskStudyFlags& f) {
   const Device device = device_of(f);
   constexpr const char* kSources[] = {"none", "cpu", "cuda"};
   Study study("mask", f,
-              {{"dropout", f.p},
+              {{"dropout", f.dropout},
                {"context", f.axes.T},
                {"heads", f.axes.heads},
                {"batch", f.axes.sequences},
@@ -263,7 +264,7 @@ void study_mask(const MaskStudyFlags& f) {
   std::string page = str_cat(
       verdict, "\n", f.axes.masks(), " masks of ", f.axes.T, " x ", f.axes.T, ", ", drawn / 1e6, " million elements, ",
       f.source == MaskSource::definition ? "as kernels/dropout.h defines them" : "as the attention kernel applies them",
-      ". p = ", f.p, " drops ", 255 - keep_rule(f.p).threshold, "/256 = ", f.rate(),
+      ". p = ", f.dropout, " drops ", 255 - keep_rule(f.p()).threshold, "/256 = ", f.rate(),
       " of them; this rate is expected below. p-values are two-sided and corrected for their number by Holm's method;\n",
       "below ", kLevel, " a test notices something, which one study in ", 1 / kLevel,
       " of good masks would show. Correlations are of elements that are kept.\n\n", table,
@@ -271,13 +272,13 @@ void study_mask(const MaskStudyFlags& f) {
       "## The kernel\n\nMasks that attention on ", device.name(), " applies, against the definition:\n", kernel,
       "\n## FlashAttention-2's own masks\n\nThe sums of masks by its own code, compiled for the host:\n", outside,
       "\n## The rate has 8 bits\n\nThe threshold is floor(255 (1 - p)), as in FlashAttention-2; the scale is 1 / (1 - p),\n",
-      "so the output's mean is off by the last column.\n\n", rate_table(f.p), "\n![The 8-bit rate](rate.svg)\n");
-  study.write("mask.json", ordered_json{{"tests", tests},
-                                        {"rates", results[0]["rates"]},
-                                        {"lags", results[0]["lags"]},
-                                        {"bytes", results[1]},
-                                        {"kernel", results[2]},
-                                        {"flash_attention_2", results[3]}});
+      "so the output's mean is off by the last column.\n\n", rate_table(f.p()), "\n![The 8-bit rate](rate.svg)\n");
+  study.write_json("mask.json", ordered_json{{"tests", tests},
+                                             {"rates", results[0]["rates"]},
+                                             {"lags", results[0]["lags"]},
+                                             {"bytes", results[1]},
+                                             {"kernel", results[2]},
+                                             {"flash_attention_2", results[3]}});
   study.write("rates.svg", mask_rates_picture(results[0]["rates"], f.rate()));
   study.write("lags.svg", mask_lags_picture(results[0]["lags"]));
   study.write("bytes.svg", mask_bytes_picture(results[1]));
@@ -292,7 +293,7 @@ void study_mask(const MaskStudyFlags& f) {
 void register_study_mask(CLI::App& studies) {
   const auto f = std::make_shared<MaskStudyFlags>();
   CLI::App& command = add_study(studies, "mask", "Whether dropout's masks are random enough, and the right ones", *f);
-  add_option(command, "--dropout", f->p, "Drop probability");
+  add_option(command, "--dropout", f->dropout, "Drop probability");
   add_option(command, "--context", f->axes.T, "Tokens: rows and columns of a mask; a multiple of 64");
   add_option(command, "--heads", f->axes.heads, "Query heads");
   add_option(command, "--batch", f->axes.sequences, "Sequences of a step");
