@@ -32,6 +32,9 @@ AttentionResults<float> run_attention(const Device& device, DType dtype, Attenti
 AttentionResults<float> run_rung(const ladder::Rung& rung, const AttentionCase& x);
 AttentionResults<double> run_in_double(const AttentionCase& x);
 
+// The reference in bf16 (fp32 has the kernels' own): as a framework computes it, each matrix rounded when it is stored.
+AttentionResults<float> run_plain_bf16(const AttentionCase& x);
+
 // The root of the mean square of the differences, against that of the exact values.
 struct AttentionErrors {
   double out, dq, dk, dv;

@@ -30,8 +30,8 @@ TEST_CASE("study gradients: errors, orders and gradients are within their bounds
     CHECK(ran.out.find("**no**") == std::string::npos);
     const auto json = nlohmann::json::parse(test::read_file(out + "/gradients.json"));
     const size_t layers = of_run ? 3 : 2;
-    CHECK(json["layers"].size() == 3 * 5 * layers);  // lengths, kernels
-    CHECK(json["random"].size() == 5);
+    CHECK(json["layers"].size() == 3 * 6 * layers);  // lengths, kernels
+    CHECK(json["random"].size() == 6);
     std::set<std::string> ways;
     for (const auto& way : json["gradient"]) ways.insert(way["way"].get<std::string>());
     for (const char* way : {"the same again", "recompute", "1 thread", "2 micro-batches", "4 ranks",

@@ -51,7 +51,7 @@ std::string random_picture(const ordered_json& rows) {
   std::vector<picture::LinePanel> panels;
   for (const char* result : kResults) {
     picture::LinePanel panel{result, {"T, tokens", true}, {"relative error", true}, {}};
-    for (const char* kernel : {kFlash, kReference, kBf16, kBestBf16}) {
+    for (const char* kernel : {kFlash, kReference, kBf16, kReferenceBf16}) {
       picture::Line line{kernel, {}, {}};
       for (const ordered_json& row : rows)
         if (row["kernel"] == kernel) line.x.push_back(row["T"]), line.y.push_back(row[result]);
@@ -66,7 +66,7 @@ std::string random_picture(const ordered_json& rows) {
 std::string distances_picture(const ordered_json& ways, int layers) {
   std::vector<picture::Heatmap> panels;
   for (const ordered_json& way : ways) {
-    if (way["kind"] == "same") continue;
+    if (way["same_bits"].get<bool>()) continue;
     picture::Heatmap panel{way["way"], "", "layer", {}, {}, {}, "%.0e"};
     for (int layer = 0; layer < layers; ++layer) panel.rows.push_back(str_cat(layer));
     for (const auto& [name, distance] : way["parameters"].items())  // "h.2.attn.c_attn.weight"
@@ -77,7 +77,7 @@ std::string distances_picture(const ordered_json& ways, int layers) {
         panel.values.push_back(way["parameters"][str_cat("h.", layer, ".", column, ".weight")]);
     panels.push_back(panel);
   }
-  return picture::draw_heatmaps(panels, {"relative distance", true}, {.per_row = 3});
+  return picture::draw_heatmaps(panels, {"relative distance", true}, {.per_row = 2, .width = 480});
 }
 
 }  // namespace glint

@@ -56,10 +56,12 @@ ordered_json attention_errors(const AttentionCase& x, int threads) {
   const AttentionResults<double> exact = run_in_double(x);
   const AttentionCase rounded = rounded_to_bf16(x);
   const auto in_bf16 = run_attention(device, DType::bf16, AttentionKind::flash, rounded);
+  const auto exact_rounded = run_in_double(rounded);
   ordered_json rows = ordered_json::array();
   add_errors(rows, kFlash, errors_of(run_attention(device, DType::f32, AttentionKind::flash, x), exact));
   add_errors(rows, kReference, errors_of(run_attention(device, DType::f32, AttentionKind::reference, x), exact));
-  add_errors(rows, kBf16, errors_of(in_bf16, run_in_double(rounded)));
+  add_errors(rows, kBf16, errors_of(in_bf16, exact_rounded));
+  add_errors(rows, kReferenceBf16, errors_of(run_plain_bf16(x), exact_rounded));
   add_errors(rows, kBf16Inputs, errors_of(in_bf16, exact));
   add_errors(rows, kBestBf16, errors_of_bf16(exact));
   for (ordered_json& row : rows) row["T"] = x.shape.T;

@@ -19,7 +19,8 @@ inline constexpr const char *kFlash = "flash, fp32", *kReference = "reference, f
                             *kBf16 = "flash, bf16",  // against double of the same inputs, rounded to bf16
                                 *kBf16Inputs =
                                     "flash, bf16, with the inputs' rounding",  // against double of the inputs in fp32
-                                    *kBestBf16 = "exact results rounded to bf16";
+                                    *kReferenceBf16 = "reference, bf16",       // the same, each matrix rounded to bf16
+                                        *kBestBf16 = "exact results rounded to bf16";
 nlohmann::ordered_json attention_errors(const AttentionCase& x, int threads);
 // The same of each layer at T: [{layer, T, kernel, ..}].
 nlohmann::ordered_json layer_errors(const StudiedModel& studied, const StudiedBatch& batch, int threads,

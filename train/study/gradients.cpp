@@ -1,9 +1,9 @@
 // glint study gradients: what number formats, kernels and the order of summation cost in exactness.
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "train/study/gradient_pictures.h"
+#include "train/study/gradient_tables.h"
 #include "train/study/gradient_units.h"
 #include "train/study/study.h"
 
@@ -12,7 +12,6 @@ namespace glint {
 namespace {
 
 using nlohmann::ordered_json;
-using Rows = std::vector<std::vector<std::string>>;
 
 struct GradientFlags : StudyFlags {
   std::string run;
@@ -59,140 +58,6 @@ class Subject {
   const GradientFlags& f_;
   std::optional<StudiedModel> studied_;
 };
-
-// The largest of an error over layers, of one kernel at T (0: at all).
-double worst(const ordered_json& rows, const std::string& kernel, const char* result, int T = 0) {
-  double most = 0;
-  for (const ordered_json& row : rows)
-    if (row["kernel"] == kernel && (T == 0 || row["T"] == T)) most = std::max(most, row[result].get<double>());
-  return most;
-}
-// The largest quotient of two kernels' errors in one layer at one T.
-double worst_ratio(const ordered_json& rows, const std::string& kernel, const std::string& than, const char* result) {
-  double most = 0;
-  for (const ordered_json& a : rows)
-    for (const ordered_json& b : rows)
-      if (a["kernel"] == kernel && b["kernel"] == than && a["T"] == b["T"] && a["layer"] == b["layer"])
-        most = std::max(most, a[result].get<double>() / b[result].get<double>());
-  return most;
-}
-
-std::string error_table(const ordered_json& rows) {
-  Rows table = {{"T", "kernel", "out", "dq", "dk", "dv"}};
-  std::set<int> lengths;
-  for (const ordered_json& row : rows) lengths.insert(row["T"].get<int>());
-  for (const int T : lengths) {
-    for (const char* kernel : {kFlash, kReference, kBf16, kBf16Inputs, kBestBf16}) {
-      table.push_back({str_cat(T), kernel});
-      for (const char* result : kResults) table.back().push_back(formatted("%.2g", worst(rows, kernel, result, T)));
-    }
-  }
-  return markdown_table(table);
-}
-
-// One line for each claim; `good` becomes false where one does not hold.
-struct Verdicts {
-  bool good = true;
-  std::string text{};
-
-  void add(bool holds, const std::string& claim) {
-    good = good && holds;
-    text += str_cat("- ", holds ? "yes" : "**no**", ": ", claim, "\n");
-  }
-};
-
-// The bounds of FlashAttention's tests: twice the error of a plain implementation, three times for gradients.
-void judge_errors(Verdicts& verdicts, const ordered_json& rows, const std::string& where) {
-  for (const auto& [kernel, than, what] :
-       {std::tuple{kFlash, kReference, "fp32: errors of the fused kernel against those of the reference"},
-        std::tuple{kBf16, kBestBf16, "bf16: errors against those of exact results rounded once"}}) {
-    bool holds = true;
-    std::string ratios;
-    for (const char* result : kResults) {
-      const double ratio = worst_ratio(rows, kernel, than, result);
-      holds = holds && ratio <= (result == kResults[0] ? 2 : 3);
-      ratios += str_cat(ratios.empty() ? "" : ", ", result, " ", formatted("%.2f", ratio), " times");
-    }
-    verdicts.add(holds, str_cat(what, ", ", where, ": at most ", ratios, " (allowed: 2, gradients 3)"));
-  }
-}
-
-std::string order_table(const ordered_json& rows) {
-  Rows table = {{"order", "same bits"}};
-  for (const char* result : kResults) table[0].push_back(str_cat(result, ": distance"));
-  for (const char* result : kResults) table[0].push_back(str_cat(result, ": error"));
-  std::vector<std::string> orders;
-  for (const ordered_json& row : rows)
-    if (std::find(orders.begin(), orders.end(), row["order"]) == orders.end()) orders.push_back(row["order"]);
-  for (const std::string& order : orders) {
-    bool same = true;
-    double distance[4] = {}, error[4] = {};
-    for (const ordered_json& row : rows) {
-      if (row["order"] != order) continue;
-      same = same && row["same_bits"].get<bool>();
-      for (int n = 0; n < 4; ++n) {
-        distance[n] = std::max(distance[n], row[kResults[n]]["distance"].get<double>());
-        error[n] = std::max(error[n], row[kResults[n]]["error"].get<double>());
-      }
-    }
-    table.push_back({order, same ? "yes" : "no"});
-    for (const double value : distance) table.back().push_back(formatted("%.1e", value));
-    for (const double value : error) table.back().push_back(formatted("%.1e", value));
-  }
-  return markdown_table(table);
-}
-
-void judge_orders(Verdicts& verdicts, const ordered_json& rows) {
-  bool same = true;
-  double most = 0;
-  for (const ordered_json& row : rows) {
-    if (row["order"] == "the same again") same = same && row["same_bits"].get<bool>();
-    for (const char* result : kResults) {
-      const ordered_json& r = row[result];
-      const double errors = r["error"].get<double>() + r["of_kernel"].get<double>();
-      if (errors > 0) most = std::max(most, r["distance"].get<double>() / errors);
-    }
-  }
-  verdicts.add(same, "attention twice in the same order gives the same bits");
-  verdicts.add(
-      most <= 1 + 1e-6,
-      str_cat("attention in another order is no further away than the two errors against double add up to (at most ",
-              formatted("%.2f", most), " of it)"));
-}
-
-std::string distance_table(const ordered_json& ways) {
-  Rows table = {{"way", "same bits", "distance", "largest of a tensor", "which"}};
-  for (const ordered_json& way : ways) {
-    double most = 0;
-    std::string which;
-    for (const auto& [name, distance] : way["parameters"].items())
-      if (distance.get<double>() > most) most = distance, which = name;
-    table.push_back({way["way"], way["same_bits"].get<bool>() ? "yes" : "no", formatted("%.1e", way["distance"]),
-                     formatted("%.1e", most), which});
-  }
-  return markdown_table(table);
-}
-
-void judge_ways(Verdicts& verdicts, const ordered_json& ways) {
-  constexpr double kFp32 = 1e-5;  // a hundred roundings of fp32
-  bool same = true;
-  double rounding = 0, bf16 = 0, noise = INFINITY;
-  for (const ordered_json& way : ways) {
-    const double distance = way["distance"];
-    if (way["kind"] == "same") same = same && way["same_bits"].get<bool>();
-    if (way["kind"] == "rounding") rounding = std::max(rounding, distance);
-    if (way["kind"] == "bf16") bf16 = distance;
-    if (way["kind"] == "noise") noise = std::min(noise, distance);
-  }
-  verdicts.add(same, "the model's gradient twice in the same way, and with --recompute, has the same bits");
-  verdicts.add(rounding < kFp32,
-               str_cat("threads, micro-batches, ranks and the reference attention move the gradient by no "
-                       "more than fp32's rounding: at most ",
-                       formatted("%.1e", rounding), " of it (allowed: ", kFp32, ")"));
-  verdicts.add(bf16 < 0.1 * noise,
-               str_cat("bf16 moves it by ", formatted("%.1e", bf16),
-                       ", less than a tenth of what other masks or another batch do (", formatted("%.1e", noise), ")"));
-}
 
 ordered_json joined(const std::vector<ordered_json>& results, size_t begin, size_t end) {
   ordered_json all = ordered_json::array();
@@ -270,30 +135,31 @@ void study_gradients(GradientFlags f) {
       f.run.empty() ? str_cat("A model of ", f.model.layers, " layers, ", f.model.heads, " heads and ", f.model.embd,
                               " channels, trained here for ", f.steps, " steps on the built-in corpus")
                     : str_cat("The run ", f.run, " at step ", subject.of_run().step);
-  const std::string page = str_cat(
-      verdicts.text, "\n", about, "; ", f.batch,
-      " sequences of its training data. An error or a distance is the root of the\n",
-      "mean square of the differences, against that of the values themselves. fp32 rounds to 6e-8, bf16 to 4e-3, at most.\n",
-      "Everything runs on the CPU, where bf16 is computed in fp32 and rounded where arrays are written.\n",
-      "\n## Attention in the model's layers\n\nQueries, keys, values and the gradient of the output are recorded in a training ",
-      "pass; the error is that of the\nworst layer against double, given the same inputs.\n\n", error_table(layers),
-      "\n![Errors in fp32](fp32.svg)\n\n![Errors in bf16](bf16.svg)\n",
+  const std::string over_T =
       random.empty() ? ""
-                     : str_cat("\n## Attention over T\n\nRandom inputs, ", kRandomHeads, " heads of ", kRandomHeadSize,
-                               " channels.\n\n", error_table(random), "\n![Errors over T](random.svg)\n"),
-      "\n## The order of summation\n\nOf the first sequence, T = ", T,
-      ": the distance from glint's kernel on one thread, and the ",
-      "error against double, in\nthe worst layer. The named orders are the steps of [kernels/ladder](../../kernels/ladder/README.md); keys are put in ",
-      "another\norder without causal mask and dropout, where it would change more than the rounding.\n\n",
-      order_table(orders),
+                     : str_cat("## Attention over T\n\nRandom inputs, ", kRandomHeads, " heads of ", kRandomHeadSize,
+                               " channels.\n\n", error_table(random), "\n![Errors over T](random.svg)\n\n");
+  const std::string page = str_cat(
+      verdicts.text, "\n", about, "; ", f.batch, " sequences of its training data.\n",
+      "An error or a distance is the root of the mean square of the differences, against that of the values. One\n",
+      "rounding to fp32 changes a value by at most 6e-8 of itself, one to bf16 by 4e-3. All of it runs on the CPU,\n",
+      "where bf16 is computed in fp32 and rounded where arrays are written.\n\n",
+      "## Attention in the model's layers\n\n",
+      "Queries, keys, values and the gradient of the output, as a pass of training has them. The error\nof the worst ",
+      "layer ", "against double, given the same inputs.\n\n", error_table(layers),
+      "\n![Errors in fp32](fp32.svg)\n\n![Errors in bf16](bf16.svg)\n\n", over_T, "## The order of summation\n\n",
+      "The first sequence, T = ", T, ", fp32: the distance from glint's kernel on one thread, and the error against\n",
+      "double, in the worst layer. Named orders are the steps of kernels/ladder. Keys are put in another order\n",
+      "without causal mask and dropout, where it changes nothing but the rounding.\n\n", order_table(orders),
       "\n## The model's gradient\n\nThe distance from the gradient of the whole batch in one pass with ", f.threads,
-      " threads. Ranks are computed here one after\nanother, each with its part of the batch and its own numbers of dropout, and added in ",
-      "their order, as ranks on CPUs\ndo. The last rows are other gradients: what training averages over.\n\n",
-      distance_table(ways), "\n![Distances by layer and tensor](model.svg)\n");
+      " threads. Ranks are computed\nhere one after another, each with its part of the batch and its masks, and ",
+      "added in their order, as\nranks on CPUs do. The last rows are other gradients: training averages over them.\n\n",
+      distance_table(ways),
+      "\n![Distances by layer and tensor](model.svg)\n\nThe ways that move it, by layer and tensor; empty: the same bits.\n");
   study.write_json("gradients.json",
                    ordered_json{{"layers", layers}, {"random", random}, {"orders", orders}, {"gradient", ways}});
   study.write("fp32.svg", layers_picture(layers, {kFlash, kReference}));
-  study.write("bf16.svg", layers_picture(layers, {kBf16, kBf16Inputs}));
+  study.write("bf16.svg", layers_picture(layers, {kBf16, kReferenceBf16}));
   if (!random.empty()) study.write("random.svg", random_picture(random));
   study.write("model.svg", distances_picture(ways, f.model.layers));
   write_out(verdicts.text);

@@ -38,6 +38,8 @@ TEST_CASE("attention's errors against double: fp32 rounds to 24 bits, bf16 to 8"
       CHECK(best[n] < 0x1p-8);
       CHECK(kernel[n] > 0.9 * best[n]);
       CHECK(kernel[n] < 3 * best[n]);
+      CHECK(plain[n] > 0.9 * best[n]);
+      CHECK(plain[n] < 10 * best[n]);
       CHECK(with_inputs[n] > kernel[n]);
     }
   }
