@@ -11,7 +11,6 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "data/tokenizer.h"
 #include "kernels/context.h"
 #include "models/gpt_config.h"
 #include "src/ops.h"
@@ -25,15 +24,13 @@ namespace glint {
 enum class MatmulChoice { automatic, eigen, onednn };
 enum class DeviceChoice { automatic, cpu, cuda };
 enum class DtypeChoice { automatic, fp32, bf16 };
+enum class Schedule { cosine, linear, wsd };
 
 // The values of a choice by their names in flags and files.
 template <typename Choice>
 using Names = std::vector<std::pair<const char*, Choice>>;
 inline Names<bool> names_of(bool) { return {{"true", true}, {"false", false}}; }
 inline Names<Gelu> names_of(Gelu) { return {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}}; }
-inline Names<TokenizerKind> names_of(TokenizerKind) {
-  return {{"char", TokenizerKind::character}, {"byte", TokenizerKind::byte}};
-}
 inline Names<AttentionKind> names_of(AttentionKind) {
   return {{"flash", AttentionKind::flash},
           {"flash-sm80", AttentionKind::flash_sm80},
@@ -49,6 +46,17 @@ inline Names<DtypeChoice> names_of(DtypeChoice) {
   return {{"auto", DtypeChoice::automatic}, {"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}};
 }
 
+inline Names<Schedule> names_of(Schedule) {
+  return {{"cosine", Schedule::cosine}, {"linear", Schedule::linear}, {"wsd", Schedule::wsd}};
+}
+
+template <typename Choice>
+const char* choice_name(Choice value) {
+  for (const auto& [name, choice] : names_of(value))
+    if (choice == value) return name;
+  return "";
+}
+
 // The defaults suit a laptop's CPU and the built-in corpus. complete() replaces those that depend on other options.
 struct TrainOptions {
   static constexpr double kUnset = std::numeric_limits<double>::quiet_NaN();  // values that no flag can have
@@ -58,7 +66,7 @@ struct TrainOptions {
   std::string val_data;           // text file or folder for validation; empty: the end of `data`
   std::string init_from;          // run to take weights, shape and tokenizer from
   std::string out = "run";        // run folder
-  GptConfig model;                // vocab is set by the trainer, once the tokenizer is known; kv_heads 0: as heads
+  GptConfig model;                // vocab: asked of a new bpe, then what the tokenizer has; kv_heads 0: as heads
 
   int batch = 12;       // sequences per optimizer step
   int micro_batch = 0;  // sequences per forward/backward pass of a rank, divides batch / ranks; 0: all of them
@@ -67,6 +75,8 @@ struct TrainOptions {
   double min_lr = kUnset;        // unset: lr / 10
   int64_t warmup = kUnsetSteps;  // unset: 100, at most a tenth of lr_decay_steps
   int64_t lr_decay_steps = 0;    // 0: as steps
+  Schedule schedule = Schedule::cosine;
+  double decay_part = 0.2;  // of lr_decay_steps, for wsd
   double beta1 = 0.9, beta2 = 0.99, eps = 1e-8;
   double weight_decay = 0.1;  // 2-D tensors only
   double grad_clip = 1.0;     // 0: no limit
@@ -77,8 +87,8 @@ struct TrainOptions {
   int64_t log_every = 10;          // 0: never
   int64_t checkpoint_every = 500;  // 0: at the end only
   uint64_t seed = 1337;
-  int threads = 0;  // 0: all that this process may use
-  TokenizerKind tokenizer = TokenizerKind::character;
+  int threads = 0;                 // 0: all that this process may use
+  std::string tokenizer = "char";  // char, byte, bpe, or the path of a tokenizer's file or folder
   AttentionKind attention = AttentionKind::flash;
   MatmulChoice matmul = MatmulChoice::automatic;
   bool recompute = false;

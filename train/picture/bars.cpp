@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cmath>
+
 #include "kernels/check.h"
 #include "train/picture/axis.h"
 #include "train/picture/picture.h"
@@ -6,7 +9,7 @@ namespace glint::picture {
 
 namespace {
 
-constexpr double kTitleHeight = 26, kRow = 22, kBar = 14, kLongestName = 230;
+constexpr double kRow = 22, kBar = 14, kLongestName = 230;
 
 struct BarWidths {
   double names = 0, labels = 0;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 
 #include "kernels/check.h"
@@ -8,8 +9,9 @@ namespace glint::picture {
 
 namespace {
 
-constexpr double kTitleHeight = 26, kRightMargin = 14;
 constexpr size_t kMostMarkers = 24;  // of a line; one with more points has none
+
+bool has_markers(const Line& line) { return line.x.size() <= kMostMarkers; }
 
 using Styles = std::map<std::string, std::pair<size_t, Style>>;  // of lines by name; first: the shape of markers
 
@@ -21,8 +23,9 @@ Styles styles_of(const std::vector<LinePanel>& panels, std::vector<LegendEntry>&
       Style style = style_of(n);
       if (line.style.colour >= 0) style = {line.style.colour, 0};
       if (line.style.dash >= 0) style.dash = line.style.dash;
-      if (styles.emplace(line.name, std::pair(n, style)).second && !line.name.empty())
-        legend.push_back({line.name, style});
+      if (!styles.emplace(line.name, std::pair(n, style)).second || line.name.empty()) continue;
+      legend.push_back({line.name, style});
+      if (has_markers(line)) legend.back().marker = static_cast<int>(n);
     }
   }
   return styles;
@@ -31,7 +34,7 @@ Styles styles_of(const std::vector<LinePanel>& panels, std::vector<LegendEntry>&
 struct Scales {
   explicit Scales(const LinePanel& panel) : x(panel.x), y(panel.y) {
     for (const Line& line : panel.lines) {
-      for (size_t i = 0; i < line.x.size(); ++i) {
+      for (size_t i = 0; i < std::min(line.x.size(), line.y.size()); ++i) {
         if (!x.shows(line.x[i]) || !y.shows(line.y[i])) continue;
         x.include(line.x[i]);
         for (const auto* values : {&line.y, &line.low, &line.high})
@@ -88,7 +91,7 @@ void draw_line(Svg& svg, const Line& line, const Scales& scales, const Style& st
 }
 
 void draw_markers(Svg& svg, const Line& line, const Scales& scales, size_t shape, int colour) {
-  if (line.x.size() > kMostMarkers) return;
+  if (!has_markers(line)) return;
   for_each_stretch(line, scales, [&](size_t first, size_t last) {
     for (size_t i = first; i < last; ++i) {
       std::string tooltip = str_cat(line.name, ": ", line.x[i], ", ", line.y[i]);
@@ -114,7 +117,7 @@ void draw_panel(Svg& svg, const LinePanel& panel, const Box& box, const Scales& 
     draw_markers(svg, line, scales, shape, style.colour);
   }
   for (const auto& [name, y] : panel.levels)
-    svg.text(box.right() - 4, scales.y.at(y) - 4, "end", name, "class=\"dim\"");
+    svg.text(box.right() - 4, scales.y.at(y) - 4, "end", name, "class=\"dim halo\"");
   svg.end_clip();
 }
 
@@ -142,9 +145,8 @@ std::string draw_lines(const std::vector<LinePanel>& panels, const Layout& layou
   for (size_t n = 0; n < panels.size(); ++n) {
     const auto [x, y] = rows.place(left + width + kRightMargin, kTitleHeight + height + kXAxisHeight);
     const Box box = {x + left, y + kTitleHeight, width, height};
-    size_t longest = 0;
-    for (const Line& line : panels[n].lines) longest = std::max(longest, line.x.size());
-    scales[n].fit(box, longest <= kMostMarkers ? 0.02 : 0);
+    const auto& lines = panels[n].lines;
+    scales[n].fit(box, std::all_of(lines.begin(), lines.end(), has_markers) ? 0.02 : 0);
     draw_panel(svg, panels[n], box, scales[n], styles);
   }
   const double bottom = rows.bottom() + 6;

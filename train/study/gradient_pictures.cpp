@@ -77,7 +77,7 @@ std::string distances_picture(const ordered_json& ways, int layers) {
         panel.values.push_back(way["parameters"][str_cat("h.", layer, ".", column, ".weight")]);
     panels.push_back(panel);
   }
-  return picture::draw_heatmaps(panels, {"relative distance", true}, {.per_row = 2, .width = 480});
+  return picture::draw_heatmaps(panels, {"relative distance", true}, {.per_row = 2, .width = 560});
 }
 
 }  // namespace glint

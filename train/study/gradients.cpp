@@ -17,7 +17,7 @@ struct GradientFlags : StudyFlags {
   std::string run;
   GptConfig model{.context = 256, .layers = 6};
   double dropout = 0.1;
-  int steps = 100, batch = 4, threads = 0;
+  int steps = 200, batch = 4, threads = 0;
   std::vector<int> contexts{}, random_contexts = {128, 512, 2048};
   uint64_t seed = 1;
 };

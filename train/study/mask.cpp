@@ -153,6 +153,7 @@ void register_study_mask(CLI::App& studies) {
     quick_value(command, *f, "--context", f->axes.T, 128);
     quick_value(command, *f, "--heads", f->axes.heads, 2);
     quick_value(command, *f, "--batch", f->axes.sequences, 4);
+    quick_value(command, *f, "--layers", f->axes.layers, 2);
     quick_value(command, *f, "--steps", f->axes.steps, 4);
     study_mask(*f);
   });

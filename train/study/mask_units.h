@@ -11,7 +11,7 @@ namespace glint {
 enum class StudiedMasks { defined, of_cpu, of_cuda };
 
 struct MaskStudyFlags : StudyFlags {
-  MaskAxes axes{.steps = 8, .layers = 2, .sequences = 8, .heads = 4, .T = 256};
+  MaskAxes axes{.steps = 8, .layers = 4, .sequences = 8, .heads = 4, .T = 512};
   int ranks = 2;
   double dropout = 0.1;
   uint64_t seed = 1;
