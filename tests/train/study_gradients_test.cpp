@@ -60,8 +60,8 @@ TEST_CASE("study gradients: wrong flags are one line") {
   const std::pair<test::Arguments, std::string> cases[] = {
       {{"--run", folder / "nowhere"}, "nowhere"},
       {{"--run", folder / "nowhere", "--layers", "2"}, "--layers"},
-      {{"--layers", "0"}, "layers"},
-      {{"--dropout", "1"}, "dropout"},
+      {{"--layers", "0"}, "--layers 0"},
+      {{"--dropout", "1"}, "--dropout 1 is not in [0, 1)"},
       {{"--lengths", "512"}, "--lengths 512: the model's context is 256"},
       {{"--random-context", "1"}, "--random-context 1: give numbers"},
       {{"--batch", "0"}, "--batch 0"}};

@@ -30,6 +30,7 @@ void validate(GradientFlags& f) {
   if (f.threads == 0) f.threads = default_threads();
   for (const int T : f.random_contexts)
     GLINT_REQUIRE(T >= 2 && T <= 1 << 14, "--random-context ", T, ": give numbers from 2 to 16384, as 128,1024");
+  GLINT_REQUIRE(f.dropout >= 0 && f.model.attn_dropout < 1, "--dropout ", f.dropout, " is not in [0, 1)");
   GptConfig model = f.model;
   model.vocab = 2;
   model.validate();

@@ -32,7 +32,8 @@ TEST_CASE("attention's errors against double: fp32 rounds to 24 bits, bf16 to 8"
     const AttentionCase rounded = rounded_to_bf16(x);
     const auto in_bf16 = run_attention(CpuContext{}, DType::bf16, AttentionKind::flash, rounded);
     const auto kernel = list_of(errors_of(in_bf16, run_in_double(rounded))),
-               with_inputs = list_of(errors_of(in_bf16, exact)), best = list_of(errors_of_bf16(exact));
+               with_inputs = list_of(errors_of(in_bf16, exact)), best = list_of(errors_of_bf16(exact)),
+               plain = list_of(errors_of(run_plain_bf16(x), run_in_double(rounded)));
     for (size_t n = 0; n < 4; ++n) {
       CHECK(best[n] > 0x1p-11);
       CHECK(best[n] < 0x1p-8);
