@@ -37,6 +37,7 @@ struct GraphOptions {
   const RngState* rng = nullptr;  // training with dropout
   int64_t global_batch = 1;       // sequences per optimizer step, over all micro-batches: numbers the dropout sites
   bool recompute = false;         // keep only the inputs of a segment, compute the rest again in backward
+  DropoutVariant dropout_variant = DropoutVariant::flash;  // of attention; others: the reference attention only
 };
 
 // Where a node writes a gradient, in backward unless it says otherwise. Empty if none is needed.

@@ -21,7 +21,7 @@ struct CostFlags : StudyFlags {
   TrainOptions options;
   DeviceFlags device;
   double dropout = 0.1;
-  int steps = 20;
+  int steps = 15;
   std::vector<int> lengths = {64, 128, 256, 512, 1024};
 };
 
@@ -195,7 +195,7 @@ std::string ops_section(const Study& study, const ordered_json& result) {
                      formatted("%.1f", op["gbytes_per_s"]), of_peak});
     if (panel.bars.size() < kMostBars)
       panel.bars.push_back(
-          {op["op"], {op["ms"]}, op["roofline_ms"].get<double>(), share + ", " + of_peak + " of peak"});
+          {op["op"], {op["ms"]}, op["roofline_ms"].get<double>(), share + " of the step, " + of_peak + " of peak"});
   }
   study.write("ops.svg", picture::draw_bars({panel}));
   return str_cat(
@@ -290,7 +290,7 @@ std::string lengths_section(const Study& study, const std::vector<int>& lengths,
                             const std::vector<ordered_json>& results) {
   std::vector<std::vector<std::string>> table = {{"T", "attention", "ms, median", "against flash", "arena"}};
   picture::LinePanel time{"Time of a step", {"T, tokens", true}, {"ms", true}, {}}, memory = time;
-  memory.title = "Memory of its activations", memory.y.name = "arena, MB";
+  memory.title = "Memory of its activations", memory.y.name = "arena, MB", memory.y.low = 0.0;
   for (picture::LinePanel* panel : {&time, &memory}) panel->x.ticks.assign(lengths.begin(), lengths.end());
   for (size_t n = 0; n < results.size(); ++n) {
     for (size_t i = 0; i < results[n].size(); ++i) {
