@@ -11,7 +11,7 @@
 #include "train/exchange/half.h"
 
 using namespace glint;
-using nlohmann::json;
+using Json = nlohmann::json;
 using test::Arguments;
 using test::join;
 using test::run_program;
@@ -84,8 +84,8 @@ TEST_CASE("export and import: the same weights, tokenizer and text, and the same
     };
     CHECK(sample("run") == sample("again"));
     // The checkpoint is the same model to transformers.
-    json config = json::parse(test::read_file(folder / "run/best/config.json")),
-         exported = json::parse(test::read_file(folder / "hf/config.json"));
+    Json config = Json::parse(test::read_file(folder / "run/best/config.json")),
+         exported = Json::parse(test::read_file(folder / "hf/config.json"));
     CHECK(config["vocab_size"] == exported["vocab_size"]);
     CHECK(config == exported);
   }
@@ -104,7 +104,7 @@ TEST_CASE("an imported run: evaluated, fine-tuned, and trained where it is") {
   const auto loss = [&](const std::string& run) {
     const auto ran = run_program({"eval", run, "--data", text, "--split", "all", "--json"});
     REQUIRE_MESSAGE(ran.code == 0, ran.err);
-    return json::parse(ran.out)["loss"].get<double>();
+    return Json::parse(ran.out)["loss"].get<double>();
   };
   CHECK(loss(mine) == loss(folder / "run"));
   check_refused(run_program({"eval", mine}), "was imported and has no data");
@@ -139,7 +139,7 @@ TEST_CASE("import: fp16 and bf16, shards, names without a prefix; tokens that no
   // Two shards, one with names that have no prefix, and a mask.
   REQUIRE(export_as(folder, "run", "shards").code == 0);
   const std::string place = folder / "shards";
-  json index;
+  Json index;
   {
     const SafetensorsFile whole(place + "/model.safetensors");
     std::vector<TensorView> first, second;
@@ -180,7 +180,7 @@ TEST_CASE("import: fp16 and bf16, shards, names without a prefix; tokens that no
       tensor.data = rows.data(), tensor.shape[0] *= 2;
     }
   });
-  json config = json::parse(test::read_file(folder / "wide/config.json"));
+  Json config = Json::parse(test::read_file(folder / "wide/config.json"));
   config["vocab_size"] = 2 * config["vocab_size"].get<int>();
   test::write_file_for_test(folder / "wide/config.json", config.dump());
   const auto wide = import(folder, "wide", "from-wide");
@@ -201,14 +201,14 @@ TEST_CASE("import: what is not a GPT-2, or not whole, is refused by name, and le
     CHECK_FALSE(fs::exists(folder / "no.partial"));
     return ran;
   };
-  const auto edited = [&](const char* key, const json& value) {
+  const auto edited = [&](const char* key, const Json& value) {
     return with([&](const std::string& place) {
-      json config = json::parse(test::read_file(place + "/config.json"));
+      Json config = Json::parse(test::read_file(place + "/config.json"));
       config[key] = value;
       test::write_file_for_test(place + "/config.json", config.dump());
     });
   };
-  check_refused(edited("architectures", json::array({"LlamaForCausalLM"})), "describes LlamaForCausalLM");
+  check_refused(edited("architectures", Json::array({"LlamaForCausalLM"})), "describes LlamaForCausalLM");
   check_refused(edited("n_layer", 1), "which is not part of this model");
   check_refused(edited("n_layer", 3), "does not have h.2.ln_1.weight");
   check_refused(edited("n_positions", 8), "is of shape [16, 32] and should be [8, 32]");
