@@ -100,7 +100,7 @@ std::string sizes_answer(const DropoutFindings& x) {
     }
   }
   if (!higher.empty()) higher.pop_back();
-  return str_cat(all ? "yes: the gap between validation and training loss falls at every size, by "
+  return str_cat(all ? "yes: the gap between validation and training loss is smaller at every size: "
                      : "not shown at every size: the gap between validation and training loss changes by ",
                  gaps, ". The best validation loss falls at", lower.empty() ? " none" : lower, " and rises at",
                  higher.empty() ? " none" : higher);
