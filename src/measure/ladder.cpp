@@ -146,14 +146,14 @@ std::vector<RungResult> measure_rungs(const AttentionShape& shape, float p, int 
 
 namespace {
 
-float rounded_by(float value, const Bf16&) { return to_float(to_bf16(value)); }
-float rounded_by(float value, const float&) { return value; }
-void assign(Bf16& to, float value) { to = to_bf16(value); }
-void assign(float& to, float value) { to = value; }
-
+template <typename Scalar>
+Scalar narrowed(float value) {
+  if constexpr (std::is_same_v<Scalar, Bf16>) return to_bf16(value);
+  else return value;
+}
 template <typename Scalar>
 void round_all(std::vector<float>& array) {
-  for (float& value : array) value = rounded_by(value, Scalar{});
+  for (float& value : array) value = to_float(narrowed<Scalar>(value));
 }
 
 // The problem in the memory of a device.
@@ -178,7 +178,7 @@ class ProblemOnDevice {
     copy_to_device(ctx, rng_, &x.rng, sizeof x.rng);
     for (const auto& [array, values] : {std::pair(kQ, &x.q), {kK, &x.k}, {kV, &x.v}, {kDout, &x.dout}}) {
       std::vector<Scalar> host(n);
-      for (size_t i = 0; i < n; ++i) assign(host[i], (*values)[i]);
+      for (size_t i = 0; i < n; ++i) host[i] = narrowed<Scalar>((*values)[i]);
       copy_to_device(ctx, arrays_[array], host.data(), n * sizeof(Scalar));
     }
   }
@@ -232,7 +232,7 @@ RungResult measure_device_rung(const Device& device, const AnyContext& ctx, Ladd
     compute_in_double(plain, x, true);
     LadderResults<float> rounded(x.shape);
     const auto round = [](const std::vector<double>& from, std::vector<float>& to) {
-      for (size_t i = 0; i < from.size(); ++i) to[i] = rounded_by(static_cast<float>(from[i]), Scalar{});
+      for (size_t i = 0; i < from.size(); ++i) to[i] = to_float(narrowed<Scalar>(static_cast<float>(from[i])));
     };
     round(plain.out, rounded.out), round(plain.dq, rounded.dq), round(plain.dk, rounded.dk),
         round(plain.dv, rounded.dv);

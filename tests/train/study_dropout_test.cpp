@@ -111,11 +111,11 @@ TEST_CASE("study dropout: wrong flags are one line") {
                {"--seeds 1", "--seeds"},
                {"--heads 3", "--embd 64 is not a multiple of --heads 3"},
                {"--data /nowhere.txt", "/nowhere.txt"}};
-  for (const auto& [flags, message] : cases) {
-    const auto ran = run_program(test::words_of("study dropout --out " + (folder / "study") + " " + flags));
-    INFO(flags, ": ", ran.err);
+  for (const auto& wrong : cases) {
+    const auto ran = run_program(test::words_of("study dropout --out " + (folder / "study") + " " + wrong.flags));
+    INFO(wrong.flags, ": ", ran.err);
     CHECK(ran.code != 0);
-    CHECK(ran.err.find(message) != std::string::npos);
+    CHECK(ran.err.find(wrong.message) != std::string::npos);
     CHECK(std::count(ran.err.begin(), ran.err.end(), '\n') == 1);
     CHECK(!std::filesystem::exists(folder / "study"));
   }

@@ -19,6 +19,14 @@ size_t place_of(std::vector<std::string>& names, const std::string& name) {
   return static_cast<size_t>(found - names.begin());
 }
 
+// "ln_1", "c_attn", "attn proj"
+std::string short_name(const std::string& tensor) {
+  const std::string name = tensor.substr(0, tensor.rfind('.'));
+  const size_t dot = name.find('.');
+  if (dot == std::string::npos) return name;
+  return name.ends_with("c_proj") ? name.substr(0, dot) + " proj" : name.substr(dot + 1);
+}
+
 }  // namespace
 
 std::string layers_picture(const ordered_json& rows, const std::vector<std::string>& kernels) {
@@ -69,15 +77,18 @@ std::string distances_picture(const ordered_json& ways, int layers) {
     if (way["same_bits"].get<bool>()) continue;
     picture::Heatmap panel{way["way"], "", "layer", {}, {}, {}, "%.0e"};
     for (int layer = 0; layer < layers; ++layer) panel.rows.push_back(str_cat(layer));
-    for (const auto& [name, distance] : way["parameters"].items())  // "h.2.attn.c_attn.weight"
-      if (name.starts_with("h.0.") && name.ends_with(".weight"))
-        panel.columns.push_back(name.substr(4, name.size() - 11));
+    std::vector<std::string> tensors;
+    for (const auto& [name, distance] : way["parameters"].items()) {
+      if (!name.starts_with("h.0.") || !name.ends_with(".weight")) continue;
+      tensors.push_back(name.substr(4));  // "attn.c_attn.weight"
+      panel.columns.push_back(short_name(tensors.back()));
+    }
     for (int layer = 0; layer < layers; ++layer)
-      for (const std::string& column : panel.columns)
-        panel.values.push_back(way["parameters"][str_cat("h.", layer, ".", column, ".weight")]);
+      for (const std::string& tensor : tensors)
+        panel.values.push_back(way["parameters"][str_cat("h.", layer, ".", tensor)]);
     panels.push_back(panel);
   }
-  return picture::draw_heatmaps(panels, {"relative distance", true}, {.per_row = 2, .width = 560});
+  return picture::draw_heatmaps(panels, {"relative distance", true}, {.per_row = 2});
 }
 
 }  // namespace glint
