@@ -125,3 +125,23 @@ TEST_CASE("[threads] generation: a text has the same bits alone and among others
     CHECK(together[0] != together[1]);
   }
 }
+
+TEST_CASE("generation: a padded vocabulary gives the same texts, and its padding is never drawn") {
+  GptConfig config = test::tiny_config();
+  std::vector<int32_t> texts[2];
+  for (const bool padded : {false, true}) {
+    config.vocab_multiple = padded ? 64 : 1;
+    Gpt model(config);
+    model.initialize(8);
+    Generator generator(model, 2);
+    for (const SamplingOptions& options : {SamplingOptions{.temperature = 2.0f}, {.temperature = 0.0f}}) {
+      generator.generate(some_tokens(5), 20, options, [&](int, int32_t token) {
+        texts[padded].push_back(token);
+        return true;
+      });
+    }
+    CHECK(generator.logits_after(some_tokens(4)).size() == 23);
+  }
+  CHECK(texts[0].size() == 80);
+  CHECK(texts[0] == texts[1]);
+}
