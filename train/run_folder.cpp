@@ -111,14 +111,15 @@ void RunFolder::discard() noexcept {
     fs::remove_all(made, ignored);
 }
 
-void RunFolder::take_lock() {
-  const std::string root = paths_.root.string();
-  lock_ = Descriptor(::open(paths_.lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-  GLINT_REQUIRE(lock_ >= 0, "cannot write in the run folder ", root, ": ", std::strerror(errno));
-  if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
-  GLINT_REQUIRE(errno != EWOULDBLOCK, "the run folder ", root, " is in use by another glint: wait for it, or stop it");
-  throw UserError(str_cat("cannot lock the run folder ", root, ": ", std::strerror(errno)));
+Descriptor lock_folder(const fs::path& lock, const std::string& name) {
+  Descriptor descriptor(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  GLINT_REQUIRE(descriptor >= 0, "cannot write in ", name, ": ", std::strerror(errno));
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return descriptor;
+  GLINT_REQUIRE(errno != EWOULDBLOCK, name, " is in use by another glint: wait for it, or stop it");
+  throw UserError(str_cat("cannot lock ", name, ": ", std::strerror(errno)));
 }
+
+void RunFolder::take_lock() { lock_ = lock_folder(paths_.lock(), "the run folder " + paths_.root.string()); }
 
 void RunFolder::write_config(const TrainOptions& options) {
   if (!writes_) return;

@@ -33,6 +33,9 @@ RunPaths existing_run(const std::filesystem::path& root);
 // The options a run was started with.
 TrainOptions read_run_config(const RunPaths& paths);
 
+// Locks `lock`, a file of the folder that `name` names; the lock ends with the process. UserError if it is taken.
+Descriptor lock_folder(const std::filesystem::path& lock, const std::string& name);
+
 // A run folder that this process has locked; the lock ends with the process.
 class RunFolder {
  public:
