@@ -26,6 +26,7 @@ namespace glint {
 enum class MatmulChoice { automatic, eigen, onednn };
 enum class DeviceChoice { automatic, cpu, cuda };
 enum class DtypeChoice { automatic, fp32, bf16 };
+enum class Schedule { cosine, linear, wsd };
 
 // The values of a choice by their names in flags and files.
 template <typename Choice>
@@ -50,6 +51,10 @@ inline Names<DtypeChoice> names_of(DtypeChoice) {
   return {{"auto", DtypeChoice::automatic}, {"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}};
 }
 
+inline Names<Schedule> names_of(Schedule) {
+  return {{"cosine", Schedule::cosine}, {"linear", Schedule::linear}, {"wsd", Schedule::wsd}};
+}
+
 // The defaults suit a laptop's CPU and the built-in corpus. complete() replaces those that depend on other options.
 struct TrainOptions {
   static constexpr double kUnset = std::numeric_limits<double>::quiet_NaN();  // values that no flag can have
@@ -68,6 +73,8 @@ struct TrainOptions {
   double min_lr = kUnset;        // unset: lr / 10
   int64_t warmup = kUnsetSteps;  // unset: 100, at most a tenth of lr_decay_steps
   int64_t lr_decay_steps = 0;    // 0: as steps
+  Schedule schedule = Schedule::cosine;
+  double decay_part = 0.2;  // of lr_decay_steps, for wsd
   double beta1 = 0.9, beta2 = 0.99, eps = 1e-8;
   double weight_decay = 0.1;  // 2-D tensors only
   double grad_clip = 1.0;     // 0: no limit

@@ -59,7 +59,9 @@ void for_each_option(Options& o, Visit&& visit) {
   add(o.lr, "lr", kFixed, kPositive, "highest learning rate");
   add(o.min_lr, "min-lr", kFixed, kFrom0, "learning rate after the decay", "--lr / 10");
   add(o.warmup, "warmup", kFixed, kFrom0, "steps of rising learning rate", "100, at most a tenth of the decay");
-  add(o.lr_decay_steps, "lr-decay-steps", kFixed, kFrom0, "where the cosine decay ends", "as --steps");
+  add(o.lr_decay_steps, "lr-decay-steps", kFixed, kFrom0, "where the decay ends", "as --steps");
+  add(o.schedule, "schedule", OnResume::added, kAny, "how the rate falls: from the warm-up on, or at the end (wsd)");
+  add(o.decay_part, "decay-part", OnResume::added, kFraction, "of --lr-decay-steps: where --schedule wsd falls");
   add(o.beta1, "beta1", kFixed, kFraction, "AdamW's decay of the first moment");
   add(o.beta2, "beta2", kFixed, kFraction, "AdamW's decay of the second moment");
   add(o.eps, "eps", kFixed, kPositive, "AdamW's epsilon");

@@ -140,6 +140,7 @@ TEST_CASE("options: invalid values are named") {
                      {"--min-lr", "-1"},
                      {"--warmup", "-1"},
                      {"--lr-decay-steps", "-1"},
+                     {"--decay-part", "1"},
                      {"--beta1", "1"},
                      {"--beta2", "-0.1"},
                      {"--eps", "0"},

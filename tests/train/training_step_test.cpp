@@ -133,3 +133,26 @@ TEST_CASE("learning rate: linear up, cosine down, then constant") {
   CHECK(learning_rate(options, 109) == doctest::Approx(0.1));
   CHECK(learning_rate(options, 100000) == doctest::Approx(0.1));
 }
+
+TEST_CASE("learning rate: linear and wsd") {
+  TrainOptions options;
+  options.lr = 1.0, options.min_lr = 0.2, options.warmup = 9, options.lr_decay_steps = 109;
+  options.schedule = Schedule::linear;
+  CHECK(learning_rate(options, 0) == doctest::Approx(0.1));
+  CHECK(learning_rate(options, 9) == doctest::Approx(1.0));
+  CHECK(learning_rate(options, 34) == doctest::Approx(0.8));
+  CHECK(learning_rate(options, 109) == doctest::Approx(0.2));
+
+  options.schedule = Schedule::wsd, options.lr_decay_steps = 200, options.decay_part = 0.25;
+  CHECK(learning_rate(options, 8) == doctest::Approx(0.9));
+  for (int64_t step : {9, 100, 150}) CHECK(learning_rate(options, step) == 1.0);
+  CHECK(learning_rate(options, 175) == doctest::Approx(0.6));
+  CHECK(learning_rate(options, 199) == doctest::Approx(0.216));
+  for (int64_t step : {200, 100000}) CHECK(learning_rate(options, step) == 0.2);
+  options.decay_part = 0.99;  // no longer than what the warm-up leaves
+  CHECK(learning_rate(options, 9) == 1.0);
+  CHECK(learning_rate(options, 10) < 1.0);
+  options.decay_part = 0;  // none: the rate drops
+  CHECK(learning_rate(options, 199) == 1.0);
+  CHECK(learning_rate(options, 200) == 0.2);
+}

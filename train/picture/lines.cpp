@@ -82,7 +82,8 @@ void draw_line(Svg& svg, const Line& line, const Scales& scales, const Style& st
     if (last == first + 1) way += "h0.1";
     svg.path(way,
              str_cat(stroke_class(style.colour), dash_attribute(style.dash),
-                     " fill=\"none\" stroke-width=\"1.8\" stroke-linejoin=\"round\" stroke-linecap=\"round\""),
+                     line.style.pale ? " stroke-opacity=\"0.45\" stroke-width=\"1.2\"" : " stroke-width=\"1.8\"",
+                     " fill=\"none\" stroke-linejoin=\"round\" stroke-linecap=\"round\""),
              line.name);
   });
 }
@@ -108,7 +109,9 @@ void draw_panel(Svg& svg, const LinePanel& panel, const Box& box, const Scales& 
     svg.line(box.left, scales.y.at(y), box.right(), scales.y.at(y),
              "class=\"ink\" stroke-dasharray=\"1 3\" stroke-width=\"1.5\"");
   for (const Line& line : panel.lines) draw_band(svg, line, scales, styles.at(line.name).second.colour);
-  for (const Line& line : panel.lines) draw_line(svg, line, scales, styles.at(line.name).second);
+  for (const bool pale : {true, false})
+    for (const Line& line : panel.lines)
+      if (line.style.pale == pale) draw_line(svg, line, scales, styles.at(line.name).second);
   for (const Line& line : panel.lines) {
     const auto& [shape, style] = styles.at(line.name);
     draw_markers(svg, line, scales, shape, style.colour);

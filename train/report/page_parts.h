@@ -38,6 +38,7 @@ pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--head);padding:8
 inline constexpr const char* kReportScript = R"(
 for (const figure of document.querySelectorAll('figure')) {
   const lines = JSON.parse(figure.querySelector('script').textContent);
+  for (const title of figure.querySelectorAll('path > title')) title.remove();
   const tip = figure.appendChild(document.createElement('div'));
   tip.className = 'tip';
   tip.hidden = true;
