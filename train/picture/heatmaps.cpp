@@ -12,7 +12,7 @@ namespace glint::picture {
 
 namespace {
 
-constexpr double kTitleHeight = 26, kLongestRowName = 160;
+constexpr double kHeatmapsTitle = 26, kLongestRowName = 160;
 constexpr size_t kMostTooltips = 4096;  // cells of a panel
 
 using Rgb = std::array<double, 3>;
@@ -163,8 +163,8 @@ std::string draw_heatmaps(const std::vector<Heatmap>& panels, const ColourScale&
     const Cell cell = {std::min(most / columns, 64.0), std::min(tallest / lines, 22.0)};
     const Box size = {0, 0, cell.width * columns, cell.height * lines};
     const double needed = std::max(size.width, text_width(map.title));
-    const auto [x, y] = rows.place(left + needed + 14, kTitleHeight + size.height + kXAxisHeight);
-    const Box box = {x + left, y + kTitleHeight, size.width, size.height};
+    const auto [x, y] = rows.place(left + needed + 14, kHeatmapsTitle + size.height + kXAxisHeight);
+    const Box box = {x + left, y + kHeatmapsTitle, size.width, size.height};
     svg.text(box.left, box.top - 10, "start", map.title, "class=\"title\"");
     svg.upright_text(x + 16, box.top + box.height / 2, map.y_name);
     draw_names(svg, map, box, cell);

@@ -8,7 +8,7 @@ namespace glint::picture {
 
 namespace {
 
-constexpr double kTitleHeight = 26, kRightMargin = 14;
+constexpr double kLinesTitle = 26, kLinesMargin = 14;
 constexpr size_t kMostMarkers = 24;  // of a line; one with more points has none
 
 using Styles = std::map<std::string, std::pair<size_t, Style>>;  // of lines by name; first: the shape of markers
@@ -143,15 +143,15 @@ std::string draw_lines(const std::vector<LinePanel>& panels, const Layout& layou
   Rows rows(layout.per_row > 0 ? layout.per_row : 2, 8);
   const double left = labels + 30;
   for (size_t n = 0; n < panels.size(); ++n) {
-    const auto [x, y] = rows.place(left + width + kRightMargin, kTitleHeight + height + kXAxisHeight);
-    const Box box = {x + left, y + kTitleHeight, width, height};
+    const auto [x, y] = rows.place(left + width + kLinesMargin, kLinesTitle + height + kXAxisHeight);
+    const Box box = {x + left, y + kLinesTitle, width, height};
     size_t longest = 0;
     for (const Line& line : panels[n].lines) longest = std::max(longest, line.x.size());
     scales[n].fit(box, longest <= kMostMarkers ? 0.02 : 0);
     draw_panel(svg, panels[n], box, scales[n], styles);
   }
   const double bottom = rows.bottom() + 6;
-  const double legend_height = draw_legend(svg, left, bottom, rows.width() - left - kRightMargin, legend);
+  const double legend_height = draw_legend(svg, left, bottom, rows.width() - left - kLinesMargin, legend);
   return svg.finish(rows.width(), bottom + legend_height + 8, panels.empty() ? "" : panels[0].y.name);
 }
 

@@ -6,7 +6,7 @@ namespace glint::picture {
 
 namespace {
 
-constexpr double kTitleHeight = 44, kRightMargin = 14;  // title, and the names of sections
+constexpr double kMapsTitle = 44, kMapsMargin = 14;  // title, and the names of sections
 
 // The whole name, else what follows its last '.', else nothing.
 std::string fitting_name(const std::string& name, double width) {
@@ -44,8 +44,8 @@ std::string draw_maps(const std::vector<BlockMap>& panels, const Layout& layout)
     left = std::max(left, label_width(y.ticks(kYTicks)) + 30);
   }
   for (const BlockMap& map : panels) {
-    const auto [at_x, at_y] = rows.place(left + width + kRightMargin, kTitleHeight + height + kXAxisHeight);
-    const Box box = {at_x + left, at_y + kTitleHeight, width, height};
+    const auto [at_x, at_y] = rows.place(left + width + kMapsMargin, kMapsTitle + height + kXAxisHeight);
+    const Box box = {at_x + left, at_y + kMapsTitle, width, height};
     Scale x(map.x), y(map.y);
     for (const Block& block : map.blocks) {
       x.include(block.left), x.include(block.right);

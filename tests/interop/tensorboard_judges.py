@@ -1,9 +1,9 @@
 """TensorBoard's own readers of a run's event files: scalars, samples and hyperparameters are those of metrics.jsonl
 and config.json, each point once.
 
-    python tests/interop/tensorboard_judge.py GLINT
+    GLINT=build/glint python tests/interop/tensorboard_judges.py
 
-Trains a small run by the program GLINT, stops it, resumes it, and reads it back.
+Trains a small run, kills it, resumes it, and reads it back. Needs tensorboard.
 """
 
 import json
@@ -20,7 +20,7 @@ try:
     from tensorboard.plugins.hparams import metadata
     from tensorboard.util import tensor_util
 except ImportError as missing:
-    print(f"skipped: {missing}; pip install tensorboard")
+    print(f"tensorboard_judges.py: skipped, {missing}")
     sys.exit(0)
 
 KEYS = ["loss", "lr", "grad_norm", "step_ms", "tokens_per_s", "mfu", "val_loss", "train_loss"]
@@ -28,7 +28,7 @@ KEYS = ["loss", "lr", "grad_norm", "step_ms", "tokens_per_s", "mfu", "val_loss",
 
 def check(holds, what):
     if not holds:
-        print(f"tensorboard_judge: {what}")
+        print(f"tensorboard_judges.py: {what}")
         sys.exit(1)
 
 
@@ -62,7 +62,7 @@ def compare(run):
 
 
 def main():
-    glint = sys.argv[1]
+    glint = os.environ.get("GLINT", "build/glint")
     with tempfile.TemporaryDirectory() as folder:
         run = f"{folder}/run"
         options = "--layers 1 --heads 2 --embd 16 --context 32 --steps 100000 --log-every 5 --eval-every 20".split()
@@ -85,7 +85,7 @@ def main():
         command = [glint, "train", "--resume", late, "--steps", "60", "--tensorboard", "true"]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         compare(late)
-        print(f"tensorboard_judge: {points} points, {samples} samples and the hyperparameters are the same")
+        print(f"tensorboard_judges.py: {points} points, {samples} samples and the hyperparameters are the same")
 
 
 main()
