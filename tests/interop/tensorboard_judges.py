@@ -16,7 +16,7 @@ import tempfile
 import time
 
 try:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams import metadata
     from tensorboard.util import tensor_util
 except ImportError as missing:
@@ -35,18 +35,23 @@ def check(holds, what):
 def compare(run):
     with open(f"{run}/metrics.jsonl") as file:
         lines = [json.loads(line) for line in file]
-    accumulator = EventAccumulator(run, size_guidance={"scalars": 0, "tensors": 0})
+    accumulator = EventAccumulator(run, tensor_size_guidance={"scalars": 0, "text": 0})  # all points
     accumulator.Reload()
-    tags = accumulator.Tags()
+    tags = accumulator.Tags()["tensors"]
+
+    def points_of(tag):
+        events = accumulator.Tensors(tag) if tag in tags else []
+        return [(event.step, tensor_util.make_ndarray(event.tensor_proto)) for event in events]
+
     points = 0
     for key in KEYS:
         expected = [(line["step"], line[key]) for line in lines if key in line]
-        got = [(event.step, event.value) for event in accumulator.Scalars(key)] if key in tags["scalars"] else []
+        got = points_of(key)
         check([step for step, _ in got] == [step for step, _ in expected], f"{key}: other steps: {got} {expected}")
-        check(all(math.isclose(a, b, rel_tol=1e-6) for (_, a), (_, b) in zip(got, expected)), f"{key}: other values")
+        check(all(math.isclose(a.item(), b, rel_tol=1e-6) for (_, a), (_, b) in zip(got, expected)), f"{key}: other values")
         points += len(got)
     samples = [(line["step"], line["sample"]) for line in lines if "sample" in line]
-    got = [(event.step, tensor_util.make_ndarray(event.tensor_proto)) for event in accumulator.Tensors("sample")]
+    got = points_of("sample")
     check([step for step, _ in got] == [step for step, _ in samples], "samples at other steps")
     for (_, array), (_, text) in zip(got, samples):
         check(array[0].decode().replace("\n    ", "\n")[4:] == text, "another sample")

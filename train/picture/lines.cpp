@@ -21,6 +21,7 @@ Styles styles_of(const std::vector<LinePanel>& panels, std::vector<LegendEntry>&
       Style style = style_of(n);
       if (line.style.colour >= 0) style = {line.style.colour, 0};
       if (line.style.dash >= 0) style.dash = line.style.dash;
+      style.pale = line.style.pale;
       if (styles.emplace(line.name, std::pair(n, style)).second && !line.name.empty())
         legend.push_back({line.name, style});
     }
@@ -80,11 +81,7 @@ void draw_line(Svg& svg, const Line& line, const Scales& scales, const Style& st
     for (size_t i = first; i < last; ++i)
       way += (i == first ? "M" : "L") + point(scales.x.at(line.x[i]), scales.y.at(line.y[i]));
     if (last == first + 1) way += "h0.1";
-    svg.path(way,
-             str_cat(stroke_class(style.colour), dash_attribute(style.dash),
-                     line.style.pale ? " stroke-opacity=\"0.45\" stroke-width=\"1.2\"" : " stroke-width=\"1.8\"",
-                     " fill=\"none\" stroke-linejoin=\"round\" stroke-linecap=\"round\""),
-             line.name);
+    svg.path(way, stroke_of(style) + " fill=\"none\" stroke-linejoin=\"round\" stroke-linecap=\"round\"", line.name);
   });
 }
 

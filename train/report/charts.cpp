@@ -55,13 +55,13 @@ picture::LinePanel panel_of(const RunChart& chart, const std::vector<RunHistory>
 
 std::string draw(picture::LinePanel panel, bool logarithmic) {
   panel.y.logarithmic = logarithmic;
-  return picture::draw_lines({panel});
+  return picture::draw_lines({panel}, {.width = 430, .height = 250});  // legible on a phone too
 }
 
 // JSON that may stand in a script element of HTML and of XML.
 std::string in_script(const ordered_json& json) {
   std::string text;
-  for (const char c : json.dump()) {
+  for (const char c : json.dump(-1, ' ', false, ordered_json::error_handler_t::replace)) {
     if (c == '<') text += "\\u003c";
     else if (c == '&') text += "\\u0026";
     else text += c;
@@ -74,7 +74,7 @@ std::string in_script(const ordered_json& json) {
 std::string loss_picture(const std::vector<RunHistory>& runs) {
   const picture::LinePanel panel = panel_of(charts().front(), runs);
   GLINT_REQUIRE(!panel.lines.empty(), "these runs have no losses yet");
-  return draw(panel, false);
+  return picture::draw_lines({panel});
 }
 
 std::string figures(const std::vector<RunHistory>& runs) {

@@ -106,7 +106,10 @@ std::string summary(const std::vector<RunHistory>& runs) {
   return table(run_names(runs, ""), body);
 }
 
-std::string shown(const ordered_json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+std::string shown(const ordered_json& value) {
+  if (value.is_number_float()) return number(value.get<double>(), "%.6g");
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
 
 std::string settings(const std::vector<RunHistory>& runs) {
   std::vector<ordered_json> all;

@@ -16,13 +16,13 @@ h3{font-size:1em;margin:.5em 0;overflow-wrap:anywhere}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:.92em}
 th,td{border-bottom:1px solid var(--line);padding:3px 14px 3px 6px;text-align:left;vertical-align:top;max-width:32em;
-overflow-wrap:anywhere}
+overflow-wrap:break-word}
 td{font-variant-numeric:tabular-nums}
 tbody th{font-weight:400;color:var(--dim);white-space:nowrap}
 thead th,.group th{background:var(--head);color:var(--ink);font-weight:600}
 .differs>*{background:var(--mark);color:var(--ink)}
 #differences:checked~.settings tr:not(.differs):not(:first-child),#differences:checked~.settings .group{display:none}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,560px),1fr));gap:16px;margin-top:8px}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:16px;margin-top:8px}
 figure{margin:0;position:relative}
 figure svg.picture{display:block;width:100%;height:auto}
 .log,#logarithmic:checked~.charts .linear{display:none}
