@@ -33,8 +33,8 @@ class Generator {
                 const std::function<bool(int sequence, int32_t token)>& emit, bool with_logits = false);
   // The model's logits (V) from which the sequence's last token was drawn.
   std::span<const float> logits(int sequence) const {
-    const auto V = static_cast<size_t>(model_.vocab());
-    return {logits_.data() + static_cast<size_t>(sequence) * V, V};
+    const auto first = static_cast<size_t>(sequence) * static_cast<size_t>(columns_);
+    return {logits_.data() + first, static_cast<size_t>(model_.vocab())};
   }
 
   // Logits (V) that follow `tokens`, from a cleared cache.
@@ -55,7 +55,7 @@ class Generator {
     return std::visit(call, model_.parameters().device().context());
   }
   Drawing drawing(uint64_t index) const {
-    return {sequences_, model_.vocab(), index, static_cast<uint8_t*>(seen_.data())};
+    return {sequences_, model_.vocab(), index, columns_, static_cast<uint8_t*>(seen_.data())};
   }
   int* device_position() { return static_cast<int*>(position_on_device_.data()); }
   Stage record(int B, int T, const CachePlace& place);
@@ -70,6 +70,7 @@ class Generator {
   Model& model_;
   const int sequences_;
   const bool graph_;
+  int columns_ = 0;  // of logits
   std::vector<DeviceMemory> caches_;
   int position_ = 0;  // tokens in the cache
   int encoded_ = 0;   // the sequence that a chunk is for
@@ -78,7 +79,7 @@ class Generator {
   DeviceMemory arena_;
   std::function<void()> replay_;
   bool ran_ = false;
-  std::vector<float> logits_;  // (B, V)
+  std::vector<float> logits_;  // (B, columns)
 };
 
 }  // namespace glint

@@ -87,11 +87,12 @@ void draw_tokens(const CpuContext& ctx, int32_t* tokens, int32_t* record, const 
   parallel_ranges(ctx, B, 1, 4 * B * V, [&](Range range) {
     for (size_t b = range.begin; b < range.end; ++b) {
       Candidate* candidates = static_cast<Candidate*>(scratch) + b * V;
+      const Scalar* row = logits + b * static_cast<size_t>(drawing.columns);
       size_t n = 0;
       for (size_t token = 0; token < V; ++token) {
         const auto number = static_cast<int32_t>(token);
         if (number == options.never) continue;
-        const float logit = to_float(logits[b * V + token]);
+        const float logit = to_float(row[token]);
         const bool repeats = drawing.seen && drawing.seen[b * V + token];
         candidates[n++] = {repeats ? penalised(logit, options.repetition_penalty) : logit, number};
       }

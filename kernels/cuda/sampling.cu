@@ -241,7 +241,7 @@ __global__ void __launch_bounds__(kThreads)
     draw_kernel(int32_t* tokens, int32_t* record, const Scalar* logits, const Drawing drawing,
                 const __grid_constant__ SamplingOptions options) {
   const int b = blockIdx.x;
-  Row<Scalar> row{logits + static_cast<size_t>(b) * drawing.vocab, drawing.vocab, options.never,
+  Row<Scalar> row{logits + static_cast<size_t>(b) * drawing.columns, drawing.vocab, options.never,
                   dynamic_shared<Shared>()};
   const int token = draw(row, sampling_point(options.seed, options.stream + b, drawing.index), options);
   if (threadIdx.x != 0) return;
@@ -249,13 +249,14 @@ __global__ void __launch_bounds__(kThreads)
   if (drawing.seen) drawing.seen[static_cast<size_t>(b) * drawing.vocab + token] = 1;
 }
 
-// out, logits and seen: n elements.
+// out and drawing.seen: (B, V).
 template <typename Scalar>
 __global__ void __launch_bounds__(kFlatThreads)
-    penalise_kernel(float* out, const Scalar* logits, const uint8_t* seen, float penalty, size_t n) {
-  for_each_pack<1>(n, [&](size_t i, int) {
-    const float logit = to_float(logits[i]);
-    out[i] = seen[i] ? penalised(logit, penalty) : logit;
+    penalise_kernel(float* out, const Scalar* logits, const Drawing drawing, float penalty) {
+  const size_t V = drawing.vocab;
+  for_each_pack<1>(drawing.sequences * V, [&](size_t i, int) {
+    const float logit = to_float(logits[i / V * drawing.columns + i % V]);
+    out[i] = drawing.seen[i] ? penalised(logit, penalty) : logit;
   });
 }
 
@@ -268,11 +269,11 @@ void draw_tokens(const CudaContext& ctx, int32_t* tokens, int32_t* record, const
   const Launch rows = {dim3(static_cast<unsigned>(drawing.sequences)), dim3(kThreads), sizeof(Shared)};
   if (!drawing.seen) return launch(ctx, rows, what, draw_kernel<Scalar>, tokens, record, logits, drawing, options);
   const size_t n = static_cast<size_t>(drawing.sequences) * static_cast<size_t>(drawing.vocab);
-  auto* penalised_logits = static_cast<float*>(scratch);
-  launch(ctx, flat_launch(n, 1), what, penalise_kernel<Scalar>, penalised_logits, logits, drawing.seen,
-         options.repetition_penalty, n);
-  launch(ctx, rows, what, draw_kernel<float>, tokens, record, static_cast<const float*>(penalised_logits), drawing,
-         options);
+  auto* changed = static_cast<float*>(scratch);
+  launch(ctx, flat_launch(n, 1), what, penalise_kernel<Scalar>, changed, logits, drawing, options.repetition_penalty);
+  Drawing from = drawing;
+  from.columns = drawing.vocab;
+  launch(ctx, rows, what, draw_kernel<float>, tokens, record, static_cast<const float*>(changed), from, options);
 }
 
 template void draw_tokens(const CudaContext&, int32_t*, int32_t*, const float*, void*, const Drawing&,

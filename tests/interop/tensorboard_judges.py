@@ -48,7 +48,8 @@ def compare(run):
         expected = [(line["step"], line[key]) for line in lines if key in line]
         got = points_of(key)
         check([step for step, _ in got] == [step for step, _ in expected], f"{key}: other steps: {got} {expected}")
-        check(all(math.isclose(a.item(), b, rel_tol=1e-6) for (_, a), (_, b) in zip(got, expected)), f"{key}: other values")
+        same = [math.isclose(a.item(), b, rel_tol=1e-6) for (_, a), (_, b) in zip(got, expected)]
+        check(all(same), f"{key}: other values")
         points += len(got)
     samples = [(line["step"], line["sample"]) for line in lines if "sample" in line]
     got = points_of("sample")

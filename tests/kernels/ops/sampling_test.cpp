@@ -108,6 +108,18 @@ TEST_CASE("sampling: the repetition penalty divides positive logits of tokens se
   CHECK(!drawn.contains(1));
 }
 
+TEST_CASE("sampling: the repetition penalty of rows with columns of padding") {
+  const Buffer<float> logits(std::vector<float>{3, 2, 1, 99, 99, 1, 3, 2, 99, 99});
+  const Buffer<uint8_t> seen(std::vector<uint8_t>{1, 0, 0, 0, 0, 1});
+  const Buffer<int32_t> tokens(2), record(2);
+  const Drawing drawing{2, 3, 0, 5, seen.data()};
+  const Buffer<char> scratch(draw_tokens_scratch(Context{}, drawing) + 1);
+  draw_tokens<float>(Context{}, tokens.data(), record.data(), logits.data(), scratch.data(), drawing,
+                     {.temperature = 0, .repetition_penalty = 2});
+  CHECK(tokens.to_host() == std::vector<int32_t>{1, 1});
+  CHECK(seen.to_host() == std::vector<uint8_t>{1, 1, 0, 0, 1, 1});
+}
+
 TEST_CASE("sampling: a token can be excluded") {
   CHECK(counts({.never = 1}, {0.0f, 50.0f, 0.0f}).size() == 2);
   CHECK(counts({.temperature = 0, .never = 1}, {0.0f, 50.0f, 1.0f}) == std::map<int32_t, int>{{2, kDraws}});
@@ -155,7 +167,7 @@ TEST_CASE("sampling: each backend draws the CPU's tokens; a row's token does not
         std::vector<char> scratch(draw_tokens_scratch(CpuContext{}, {rows, V, index}));
         auto seen_by_cpu = seen;
         draw_tokens<float>(CpuContext{}, expected.data(), record.data(), values.data(), scratch.data(),
-                           {rows, V, index, seen.empty() ? nullptr : seen_by_cpu.data()}, options);
+                           {rows, V, index, V, seen.empty() ? nullptr : seen_by_cpu.data()}, options);
         CHECK(got == expected);
         SamplingOptions last = options;
         last.stream += static_cast<uint64_t>(rows - 1);
