@@ -100,6 +100,7 @@ TrainOptions TrainFlags::unvalidated() const {
 
 TrainOptions TrainFlags::fresh() const {
   const TrainOptions options = unvalidated();
+  GLINT_REQUIRE(app_.count("--vocab") == 0 || options.tokenizer == "bpe", "--vocab goes with --tokenizer bpe");
   options.validate();
   return options;
 }

@@ -36,7 +36,8 @@ void for_each_option(Options& o, Visit&& visit) {
       "the built-in corpus");
   add(o.val_data, "val-data", OnResume::moved, kAny, "text for validation", "the last 10% of --data");
   add(o.out, "out", kFixed, kAny, "the run folder to make");
-  add(o.tokenizer, "tokenizer", kFixed, kAny, "what a token is");
+  add(o.tokenizer, "tokenizer", kFixed, kAny, "char, byte, bpe; or a tokenizer's file or folder");
+  add(m.vocab, "vocab", kFixed, kFrom0, "tokens of a bpe that is made from the text", "8192");
   add(o.init_from, "init-from", OnResume::added, kAny, "a run whose weights, shape, tokenizer to begin with", "none");
   add(o.seed, "seed", kFixed, kAny, "of everything random: data order, initialization, dropout");
 

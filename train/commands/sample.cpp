@@ -100,7 +100,7 @@ class Sampler {
 };
 
 Prompt Sampler::encode(const std::optional<std::string>& text, const std::string& name) const {
-  Tokenizer::Encoded encoded = run_.tokenizer.encode(text.value_or(""));
+  Tokenizer::Encoded encoded = run_.tokenizer.encode(text.value_or(""), TokenNames::are_tokens);
   GLINT_REQUIRE(encoded.unknown.empty(), name,
                 " has characters that are not in the training text: ", describe_characters(encoded.unknown),
                 "; leave them out");

@@ -28,14 +28,17 @@ std::vector<Tick> linear_ticks(double low, double high, double count) {
   const double rough = (high - low) / std::max(1.0, count), power = std::pow(10.0, std::floor(std::log10(rough)));
   const double digit = rough / power, step = power * (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10);
   std::vector<Tick> ticks;
-  for (double n = std::ceil(low / step - 1e-9); n * step <= high + 1e-9 * step; n += 1)
-    ticks.push_back({n * step + 0.0, plain(n * step + 0.0, decimals_of(step))});
+  const double first = std::ceil(low / step - 1e-9);
+  for (int n = 0; n < 100 && (first + n) * step <= high + 1e-9 * step; ++n) {
+    const double value = (first + n) * step + 0.0;
+    ticks.push_back({value, plain(value, decimals_of(step))});
+  }
   return ticks;
 }
 
 // Powers of ten, or 1, 2 and 5 times them where there is room.
 std::vector<Tick> log_ticks(double low, double high, double count) {
-  const double decades = std::log10(high / low);
+  const double decades = std::log10(high) - std::log10(low);
   if (decades < 0.7) return linear_ticks(low, high, std::min(count, 5.0));
   const int stride = std::max(1, static_cast<int>(std::ceil(decades / std::max(2.0, count))));
   std::vector<Tick> ticks;

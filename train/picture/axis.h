@@ -18,7 +18,9 @@ struct Tick {
 class Scale {
  public:
   explicit Scale(const Axis& axis) : axis_(axis) {}
-  bool shows(double value) const { return std::isfinite(value) && (!axis_.logarithmic || value > 0); }
+  bool shows(double value) const {  // what is further out is no measurement
+    return std::abs(value) < 1e100 && (!axis_.logarithmic || value > 1e-100);
+  }
   void include(double value) {
     if (shows(value)) low_ = std::min(low_, value), high_ = std::max(high_, value);
   }
@@ -45,7 +47,8 @@ void draw_y_axis(Svg& svg, const Box& box, const Scale& scale, const std::string
 // The widest label of the ticks.
 double label_width(const std::vector<Tick>& ticks);
 
-inline constexpr double kXAxisHeight = 42;           // what draw_x_axis needs below
-inline constexpr double kYTicks = 42, kXTicks = 64;  // pixels between ticks, about
+inline constexpr double kTitleHeight = 26, kRightMargin = 20;  // of a panel
+inline constexpr double kXAxisHeight = 42;                     // what draw_x_axis needs below
+inline constexpr double kYTicks = 42, kXTicks = 64;            // pixels between ticks, about
 
 }  // namespace glint::picture

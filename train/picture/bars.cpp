@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cmath>
+
 #include "kernels/check.h"
 #include "train/picture/axis.h"
 #include "train/picture/picture.h"
@@ -6,7 +9,7 @@ namespace glint::picture {
 
 namespace {
 
-constexpr double kBarsTitle = 26, kRow = 22, kBar = 14, kLongestName = 230;
+constexpr double kRow = 22, kBar = 14, kLongestName = 230;
 
 struct BarWidths {
   double names = 0, labels = 0;
@@ -80,8 +83,8 @@ std::string draw_bars(const std::vector<BarPanel>& panels, const Layout& layout)
   const double left = widths.names + 18, right = widths.labels + 18;
   for (const BarPanel& panel : panels) {
     const double height = std::max(1.0, static_cast<double>(panel.bars.size())) * kRow;
-    const auto [x, y] = rows.place(left + width + right, kBarsTitle + height + kXAxisHeight);
-    const Box box = {x + left, y + kBarsTitle, width, height};
+    const auto [x, y] = rows.place(left + width + right, kTitleHeight + height + kXAxisHeight);
+    const Box box = {x + left, y + kTitleHeight, width, height};
     Scale scale = bar_scale(panel);
     scale.fit(box.left, box.right(), panel.x.logarithmic ? 0.05 : 0);
     svg.text(x + 10, y + 16, "start", shortened(panel.title, left + width + right - 10), "class=\"title\"");

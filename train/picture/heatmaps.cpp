@@ -12,7 +12,7 @@ namespace glint::picture {
 
 namespace {
 
-constexpr double kHeatmapsTitle = 26, kLongestRowName = 160;
+constexpr double kLongestRowName = 160;
 constexpr size_t kMostTooltips = 4096;  // cells of a panel
 
 using Rgb = std::array<double, 3>;
@@ -101,7 +101,8 @@ void draw_cells(Svg& svg, const Heatmap& map, const Box& box, const Cell& cell, 
                                     ? ""
                                     : str_cat(map.y_name, " ", map.rows[row], ", ", map.x_name, " ",
                                               map.columns[column], ": ", value_text(map, value));
-    svg.rect({at.left, at.top, at.width + 0.3, at.height + 0.3}, str_cat("fill=\"", hex(colour), "\""), tooltip);
+    svg.rect({at.left, at.top, at.width + 0.3, at.height + 0.3},
+             str_cat("shape-rendering=\"crispEdges\" fill=\"", hex(colour), "\""), tooltip);
     if (with_values)
       svg.text(at.left + at.width / 2, at.top + at.height / 2 + 4, "middle", value_text(map, value),
                is_bright(colour) ? "style=\"fill:#000\"" : "style=\"fill:#fff\"");
@@ -132,7 +133,7 @@ void draw_colour_bar(Svg& svg, const Colours& colours, const Box& box, const std
   const double part = box.width / kParts;
   for (int n = 0; n < kParts; ++n)
     svg.rect({box.left + n * part, box.top, part + 0.4, box.height},
-             str_cat("fill=\"", hex(colours.of_share((n + 0.5) / kParts)), "\""));
+             str_cat("shape-rendering=\"crispEdges\" fill=\"", hex(colours.of_share((n + 0.5) / kParts)), "\""));
   const Scale scale = colours.on_bar(box.left, box.right());
   double free_from = -INFINITY;
   for (const auto& [value, label] : scale.ticks(kXTicks)) {
@@ -163,8 +164,8 @@ std::string draw_heatmaps(const std::vector<Heatmap>& panels, const ColourScale&
     const Cell cell = {std::min(most / columns, 64.0), std::min(tallest / lines, 22.0)};
     const Box size = {0, 0, cell.width * columns, cell.height * lines};
     const double needed = std::max(size.width, text_width(map.title));
-    const auto [x, y] = rows.place(left + needed + 14, kHeatmapsTitle + size.height + kXAxisHeight);
-    const Box box = {x + left, y + kHeatmapsTitle, size.width, size.height};
+    const auto [x, y] = rows.place(left + needed + 14, kTitleHeight + size.height + kXAxisHeight);
+    const Box box = {x + left, y + kTitleHeight, size.width, size.height};
     svg.text(box.left, box.top - 10, "start", map.title, "class=\"title\"");
     svg.upright_text(x + 16, box.top + box.height / 2, map.y_name);
     draw_names(svg, map, box, cell);

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 
 #include "kernels/check.h"
@@ -8,8 +9,9 @@ namespace glint::picture {
 
 namespace {
 
-constexpr double kLinesTitle = 26, kLinesMargin = 14;
 constexpr size_t kMostMarkers = 24;  // of a line; one with more points has none
+
+bool has_markers(const Line& line) { return line.x.size() <= kMostMarkers; }
 
 using Styles = std::map<std::string, std::pair<size_t, Style>>;  // of lines by name; first: the shape of markers
 
@@ -22,8 +24,9 @@ Styles styles_of(const std::vector<LinePanel>& panels, std::vector<LegendEntry>&
       if (line.style.colour >= 0) style = {line.style.colour, 0};
       if (line.style.dash >= 0) style.dash = line.style.dash;
       style.pale = line.style.pale;
-      if (styles.emplace(line.name, std::pair(n, style)).second && !line.name.empty())
-        legend.push_back({line.name, style});
+      if (!styles.emplace(line.name, std::pair(n, style)).second || line.name.empty()) continue;
+      legend.push_back({line.name, style});
+      if (has_markers(line)) legend.back().marker = static_cast<int>(n);
     }
   }
   return styles;
@@ -32,7 +35,7 @@ Styles styles_of(const std::vector<LinePanel>& panels, std::vector<LegendEntry>&
 struct Scales {
   explicit Scales(const LinePanel& panel) : x(panel.x), y(panel.y) {
     for (const Line& line : panel.lines) {
-      for (size_t i = 0; i < line.x.size(); ++i) {
+      for (size_t i = 0; i < std::min(line.x.size(), line.y.size()); ++i) {
         if (!x.shows(line.x[i]) || !y.shows(line.y[i])) continue;
         x.include(line.x[i]);
         for (const auto* values : {&line.y, &line.low, &line.high})
@@ -86,7 +89,7 @@ void draw_line(Svg& svg, const Line& line, const Scales& scales, const Style& st
 }
 
 void draw_markers(Svg& svg, const Line& line, const Scales& scales, size_t shape, int colour) {
-  if (line.x.size() > kMostMarkers) return;
+  if (!has_markers(line)) return;
   for_each_stretch(line, scales, [&](size_t first, size_t last) {
     for (size_t i = first; i < last; ++i) {
       std::string tooltip = str_cat(line.name, ": ", line.x[i], ", ", line.y[i]);
@@ -114,7 +117,7 @@ void draw_panel(Svg& svg, const LinePanel& panel, const Box& box, const Scales& 
     draw_markers(svg, line, scales, shape, style.colour);
   }
   for (const auto& [name, y] : panel.levels)
-    svg.text(box.right() - 4, scales.y.at(y) - 4, "end", name, "class=\"dim\"");
+    svg.text(box.right() - 4, scales.y.at(y) - 4, "end", name, "class=\"dim halo\"");
   svg.end_clip();
 }
 
@@ -140,15 +143,14 @@ std::string draw_lines(const std::vector<LinePanel>& panels, const Layout& layou
   Rows rows(layout.per_row > 0 ? layout.per_row : 2, 8);
   const double left = labels + 30;
   for (size_t n = 0; n < panels.size(); ++n) {
-    const auto [x, y] = rows.place(left + width + kLinesMargin, kLinesTitle + height + kXAxisHeight);
-    const Box box = {x + left, y + kLinesTitle, width, height};
-    size_t longest = 0;
-    for (const Line& line : panels[n].lines) longest = std::max(longest, line.x.size());
-    scales[n].fit(box, longest <= kMostMarkers ? 0.02 : 0);
+    const auto [x, y] = rows.place(left + width + kRightMargin, kTitleHeight + height + kXAxisHeight);
+    const Box box = {x + left, y + kTitleHeight, width, height};
+    const auto& lines = panels[n].lines;
+    scales[n].fit(box, std::all_of(lines.begin(), lines.end(), has_markers) ? 0.02 : 0);
     draw_panel(svg, panels[n], box, scales[n], styles);
   }
   const double bottom = rows.bottom() + 6;
-  const double legend_height = draw_legend(svg, left, bottom, rows.width() - left - kLinesMargin, legend);
+  const double legend_height = draw_legend(svg, left, bottom, rows.width() - left - kRightMargin, legend);
   return svg.finish(rows.width(), bottom + legend_height + 8, panels.empty() ? "" : panels[0].y.name);
 }
 

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "kernels/check.h"
 #include "train/picture/axis.h"
 #include "train/picture/picture.h"
@@ -6,7 +8,7 @@ namespace glint::picture {
 
 namespace {
 
-constexpr double kMapsTitle = 44, kMapsMargin = 14;  // title, and the names of sections
+constexpr double kHeadHeight = kTitleHeight + 18;  // the title, and the names of sections
 
 // The whole name, else what follows its last '.', else nothing.
 std::string fitting_name(const std::string& name, double width) {
@@ -15,9 +17,12 @@ std::string fitting_name(const std::string& name, double width) {
   return text_width(last) <= width ? last : "";
 }
 
-void draw_block(Svg& svg, const Block& block, const Box& at) {
+void draw_rectangle(Svg& svg, const Block& block, const Box& at) {
   svg.rect(at, fill_class(block.kind, "edge") + " stroke-width=\"0.7\"",
            block.tooltip.empty() ? block.name : block.tooltip);
+}
+
+void draw_name(Svg& svg, const Block& block, const Box& at) {
   constexpr double kMargin = 4;
   const double x = at.left + at.width / 2, y = at.top + at.height / 2;
   if (const std::string name = fitting_name(block.name, at.width - kMargin);
@@ -44,8 +49,8 @@ std::string draw_maps(const std::vector<BlockMap>& panels, const Layout& layout)
     left = std::max(left, label_width(y.ticks(kYTicks)) + 30);
   }
   for (const BlockMap& map : panels) {
-    const auto [at_x, at_y] = rows.place(left + width + kMapsMargin, kMapsTitle + height + kXAxisHeight);
-    const Box box = {at_x + left, at_y + kMapsTitle, width, height};
+    const auto [at_x, at_y] = rows.place(left + width + kRightMargin, kHeadHeight + height + kXAxisHeight);
+    const Box box = {at_x + left, at_y + kHeadHeight, width, height};
     Scale x(map.x), y(map.y);
     for (const Block& block : map.blocks) {
       x.include(block.left), x.include(block.right);
@@ -56,16 +61,18 @@ std::string draw_maps(const std::vector<BlockMap>& panels, const Layout& layout)
     svg.text(box.left, box.top - 28, "start", map.title, "class=\"title\"");
     draw_x_axis(svg, box, x, map.x.name);
     draw_y_axis(svg, box, y, map.y.name);
+    const auto place = [&](const Block& block) {
+      const double left_edge = x.at(block.left), top = y.at(block.top);
+      return Box{left_edge, top, x.at(block.right) - left_edge, y.at(block.bottom) - top};
+    };
     svg.begin_clip(box);
-    for (const Block& block : map.blocks) {
-      const double top = y.at(block.top), from = x.at(block.left);
-      draw_block(svg, block, {from, top, x.at(block.right) - from, y.at(block.bottom) - top});
-    }
+    for (const Block& block : map.blocks) draw_rectangle(svg, block, place(block));
     svg.end_clip();
     for (const auto& [value, name] : map.sections) {
       svg.line(x.at(value), box.top - 16, x.at(value), box.bottom(), "class=\"ink\" stroke-dasharray=\"4 3\"");
       svg.text(x.at(value) + 4, box.top - 8, "start", name);
     }
+    for (const Block& block : map.blocks) draw_name(svg, block, place(block));
     for (size_t n = 0; n < map.kinds.size(); ++n) {
       const auto same = [&](const LegendEntry& entry) { return entry.name == map.kinds[n]; };
       if (std::none_of(legend.begin(), legend.end(), same))

@@ -19,10 +19,10 @@ constexpr Colour kPalette[kColours] = {{"#0072b2", "#0072b2", "#fff"}, {"#d55e00
 constexpr const char* kDashPatterns[kDashes] = {"", "8 3", "2 2.5", "9 3 2 3"};
 
 std::string rules(const char* page, const char* ink, const char* dim, const char* grid, bool dark) {
-  std::string css =
-      str_cat(".picture .page{fill:", page, "}.picture text{fill:", ink, "}.picture .dim{fill:", dim,
-              "}.picture .grid{stroke:", grid, "}.picture .axis{stroke:", dim, "}.picture .ink{stroke:", ink,
-              "}.picture .edge{stroke:", page, "}.picture .hollow{fill:", page, "}");
+  std::string css = str_cat(".picture .page{fill:", page, "}.picture text{fill:", ink, "}.picture .dim{fill:", dim,
+                            "}.picture .grid{stroke:", grid, "}.picture .axis{stroke:", dim,
+                            "}.picture .ink{stroke:", ink, "}.picture .edge{stroke:", page,
+                            "}.picture .halo{stroke:", page, ";stroke-width:3px;paint-order:stroke}");
   for (int n = 0; n < kColours; ++n) {
     const char* colour = dark ? kPalette[n].dark : kPalette[n].light;
     const bool turns = std::string_view(kPalette[n].dark) != kPalette[n].light;
@@ -169,6 +169,8 @@ double draw_legend(Svg& svg, double left, double top, double width, const std::v
       svg.rect({x + 4, y + 3, 14, 12}, fill_class(entry.style.colour));
     } else {
       svg.line(x, y + 9, x + 22, y + 9, stroke_of(entry.style));
+      if (entry.marker >= 0)
+        svg.marker(x + 11, y + 9, static_cast<size_t>(entry.marker), fill_class(entry.style.colour));
     }
     svg.text(x + kSign, y + 13, "start", entry.name);
     x += needed + kGap;

@@ -65,6 +65,7 @@ struct LegendEntry {
   std::string name;
   Style style;
   bool filled = false, mark = false;  // mark: the line across a bar
+  int marker = -1;                    // the shape on the line; -1: none
 };
 // Returns its height.
 double draw_legend(Svg& svg, double left, double top, double width, const std::vector<LegendEntry>& entries);
