@@ -14,7 +14,7 @@ std::string to_text(const MetricsLine& line) {
   ordered_json json;
   json["step"] = line.step;
   json["tokens"] = line.tokens;
-  if (!line.device.empty()) json["device"] = line.device, json["dtype"] = line.dtype;
+  if (!line.device.empty()) json["device"] = line.device, json["dtype"] = line.dtype, json["machine"] = line.machine;
   for (const auto& [key, value] : numbers_of(line))  // JSON has no NaN
     if (*value) json[key] = std::isfinite(**value) ? ordered_json(**value) : ordered_json(nullptr);
   if (line.sample) json["sample"] = *line.sample;
@@ -35,7 +35,7 @@ std::vector<MetricsLine> read_metrics(const std::filesystem::path& path, std::ve
     MetricsLine& line = lines.emplace_back();
     line.step = json["step"].get<uint64_t>();
     if (number("tokens")) line.tokens = json["tokens"].get<uint64_t>();
-    line.device = text("device"), line.dtype = text("dtype");
+    line.device = text("device"), line.dtype = text("dtype"), line.machine = text("machine");
     for (const auto& [key, value] : numbers_of(line))
       if (number(key)) *value = json[key].get<double>();
     if (json.contains("sample")) line.sample = text("sample");

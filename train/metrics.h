@@ -15,7 +15,7 @@ struct MetricsLine {
   using Value = std::optional<double>;
 
   uint64_t step = 0, tokens = 0;
-  std::string device{}, dtype{};  // in the first line of each start
+  std::string device{}, dtype{}, machine{};  // in the first line of each start
   Value loss{}, lr{}, grad_norm{}, step_ms{}, tokens_per_s{}, mfu{}, val_loss{}, train_loss{};
   std::optional<std::string> sample{};  // a text that the model draws
 };

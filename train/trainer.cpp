@@ -4,7 +4,9 @@
 
 #include "data/batches.h"
 #include "src/clock.h"
+#include "src/machine.h"
 #include "src/measure/peak.h"
+#include "src/memory.h"
 #include "train/checkpoint/team_checkpoint.h"
 #include "train/describe.h"
 #include "train/evaluator.h"
@@ -246,6 +248,7 @@ int Trainer::run() {
 void Trainer::note_start(Progress& progress) {
   const Parameters& p = model_->parameters();
   MetricsLine line = line_of_step();
+  line.machine = str_cat(cpu_name(), ", ", human_bytes(static_cast<double>(machine_memory())));
   line.device = device_.name(), line.dtype = p.dtype() == DType::bf16 ? "bf16" : "fp32";
   folder_.append(line);
   progress.note(describe_run(*model_, step_, data_, team_, options_.batch));

@@ -58,7 +58,7 @@ TEST_CASE("progress: durations") {
 TEST_CASE("progress: plain lines to a file, one live line to a terminal, nothing when quiet but warnings") {
   const auto run = [](bool quiet, bool is_terminal) {
     return on_standard_error([&] {
-      Progress progress({.quiet = quiet, .steps = 20, .flops_per_token = 0, .peak_gflops = 0}, is_terminal);
+      Progress progress({.quiet = quiet, .steps = 20}, is_terminal);
       progress.note("a note");
       progress.report(report_of(10));
       progress.warning("a warning");

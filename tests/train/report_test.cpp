@@ -141,7 +141,7 @@ TEST_CASE("--sample-every: texts in metrics.jsonl, those of `glint sample`; the 
 TEST_CASE("metrics: a line is read as it was written; a damaged line ends the file") {
   const ScratchFolder folder;
   const std::string path = folder / "metrics.jsonl";
-  MetricsLine line{.step = 7, .tokens = 70, .device = "CPU \"x\"", .dtype = "bf16"};
+  MetricsLine line{.step = 7, .tokens = 70, .device = "CPU \"x\"", .dtype = "bf16", .machine = "a CPU"};
   double value = 0.1;
   for (const auto& [key, number] : numbers_of(line)) *number = value += 1;
   line.sample = "caf\xC3\xA9\n";

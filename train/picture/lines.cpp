@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kMostMarkers = 24;  // of a line; one with more points has none
 
-bool has_markers(const Line& line) { return line.x.size() <= kMostMarkers; }
+bool has_markers(const Line& line) { return line.x.size() <= kMostMarkers && !line.style.pale; }
 
 using Styles = std::map<std::string, std::pair<size_t, Style>>;  // of lines by name; first: the shape of markers
 

@@ -97,8 +97,10 @@ std::string summary(const std::vector<RunHistory>& runs) {
     const auto model = make_model(run.options.model, CpuContext{}, DType::f32, Weights::laid_out);
     return counted(static_cast<uint64_t>(model->parameters().count()));
   });
-  add("tokens per second, median",
-      [&](const RunHistory& run) { return median(run, &MetricsLine::tokens_per_s, "%.0f"); });
+  add("tokens per second, median", [](const RunHistory& run) {
+    const Series rates = series_of(run, &MetricsLine::tokens_per_s);
+    return rates.values.empty() ? "" : counted(static_cast<uint64_t>(median_of(rates.values)));
+  });
   add("ms per step, median", [&](const RunHistory& run) { return median(run, &MetricsLine::step_ms, "%.2f"); });
   add("MFU, median", [&](const RunHistory& run) { return median(run, &MetricsLine::mfu, "%.1f%%", 100); });
   std::string body;
@@ -173,11 +175,11 @@ std::string machines(const std::vector<RunHistory>& runs) {
     for (const MetricsLine& line : run.lines) {
       if (line.device.empty()) continue;
       const int threads = run.options.threads;
-      body += row_of({run.name, counted(line.step), line.device, line.dtype, str_cat(std::max(1, run.options.ranks)),
-                      threads == 0 ? "all" : str_cat(threads)});
+      body += row_of({run.name, counted(line.step), line.machine, line.device, line.dtype,
+                      str_cat(std::max(1, run.options.ranks)), threads == 0 ? "all" : str_cat(threads)});
     }
   }
-  return table({"run", "from step", "device", "dtype", "ranks", "CPU threads"}, body);
+  return table({"run", "from step", "machine", "device", "dtype", "ranks", "CPU threads"}, body);
 }
 
 }  // namespace
