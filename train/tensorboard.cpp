@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include <nlohmann/json.hpp>
@@ -136,13 +137,11 @@ TensorBoard::TensorBoard(const fs::path& folder, const fs::path& metrics, uint64
   file_ = Descriptor(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666));
   GLINT_REQUIRE(file_ >= 0, "cannot write ", path_.string(), ": ", std::strerror(errno));
   write(event_at(0).bytes(3, "brain.Event:2").text());
-  if (is_first) {
-    write(event_at(0).message(5, Message().message(1, hyperparameters(options))).text());
-    for (const MetricsLine& line : read_metrics(metrics)) add(line);
-  } else {
-    constexpr uint64_t kStart = 1;  // SessionLog: TensorBoard drops points from that step on
-    write(event_at(step + 1).message(7, Message().integer(1, kStart)).text());
-  }
+  constexpr uint64_t kStart = 1;  // SessionLog: from the second one on TensorBoard drops points from its step on
+  write(event_at(is_first ? 0 : step + 1).message(7, Message().integer(1, kStart)).text());
+  if (!is_first) return;
+  write(event_at(0).message(5, Message().message(1, hyperparameters(options))).text());
+  for (const MetricsLine& line : read_metrics(metrics)) add(line);
 }
 
 void TensorBoard::add(const MetricsLine& line) {

@@ -46,13 +46,14 @@ size_t occurrences(const std::string& text, const std::string& part) {
   return count;
 }
 
-// A run of one step, whose metrics are then those given.
+// A small run, by default of one step, whose metrics are then those given.
 std::string run_with(const ScratchFolder& folder, const std::string& name, const std::string& metrics,
                      const Arguments& more = {}) {
   const std::string run = folder / name;
-  const Arguments tiny =
-      words_of("--layers 1 --heads 2 --embd 8 --context 8 --batch 2 --steps 1 --eval-every 0 --quiet");
-  REQUIRE(run_program(join(join({"train", "--out", run}, tiny), more)).code == 0);
+  const Arguments tiny = words_of("--layers 1 --heads 2 --embd 16 --context 8 --batch 2 --eval-batches 1 --quiet");
+  const Ran ran =
+      run_program(join(join({"train", "--out", run}, tiny), more.empty() ? Arguments{"--steps", "1"} : more));
+  REQUIRE(ran.err == "");
   if (!metrics.empty()) write_file_for_test(run + "/metrics.jsonl", metrics);
   return run;
 }
@@ -69,7 +70,8 @@ const std::string kSomeMetrics =
 
 TEST_CASE("report: one page of several runs, without a network, whatever their names and texts") {
   const ScratchFolder folder;
-  const std::string a = run_with(folder, "a<b>&\"c\"", kSomeMetrics, {"--lr", "0.002", "--dropout", "0.1"});
+  const std::string a =
+      run_with(folder, "a<b>&\"c\"", kSomeMetrics, {"--lr", "0.002", "--dropout", "0.1", "--steps", "1"});
   const std::string b = run_with(folder, "other", kSomeMetrics), page = folder / "report.html";
   const Ran ran = run_program({"report", a, b, "--out", page});
   REQUIRE(ran.err == "");
@@ -118,8 +120,7 @@ TEST_CASE("report: the losses as a picture; errors are one line") {
 
 TEST_CASE("--sample-every: texts in metrics.jsonl, those of `glint sample`; the training has the same bits") {
   const ScratchFolder folder;
-  const Arguments flags = {"--steps",      "9", "--dropout",      "0.2", "--log-every", "3",
-                           "--eval-every", "4", "--eval-batches", "1"};
+  const Arguments flags = {"--steps", "9", "--dropout", "0.2", "--log-every", "3", "--eval-every", "4"};
   const std::string with = run_with(folder, "with", "", join(flags, {"--sample-every", "4"}));
   const std::string without = run_with(folder, "without", "", flags);
   CHECK(read_file(with + "/last/model.safetensors") == read_file(without + "/last/model.safetensors"));

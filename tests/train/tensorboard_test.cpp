@@ -71,15 +71,16 @@ TEST_CASE("tensorboard: whole records; later starts append a file that voids the
   TensorBoard(run, metrics, 299, options).add(line);
   const auto files = events_of(run);
   REQUIRE(files.size() == 2);
-  REQUIRE(files[0].size() == 4);  // version, hyperparameters, the line that was there, the new line
+  REQUIRE(files[0].size() == 5);  // version, start, hyperparameters, the line that was there, the new line
   for (const auto& events : files) CHECK(events[0].ends_with("brain.Event:2"));
-  CHECK(has(files[0][1], "_hparams_/session_start_info"));
-  CHECK(has(files[0][1], "out\x12\x05\x1a\x03run"));                         // string_value
-  CHECK(has(files[0][2], std::string("val_loss\x15\x00\x00\x90\x40", 13)));  // simple_value 4.5
-  CHECK(has(files[0][3], std::string("\x10\xac\x02", 3)));                   // step 300
-  CHECK(has(files[0][3], std::string("loss\x15\x00\x00\x20\x40", 9)));
-  CHECK(has(files[0][3], "    one\n    two"));
+  CHECK(has(files[0][1], std::string("\x10\x00\x3a\x02\x08\x01", 6)));  // SessionLog START
+  CHECK(has(files[0][2], "_hparams_/session_start_info"));
+  CHECK(has(files[0][2], "out\x12\x05\x1a\x03run"));                         // string_value
+  CHECK(has(files[0][3], std::string("val_loss\x15\x00\x00\x90\x40", 13)));  // simple_value 4.5
+  CHECK(has(files[0][4], std::string("\x10\xac\x02", 3)));                   // step 300
+  CHECK(has(files[0][4], std::string("loss\x15\x00\x00\x20\x40", 9)));
+  CHECK(has(files[0][4], "    one\n    two"));
   REQUIRE(files[1].size() == 3);
   CHECK(has(files[1][1], std::string("\x10\xac\x02\x3a\x02\x08\x01", 7)));  // step 300: SessionLog START
-  CHECK(files[1][2].substr(9) == files[0][3].substr(9));                    // but for the time
+  CHECK(files[1][2].substr(9) == files[0][4].substr(9));                    // but for the time
 }
