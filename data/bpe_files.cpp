@@ -49,12 +49,6 @@ bool append_bytes(std::string& bytes, std::string_view characters) {
   return true;
 }
 
-std::string characters_of(std::string_view bytes) {
-  std::string out;
-  for (const char c : bytes) append_utf8(out, kCharacters.of_byte[static_cast<uint8_t>(c)]);
-  return out;
-}
-
 // Tokens by id from {"token": id, ...}. Names of added tokens stay as they are.
 std::vector<std::string> tokens_by_id(const Json& vocab, const std::vector<Bpe::Added>& added,
                                       const std::string& name) {
@@ -264,6 +258,12 @@ std::shared_ptr<const Bpe> bpe_from_tiktoken(std::string_view text, const std::s
     merges.emplace_back(parts[0], parts[1]);
   }
   return std::make_shared<const Bpe>(std::move(tokens), std::move(merges), std::move(added), whole_pieces, name);
+}
+
+std::string characters_of(std::string_view bytes) {
+  std::string out;
+  for (const char c : bytes) append_utf8(out, kCharacters.of_byte[static_cast<uint8_t>(c)]);
+  return out;
 }
 
 std::string to_json(const Bpe& bpe) {

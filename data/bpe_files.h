@@ -24,6 +24,9 @@ std::shared_ptr<const Bpe> bpe_from_tiktoken(std::string_view lines, const std::
 // The single bytes in the order of GPT-2's ids 0 to 255: printable ones first.
 std::vector<std::string> byte_tokens();
 
+// The characters that stand for bytes in such files.
+std::string characters_of(std::string_view bytes);
+
 std::string to_json(const Bpe& bpe);  // Hugging Face's tokenizer.json
 
 }  // namespace glint

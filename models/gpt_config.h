@@ -8,19 +8,23 @@
 namespace glint {
 
 struct GptConfig {
-  int vocab = 0;     // V
-  int context = 64;  // longest sequence, T
+  int vocab = 0;           // V
+  int vocab_multiple = 1;  // wte is padded to a multiple of that many rows, which no token has
+  int context = 64;        // longest sequence, T
   int layers = 4;
   int heads = 4;      // query heads, NH
   int kv_heads = 4;   // key/value heads, NKV; divides heads
   int embd = 128;     // channels, C; a multiple of heads
   bool bias = false;  // biases in linear layers and layer norms
+  bool tied = true;   // the head is the token embedding
   Gelu activation = Gelu::erf;
+  float norm_epsilon = 1e-5f;  // of layer norms
   float embd_dropout = 0.0f, attn_dropout = 0.0f, resid_dropout = 0.0f;
 
   int head_size() const { return embd / heads; }
   int qkv_width() const { return (heads + 2 * kv_heads) * head_size(); }
   int hidden() const { return 4 * embd; }
+  int vocab_padding() const { return (vocab_multiple - vocab % vocab_multiple) % vocab_multiple; }
   void validate() const;  // throws UserError naming the wrong `field`
 };
 

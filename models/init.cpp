@@ -31,7 +31,7 @@ CpuContext host_of(const Device& device) {
 // by pieces, so that the host needs little memory.
 template <typename Fill>
 void fill_by_pieces(const Device& device, const Parameter& parameter, std::vector<float>& staging, const Fill& fill) {
-  const size_t n = parameter.shape.elements();
+  const size_t n = parameter.stored.elements();
   if (device.is_cpu()) return fill(parameter.data(), 0, n);
   constexpr size_t kPiece = size_t{4} << 20;
   for (size_t first = 0; first < n; first += kPiece) {

@@ -29,12 +29,18 @@ struct AttentionHeads {
   int key_value;  // NKV, divides NH
 };
 
+// A layer norm's weight (C), bias (C) or none, and epsilon.
+struct Norm {
+  Tensor weight, bias;
+  float eps = 1e-5f;
+};
+
 // (B, T) tokens -> (B, T, C): wte (V, C) by token, plus wpe (context, C) by position, then dropout.
 // first_position: the position of column 0, by pointer into the device's memory (null: 0; must be null in training).
 Tensor embedding(Graph& g, Tensor tokens, Tensor wte, Tensor wpe, float p, const int* first_position = nullptr);
 
-// (.., C) -> (.., C); weight (C), bias (C) or none.
-Tensor layernorm(Graph& g, Tensor x, Tensor weight, Tensor bias);
+// (.., C) -> (.., C).
+Tensor layernorm(Graph& g, Tensor x, const Norm& norm);
 
 // (.., in) -> (.., out); weight as `layout` says, bias (out) or none.
 Tensor linear(Graph& g, Tensor x, Tensor weight, Tensor bias, WeightLayout layout = WeightLayout::in_out);
@@ -65,14 +71,14 @@ Tensor residual(Graph& g, Tensor x, Tensor y, float p);
 struct NormedSum {
   Tensor sum, normed;
 };
-NormedSum residual_layernorm(Graph& g, Tensor x, Tensor y, float p, Tensor weight, Tensor bias);
+NormedSum residual_layernorm(Graph& g, Tensor x, Tensor y, float p, const Norm& norm);
 
-// (B, T, V) logits, (B, T) targets -> (B*T) losses in nats. In training the logits are replaced by
-// their gradient times gradient_scale.
-Tensor cross_entropy(Graph& g, Tensor logits, Tensor targets, float gradient_scale);
+// (B, T, columns) logits, (B, T) targets -> (B*T) losses in nats over the first V columns; the rest is padding. In
+// training the logits are replaced by their gradient times gradient_scale.
+Tensor cross_entropy(Graph& g, Tensor logits, Tensor targets, float gradient_scale, int V);
 
 // cross_entropy(linear(x, weight)) for `chunk` rows of x (.., C) at a time, so that logits never take more memory than
-// chunk x V; weight (V, C). In training forward also computes the gradients of x and weight.
-Tensor linear_cross_entropy(Graph& g, Tensor x, Tensor weight, Tensor targets, float gradient_scale, int chunk);
+// chunk rows; weight (columns, C). In training forward also computes the gradients of x and weight.
+Tensor linear_cross_entropy(Graph& g, Tensor x, Tensor weight, Tensor targets, float gradient_scale, int V, int chunk);
 
 }  // namespace glint

@@ -7,11 +7,12 @@
 
 namespace glint {
 
-Parameter* Parameters::add(std::string name, Shape shape) {
+Parameter* Parameters::add(std::string name, Shape shape, int64_t padding) {
   GLINT_CHECK(!values_.data(), "parameters are added before they are allocated");
   Parameter parameter;
   parameter.name = std::move(name);
-  parameter.shape = std::move(shape);
+  parameter.shape = parameter.stored = std::move(shape);
+  parameter.shape.sizes.front() += padding;
   const size_t elements = parameter.shape.elements();
   parameter.value = {parameter.name, elements * sizeof(float), nullptr, true};
   parameter.rounded = {parameter.name, elements * sizeof(Bf16), nullptr, true};
@@ -21,7 +22,7 @@ Parameter* Parameters::add(std::string name, Shape shape) {
 
 size_t Parameters::count() const {
   size_t count = 0;
-  for (const Parameter& parameter : list_) count += parameter.shape.elements();
+  for (const Parameter& parameter : list_) count += parameter.stored.elements();
   return count;
 }
 

@@ -17,6 +17,7 @@ namespace glint {
 struct Parameter {
   std::string name;  // as in Hugging Face
   Shape shape;
+  Shape stored;       // without the rows that pad it: as in checkpoints. Those rows are 0, and so are their gradients
   size_t offset = 0;  // elements into the flat buffers
   Buffer value, rounded, gradient;
 
@@ -29,7 +30,8 @@ class Parameters {
   explicit Parameters(const Device& device = CpuContext{}, DType dtype = DType::f32) : device_(device), dtype_(dtype) {}
 
   // Declares a parameter; the address stays valid. Call before allocate().
-  Parameter* add(std::string name, Shape shape);
+  // padding: rows that follow those of `shape`.
+  Parameter* add(std::string name, Shape shape, int64_t padding = 0);
 
   // Fixes the offsets in the flat buffers, without memory.
   void lay_out();

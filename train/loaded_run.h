@@ -38,7 +38,7 @@ template <typename Scalar>
 std::vector<TensorView> tensor_views(const Parameters& parameters, Scalar* flat) {
   std::vector<TensorView> views;
   for (const Parameter& parameter : parameters.all())
-    views.push_back({parameter.name, parameter.shape.sizes, flat + parameter.offset, kDTypeOf<Scalar>});
+    views.push_back({parameter.name, parameter.stored.sizes, flat + parameter.offset, kDTypeOf<Scalar>});
   return views;
 }
 

@@ -48,6 +48,9 @@ void for_each_option(Options& o, Visit&& visit) {
   add(m.embd, "embd", kFixed, kPositive, "channels");
   add(m.context, "context", kFixed, kPositive, "tokens the model sees at once");
   add(m.bias, "bias", kFixed, kAny, "biases in linear layers and layer norms");
+  add(m.norm_epsilon, "norm-epsilon", OnResume::added, kPositive, "of layer norms");
+  add(m.tied, "tie-embeddings", OnResume::added, kAny, "the output head is the token embedding");
+  add(m.vocab_multiple, "vocab-multiple", kFree, kPositive, "pad the vocabulary to a multiple: faster, same losses");
   add(m.activation, "activation", kFixed, kAny, "GELU, exact or GPT-2's approximation");
   add(m.attn_dropout, "attn-dropout", kFixed, kFraction, "drop probability of attention weights, in steps of 1/256");
   add(m.resid_dropout, "resid-dropout", kFixed, kFraction, "drop probability of both projections");

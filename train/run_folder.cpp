@@ -32,7 +32,7 @@ bool is_leftover(const RunPaths& run, const fs::path& path) {
     std::error_code error;
     for (const fs::directory_entry& entry : fs::directory_iterator(path, error)) {
       const std::string name = entry.path().filename().string();
-      const auto is_one = [&](const char* file) { return name == file || name.starts_with(str_cat(file, ".partial")); };
+      const auto is_one = [&](const char* file) { return name == file || name.starts_with(str_cat(file, ".")); };
       if (!is_one(kTokensFile) && !is_one(kTokenizerFile) && !is_one(kUnknownFile)) return false;
     }
     return !error;
@@ -83,6 +83,25 @@ TrainOptions read_run_config(const RunPaths& paths) {
   return options_from_json(json, paths.config().string());
 }
 
+std::string run_config(const TrainOptions& options) {
+  ordered_json json;
+  json[kVersionKey] = kConfigVersion;
+  json.update(to_json(options));
+  return json.dump(2) + "\n";
+}
+
+bool is_untrained(const RunPaths& paths) {
+  std::error_code unreadable;
+  return fs::exists(paths.config(), unreadable) && fs::exists(paths.last(), unreadable) &&
+         !fs::exists(paths.data_record(), unreadable) && !fs::exists(paths.metrics(), unreadable);
+}
+
+void require_no_folder(const fs::path& path, const char* what) {
+  std::error_code error;
+  GLINT_REQUIRE(!fs::exists(path, error) || (fs::is_directory(path, error) && fs::is_empty(path, error)), path.string(),
+                " exists already: choose another --out for ", what);
+}
+
 RunFolder RunFolder::create(const fs::path& root) {
   std::error_code error;
   fs::create_directories(root, error);
@@ -123,10 +142,7 @@ void RunFolder::take_lock() { lock_ = lock_folder(paths_.lock(), "the run folder
 
 void RunFolder::write_config(const TrainOptions& options) {
   if (!writes_) return;
-  ordered_json json;
-  json[kVersionKey] = kConfigVersion;
-  json.update(to_json(options));
-  write_file_durably(paths_.config(), json.dump(2) + "\n");
+  write_file_durably(paths_.config(), run_config(options));
 }
 
 void RunFolder::append(const MetricsLine& line) {

@@ -32,6 +32,7 @@ struct StepSettings {
   Communicator* comm = nullptr;      // the ranks that share the batch in equal parts; null: one process
   PartitionSettings partition = {};  // buckets of the gradient exchange, and which rank keeps which moments
   int loss_chunk = 0;                // rows of logits in memory at a time; 0: all
+  DropoutVariant dropout_variant = DropoutVariant::flash;
 };
 StepSettings step_settings(const TrainOptions& options, Team& team);
 

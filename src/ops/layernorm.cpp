@@ -4,8 +4,9 @@
 
 namespace glint {
 
-Tensor layernorm(Graph& g, Tensor x, Tensor weight, Tensor bias) {
-  const LayerNormShape shape{x.shape().rows(), x.shape().last()};
+Tensor layernorm(Graph& g, Tensor x, const Norm& norm) {
+  const Tensor weight = norm.weight, bias = norm.bias;
+  const LayerNormShape shape{x.shape().rows(), x.shape().last(), norm.eps};
   GLINT_CHECK(weight.shape()[0] == shape.C, weight.name(), " has ", weight.shape()[0], " channels, ", x.name(), " ",
               shape.C);
   const Tensor out = g.tensor("layernorm", x.shape());

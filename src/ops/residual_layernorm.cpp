@@ -4,9 +4,10 @@
 
 namespace glint {
 
-NormedSum residual_layernorm(Graph& g, Tensor x, Tensor y, float p, Tensor weight, Tensor bias) {
+NormedSum residual_layernorm(Graph& g, Tensor x, Tensor y, float p, const Norm& norm) {
+  const Tensor weight = norm.weight, bias = norm.bias;
   GLINT_CHECK(x.shape() == y.shape(), x.name(), " and ", y.name(), " differ in shape");
-  const ResidualLayerNormShape shape{x.shape()[0], x.shape()[1], x.shape()[2]};
+  const ResidualLayerNormShape shape{x.shape()[0], x.shape()[1], x.shape()[2], norm.eps};
   GLINT_CHECK(weight.shape()[0] == shape.C, weight.name(), " has ", weight.shape()[0], " channels, ", x.name(), " ",
               shape.C);
   const int rows = x.shape().rows();

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -16,12 +17,15 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/bpe_files.h"
 #include "data/dataset.h"
 #include "data/durable.h"
 #include "data/utf8.h"
 #include "kernels/check.h"
 #include "src/comm/ranks.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/exchange/hf_config.h"
+#include "train/exchange/hf_tokenizer.h"
 #include "train/options.h"
 #include "train/run_folder.h"
 
@@ -47,12 +51,15 @@ fs::path file(const std::string& name, std::string_view bytes) {
   return path;
 }
 
-// Reads tensors to the last byte.
+// Reads tensors to the last byte, and those of weights as floats.
 void read_safetensors(std::string_view bytes) {
   const SafetensorsFile tensors(file("model.safetensors", bytes));
   int sum = 0;
-  for (const TensorView& tensor : tensors.tensors())
+  for (const StoredTensor& tensor : tensors.tensors()) {
     for (size_t i = 0; tensor.data && i < tensor.bytes(); ++i) sum += static_cast<const char*>(tensor.data)[i];
+    std::vector<float> values(tensor.elements());
+    tensor.to_floats(values.data(), values.size());
+  }
   volatile int used = sum;
   static_cast<void>(used);
 }
@@ -80,6 +87,21 @@ void read_state(std::string_view bytes) {
   read_checkpoint_state(scratch());
 }
 
+// What is read is written, and read as the same.
+void read_hf(std::string_view bytes) {
+  const auto json = nlohmann::json::parse(bytes, nullptr, false);
+  const auto written = hf_config(read_hf_config(json, "config.json"), DType::f32, -1);
+  const auto again = hf_config(read_hf_config(nlohmann::json::parse(written.dump()), "again"), DType::f32, -1);
+  GLINT_CHECK(written == again, "another model");
+}
+
+// Another program's tokenizer.json: one of glint's or none.
+void read_hf_tokenizer_json(std::string_view bytes) {
+  const auto json = nlohmann::json::parse(bytes, nullptr, false);
+  if (const auto tokenizer = read_hf_tokenizer(json))
+    GLINT_CHECK(nlohmann::json::parse(hf_tokenizer(*tokenizer)) == json, "not the same");
+}
+
 void read_config(std::string_view bytes) {
   TrainOptions options;
   apply_config(options, file("config.toml", bytes));
@@ -100,19 +122,39 @@ void read_tokenizer(std::string_view bytes) {
   const Tokenizer tokenizer = Tokenizer::from_json(bytes, "tokenizer.json");
   GLINT_CHECK(Tokenizer::from_json(tokenizer.to_json(), "again") == tokenizer, "not the same");
   const auto encoded = tokenizer.encode("text");
-  GLINT_CHECK(tokenizer.bpe() || encoded.ids.size() == 4, "of ", encoded.ids.size());
+  GLINT_CHECK(tokenizer.bpe() ? tokenizer.decode(encoded.ids) == "text" : encoded.ids.size() == 4, "of ",
+              encoded.ids.size());
 }
+
+void read_back(const std::shared_ptr<const Bpe>& bpe) { read_tokenizer(to_json(*bpe)); }
+
+// vocab.json and merges.txt, apart at the first zero byte.
+void read_merges(std::string_view bytes) {
+  const size_t zero = std::min(bytes.find('\0'), bytes.size());
+  read_back(bpe_from_vocab_and_merges(bytes.substr(0, zero), bytes.substr(std::min(zero + 1, bytes.size())), "merges"));
+}
+
+void read_tiktoken(std::string_view bytes) { read_back(bpe_from_tiktoken(bytes, "tiktoken")); }
+
+void read_stream(const char* name, std::string_view bytes) {
+  for (const TokenizerKind kind : {TokenizerKind::byte, TokenizerKind::bpe}) {
+    prepare_text(file(name, bytes), {kind, 300}, scratch() / "prepared");
+    Dataset::open(scratch() / "prepared").describe();
+  }
+}
+void read_lines(std::string_view bytes) { read_stream("text.jsonl", bytes); }
+void read_gzip(std::string_view bytes) { read_stream("text.gz", bytes); }
 
 // What is tokenised is what is read back.
 void read_text(std::string_view bytes) {
   const fs::path path = file("text", bytes);
-  for (const TokenizerKind kind : {TokenizerKind::byte, TokenizerKind::character}) {
-    prepare_text(path, kind, scratch() / "prepared");
+  if (bytes.starts_with("\xEF\xBB\xBF")) bytes.remove_prefix(3);
+  for (const auto kind : {TokenizerKind::byte, TokenizerKind::character, TokenizerKind::bpe}) {
+    prepare_text(path, {kind, 300}, scratch() / "prepared");
     const Dataset data = Dataset::open(scratch() / "prepared");
     const TokenSpan all = data.tokens(Split::all);
     std::vector<int32_t> ids(all.size());
     all.copy_to(ids.data(), 0, ids.size());
-    if (bytes.starts_with("\xEF\xBB\xBF")) bytes.remove_prefix(3);
     const std::string back = data.tokenizer().decode(ids);
     GLINT_CHECK(back == bytes || data.info().unknown_tokens > 0, "another text");
     GLINT_CHECK(data.text_bytes(Split::all) == bytes.size(), "another length");
@@ -142,10 +184,16 @@ void read_ranks(std::string_view bytes) {
 const std::map<std::string, std::function<void(std::string_view)>> kReaders = {{"safetensors", read_safetensors},
                                                                                {"checkpoint", read_checkpoint},
                                                                                {"state", read_state},
+                                                                               {"hf", read_hf},
+                                                                               {"hf_tokenizer", read_hf_tokenizer_json},
                                                                                {"config", read_config},
                                                                                {"run", read_run},
                                                                                {"tokens", read_tokens},
                                                                                {"tokenizer", read_tokenizer},
+                                                                               {"merges", read_merges},
+                                                                               {"tiktoken", read_tiktoken},
+                                                                               {"lines", read_lines},
+                                                                               {"gzip", read_gzip},
                                                                                {"text", read_text},
                                                                                {"ranks", read_ranks}};
 

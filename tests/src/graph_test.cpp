@@ -32,7 +32,7 @@ struct Small {
     targets = graph.input("targets", {2, 4}, DType::i32);
     const Tensor x = embedding(graph, tokens, graph.parameter(weight), graph.parameter(position), 0.0f);
     losses = cross_entropy(graph, linear(graph, x, graph.parameter(weight), Tensor(), WeightLayout::out_in), targets,
-                           0.125f);
+                           0.125f, 9);
     graph.keep(losses);
     arena = DeviceMemory(graph.plan(), "test");
     graph.bind(arena.data());
@@ -44,6 +44,28 @@ struct Small {
 };
 
 }  // namespace
+
+TEST_CASE("after a node's backward its inputs and the gradient of its output can be read") {
+  Small small;
+  int calls = 0;
+  small.graph.after_backward_of("linear", [&](const Node& node) {
+    calls += 1;
+    const float *x = node.inputs[0].f32(), *dlogits = node.outputs[0].gradient();
+    for (int row = 0; row < 8; ++row) {
+      for (int c = 0; c < 8; ++c)  // token `row`, position row % 4
+        CHECK(x[row * 8 + c] ==
+              small.weight->data()[row * 8 + c] + small.parameters.all().back().data()[row % 4 * 8 + c]);
+      float sum = 0, size = 0;  // of softmax - 1 at the target
+      for (int c = 0; c < 9; ++c) sum += dlogits[row * 9 + c], size += std::abs(dlogits[row * 9 + c]);
+      CHECK(std::abs(sum) < 1e-7f);
+      CHECK(size > 1e-3f);
+    }
+  });
+  small.graph.forward();
+  CHECK(calls == 0);
+  small.graph.backward();
+  CHECK(calls == 1);
+}
 
 TEST_CASE("a replay sets a parameter's gradient, or adds to it while accumulating") {
   Small small;
