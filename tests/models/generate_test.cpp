@@ -1,6 +1,7 @@
 #include "models/generate.h"
 
 #include <cmath>
+#include <set>
 
 #include <doctest/doctest.h>
 
@@ -80,6 +81,36 @@ TEST_CASE("each greedy token is the likeliest one after all tokens before it, al
     CHECK(logits[static_cast<size_t>(drawn[i])] >= likeliest - 1e-4f);
     window.push_back(drawn[i]);
     if (window.size() > 12) window.erase(window.begin(), window.end() - 6);
+  }
+}
+
+TEST_CASE("generation: the repetition penalty is of the whole prompt and of the text so far; logits are the model's") {
+  Gpt model = large_weight_model(12);
+  Generator generator(model, 2), other(model);
+  SamplingOptions greedy;
+  greedy.temperature = 0, greedy.repetition_penalty = 1.5f;
+  const std::vector<int32_t> prompt = some_tokens(20);  // longer than the context
+  std::vector<int32_t> text = prompt, window(prompt.end() - 12, prompt.end());
+  for (int turn = 0; turn < 2; ++turn, text = prompt, window.assign(prompt.end() - 12, prompt.end())) {
+    generator.generate(
+        prompt, 7, greedy,
+        [&](int sequence, int32_t token) {
+          const auto own = generator.logits(sequence);
+          const auto expected = other.logits_after(window);
+          CHECK(std::vector(own.begin(), own.end()) == std::vector(expected.begin(), expected.end()));
+          std::vector<float> penalised(own.begin(), own.end());
+          for (const int32_t seen : std::set(text.begin(), text.end())) {
+            float& logit = penalised[static_cast<size_t>(seen)];
+            logit = logit < 0 ? logit * 1.5f : logit / 1.5f;
+          }
+          CHECK(token == std::max_element(penalised.begin(), penalised.end()) - penalised.begin());
+          if (sequence == 0) return true;
+          text.push_back(token);
+          if (window.size() == 12) window.erase(window.begin(), window.end() - 6);
+          window.push_back(token);
+          return true;
+        },
+        true);
   }
 }
 
