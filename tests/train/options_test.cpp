@@ -64,6 +64,7 @@ TEST_CASE("options: every flag sets its field, and JSON restores every field") {
     if (name == "matmul") value = "eigen";
     else if (name == "optimizer-dtype") value = "bf16";
     else if (name == "tokenizer") value = "bpe";
+    else if (name == "schedule") value = "wsd";
     else if (name == "attention") value = "reference";
     else if (name == "activation") value = "tanh";
     else if (name == "init-from") continue;  // names a run
