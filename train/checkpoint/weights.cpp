@@ -41,7 +41,7 @@ void TensorsByName::rename(std::string_view prefix, std::string_view to) {
   tensors_ = std::move(renamed);
 }
 
-void TensorsByName::take(std::span<const TensorView> targets, const std::string& prefix) {
+void TensorsByName::take(std::span<const TensorView> targets, const std::string& prefix, Types types) {
   for (const TensorView& target : targets) {
     const std::string name = prefix + target.name;
     const auto found = tensors_.find(name);
@@ -53,7 +53,7 @@ void TensorsByName::take(std::span<const TensorView> targets, const std::string&
     GLINT_REQUIRE(target.shape == shape, path.string(), ": ", name, " is of shape ", shape_text(source->shape),
                   " and should be ", shape_text(target.shape));
     if (target.bytes() == 0) continue;
-    if (target.dtype == DType::f32) {
+    if (types == Types::any_float && target.dtype == DType::f32) {
       source->to_floats(static_cast<float*>(target.data), target.elements());
     } else {
       GLINT_REQUIRE(source->data && source->dtype == target.dtype, path.string(), ": ", name, " is not of type ",
@@ -87,7 +87,7 @@ void load_weights(std::span<const SafetensorsFile> files, std::span<const Tensor
   }
   if (more_rows == MoreRows::left_out)
     for (const char* name : {kTokenEmbedding, kHead}) sources.accept_more_rows(name);
-  sources.take(model);
+  sources.take(model, "", TensorsByName::Types::any_float);
   sources.require_all_taken();
 }
 

@@ -120,8 +120,8 @@ GptConfig read_hf_config(const nlohmann::json& json, const std::string& source) 
   GLINT_REQUIRE(known, source, ": activation_function '", activation, "'; glint computes gelu_new, gelu and ",
                 "gelu_pytorch_tanh");
   model.activation = known->kind;
-  const int inner = value("n_inner", 4 * std::max(1, std::min(model.embd, 1 << 24)));
-  GLINT_REQUIRE(inner == 4LL * model.embd, source, ": n_inner ", inner, "; glint's is 4 x n_embd");
+  const int inner = value("n_inner", 0);
+  GLINT_REQUIRE(inner == 0 || inner == 4LL * model.embd, source, ": n_inner ", inner, "; glint's is 4 x n_embd");
   for (const auto& [key, needed] :
        {std::pair{"scale_attn_weights", true}, std::pair{"scale_attn_by_inverse_layer_idx", false},
         std::pair{"add_cross_attention", false}})
