@@ -1,5 +1,7 @@
 #include "models/gpt.h"
 
+#include "models/init.h"
+
 namespace glint {
 
 Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights weights)
@@ -25,8 +27,9 @@ Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights wei
 }
 
 Gpt::WeightAndBias Gpt::add_linear(const std::string& name, int in, int out) {
-  return {parameters_.add(name + ".weight", {in, out}),
-          config_.bias ? parameters_.add(name + ".bias", {out}) : nullptr};
+  Parameter* const weight = parameters_.add(name + ".weight", {in, out});
+  weight->hidden = true;
+  return {weight, config_.bias ? parameters_.add(name + ".bias", {out}) : nullptr};
 }
 
 Gpt::WeightAndBias Gpt::add_norm(const std::string& name) {
@@ -39,12 +42,11 @@ Gpt::WeightAndBias Gpt::add_norm(const std::string& name) {
 template <typename Attend>
 Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend) {
   const auto weights = [&](WeightAndBias l) { return Linear{g.weight(l.weight), g.weight(l.bias)}; };
-  const auto norm = [&](Tensor x, WeightAndBias l) {
-    return layernorm(g, x, g.parameter(l.weight), g.parameter(l.bias));
-  };
+  const auto norm_of = [&](WeightAndBias l) { return Norm{g.parameter(l.weight), g.parameter(l.bias)}; };
+  const auto norm = [&](Tensor x, WeightAndBias l) { return layernorm(g, x, norm_of(l)); };
   const auto project = [&](Tensor x, WeightAndBias l) { return linear(g, x, g.weight(l.weight), g.weight(l.bias)); };
   const auto add_and_norm = [&](Tensor x, Tensor y, WeightAndBias l) {
-    return residual_layernorm(g, x, y, config_.resid_dropout, g.parameter(l.weight), g.parameter(l.bias));
+    return residual_layernorm(g, x, y, config_.resid_dropout, norm_of(l));
   };
   g.scope("embedding");
   NormedSum x{embedding(g, tokens, g.weight(wte_), g.weight(wpe_), config_.embd_dropout, first), {}};
@@ -78,6 +80,8 @@ Tensor Gpt::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& ca
     return cached_attention(g, qkv, caches.at(layer), heads, place);
   });
 }
+
+void Gpt::initialize(uint64_t seed) { initialize_parameters(parameters_, seed, config_.layers); }
 
 Tensor Gpt::head_weight(Graph& g) { return g.weight(wte_); }
 

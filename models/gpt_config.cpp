@@ -15,6 +15,15 @@ void GptConfig::validate() const {
   GLINT_REQUIRE(head_size() % 8 == 0 && head_size() >= 8 && head_size() <= 256, "`embd` ", embd, " / `heads` ", heads,
                 " = ", head_size(), " channels per head; attention takes 8 to 256 in steps of 8");
   GLINT_REQUIRE(kv_heads >= 1 && heads % kv_heads == 0, "`kv_heads` ", kv_heads, " does not divide `heads` ", heads);
+  if (kind == ModelKind::llama) {
+    GLINT_REQUIRE(!bias, "`bias` is of `model` gpt2; Llama has none: leave it out");
+    GLINT_REQUIRE(activation == Gelu::erf, "`activation` is of `model` gpt2; Llama's is SwiGLU: leave it out");
+    GLINT_REQUIRE(rope_theta > 0.0f, "`rope_theta` ", rope_theta, ": give a number above 0");
+  } else {
+    GLINT_REQUIRE(rope_theta == GptConfig().rope_theta,
+                  "`rope_theta` is of `model` llama; GPT-2 learns its positions: leave it out");
+    GLINT_REQUIRE(!qk_norm, "`qk_norm` is of `model` llama: leave it out");
+  }
   const struct {
     const char* field;
     float p;

@@ -91,6 +91,9 @@ void TrainOptions::validate() const {
   GLINT_REQUIRE(min_lr <= lr, "--min-lr ", min_lr, " is above --lr ", lr);
   GLINT_REQUIRE(threads <= kMaxThreads, "--threads ", threads, ": at most ", kMaxThreads, " are supported");
   GLINT_REQUIRE(zero == 0 || zero == 1, "--zero ", zero, ": give 0 or 1");
+  GLINT_REQUIRE(
+      optimizer == Optimizer::adamw || optimizer_dtype != DtypeChoice::bf16,
+      "--optimizer-dtype bf16 is for AdamW alone; --optimizer muon keeps fp32, and one moment of most weights");
   GLINT_REQUIRE(comm_timeout < 1e6, "--comm-timeout ", comm_timeout, ": give a number below 1e6");
   require_batch(*this);
   require_fits(*this);
@@ -109,7 +112,8 @@ double needed_bytes(const TrainOptions& options) {
               .micro_batch = options.micro_batch,
               .devices = options.ranks,
               .zero = options.zero == 1,
-              .moments = dtype_of(options.optimizer_dtype)};
+              .moments = dtype_of(options.optimizer_dtype),
+              .muon = options.optimizer == Optimizer::muon};
   run.model.vocab = std::max(run.model.vocab, 1);  // unknown before the data are read
   return memory_of(run);
 }

@@ -141,6 +141,7 @@ TEST_CASE("options: invalid values are named") {
                      {"--warmup", "-1"},
                      {"--lr-decay-steps", "-1"},
                      {"--decay-part", "1"},
+                     {"--muon-momentum", "1"},
                      {"--beta1", "1"},
                      {"--beta2", "-0.1"},
                      {"--eps", "0"},

@@ -1,5 +1,5 @@
 // A checkpoint is a folder: model.safetensors, optimizer.safetensors (the moments, as m.NAME and v.NAME, in F32 or
-// BF16) and state.json. A kill at any moment, or a full disk, leaves a complete one.
+// BF16; what Muon updates has no v.NAME) and state.json. A kill at any moment, or a full disk, leaves a complete one.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ struct CheckpointState {
   TrainOptions options;  // complete, with vocab
 };
 
-// Replaces `folder`. m and v have the names of the model's tensors; both empty: no optimizer file.
+// Replaces `folder`. m and v have names of the model's tensors; both empty: no optimizer file.
 void save_checkpoint(const std::filesystem::path& folder, std::span<const TensorView> model,
                      std::span<const TensorView> m, std::span<const TensorView> v, const CheckpointState& state);
 
