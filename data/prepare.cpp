@@ -1,14 +1,17 @@
 #include "data/prepare.h"
 
 #include <algorithm>
+#include <optional>
 #include <string_view>
 #include <system_error>
 
 #include <nlohmann/json.hpp>
 
+#include "data/bpe.h"
 #include "data/corpus.h"
 #include "data/file_writer.h"
 #include "data/mapped_file.h"
+#include "data/split.h"
 #include "data/utf8.h"
 #include "kernels/check.h"
 
@@ -84,8 +87,8 @@ class Documents {
       }
       first += document.units;
     }
-    result.read = [pieces](const Visit& visit) {
-      for (const auto& [text, opens] : pieces) read_pieces(text, opens, visit);
+    result.read = [pieces, kind = kind_](const Visit& visit) {
+      for (const auto& [text, opens] : pieces) read_pieces(text, opens, kind == TokenizerKind::bpe, visit);
     };
     return result;
   }
@@ -104,7 +107,7 @@ class Documents {
     files_.emplace_back(path, MappedFile::Access::sequential);
     std::string_view text = files_.back().bytes();
     if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-    if (kind_ == TokenizerKind::character) require_utf8(files_.back(), text);
+    if (kind_ != TokenizerKind::byte) require_utf8(files_.back(), text);
     documents_.push_back({text, kind_ == TokenizerKind::byte ? text.size() : count_code_points(text)});
     units_ += documents_.back().units;
   }
@@ -119,13 +122,22 @@ class Documents {
   size_t offset(std::string_view text, uint64_t unit) const {
     return kind_ == TokenizerKind::byte ? unit : code_point_offset(text, unit);
   }
-  static void read_pieces(std::string_view text, bool opens, const Visit& visit) {
-    while (!text.empty()) {
-      std::string_view piece = text.substr(0, kPieceBytes);
+  static void read_pieces(std::string_view text, bool opens, bool whole_words, const Visit& visit) {
+    for (size_t longest = kPieceBytes; !text.empty();) {
+      std::string_view piece = text.substr(0, longest);
       if (piece.size() < text.size()) {  // back to the start of a character; invalid bytes may be cut anywhere
         const auto cuts_character = [&] { return (static_cast<uint8_t>(piece.data()[piece.size()]) & 0xC0) == 0x80; };
         for (int i = 0; i < 3 && cuts_character(); ++i) piece.remove_suffix(1);
       }
+      if (whole_words && piece.size() < text.size()) {
+        const size_t cut = last_cut(piece);
+        if (cut == 0) {  // one word so far
+          longest *= 2;
+          continue;
+        }
+        piece = piece.substr(0, cut);
+      }
+      longest = kPieceBytes;
       visit(piece, opens);
       opens = false;
       text.remove_prefix(piece.size());
@@ -177,8 +189,13 @@ Source corpus_source(uint64_t bytes, uint64_t seed) {
           .entropy = corpus_entropy()};
 }
 
-Tokenizer tokenizer_for(const Source& source, TokenizerKind kind) {
-  if (kind == TokenizerKind::byte) return Tokenizer::of_bytes(source.several);
+Tokenizer tokenizer_for(const Source& source, NewTokenizer made) {
+  if (made.kind == TokenizerKind::byte) return Tokenizer::of_bytes(source.several);
+  if (made.kind == TokenizerKind::bpe) {
+    PieceCounts pieces;
+    source.train.read([&](std::string_view piece, bool) { pieces.add_text(piece); });
+    return Tokenizer::of_bpe(train_bpe(pieces, made.vocabulary));
+  }
   CharacterSet characters;
   source.train.read([&](std::string_view piece, bool) { characters.add(piece); });
   return Tokenizer::of_characters(characters.sorted(), source.several);
@@ -195,13 +212,18 @@ void count_unknown(std::string_view piece, const Tokenizer& tokenizer, Character
 template <typename Id>
 TokenFileInfo encode(const Source& source, const Tokenizer& tokenizer, const TokenSink& sink,
                      CharacterCounts& unknown) {
-  std::vector<Id> ids(kPieceBytes + 1);
+  std::vector<Id> ids;
+  std::optional<BpeEncoder> bpe;
+  if (tokenizer.bpe()) bpe.emplace(*tokenizer.bpe());
   const auto encode_part = [&](const Part& part) {
     Tokenizer::Counts total;
     part.read([&](std::string_view piece, bool opens) {
+      ids.resize(std::max(ids.size(), piece.size() + 1));
       Id* first = ids.data();
       if (opens && tokenizer.separator() >= 0) *first++ = static_cast<Id>(tokenizer.separator());
-      const Tokenizer::Counts counts = tokenizer.encode_into(first, piece);
+      const Tokenizer::Counts counts =
+          bpe ? Tokenizer::Counts{static_cast<size_t>(bpe->encode(first, piece) - first), 0}
+              : tokenizer.encode_into(first, piece);
       const size_t tokens = counts.tokens + static_cast<size_t>(first - ids.data());
       sink(ids.data(), tokens);
       total.tokens += tokens;
@@ -242,11 +264,11 @@ void save_unknown(const CharacterCounts& unknown, const fs::path& path) {
   fs::remove(path, ignored);  // of another text
 }
 
-void prepare(const Source& source, TokenizerKind kind, const fs::path& folder, const Tokenizer* given) {
+void prepare(const Source& source, NewTokenizer made, const fs::path& folder, const Tokenizer* given) {
   std::error_code error;
   fs::create_directories(folder, error);
   GLINT_REQUIRE(!error, "can't make the folder ", folder.string(), ": ", error.message());
-  const Tokenizer tokenizer = given ? *given : tokenizer_for(source, kind);
+  const Tokenizer tokenizer = given ? *given : tokenizer_for(source, made);
   TokenFileWriter file(folder / kTokensFile, bytes_per_token(tokenizer.vocabulary()));
   CharacterCounts unknown;
   const TokenFileInfo info = encode_source(
@@ -271,10 +293,9 @@ std::string to_json(const CharacterCounts& counts) {
   return json.dump();
 }
 
-std::string prepare_text(const TextPaths& paths, TokenizerKind kind, const fs::path& folder, const Tokenizer* given) {
-  if (given) kind = given->kind();
-  const Source source = text_source(paths, kind);
-  prepare(source, kind, folder, given);
+std::string prepare_text(const TextPaths& paths, NewTokenizer made, const fs::path& folder, const Tokenizer* given) {
+  const Source source = text_source(paths, given ? given->kind() : made.kind);
+  prepare(source, made, folder, given);
   int64_t returns = 0;
   const auto count = [&](std::string_view piece, bool) { returns += std::count(piece.begin(), piece.end(), '\r'); };
   source.train.read(count), source.val.read(count);
@@ -283,8 +304,8 @@ std::string prepare_text(const TextPaths& paths, TokenizerKind kind, const fs::p
                  R"( carriage returns (\r), a token for the model; to remove them: tr -d '\r')");
 }
 
-void prepare_corpus(uint64_t bytes, uint64_t seed, TokenizerKind kind, const fs::path& folder, const Tokenizer* given) {
-  prepare(corpus_source(bytes, seed), kind, folder, given);
+void prepare_corpus(uint64_t bytes, uint64_t seed, NewTokenizer made, const fs::path& folder, const Tokenizer* given) {
+  prepare(corpus_source(bytes, seed), made, folder, given);
 }
 
 TokenFileInfo tokenize_text(const TextPaths& paths, const Tokenizer& tokenizer, const TokenSink& sink,

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/bpe_trainer.h"
 #include "data/token_file.h"
 #include "data/tokenizer.h"
 
@@ -31,15 +32,25 @@ struct TextPaths {
       : text(std::move(all)), validation(std::move(val)) {}
 };
 
+// A tokenizer that is made from the text: char from its characters, bpe from its words.
+struct NewTokenizer {
+  TokenizerKind kind;
+  int vocabulary = kUsualVocabulary;  // of bpe
+
+  NewTokenizer(TokenizerKind k) : kind(k) {}  // NOLINT: a kind is enough
+  NewTokenizer(TokenizerKind k, int v) : kind(k), vocabulary(v) {}
+};
+
 // Tokenises a text into folder (created if missing; files of the same names are replaced). Without a given tokenizer, a
-// char tokenizer's characters are those of the training split, and each of several documents begins with a separator
-// token. Returns a line for the user about the text, or nothing. UserError: a file that can't be read (MappedFile), is
-// not UTF-8 (char; says where), changed meanwhile, or has fewer than kFewestCharacters; a folder that can't be written.
-std::string prepare_text(const TextPaths& paths, TokenizerKind kind, const std::filesystem::path& folder,
+// tokenizer is made from the training split, and each of several documents (bpe: each document) begins with a
+// separator token. Returns a line for the user about the text, or nothing. UserError: a file that can't be read
+// (MappedFile), is not UTF-8 (char, bpe; says where), changed meanwhile, or has fewer than kFewestCharacters; a folder
+// that can't be written.
+std::string prepare_text(const TextPaths& paths, NewTokenizer made, const std::filesystem::path& folder,
                          const Tokenizer* given = nullptr);
 
 // The same for `bytes` bytes of the built-in corpus (data/corpus.h).
-void prepare_corpus(uint64_t bytes, uint64_t seed, TokenizerKind kind, const std::filesystem::path& folder,
+void prepare_corpus(uint64_t bytes, uint64_t seed, NewTokenizer made, const std::filesystem::path& folder,
                     const Tokenizer* given = nullptr);
 
 // Tokenises a text with an existing tokenizer. Tokens go to the sink in pieces, as uint16 or uint32

@@ -84,7 +84,7 @@ Header checked_header(const MappedFile& file) {
                 "; this glint reads version ", kTokenFileVersion, ": prepare the data again");
   GLINT_REQUIRE(header.header_checksum == checksum_of(header), name,
                 " is corrupted (its header's checksum differs): prepare the data again");
-  const bool plausible = (header.bytes_per_token == 2 || header.bytes_per_token == 4) && header.tokenizer <= 1 &&
+  const bool plausible = (header.bytes_per_token == 2 || header.bytes_per_token == 4) && header.tokenizer <= 2 &&
                          header.vocabulary > 0 && header.vocabulary <= kLastCodePoint + 3 &&
                          header.train_tokens < (uint64_t{1} << 60) && header.val_tokens < (uint64_t{1} << 60);
   GLINT_REQUIRE(plausible, name, " has impossible values in its header: prepare the data again");

@@ -4,7 +4,7 @@
 //      0     8  magic "glinttok"
 //      8     4  version, 1
 //     12     4  bytes per token: 2 (uint16) if the vocabulary fits, else 4 (uint32)
-//     16     4  tokenizer kind: 0 char, 1 byte
+//     16     4  tokenizer kind: 0 char, 1 byte, 2 bpe
 //     20     4  vocabulary size V
 //     24     8  tokens of the training split
 //     32     8  tokens of the validation split

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
+#include "data/bpe.h"
+#include "data/bpe_files.h"
 #include "data/file_writer.h"
 #include "data/mapped_file.h"
 #include "data/utf8.h"
@@ -33,12 +35,14 @@ char32_t single_character(const std::string& entry, const std::string& name) {
 
 }  // namespace
 
-const char* name_of(TokenizerKind kind) { return kind == TokenizerKind::character ? "char" : "byte"; }
+const char* name_of(TokenizerKind kind) {
+  return kind == TokenizerKind::character ? "char" : kind == TokenizerKind::byte ? "byte" : "bpe";
+}
 
 TokenizerKind tokenizer_kind_named(std::string_view name) {
-  if (name == "char") return TokenizerKind::character;
-  GLINT_REQUIRE(name == "byte", "there is no tokenizer '", name, "'; choose char or byte");
-  return TokenizerKind::byte;
+  for (const auto kind : {TokenizerKind::character, TokenizerKind::byte, TokenizerKind::bpe})
+    if (name == name_of(kind)) return kind;
+  throw UserError(str_cat("there is no tokenizer '", name, "'; choose char, byte or bpe, or name a tokenizer's file"));
 }
 
 std::string describe_characters(std::u32string_view characters, size_t at_most) {
@@ -78,6 +82,13 @@ Tokenizer Tokenizer::of_characters(std::u32string code_points, bool with_separat
   return tokenizer;
 }
 
+Tokenizer Tokenizer::of_bpe(std::shared_ptr<const Bpe> bpe) {
+  Tokenizer tokenizer;
+  tokenizer.kind_ = TokenizerKind::bpe;
+  tokenizer.bpe_ = std::move(bpe);
+  return tokenizer;
+}
+
 Tokenizer Tokenizer::of_text(std::string_view text) {
   require_utf8(text, "the text");
   CharacterSet characters;
@@ -86,16 +97,24 @@ Tokenizer Tokenizer::of_text(std::string_view text) {
 }
 
 int Tokenizer::vocabulary() const {
+  if (bpe_) return static_cast<int>(bpe_->tokens().size());
   return (kind_ == TokenizerKind::byte ? 256 : static_cast<int>(characters_.size()) + 1) + has_separator_;
 }
 
+int Tokenizer::separator() const { return bpe_ ? bpe_->separator() : has_separator_ ? vocabulary() - 1 : -1; }
+
 bool Tokenizer::knows(char32_t c) const {
-  return kind_ == TokenizerKind::byte || (c < ids_.size() && ids_[c] != static_cast<uint32_t>(unknown()));
+  return kind_ != TokenizerKind::character || (c < ids_.size() && ids_[c] != static_cast<uint32_t>(unknown()));
 }
 
-int Tokenizer::unknown() const { return kind_ == TokenizerKind::byte ? -1 : static_cast<int>(characters_.size()); }
+int Tokenizer::unknown() const { return kind_ == TokenizerKind::character ? static_cast<int>(characters_.size()) : -1; }
+
+bool Tokenizer::same_bpe(const Tokenizer& a, const Tokenizer& b) {
+  return a.bpe_ == b.bpe_ || (a.bpe_ && b.bpe_ && *a.bpe_ == *b.bpe_);
+}
 
 uint64_t Tokenizer::fingerprint() const {
+  if (bpe_) return bpe_->fingerprint();
   const uint64_t seed = static_cast<uint64_t>(kind_) | (has_separator_ ? uint64_t{1} << 32 : 0);
   return XXH3_64bits_withSeed(characters_.data(), characters_.size() * sizeof(char32_t), seed);
 }
@@ -106,6 +125,7 @@ Tokenizer::Counts Tokenizer::encode_into(Id* out, std::string_view text) const {
     std::transform(text.begin(), text.end(), out, [](char c) { return static_cast<uint8_t>(c); });
     return {text.size(), 0};
   }
+  if (bpe_) return {static_cast<size_t>(BpeEncoder(*bpe_, text.size()).encode(out, text) - out), 0};
   const auto unknown_id = static_cast<uint32_t>(unknown());
   const uint32_t* const ids = ids_.data();  // a local copy: the compiler must assume that out aliases *this
   const size_t known = ids_.size();
@@ -133,9 +153,10 @@ Tokenizer::Counts Tokenizer::encode_into(Id* out, std::string_view text) const {
 template Tokenizer::Counts Tokenizer::encode_into(uint16_t*, std::string_view) const;
 template Tokenizer::Counts Tokenizer::encode_into(uint32_t*, std::string_view) const;
 
-Tokenizer::Encoded Tokenizer::encode(std::string_view text) const {
-  if (kind_ == TokenizerKind::character) require_utf8(text, "the text");
+Tokenizer::Encoded Tokenizer::encode(std::string_view text, TokenNames names) const {
+  if (kind_ != TokenizerKind::byte) require_utf8(text, "the text");
   std::vector<uint32_t> ids(text.size());
+  if (bpe_) return {bpe_->encode(text, names), {}};
   ids.resize(encode_into(ids.data(), text).tokens);
   Encoded encoded{{ids.begin(), ids.end()}, {}};
   if (kind_ == TokenizerKind::byte) return encoded;
@@ -152,7 +173,9 @@ Tokenizer::Encoded Tokenizer::encode(std::string_view text) const {
 void Tokenizer::append_decoded(std::string& out, int32_t id) const {
   GLINT_CHECK(id >= 0 && id < vocabulary(), "token ", id, " in a vocabulary of ", vocabulary());
   if (id == separator()) return;
-  if (kind_ == TokenizerKind::byte) {
+  if (bpe_) {
+    out += bpe_->tokens()[static_cast<size_t>(id)];
+  } else if (kind_ == TokenizerKind::byte) {
     out.push_back(static_cast<char>(id));
   } else {
     append_utf8(out, id == unknown() ? kReplacementCharacter : characters_[static_cast<size_t>(id)]);
@@ -166,6 +189,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
 }
 
 std::string Tokenizer::to_json() const {
+  if (bpe_) return glint::to_json(*bpe_);
   nlohmann::ordered_json json{
       {"format", kFormat}, {"version", kVersion}, {"kind", name_of(kind_)}, {"vocabulary_size", vocabulary()}};
   if (has_separator_) json["separator"] = separator();
@@ -184,12 +208,14 @@ std::string Tokenizer::to_json() const {
 Tokenizer Tokenizer::from_json(std::string_view json, const std::string& name) {
   try {
     const auto parsed = nlohmann::json::parse(json);
+    if (parsed.is_object() && parsed.contains("model")) return of_bpe(bpe_from_json(parsed, name));
     GLINT_REQUIRE(parsed.is_object() && parsed.value("format", "") == kFormat, name, " is not a tokenizer of glint");
     const auto& version = parsed.at("version");
     GLINT_REQUIRE(version == kVersion, name, " is a tokenizer of version ", version.dump(),
                   "; this glint reads version ", kVersion, ": prepare the data again");
-    if (tokenizer_kind_named(parsed.at("kind").get<std::string>()) == TokenizerKind::byte)
-      return of_bytes(parsed.contains("separator"));
+    const TokenizerKind kind = tokenizer_kind_named(parsed.at("kind").get<std::string>());
+    GLINT_REQUIRE(kind != TokenizerKind::bpe, name, " is damaged: bpe has the form of Hugging Face's tokenizer.json");
+    if (kind == TokenizerKind::byte) return of_bytes(parsed.contains("separator"));
     std::u32string characters;
     for (const auto& entry : parsed.at("characters")) {
       characters.push_back(single_character(entry.get<std::string>(), name));
@@ -207,7 +233,31 @@ Tokenizer Tokenizer::from_json(std::string_view json, const std::string& name) {
 void Tokenizer::save(const std::filesystem::path& path) const { write_file(path, to_json()); }
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
+  std::error_code ignored;
+  const bool is_folder = std::filesystem::is_directory(path, ignored);
+  const auto folder = is_folder ? path : path.parent_path();
+  const std::string name = path.filename().string();
+  const bool has_json = is_folder && std::filesystem::exists(path / "tokenizer.json", ignored);
+  if (has_json) return load(path / "tokenizer.json");
+  for (const auto& [vocab, merges] : {std::pair("vocab.json", "merges.txt"), std::pair("encoder.json", "vocab.bpe")}) {
+    const bool named =
+        name == vocab || name == merges || (is_folder && std::filesystem::exists(folder / vocab, ignored));
+    if (named)
+      return of_bpe(bpe_from_vocab_and_merges(MappedFile(folder / vocab).bytes(), MappedFile(folder / merges).bytes(),
+                                              path.string()));
+  }
+  GLINT_REQUIRE(!is_folder, path.string(), " is a folder without tokenizer.json, or vocab.json and merges.txt");
+  if (path.extension() == ".tiktoken") return of_bpe(bpe_from_tiktoken(MappedFile(path).bytes(), path.string()));
   return from_json(MappedFile(path).bytes(), path.string());
+}
+
+std::optional<Tokenizer> Tokenizer::given(const std::string& name) {
+  std::error_code ignored;
+  for (const auto kind : {TokenizerKind::character, TokenizerKind::byte, TokenizerKind::bpe})
+    if (name == name_of(kind)) return std::nullopt;
+  if (std::filesystem::exists(name, ignored) || name.find_first_of("/.") != std::string::npos) return load(name);
+  tokenizer_kind_named(name);  // throws
+  return std::nullopt;
 }
 
 }  // namespace glint

@@ -11,10 +11,11 @@ namespace glint {
 struct CrossEntropyShape {
   int rows;  // B*T
   int V;
+  int columns = V;  // of logits; those from V on are padding: not in the softmax, and their gradient is 0
 };
 
-// losses (rows) = -log softmax(logits)[target] in nats, by a max-shifted sum. A target outside [0, V) throws on the
-// CPU; on a GPU its loss is NaN.
+// logits (rows, columns); losses (rows) = -log softmax(logits)[target] in nats, by a max-shifted sum. A target outside
+// [0, V) throws on the CPU; on a GPU its loss is NaN.
 template <typename Scalar>
 void cross_entropy_forward(const CpuContext& ctx, float* losses, const Scalar* logits, const int32_t* targets,
                            const CrossEntropyShape& shape);

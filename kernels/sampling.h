@@ -24,10 +24,11 @@ struct SamplingOptions {
 struct Drawing {
   int sequences, vocab;  // B, V
   uint64_t index;        // of the tokens in their texts
+  int columns = vocab;   // of logits; those from V on are padding, which is never drawn
 };
 
-// tokens (B) and record (B): the token drawn from each row of logits (B, V), keyed by (seed, stream + b, index): the
-// same call, the same token, whatever the other rows. Scalar: float, Bf16.
+// tokens (B) and record (B): the token drawn from each row of logits (B, columns), keyed by (seed, stream + b, index):
+// the same call, the same token, whatever the other rows. Scalar: float, Bf16.
 template <typename Scalar>
 void draw_tokens(const CpuContext& ctx, int32_t* tokens, int32_t* record, const Scalar* logits, void* scratch,
                  const Drawing& drawing, const SamplingOptions& options);

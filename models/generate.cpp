@@ -12,11 +12,12 @@ Generator::Generator(Model& model, int sequences, bool graph) : model_(model), s
   for (const Shape& shape : model.cache_shapes(sequences))
     caches_.emplace_back(shape.elements() * bytes_of(model.parameters().dtype()), "the KV cache", device);
   position_on_device_ = DeviceMemory(sizeof position_, "the position", device);
+  step_ = record(sequences, 1, {device_position(), nullptr, nullptr});
+  step_.graph->keep(step_.logits = model_.head(*step_.graph, step_.logits));
+  columns_ = step_.logits.shape().last();
   drawn_ = DeviceMemory(static_cast<size_t>(kBurst * sequences) * sizeof(int32_t), "drawn tokens", device);
   draw_scratch_ = DeviceMemory(on_device([&](const auto& ctx) { return draw_tokens_scratch(ctx, drawing(0)); }),
                                "the candidates of a draw", device);
-  step_ = record(sequences, 1, {device_position(), nullptr, nullptr});
-  step_.graph->keep(step_.logits = model_.head(*step_.graph, step_.logits));
   size_t bytes = step_.graph->plan();
   if (model.context() > kChunk) {
     chunk_ = record(1, kChunk, {device_position(), &position_, &encoded_});

@@ -49,7 +49,7 @@ class Generator {
   auto on_device(Call call) {
     return std::visit(call, model_.parameters().device().context());
   }
-  Drawing drawing(uint64_t index) const { return {sequences_, model_.vocab(), index}; }
+  Drawing drawing(uint64_t index) const { return {sequences_, model_.vocab(), index, columns_}; }
   int* device_position() { return static_cast<int*>(position_on_device_.data()); }
   Stage record(int B, int T, const CachePlace& place);
   // Clears the cache and encodes the texts; the logits of their last tokens are then in step_.logits.
@@ -61,6 +61,7 @@ class Generator {
   Model& model_;
   const int sequences_;
   const bool graph_;
+  int columns_ = 0;  // of logits
   std::vector<DeviceMemory> caches_;
   int position_ = 0;  // tokens in the cache
   int encoded_ = 0;   // the sequence that a chunk is for

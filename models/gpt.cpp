@@ -8,7 +8,7 @@ Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights wei
     : Model(config.vocab, config.context, device, dtype), config_(config) {
   config.validate();
   const int C = config.embd;
-  wte_ = parameters_.add("wte.weight", {config.vocab, C});
+  wte_ = parameters_.add("wte.weight", {config.vocab, C}, config.vocab_padding());
   wpe_ = parameters_.add("wpe.weight", {config.context, C});
   for (int layer = 0; layer < config.layers; ++layer) {
     const std::string h = "h." + std::to_string(layer) + ".";
@@ -22,6 +22,7 @@ Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights wei
     blocks_.push_back(block);
   }
   ln_f_ = add_norm("ln_f");
+  lm_head_ = config.tied ? wte_ : parameters_.add("lm_head.weight", {config.vocab, C}, config.vocab_padding());
   if (weights == Weights::allocated) parameters_.allocate();
   else parameters_.lay_out();
 }
@@ -42,7 +43,9 @@ Gpt::WeightAndBias Gpt::add_norm(const std::string& name) {
 template <typename Attend>
 Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend) {
   const auto weights = [&](WeightAndBias l) { return Linear{g.weight(l.weight), g.weight(l.bias)}; };
-  const auto norm_of = [&](WeightAndBias l) { return Norm{g.parameter(l.weight), g.parameter(l.bias)}; };
+  const auto norm_of = [&](WeightAndBias l) {
+    return Norm{g.parameter(l.weight), g.parameter(l.bias), config_.norm_epsilon};
+  };
   const auto norm = [&](Tensor x, WeightAndBias l) { return layernorm(g, x, norm_of(l)); };
   const auto project = [&](Tensor x, WeightAndBias l) { return linear(g, x, g.weight(l.weight), g.weight(l.bias)); };
   const auto add_and_norm = [&](Tensor x, Tensor y, WeightAndBias l) {
@@ -83,7 +86,7 @@ Tensor Gpt::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& ca
 
 void Gpt::initialize(uint64_t seed) { initialize_parameters(parameters_, seed, config_.layers); }
 
-Tensor Gpt::head_weight(Graph& g) { return g.weight(wte_); }
+Tensor Gpt::head_weight(Graph& g) { return g.weight(lm_head_); }
 
 std::vector<Shape> Gpt::cache_shapes(int sequences) const {
   return std::vector<Shape>(blocks_.size(), {sequences, 2, config_.context, config_.kv_heads * config_.head_size()});

@@ -1,5 +1,5 @@
-// GPT-2 (A. Radford et al., 2019): a decoder-only transformer with pre-norm blocks, learned positions, and the output
-// head tied to the token embedding.
+// GPT-2 (A. Radford et al., 2019): a decoder-only transformer with pre-norm blocks, learned positions, and an output
+// head that is the token embedding, or a weight of its own (lm_head.weight).
 //
 // Parameters have the names and shapes of Hugging Face's GPT-2, linear weights as (in, out). Options beyond GPT-2: no
 // biases, and grouped-query attention (c_attn is then [NH query heads | NKV key heads | NKV value heads] wide).
@@ -42,7 +42,7 @@ class Gpt final : public Model {
   Tensor transformer(Graph& g, Tensor tokens, const int* first, Attend attend);
 
   GptConfig config_;
-  Parameter *wte_ = nullptr, *wpe_ = nullptr;
+  Parameter *wte_ = nullptr, *wpe_ = nullptr, *lm_head_ = nullptr;
   std::vector<Block> blocks_;
   WeightAndBias ln_f_;
 };

@@ -11,14 +11,17 @@ enum class ModelKind { gpt2, llama };
 
 struct GptConfig {
   ModelKind kind = ModelKind::gpt2;
-  int vocab = 0;     // V
-  int context = 64;  // longest sequence, T
+  int vocab = 0;           // V
+  int vocab_multiple = 1;  // wte is padded to a multiple of that many rows, which no token has
+  int context = 64;        // longest sequence, T
   int layers = 4;
   int heads = 4;      // query heads, NH
   int kv_heads = 4;   // key/value heads, NKV; divides heads
   int embd = 128;     // channels, C; a multiple of heads
   bool bias = false;  // biases in linear layers and layer norms
+  bool tied = true;   // the head is the token embedding
   Gelu activation = Gelu::erf;
+  float norm_epsilon = 1e-5f;   // of norms
   float rope_theta = 10000.0f;  // of Llama
   bool qk_norm = false;         // of Llama: RMSNorm of queries and keys
   float embd_dropout = 0.0f, attn_dropout = 0.0f, resid_dropout = 0.0f;
@@ -28,6 +31,7 @@ struct GptConfig {
   int hidden() const {  // channels of the feed-forward layer: Llama's 8/3 C, to a multiple of 64
     return kind == ModelKind::gpt2 ? 4 * embd : (8 * embd / 3 + 63) / 64 * 64;
   }
+  int vocab_padding() const { return (vocab_multiple - vocab % vocab_multiple) % vocab_multiple; }
   void validate() const;  // throws UserError naming the wrong `field`
 };
 

@@ -8,7 +8,7 @@ Llama::Llama(const GptConfig& config, const Device& device, DType dtype, Weights
     : Model(config.vocab, config.context, device, dtype), config_(config) {
   config.validate();
   const int C = config.embd, H = config.hidden(), HS = config.head_size();
-  embed_tokens_ = parameters_.add("model.embed_tokens.weight", {config.vocab, C});
+  embed_tokens_ = parameters_.add("model.embed_tokens.weight", {config.vocab, C}, config.vocab_padding());
   for (int layer = 0; layer < config.layers; ++layer) {
     const std::string h = "model.layers." + std::to_string(layer) + ".";
     const std::string attn = h + "self_attn.", mlp = h + "mlp.";
@@ -26,6 +26,7 @@ Llama::Llama(const GptConfig& config, const Device& device, DType dtype, Weights
     blocks_.push_back(block);
   }
   norm_ = parameters_.add("model.norm.weight", {C});
+  lm_head_ = config.tied ? embed_tokens_ : parameters_.add("lm_head.weight", {config.vocab, C}, config.vocab_padding());
   if (weights == Weights::allocated) parameters_.allocate();
   else parameters_.lay_out();
 }
@@ -42,7 +43,7 @@ void Llama::initialize(uint64_t seed) { initialize_parameters(parameters_, seed,
 template <typename Attend>
 Tensor Llama::transformer(Graph& g, Tensor tokens, const int* first, Attend attend) {
   const AttentionHeads heads{config_.heads, config_.kv_heads};
-  const auto norm_of = [&](Parameter* weight) { return Norm{.weight = g.parameter(weight), .bias = {}, .rms = true}; };
+  const auto norm_of = [&](Parameter* weight) { return Norm{g.parameter(weight), {}, config_.norm_epsilon, true}; };
   const auto project = [&](Tensor x, Parameter* weight) {
     return linear(g, x, g.weight(weight), Tensor(), WeightLayout::out_in);
   };
@@ -56,7 +57,7 @@ Tensor Llama::transformer(Graph& g, Tensor tokens, const int* first, Attend atte
     if (!x.normed) x.normed = layernorm(g, x.sum, norm_of(layer.input_norm));
     const Tensor qkv = project(x.normed, layer.qkv);
     rope(g, qkv, heads, config_.rope_theta, first);
-    if (config_.qk_norm) qk_norm(g, qkv, heads);
+    if (config_.qk_norm) qk_norm(g, qkv, heads, config_.norm_epsilon);
     x = residual_layernorm(g, x.sum, project(attend(qkv, i), layer.o), config_.resid_dropout,
                            norm_of(layer.post_attention_norm));
     const Tensor mlp = project(swiglu(g, project(x.normed, layer.gate_up)), layer.down);
@@ -81,7 +82,7 @@ Tensor Llama::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& 
   });
 }
 
-Tensor Llama::head_weight(Graph& g) { return g.weight(embed_tokens_); }
+Tensor Llama::head_weight(Graph& g) { return g.weight(lm_head_); }
 
 std::vector<Shape> Llama::cache_shapes(int sequences) const {
   return std::vector<Shape>(blocks_.size(), {sequences, 2, config_.context, config_.kv_heads * config_.head_size()});

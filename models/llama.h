@@ -35,7 +35,7 @@ class Llama final : public Model {
   Tensor transformer(Graph& g, Tensor tokens, const int* first, Attend attend);
 
   GptConfig config_;
-  Parameter *embed_tokens_ = nullptr, *norm_ = nullptr;
+  Parameter *embed_tokens_ = nullptr, *norm_ = nullptr, *lm_head_ = nullptr;
   std::vector<Block> blocks_;
 };
 

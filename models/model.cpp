@@ -12,9 +12,9 @@ Tensor Model::head(Graph& g, Tensor hidden) {
 
 Tensor Model::loss(Graph& g, Tensor tokens, Tensor targets, AttentionKind attention, float scale, int chunk) {
   const Tensor x = hidden(g, tokens, attention);
-  if (chunk == 0) return cross_entropy(g, head(g, x), targets, scale);
+  if (chunk == 0) return cross_entropy(g, head(g, x), targets, scale, vocab());
   g.scope("head");
-  return linear_cross_entropy(g, x, head_weight(g), targets, scale, chunk);
+  return linear_cross_entropy(g, x, head_weight(g), targets, scale, vocab(), chunk);
 }
 
 double Model::flops_per_token(int T) {

@@ -25,14 +25,14 @@ class Model {
   virtual Tensor hidden(Graph& g, Tensor tokens, AttentionKind attention) = 0;
   // The same for tokens that continue sequences, with the KV caches of all layers.
   virtual Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const CachePlace& place) = 0;
-  // The weight (V, C) of the head, which has no bias.
+  // The weight of the head, which has no bias: (V, C), or with rows of padding that follow.
   virtual Tensor head_weight(Graph& g) = 0;
   // The shape of each layer's KV cache: (sequences, 2, context, channels of all KV heads).
   virtual std::vector<Shape> cache_shapes(int sequences) const = 0;
   // "4 layers, 4 heads, 128 channels".
   virtual std::string describe() const = 0;
 
-  // Logits (.., V).
+  // Logits (.., rows of the head's weight).
   Tensor head(Graph& g, Tensor hidden);
   // Records the losses (B*T), in nats, of predicting targets (B, T) from tokens. scale: of the gradient. chunk: rows of
   // logits in memory at a time; 0: all.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <unordered_map>
 #include <unordered_set>
 
 namespace glint {
@@ -99,6 +100,28 @@ size_t Graph::plan() {
   for (size_t i = 0; i < buffers_.size(); ++i)
     if (!buffers_[i].outside) planned_.emplace_back(&buffers_[i], planned[i].offset);
   return arena;
+}
+
+ArenaPlan Graph::arena_plan() const {
+  GLINT_CHECK(!schedule_.empty(), "plan() comes first");
+  std::unordered_set<const Buffer*> gradients, scratch;
+  for (const TensorRecord& tensor : tensors_)
+    if (tensor.gradient && tensor.gradient != tensor.value) gradients.insert(tensor.gradient);
+  for (const Node& node : nodes_)
+    for (Tensor space : {node.scratch, node.backward_scratch})
+      if (space) scratch.insert(space.record()->value);
+  ArenaPlan plan{{"inputs"}, 1 + forward_steps_, {}};
+  for (size_t i = 0; i < schedule_.size(); ++i) plan.steps.push_back(profiled_name(i));
+  plan.steps.emplace_back("results");
+  const auto ranges = live_ranges(accesses(), buffers_.size());
+  std::unordered_map<const Buffer*, size_t> index;
+  for (const Buffer& buffer : buffers_) index.emplace(&buffer, index.size());
+  for (const auto& [buffer, offset] : planned_) {
+    using Use = ArenaBuffer::Use;
+    const Use use = scratch.contains(buffer) ? Use::scratch : gradients.contains(buffer) ? Use::gradient : Use::value;
+    plan.buffers.push_back({buffer->name, use, {buffer->bytes, ranges[index.at(buffer)], offset}});
+  }
+  return plan;
 }
 
 void Graph::on_gradient_ready(const std::vector<const Parameter*>& parameters, Step call) {

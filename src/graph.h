@@ -83,6 +83,20 @@ struct OpStats {
 };
 using Profile = std::map<std::string, OpStats>;
 
+// The arena over one replay. Time is a step of the schedule; `steps` has their names, with the inputs before and the
+// results behind.
+struct ArenaBuffer {
+  enum class Use { value, gradient, scratch };
+  std::string name;
+  Use use;
+  PlannedBuffer place;
+};
+struct ArenaPlan {
+  std::vector<std::string> steps;
+  size_t forward_steps = 0;  // the inputs too
+  std::vector<ArenaBuffer> buffers;
+};
+
 class Graph {
  public:
   explicit Graph(GraphOptions options) : options_(options) {}
@@ -144,6 +158,7 @@ class Graph {
   size_t plan();
   // Points every buffer into `arena` (at least plan() bytes, aligned to 64), which graphs replayed in turn may share.
   void bind(void* arena);
+  ArenaPlan arena_plan() const;                               // after plan()
   uint64_t dropout_offsets_used() const { return offsets_; }  // per optimizer step
   size_t nodes() const { return nodes_.size(); }
   // backward() calls `call` when the gradients of these parameters are complete. Call after plan().

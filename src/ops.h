@@ -61,7 +61,7 @@ Tensor swiglu(Graph& g, Tensor packed);
 void rope(Graph& g, Tensor qkv, AttentionHeads heads, float theta, const int* first_position = nullptr);
 
 // RMSNorm of each query and key of the same heads, without weights, in place; before rope or after it.
-void qk_norm(Graph& g, Tensor qkv, AttentionHeads heads, float eps = 1e-5f);
+void qk_norm(Graph& g, Tensor qkv, AttentionHeads heads, float eps);
 
 // (B, T, (NH + 2 NKV) * HS) packed [queries | keys | values] -> (B, T, NH * HS), causal, dropout on P.
 Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionKind kind);
@@ -85,12 +85,12 @@ struct NormedSum {
 };
 NormedSum residual_layernorm(Graph& g, Tensor x, Tensor y, float p, const Norm& norm);
 
-// (B, T, V) logits, (B, T) targets -> (B*T) losses in nats. In training the logits are replaced by
-// their gradient times gradient_scale.
-Tensor cross_entropy(Graph& g, Tensor logits, Tensor targets, float gradient_scale);
+// (B, T, columns) logits, (B, T) targets -> (B*T) losses in nats over the first V columns; the rest is padding. In
+// training the logits are replaced by their gradient times gradient_scale.
+Tensor cross_entropy(Graph& g, Tensor logits, Tensor targets, float gradient_scale, int V);
 
 // cross_entropy(linear(x, weight)) for `chunk` rows of x (.., C) at a time, so that logits never take more memory than
-// chunk x V; weight (V, C). In training forward also computes the gradients of x and weight.
-Tensor linear_cross_entropy(Graph& g, Tensor x, Tensor weight, Tensor targets, float gradient_scale, int chunk);
+// chunk rows; weight (columns, C). In training forward also computes the gradients of x and weight.
+Tensor linear_cross_entropy(Graph& g, Tensor x, Tensor weight, Tensor targets, float gradient_scale, int V, int chunk);
 
 }  // namespace glint

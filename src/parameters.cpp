@@ -8,7 +8,7 @@
 namespace glint {
 
 std::vector<NamedTensor> Parameter::tensors() const {
-  if (parts.empty()) return {{name, shape, offset}};
+  if (parts.empty()) return {{name, stored, offset}};
   std::vector<NamedTensor> tensors;
   size_t at = offset;
   for (const auto& [part, rows] : parts) {
@@ -19,11 +19,12 @@ std::vector<NamedTensor> Parameter::tensors() const {
   return tensors;
 }
 
-Parameter* Parameters::add(std::string name, Shape shape) {
+Parameter* Parameters::add(std::string name, Shape shape, int64_t padding) {
   GLINT_CHECK(!values_.data(), "parameters are added before they are allocated");
   Parameter parameter;
   parameter.name = std::move(name);
-  parameter.shape = std::move(shape);
+  parameter.shape = parameter.stored = std::move(shape);
+  parameter.shape.sizes.front() += padding;
   const size_t elements = parameter.shape.elements();
   parameter.value = {parameter.name, elements * sizeof(float), nullptr, true};
   parameter.rounded = {parameter.name, elements * sizeof(Bf16), nullptr, true};
@@ -33,7 +34,7 @@ Parameter* Parameters::add(std::string name, Shape shape) {
 
 size_t Parameters::count() const {
   size_t count = 0;
-  for (const Parameter& parameter : list_) count += parameter.shape.elements();
+  for (const Parameter& parameter : list_) count += parameter.stored.elements();
   return count;
 }
 

@@ -25,6 +25,7 @@ struct NamedTensor {
 struct Parameter {
   std::string name;  // as in Hugging Face
   Shape shape;
+  Shape stored;  // without the rows that pad it: as in checkpoints. Those rows are 0, and so are their gradients
   // Of a weight (out, in) that is several tensors of checkpoints, one behind the other: their names and rows.
   std::vector<std::pair<std::string, int64_t>> parts{};
   bool hidden = false;  // a matrix of a layer: what Muon updates
@@ -41,7 +42,8 @@ class Parameters {
   explicit Parameters(const Device& device = CpuContext{}, DType dtype = DType::f32) : device_(device), dtype_(dtype) {}
 
   // Declares a parameter; the address stays valid. Call before allocate().
-  Parameter* add(std::string name, Shape shape);
+  // padding: rows that follow those of `shape`.
+  Parameter* add(std::string name, Shape shape, int64_t padding = 0);
 
   // Fixes the offsets in the flat buffers, without memory.
   void lay_out();

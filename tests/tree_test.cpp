@@ -33,6 +33,7 @@ const std::vector<std::pair<std::string, Names>> kForeign = {
     {"dnnl", {"kernels/"}},   {"oneapi/dnnl", {"kernels/"}},
     {"CLI/", {"train/"}},     {"nlohmann/", {"train/", "data/"}},
     {"toml++/", {"train/"}},  {"xxhash", {"train/", "data/"}},
+    {"pcre2", {"data/"}},     {"zlib", {"data/"}},
     {"doctest/", {}},         {"gloo/", {"src/comm/gloo"}},
 };
 const Names kCudaHeaders = {"cuda", "cublas", "nccl", "mma.h"};

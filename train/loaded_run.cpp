@@ -48,9 +48,9 @@ void load_initial(Model& model, const std::filesystem::path& run, Changed change
   for (const Parameter& target : parameters.all()) {
     for (const Parameter& source : from.model->parameters().all()) {
       if (source.name != target.name) continue;
-      GLINT_REQUIRE(source.shape.elements() >= target.shape.elements(), run.string(), " has a smaller ", source.name);
+      GLINT_REQUIRE(source.stored.elements() >= target.stored.elements(), run.string(), " has a smaller ", source.name);
       const float* const first = from.model->parameters().value_at(source.offset);
-      std::copy_n(first, target.shape.elements(), values.of(target));
+      std::copy_n(first, target.stored.elements(), values.of(target));
     }
   }
   values.store();

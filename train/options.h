@@ -11,7 +11,6 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "data/tokenizer.h"
 #include "kernels/context.h"
 #include "models/gpt_config.h"
 #include "src/ops.h"
@@ -33,9 +32,6 @@ template <typename Choice>
 using Names = std::vector<std::pair<const char*, Choice>>;
 inline Names<bool> names_of(bool) { return {{"true", true}, {"false", false}}; }
 inline Names<Gelu> names_of(Gelu) { return {{"erf", Gelu::erf}, {"tanh", Gelu::tanh}}; }
-inline Names<TokenizerKind> names_of(TokenizerKind) {
-  return {{"char", TokenizerKind::character}, {"byte", TokenizerKind::byte}};
-}
 inline Names<AttentionKind> names_of(AttentionKind) {
   return {{"flash", AttentionKind::flash},
           {"flash-sm80", AttentionKind::flash_sm80},
@@ -57,6 +53,13 @@ inline Names<Schedule> names_of(Schedule) {
   return {{"cosine", Schedule::cosine}, {"linear", Schedule::linear}, {"wsd", Schedule::wsd}};
 }
 
+template <typename Choice>
+const char* choice_name(Choice value) {
+  for (const auto& [name, choice] : names_of(value))
+    if (choice == value) return name;
+  return "";
+}
+
 // The defaults suit a laptop's CPU and the built-in corpus. complete() replaces those that depend on other options.
 struct TrainOptions {
   static constexpr double kUnset = std::numeric_limits<double>::quiet_NaN();  // values that no flag can have
@@ -66,7 +69,7 @@ struct TrainOptions {
   std::string val_data;           // text file or folder for validation; empty: the end of `data`
   std::string init_from;          // run to take weights, shape and tokenizer from
   std::string out = "run";        // run folder
-  GptConfig model;                // vocab is set by the trainer, once the tokenizer is known; kv_heads 0: as heads
+  GptConfig model;                // vocab: asked of a new bpe, then what the tokenizer has; kv_heads 0: as heads
 
   int batch = 12;       // sequences per optimizer step
   int micro_batch = 0;  // sequences per forward/backward pass of a rank, divides batch / ranks; 0: all of them
@@ -89,8 +92,8 @@ struct TrainOptions {
   int64_t log_every = 10;          // 0: never
   int64_t checkpoint_every = 500;  // 0: at the end only
   uint64_t seed = 1337;
-  int threads = 0;  // 0: all that this process may use
-  TokenizerKind tokenizer = TokenizerKind::character;
+  int threads = 0;                 // 0: all that this process may use
+  std::string tokenizer = "char";  // char, byte, bpe, or the path of a tokenizer's file or folder
   AttentionKind attention = AttentionKind::flash;
   MatmulChoice matmul = MatmulChoice::automatic;
   bool recompute = false;
@@ -145,6 +148,8 @@ class TrainFlags {
   TrainOptions fresh() const;
   // The same, not validated: for a rank that cannot see the run folder and will get the options from rank 0.
   TrainOptions unvalidated() const;
+  // The first training of an imported run: as a new one of the shape that `imported` has, in its folder.
+  TrainOptions begun(const TrainOptions& imported) const;
   // A resumed run: `saved`, overridden by --config and flags. Throws UserError where an option that may not change on
   // resume differs. Completed and validated.
   TrainOptions resumed(TrainOptions saved) const;

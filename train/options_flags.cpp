@@ -27,10 +27,12 @@ void apply_flags(TrainOptions& options, const Arguments& arguments) {
   }
 }
 
+TrainOptions read_options_of(const fs::path& root) {
+  return read_checkpoint_state(checkpoint_of(existing_run(root), WhichCheckpoint::automatic)).options;
+}
+
 // The defaults of a run that begins with another one's weights.
-TrainOptions shape_of_run(const fs::path& root) {
-  const TrainOptions from =
-      read_checkpoint_state(checkpoint_of(existing_run(root), WhichCheckpoint::automatic)).options;
+TrainOptions shape_of(const TrainOptions& from) {
   TrainOptions options;
   options.model = from.model;
   options.model.attn_dropout = options.model.resid_dropout = options.model.embd_dropout = 0;
@@ -38,13 +40,13 @@ TrainOptions shape_of_run(const fs::path& root) {
   return options;
 }
 
-void require_same_shape(const TrainOptions& from, const TrainOptions& options) {
+void require_same_shape(const TrainOptions& from, const TrainOptions& options, const char* flag) {
   const auto a = to_json(from), b = to_json(options);
-  for (const char* name :
-       {"model", "layers", "heads", "kv-heads", "embd", "bias", "activation", "rope-theta", "qk-norm", "tokenizer"})
-    GLINT_REQUIRE(a[name] == b[name], "--", name, " differs from that of the run of --init-from: leave it out");
+  for (const char* name : {"model", "layers", "heads", "kv-heads", "embd", "bias", "norm-epsilon", "tie-embeddings",
+                           "activation", "rope-theta", "qk-norm", "tokenizer"})
+    GLINT_REQUIRE(a[name] == b[name], "--", name, " differs from that of the run of ", flag, ": leave it out");
   GLINT_REQUIRE(options.model.context <= from.model.context, "--context ", options.model.context,
-                " is longer than the ", from.model.context, " of the run of --init-from");
+                " is longer than the ", from.model.context, " of the run of ", flag);
 }
 
 }  // namespace
@@ -91,9 +93,9 @@ bool TrainFlags::gives_data() const { return app_.count("--data") + app_.count("
 TrainOptions TrainFlags::unvalidated() const {
   TrainOptions options = applied_to({});
   if (!options.init_from.empty()) {
-    const TrainOptions from = shape_of_run(options.init_from);
+    const TrainOptions from = shape_of(read_options_of(options.init_from));
     options = applied_to(from);
-    require_same_shape(from, options);
+    require_same_shape(from, options, "--init-from");
   }
   options.complete();
   return options;
@@ -101,6 +103,21 @@ TrainOptions TrainFlags::unvalidated() const {
 
 TrainOptions TrainFlags::fresh() const {
   const TrainOptions options = unvalidated();
+  GLINT_REQUIRE(app_.count("--vocab") == 0 || options.tokenizer == "bpe", "--vocab goes with --tokenizer bpe");
+  options.validate();
+  return options;
+}
+
+TrainOptions TrainFlags::begun(const TrainOptions& imported) const {
+  const TrainOptions from = shape_of(imported);
+  TrainOptions options = applied_to(from);
+  require_same_shape(from, options, "--resume");
+  GLINT_REQUIRE(options.model.context == from.model.context, "--context ", options.model.context, " differs from the ",
+                from.model.context, " of the run: a shorter one goes with --init-from ", resume_);
+  GLINT_REQUIRE(options.init_from.empty(), "--init-from does not go with --resume: leave one of them out");
+  GLINT_REQUIRE(!options.data.empty(), resume_, " was imported and has no data: say by --data what to train it on");
+  options.out = resume_;
+  options.complete();
   options.validate();
   return options;
 }

@@ -34,14 +34,10 @@ using nlohmann::ordered_json;
 
 namespace {
 
-constexpr const char* kVocab = "vocab";  // not a flag: it comes from the tokenizer
-
 template <typename Value>
 ordered_json json_of(const Value& value) {
   if constexpr (std::is_enum_v<Value>) {
-    for (const auto& [name, choice] : names_of(value))
-      if (choice == value) return name;
-    return nullptr;
+    return choice_name(value);
   } else if constexpr (std::is_same_v<Value, float>) {
     char text[32]{};
     std::to_chars(text, text + sizeof text - 1, value);
@@ -145,7 +141,6 @@ void apply_config(TrainOptions& options, const fs::path& path) {
 ordered_json to_json(const TrainOptions& options) {
   ordered_json json;
   for_each_option(options, [&](const auto& value, const OptionInfo& option) { json[option.name] = json_of(value); });
-  json[kVocab] = options.model.vocab;
   return json;
 }
 
@@ -162,7 +157,6 @@ TrainOptions options_from_json(const ordered_json& json, const std::string& sour
   for_each_option(options, [&](auto& value, const OptionInfo& option) {
     read_key(option.name, value, option.on_resume != OnResume::fixed);
   });
-  read_key(kVocab, options.model.vocab, false);
   GLINT_REQUIRE(unknown.empty(), source, ": unknown key '", unknown.begin().key(), "'");
   return options;
 }

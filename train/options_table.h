@@ -36,7 +36,8 @@ void for_each_option(Options& o, Visit&& visit) {
       "the built-in corpus");
   add(o.val_data, "val-data", OnResume::moved, kAny, "text for validation", "the last 10% of --data");
   add(o.out, "out", kFixed, kAny, "the run folder to make");
-  add(o.tokenizer, "tokenizer", kFixed, kAny, "what a token is");
+  add(o.tokenizer, "tokenizer", kFixed, kAny, "char, byte, bpe; or a tokenizer's file or folder");
+  add(m.vocab, "vocab", kFixed, kFrom0, "tokens of a bpe that is made from the text", "8192");
   add(o.init_from, "init-from", OnResume::added, kAny, "a run whose weights, shape, tokenizer to begin with", "none");
   add(o.seed, "seed", kFixed, kAny, "of everything random: data order, initialization, dropout");
 
@@ -48,6 +49,9 @@ void for_each_option(Options& o, Visit&& visit) {
   add(m.embd, "embd", kFixed, kPositive, "channels");
   add(m.context, "context", kFixed, kPositive, "tokens the model sees at once");
   add(m.bias, "bias", kFixed, kAny, "biases in linear layers and layer norms");
+  add(m.norm_epsilon, "norm-epsilon", OnResume::added, kPositive, "of layer norms");
+  add(m.tied, "tie-embeddings", OnResume::added, kAny, "the output head is the token embedding");
+  add(m.vocab_multiple, "vocab-multiple", kFree, kPositive, "pad the vocabulary to a multiple: faster, same losses");
   add(m.activation, "activation", kFixed, kAny, "GELU, exact or GPT-2's approximation");
   add(m.rope_theta, "rope-theta", OnResume::added, kPositive, "base of Llama's rotary positions");
   add(m.qk_norm, "qk-norm", OnResume::added, kAny, "RMSNorm of Llama's queries and keys, without weights");

@@ -60,9 +60,10 @@ std::string Progress::line(const ProgressReport& report) const {
   return result;
 }
 
-void Progress::report(const ProgressReport& report) {
+void Progress::report(const ProgressReport& report) { show(line(report)); }
+
+void Progress::show(const std::string& content) {
   if (settings_.quiet) return;
-  const std::string content = line(report);
   if (is_terminal_) {
     // Overwrites the line and clears the rest of the old one. Cut to the terminal's width: a wrapped line would remain.
     std::fprintf(stderr, "\r%s\x1b[K", content.substr(0, terminal_width() - 1).c_str());

@@ -33,7 +33,9 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  bool is_terminal() const { return is_terminal_; }
   void report(const ProgressReport& report);
+  void show(const std::string& line);     // the live line; not on a terminal a line of its own
   void note(const std::string& line);     // a line of its own, above the live line
   void warning(const std::string& line);  // the same, even when quiet
   void finish();                          // ends the live line; may be called again

@@ -28,6 +28,13 @@ TextPaths text_of(const TrainOptions& options) {
   return paths;
 }
 
+// Of the text, where no tokenizer is given.
+NewTokenizer new_tokenizer(const TrainOptions& options) {
+  const bool named = options.tokenizer == "char" || options.tokenizer == "byte" || options.tokenizer == "bpe";
+  return {named ? tokenizer_kind_named(options.tokenizer) : TokenizerKind::bpe,
+          options.model.vocab > 0 ? options.model.vocab : kUsualVocabulary};
+}
+
 // Prepared folders are found by their own place or, where they have moved with the run, by the way from it.
 void write_record(const RunPaths& run, const fs::path& prepared, uint64_t checksum) {
   nlohmann::ordered_json record = {{"folder", prepared.empty() ? "data" : fs::absolute(prepared).string()},
@@ -39,6 +46,7 @@ void write_record(const RunPaths& run, const fs::path& prepared, uint64_t checks
 }
 
 nlohmann::json read_record(const RunPaths& run) {
+  GLINT_REQUIRE(!is_untrained(run), run.root.string(), " was imported and has no data: give --data");
   std::ifstream in(run.data_record());
   const nlohmann::json record = nlohmann::json::parse(in, nullptr, false);
   const bool whole = record.is_object() && record.contains("folder") && record["folder"].is_string() &&
@@ -54,18 +62,22 @@ Dataset create_run_data(const RunPaths& run, const TrainOptions& options) {
   const bool prepared = gives_prepared(options);
   GLINT_REQUIRE(options.val_data.empty() || (!prepared && !options.data.empty()),
                 "--val-data goes with --data TEXT; a prepared folder and the built-in corpus have their own");
+  const bool imported = is_untrained(run);
+  const std::string from = imported ? run.root.string() : options.init_from;
   std::optional<Tokenizer> given;
-  if (!options.init_from.empty()) given = Tokenizer::load(existing_run(options.init_from).tokenizer());
+  if (!from.empty()) given = Tokenizer::load(existing_run(from).tokenizer());
+  else if (!prepared) given = Tokenizer::given(options.tokenizer);
+  const NewTokenizer made = new_tokenizer(options);
   try {
     std::string note;
     const Tokenizer* const tokenizer = given ? &*given : nullptr;
-    if (options.data.empty()) prepare_corpus(kCorpusBytes, kCorpusSeed, options.tokenizer, run.data(), tokenizer);
-    else if (!prepared) note = prepare_text(text_of(options), options.tokenizer, run.data(), tokenizer);
+    if (options.data.empty()) prepare_corpus(kCorpusBytes, kCorpusSeed, made, run.data(), tokenizer);
+    else if (!prepared) note = prepare_text(text_of(options), made, run.data(), tokenizer);
     if (!note.empty() && !options.quiet) std::fprintf(stderr, "%s\n", note.c_str());
     Dataset dataset = Dataset::open(prepared ? fs::path(options.data.front()) : run.data());
-    GLINT_REQUIRE(!given || dataset.tokenizer() == *given, options.data.front(),
-                  " was prepared with another tokenizer than that of ", options.init_from,
-                  ": prepare it with --tokenizer-from ", options.init_from);
+    GLINT_REQUIRE(!prepared || !given || dataset.tokenizer() == *given, options.data.front(),
+                  " was prepared with another tokenizer than that of ", from, ": prepare it with --tokenizer-from ",
+                  from);
     dataset.require_context(options.model.context);
     dataset.tokenizer().save(run.tokenizer());
     write_record(run, prepared ? fs::path(options.data.front()) : fs::path(), dataset.info().checksum);
@@ -73,7 +85,7 @@ Dataset create_run_data(const RunPaths& run, const TrainOptions& options) {
   } catch (const UserError&) {  // leaves the folder empty, so that the same --out works again
     std::error_code ignored;
     fs::remove_all(run.data(), ignored);
-    fs::remove(run.tokenizer(), ignored);
+    if (!imported) fs::remove(run.tokenizer(), ignored);
     throw;
   }
 }
@@ -116,7 +128,7 @@ void adopt_run_data(const RunPaths& run, const TrainOptions& options) {
                 " differs from the data that this run was started with: a resumed run keeps its own");
   if (prepared) return write_record(run, options.data.front(), checksum);
   if (is_prepared(run.data())) return;
-  prepare_text(text_of(options), options.tokenizer, run.data(), &tokenizer);
+  prepare_text(text_of(options), tokenizer.kind(), run.data(), &tokenizer);
   write_record(run, {}, checksum);
 }
 

@@ -100,6 +100,25 @@ TrainOptions read_run_config(const RunPaths& paths) {
   return options_from_json(json, paths.config().string());
 }
 
+std::string run_config(const TrainOptions& options) {
+  ordered_json json;
+  json[kVersionKey] = kConfigVersion;
+  json.update(to_json(options));
+  return json.dump(2) + "\n";
+}
+
+bool is_untrained(const RunPaths& paths) {
+  std::error_code unreadable;
+  return fs::exists(paths.config(), unreadable) && fs::exists(paths.last(), unreadable) &&
+         !fs::exists(paths.data_record(), unreadable) && !fs::exists(paths.metrics(), unreadable);
+}
+
+void require_no_folder(const fs::path& path, const char* what) {
+  std::error_code error;
+  GLINT_REQUIRE(!fs::exists(path, error) || (fs::is_directory(path, error) && fs::is_empty(path, error)), path.string(),
+                " exists already: choose another --out for ", what);
+}
+
 RunFolder RunFolder::create(const fs::path& root) {
   std::error_code error;
   fs::create_directories(root, error);
@@ -128,21 +147,19 @@ void RunFolder::discard() noexcept {
     fs::remove_all(made, ignored);
 }
 
-void RunFolder::take_lock() {
-  const std::string root = paths_.root.string();
-  lock_ = Descriptor(::open(paths_.lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-  GLINT_REQUIRE(lock_ >= 0, "cannot write in the run folder ", root, ": ", std::strerror(errno));
-  if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
-  GLINT_REQUIRE(errno != EWOULDBLOCK, "the run folder ", root, " is in use by another glint: wait for it, or stop it");
-  throw UserError(str_cat("cannot lock the run folder ", root, ": ", std::strerror(errno)));
+Descriptor lock_folder(const fs::path& lock, const std::string& name) {
+  Descriptor descriptor(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  GLINT_REQUIRE(descriptor >= 0, "cannot write in ", name, ": ", std::strerror(errno));
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return descriptor;
+  GLINT_REQUIRE(errno != EWOULDBLOCK, name, " is in use by another glint: wait for it, or stop it");
+  throw UserError(str_cat("cannot lock ", name, ": ", std::strerror(errno)));
 }
+
+void RunFolder::take_lock() { lock_ = lock_folder(paths_.lock(), "the run folder " + paths_.root.string()); }
 
 void RunFolder::write_config(const TrainOptions& options) {
   if (!writes_) return;
-  ordered_json json;
-  json[kVersionKey] = kConfigVersion;
-  json.update(to_json(options));
-  write_file_durably(paths_.config(), json.dump(2) + "\n");
+  write_file_durably(paths_.config(), run_config(options));
 }
 
 void RunFolder::append(const MetricsLine& line) {

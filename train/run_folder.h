@@ -30,6 +30,15 @@ struct RunPaths {
 RunPaths existing_run(const std::filesystem::path& root);
 // The options a run was started with.
 TrainOptions read_run_config(const RunPaths& paths);
+// The text of its config.json.
+std::string run_config(const TrainOptions& options);
+// Whether a run was imported and has not been trained: it has no data yet.
+bool is_untrained(const RunPaths& paths);
+// UserError if there is something at `path`, other than an empty folder.
+void require_no_folder(const std::filesystem::path& path, const char* what);
+
+// Locks `lock`, a file of the folder that `name` names; the lock ends with the process. UserError if it is taken.
+Descriptor lock_folder(const std::filesystem::path& lock, const std::string& name);
 
 // One line of metrics.jsonl. What was not computed is left out.
 struct MetricsLine {

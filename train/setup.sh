@@ -6,7 +6,7 @@
 set -euo pipefail
 
 needed=(cmake ninja-build g++ libeigen3-dev libcli11-dev nlohmann-json3-dev libtomlplusplus-dev libxxhash-dev
-  doctest-dev)
+  libpcre2-dev zlib1g-dev doctest-dev)
 wanted=(libdnnl-dev libgloo-dev)  # optional: faster matrix products; several ranks on CPUs
 case "${1:-}" in
   "") ;;
@@ -19,7 +19,7 @@ if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
   cat >&2 <<'TEXT'
 setup: this is not a Debian system, so nothing is installed for you. glint needs: a C++20 compiler with OpenMP
 setup: (g++ 12 or clang 14), CMake 3.25, Ninja, Eigen 3.4, CLI11 2.1, nlohmann-json 3.10, toml++ 3, xxHash 0.8,
-setup: doctest 2.4; and, for speed, oneDNN 2.6; for several ranks on CPUs, Gloo.
+setup: PCRE2 10.32, zlib, doctest 2.4; and, for speed, oneDNN 2.6; for several ranks on CPUs, Gloo.
 TEXT
   exit 0  # CMake names what it does not find
 fi

@@ -296,7 +296,8 @@ int start_training(TrainOptions options, RunFolder& folder, Team& team, Changed 
     Dataset data = team_data(folder.paths(), options, team);
     options.model.vocab = data.tokenizer().vocabulary();
     options.model.validate();
-    options.tokenizer = data.tokenizer().kind();  // of a prepared folder
+    if (options.data.size() == 1 && is_prepared(options.data.front()))
+      options.tokenizer = name_of(data.tokenizer().kind());
     folder.write_config(options);
     trainer.emplace(options, device, folder, std::move(data), team, changed);
   } catch (...) {

@@ -57,6 +57,7 @@ class TrainingStep {
   void restore(const RngState& rng);
 
   size_t arena_bytes() const { return arena_.bytes(); }
+  const Graph& graph() const { return graph_; }
   const Partition& partition() const { return partition_; }
   GradientExchange* exchange() { return exchange_.get(); }  // null: one rank
   // How long the communication took, and how long this rank waited for it, over all timed steps. Steps of a CUDA graph

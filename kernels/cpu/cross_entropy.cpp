@@ -1,5 +1,6 @@
 #include "kernels/cross_entropy.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -88,10 +89,11 @@ template <typename Scalar>
 void cross_entropy_forward(const CpuContext& ctx, float* losses, const Scalar* logits, const int32_t* targets,
                            const CrossEntropyShape& shape) {
   check_targets(targets, shape);
-  const size_t rows = static_cast<size_t>(shape.rows), V = static_cast<size_t>(shape.V);
+  const auto rows = static_cast<size_t>(shape.rows), V = static_cast<size_t>(shape.V),
+             columns = static_cast<size_t>(shape.columns);
   parallel_ranges(ctx, rows, 1, rows * V, [&](Range range) {
     for (size_t row = range.begin; row < range.end; ++row) {
-      const Scalar* z = logits + row * V;
+      const Scalar* z = logits + row * columns;
       const float largest = largest_of(z, V), target = to_float(z[targets[row]]);
       losses[row] = static_cast<float>(std::log(sum_of_exp(z, V, largest, nullptr)) + largest - target);
     }
@@ -102,15 +104,17 @@ template <typename Scalar>
 void cross_entropy_forward_backward(const CpuContext& ctx, float* losses, Scalar* logits, const int32_t* targets,
                                     float gradient_scale, const CrossEntropyShape& shape) {
   check_targets(targets, shape);
-  const size_t rows = static_cast<size_t>(shape.rows), V = static_cast<size_t>(shape.V);
+  const auto rows = static_cast<size_t>(shape.rows), V = static_cast<size_t>(shape.V),
+             columns = static_cast<size_t>(shape.columns);
   parallel_ranges(ctx, rows, 1, rows * V, [&](Range range) {
     for (size_t row = range.begin; row < range.end; ++row) {
       // Three passes, but only one over memory: a row of logits stays in the cache.
-      Scalar* z = logits + row * V;
+      Scalar* z = logits + row * columns;
       const float largest = largest_of(z, V), target = to_float(z[targets[row]]);
       const double total = sum_of_exp(z, V, largest, place_for_exponentials(z));
       losses[row] = static_cast<float>(std::log(total) + largest - target);
       write_gradient(z, V, largest, static_cast<float>(gradient_scale / total), targets[row], gradient_scale);
+      std::fill(z + V, z + columns, Scalar{});
     }
   });
 }

@@ -74,10 +74,11 @@ void draw_tokens(const CpuContext& ctx, int32_t* tokens, int32_t* record, const 
   parallel_ranges(ctx, B, 1, 4 * B * V, [&](Range range) {
     for (size_t b = range.begin; b < range.end; ++b) {
       Candidate* candidates = static_cast<Candidate*>(scratch) + b * V;
+      const Scalar* row = logits + b * static_cast<size_t>(drawing.columns);
       size_t n = 0;
       for (size_t token = 0; token < V; ++token) {
         const auto number = static_cast<int32_t>(token);
-        if (number != options.never) candidates[n++] = {to_float(logits[b * V + token]), number};
+        if (number != options.never) candidates[n++] = {to_float(row[token]), number};
       }
       tokens[b] = record[b] =
           draw({candidates, n}, sampling_point(options.seed, options.stream + b, drawing.index), options);

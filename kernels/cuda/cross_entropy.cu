@@ -24,7 +24,7 @@ struct Arguments {
   Scalar* dlogits;  // the logits again; null: forward only
   const int32_t* targets;
   float gradient_scale;
-  int V;
+  int V, columns;
 };
 
 __device__ inline float exp_shifted(float logit, float largest) { return ptx::exp2((logit - largest) * kLog2E); }
@@ -140,7 +140,7 @@ struct LongRow {
 template <typename Scalar, typename Row>
 __global__ void __launch_bounds__(kMostThreads) cross_entropy_kernel(const __grid_constant__ Arguments<Scalar> a) {
   auto& shared = dynamic_shared<Shared>();
-  const size_t at = static_cast<size_t>(blockIdx.x) * a.V;
+  const size_t at = static_cast<size_t>(blockIdx.x) * a.columns;
   const int target = a.targets[blockIdx.x];
   const bool is_token = target >= 0 && target < a.V;
   float target_logit = NAN;
@@ -154,6 +154,7 @@ __global__ void __launch_bounds__(kMostThreads) cross_entropy_kernel(const __gri
   row.map(a.dlogits + at, [&](int i, float logit) {
     return exp_shifted(logit, softmax.largest) * factor - (i == target ? a.gradient_scale : 0.0f);
   });
+  for (int i = a.V + threadIdx.x; i < a.columns; i += blockDim.x) a.dlogits[at + i] = Scalar{};
 }
 
 template <typename Scalar>
@@ -175,13 +176,13 @@ void launch_cross_entropy(const CudaContext& ctx, const Arguments<Scalar>& a, in
 template <typename Scalar>
 void cross_entropy_forward(const CudaContext& ctx, float* losses, const Scalar* logits, const int32_t* targets,
                            const CrossEntropyShape& shape) {
-  launch_cross_entropy(ctx, Arguments<Scalar>{losses, logits, nullptr, targets, 0.0f, shape.V}, shape.rows);
+  launch_cross_entropy(ctx, Arguments<Scalar>{losses, logits, nullptr, targets, 0.0f, shape.V, shape.columns}, shape.rows);
 }
 
 template <typename Scalar>
 void cross_entropy_forward_backward(const CudaContext& ctx, float* losses, Scalar* logits, const int32_t* targets,
                                     float gradient_scale, const CrossEntropyShape& shape) {
-  launch_cross_entropy(ctx, Arguments<Scalar>{losses, logits, logits, targets, gradient_scale, shape.V}, shape.rows);
+  launch_cross_entropy(ctx, Arguments<Scalar>{losses, logits, logits, targets, gradient_scale, shape.V, shape.columns}, shape.rows);
 }
 
 template void cross_entropy_forward(const CudaContext&, float*, const float*, const int32_t*, const CrossEntropyShape&);

@@ -224,7 +224,7 @@ __global__ void __launch_bounds__(kThreads)
     draw_kernel(int32_t* tokens, int32_t* record, const Scalar* logits, const Drawing drawing,
                 const __grid_constant__ SamplingOptions options) {
   const int b = blockIdx.x;
-  Row<Scalar> row{logits + static_cast<size_t>(b) * drawing.vocab, drawing.vocab, options.never,
+  Row<Scalar> row{logits + static_cast<size_t>(b) * drawing.columns, drawing.vocab, options.never,
                   dynamic_shared<Shared>()};
   const int token = draw(row, sampling_point(options.seed, options.stream + b, drawing.index), options);
   if (threadIdx.x == 0) tokens[b] = record[b] = token;

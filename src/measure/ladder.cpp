@@ -99,7 +99,8 @@ void run_rung(const Rung& rung, LadderProblem& x, RungResult& r) {
 
 }  // namespace
 
-std::vector<RungResult> measure_rungs(const AttentionShape& shape, float p, int repeats, uint64_t seed) {
+std::vector<RungResult> measure_rungs(const AttentionShape& shape, float p, int repeats, uint64_t seed,
+                                      const std::function<void(double)>& part_done) {
   GLINT_CHECK(shape.B == 1 && shape.T == shape.S && shape.NH == shape.NKV, "one sequence, as many keys as queries");
   LadderProblem x(shape, p, seed);
   LadderResults<double> exact(x.shape);
@@ -119,6 +120,7 @@ std::vector<RungResult> measure_rungs(const AttentionShape& shape, float p, int 
   x.scratch.assign(most, 0.0f);
   for (int turn = 0; turn <= repeats; ++turn) {  // all rungs in turn, so that a slow moment does not hit one alone
     for (size_t n = 0; n < rungs.size(); ++n) {
+      part_done(static_cast<double>(turn) / (repeats + 1));
       RungResult& r = results[n];
       run_rung(rungs[n], x, r);
       const std::vector<double> errors = ladder_errors(x, exact);

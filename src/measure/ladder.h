@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "kernels/ladder/ladder.h"
@@ -17,7 +18,8 @@ struct RungResult {
 };
 
 // A result for each rung, on one sequence of random inputs with as many keys as queries; p: the drop probability. Times
-// are those of the fastest of `repeats` runs after one more.
-std::vector<RungResult> measure_rungs(const AttentionShape& shape, float p, int repeats, uint64_t seed);
+// are those of the fastest of `repeats` runs after one more. part_done is told how much is done, 0 to 1.
+std::vector<RungResult> measure_rungs(const AttentionShape& shape, float p, int repeats, uint64_t seed,
+                                      const std::function<void(double)>& part_done);
 
 }  // namespace glint

@@ -4,8 +4,9 @@
 
 namespace glint {
 
-Tensor cross_entropy(Graph& g, Tensor logits, Tensor targets, float gradient_scale) {
-  const CrossEntropyShape shape{logits.shape().rows(), logits.shape().last()};
+Tensor cross_entropy(Graph& g, Tensor logits, Tensor targets, float gradient_scale, int V) {
+  const CrossEntropyShape shape{logits.shape().rows(), V, logits.shape().last()};
+  GLINT_CHECK(0 < V && V <= shape.columns, "V ", V, " of ", shape.columns, " columns");
   GLINT_CHECK(targets.shape().elements() == static_cast<size_t>(shape.rows), "targets and logits differ in rows");
   const Tensor losses = g.tensor("losses", {shape.rows}, DType::f32);
   if (!g.training()) {

@@ -16,9 +16,9 @@ struct HeadLoss {
   GradientSink dx, dweight;
   float gradient_scale;
   bool training;
-  int rows, C, V, chunk;
+  int rows, C, V, columns, chunk;
 
-  LinearShape shape_of(int count) const { return {count, C, V, WeightLayout::out_in}; }
+  LinearShape shape_of(int count) const { return {count, C, columns, WeightLayout::out_in}; }
 
   template <typename Scalar>
   void run(const auto& ctx) const {
@@ -31,10 +31,10 @@ struct HeadLoss {
       float* to = losses.f32() + first;
       linear_forward(ctx, z, rows_of_x, w, no_bias, shape_of(count));
       if (!training) {
-        cross_entropy_forward(ctx, to, z, targets.i32() + first, {count, V});
+        cross_entropy_forward(ctx, to, z, targets.i32() + first, {count, V, columns});
         continue;
       }
-      cross_entropy_forward_backward(ctx, to, z, targets.i32() + first, gradient_scale, {count, V});
+      cross_entropy_forward_backward(ctx, to, z, targets.i32() + first, gradient_scale, {count, V, columns});
       linear_backward_weight(ctx, dweight.data(), nullptr, rows_of_x, z, nullptr, shape_of(count),
                              first == 0 ? dweight.write() : Write::add);
       linear_backward_input(ctx, dx.data<Scalar>() + at, z, w, shape_of(count), dx.write());
@@ -43,24 +43,25 @@ struct HeadLoss {
 
   // Read and written: logits are in memory only a chunk at a time, but all of them pass through it.
   double bytes(double size) const {
-    const double all = rows, chunks = std::ceil(all / chunk), weights = static_cast<double>(V) * C;
-    if (!training) return size * (all * C + 2 * all * V + chunks * weights);
-    return size * (2 * all * C + 4 * all * V + chunks * weights) + sizeof(float) * (2 * chunks - 1) * weights;
+    const double all = rows, chunks = std::ceil(all / chunk), weights = static_cast<double>(columns) * C;
+    if (!training) return size * (all * C + 2 * all * columns + chunks * weights);
+    return size * (2 * all * C + 4 * all * columns + chunks * weights) + sizeof(float) * (2 * chunks - 1) * weights;
   }
 };
 
 }  // namespace
 
-Tensor linear_cross_entropy(Graph& g, Tensor x, Tensor weight, Tensor targets, float gradient_scale, int chunk) {
-  const int rows = x.shape().rows(), V = weight.shape()[0], C = weight.shape()[1];
+Tensor linear_cross_entropy(Graph& g, Tensor x, Tensor weight, Tensor targets, float gradient_scale, int V, int chunk) {
+  const int rows = x.shape().rows(), columns = weight.shape()[0], C = weight.shape()[1];
   GLINT_CHECK(x.shape().last() == C, x.name(), " has ", x.shape().last(), " channels, ", weight.name(), " takes ", C);
   GLINT_CHECK(targets.shape().elements() == static_cast<size_t>(rows), "targets and ", x.name(), " differ in rows");
+  GLINT_CHECK(0 < V && V <= columns, "V ", V, " of ", columns, " columns");
   GLINT_CHECK(chunk > 0, "a chunk of ", chunk, " rows");
   chunk = std::min(chunk, rows);
-  const Tensor logits = g.tensor("logits", {chunk, V}), losses = g.tensor("losses", {rows}, DType::f32);
+  const Tensor logits = g.tensor("logits", {chunk, columns}), losses = g.tensor("losses", {rows}, DType::f32);
   const HeadLoss op{
-      x,    weight, targets, logits, losses, g.gradient_into(x), g.gradient_into(weight), gradient_scale, g.training(),
-      rows, C,      V,       chunk};
+      x,    weight, targets, logits,  losses, g.gradient_into(x), g.gradient_into(weight), gradient_scale, g.training(),
+      rows, C,      V,       columns, chunk};
   g.record({.name = "linear_cross_entropy",
             .inputs = {x, weight, targets},
             .outputs = {losses},

@@ -22,6 +22,8 @@
 #include "kernels/check.h"
 #include "src/comm/ranks.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/exchange/hf_config.h"
+#include "train/exchange/hf_tokenizer.h"
 #include "train/options.h"
 #include "train/run_folder.h"
 
@@ -47,12 +49,15 @@ fs::path file(const std::string& name, std::string_view bytes) {
   return path;
 }
 
-// Reads tensors to the last byte.
+// Reads tensors to the last byte, and those of weights as floats.
 void read_safetensors(std::string_view bytes) {
   const SafetensorsFile tensors(file("model.safetensors", bytes));
   int sum = 0;
-  for (const TensorView& tensor : tensors.tensors())
+  for (const StoredTensor& tensor : tensors.tensors()) {
     for (size_t i = 0; tensor.data && i < tensor.bytes(); ++i) sum += static_cast<const char*>(tensor.data)[i];
+    std::vector<float> values(tensor.elements());
+    tensor.to_floats(values.data(), values.size());
+  }
   volatile int used = sum;
   static_cast<void>(used);
 }
@@ -80,6 +85,21 @@ void read_state(std::string_view bytes) {
   read_checkpoint_state(scratch());
 }
 
+// What is read is written, and read as the same.
+void read_hf(std::string_view bytes) {
+  const auto json = nlohmann::json::parse(bytes, nullptr, false);
+  const auto written = hf_config(read_hf_config(json, "config.json"), DType::f32, -1);
+  const auto again = hf_config(read_hf_config(nlohmann::json::parse(written.dump()), "again"), DType::f32, -1);
+  GLINT_CHECK(written == again, "another model");
+}
+
+// Another program's tokenizer.json: one of glint's or none.
+void read_hf_tokenizer_json(std::string_view bytes) {
+  const auto json = nlohmann::json::parse(bytes, nullptr, false);
+  if (const auto tokenizer = read_hf_tokenizer(json))
+    GLINT_CHECK(nlohmann::json::parse(hf_tokenizer(*tokenizer)) == json, "not the same");
+}
+
 void read_config(std::string_view bytes) {
   TrainOptions options;
   apply_config(options, file("config.toml", bytes));
@@ -100,7 +120,7 @@ void read_tokenizer(std::string_view bytes) {
   const Tokenizer tokenizer = Tokenizer::from_json(bytes, "tokenizer.json");
   GLINT_CHECK(Tokenizer::from_json(tokenizer.to_json(), "again") == tokenizer, "not the same");
   const auto encoded = tokenizer.encode("text");
-  GLINT_CHECK(encoded.ids.size() == 4, "of ", encoded.ids.size());
+  GLINT_CHECK(tokenizer.bpe() || encoded.ids.size() == 4, "of ", encoded.ids.size());
 }
 
 // What is tokenised is what is read back.
@@ -142,6 +162,8 @@ void read_ranks(std::string_view bytes) {
 const std::map<std::string, std::function<void(std::string_view)>> kReaders = {{"safetensors", read_safetensors},
                                                                                {"checkpoint", read_checkpoint},
                                                                                {"state", read_state},
+                                                                               {"hf", read_hf},
+                                                                               {"hf_tokenizer", read_hf_tokenizer_json},
                                                                                {"config", read_config},
                                                                                {"run", read_run},
                                                                                {"tokens", read_tokens},

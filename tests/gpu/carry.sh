@@ -7,7 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 folder=${1:-.carry}
-packages=(libeigen3-dev libcli11-dev nlohmann-json3-dev libtomlplusplus-dev doctest-dev libxxhash-dev)
+packages=(libeigen3-dev libcli11-dev nlohmann-json3-dev libtomlplusplus-dev doctest-dev libxxhash-dev
+  libpcre2-dev zlib1g-dev)
 rm -rf "$folder"
 mkdir -p "$folder"
 for package in "${packages[@]}"; do
@@ -18,7 +19,8 @@ for package in "${packages[@]}"; do
   while read -r path; do
     case "$path" in
       /usr/share/doc/*) continue ;;
-      */libxxhash.a) to=$folder/lib/libxxhash.a ;; # not the shared library, whose folder depends on the machine
+      # not the shared libraries, whose folder depends on the machine
+      */libxxhash.a | */libpcre2-8.a | */libz.a) to=$folder/lib/${path##*/} ;;
       */cmake/tomlplusplus/*) continue ;; # names the shared library, which is not used
       /usr/include/* | */cmake/*) to=$folder/${path#/usr/} ;;
       *) continue ;;

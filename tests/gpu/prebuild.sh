@@ -38,7 +38,9 @@ if [ "$(uname -m)" = x86_64 ]; then options+=(-DCMAKE_CXX_FLAGS=-march=x86-64-v3
 options+=("-DCMAKE_EXE_LINKER_FLAGS=-static-libstdc++ -static-libgcc"
   "-DCMAKE_SHARED_LINKER_FLAGS=-static-libstdc++ -static-libgcc" "-DCMAKE_BUILD_RPATH=\$ORIGIN"
   -DCMAKE_BUILD_RPATH_USE_ORIGIN=ON)
-options+=("-DXXHASH_LIBRARY=$(realpath "$("${CXX:-g++}" -print-file-name=libxxhash.a)")")
+static() { realpath "$("${CXX:-g++}" -print-file-name="$1")"; }
+options+=("-DXXHASH_LIBRARY=$(static libxxhash.a)" "-DPCRE2_LIBRARY=$(static libpcre2-8.a)"
+  "-DZLIB_LIBRARY_RELEASE=$(static libz.a)")
 architectures=none
 if [ "$emulated" = yes ]; then
   build=${build:-build-prebuild-emulated}

@@ -217,6 +217,45 @@ TEST_CASE("evaluation has no dropout") {
   CHECK(results[0] == results[1]);
 }
 
+TEST_CASE("a padded vocabulary: the same parameters, losses and gradients; the padding stays 0 and is not counted") {
+  GptConfig config = test::tiny_config(), wide = config;
+  wide.vocab_multiple = 64;
+  for (const bool tied : {true, false}) {
+    config.tied = wide.tied = tied;
+    TinyRun plain(config, 4, 2), padded(wide, 4, 2);
+    CHECK(padded.model.parameters().count() == plain.model.parameters().count());
+    CHECK(padded.run() == doctest::Approx(plain.run()).epsilon(1e-6));
+    for (size_t i = 0; i < plain.model.parameters().all().size(); ++i) {
+      const Parameter &a = plain.model.parameters().all()[i], &b = padded.model.parameters().all()[i];
+      INFO(a.name);
+      REQUIRE(a.name == b.name);
+      const size_t n = a.shape.elements(), all = b.shape.elements();
+      CHECK(all == (a.name == "wte.weight" || a.name == "lm_head.weight" ? size_t{64} * 32 : n));
+      CHECK(std::equal(a.data(), a.data() + n, b.data()));
+      const float *da = static_cast<float*>(a.gradient.data), *db = static_cast<float*>(b.gradient.data);
+      CHECK(distance({da, da + n}, {db, db + n}) < 1e-5);
+      CHECK(static_cast<size_t>(std::count(b.data() + n, b.data() + all, 0.0f)) == all - n);
+      CHECK(static_cast<size_t>(std::count(db + n, db + all, 0.0f)) == all - n);
+    }
+  }
+}
+
+TEST_CASE("a head of its own, and another epsilon, change the losses; the tied model has the bits it had") {
+  const double tied = TinyRun(test::tiny_config(), 2, 2).run();
+  GptConfig config = test::tiny_config();
+  config.tied = false;
+  TinyRun untied(config, 2, 2);
+  CHECK(std::abs(untied.run() - tied) > 1e-4);
+  const Parameter& head = untied.model.parameters().all().back();
+  CHECK(head.name == "lm_head.weight");
+  CHECK(head.stored == Shape{23, 32});
+  const float* gradient = static_cast<float*>(head.gradient.data);
+  CHECK(std::count(gradient, gradient + 23 * 32, 0.0f) == 0);
+  config = test::tiny_config();
+  config.norm_epsilon = 0.1f;
+  CHECK(std::abs(TinyRun(config, 2, 2).run() - tied) > 1e-5);
+}
+
 TEST_CASE("the first tensor with a NaN is named") {
   TinyRun run(test::tiny_config(), 2, 2);
   run.run();

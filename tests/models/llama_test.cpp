@@ -14,6 +14,7 @@ TEST_CASE("Llama: tensors have the names and shapes of Hugging Face's LlamaForCa
   GptConfig config;
   config.kind = ModelKind::llama;
   config.vocab = 10, config.layers = 1, config.heads = 12, config.kv_heads = 4, config.embd = 768;
+  config.tied = false, config.vocab_multiple = 16;
   CHECK(config.hidden() == 2048);
   const auto model = make_model(config, CpuContext{}, DType::f32, Weights::laid_out);
   const std::vector<std::pair<std::string, Shape>> expected = {
@@ -27,7 +28,8 @@ TEST_CASE("Llama: tensors have the names and shapes of Hugging Face's LlamaForCa
       {"model.layers.0.mlp.gate_proj.weight", {2048, 768}},
       {"model.layers.0.mlp.up_proj.weight", {2048, 768}},
       {"model.layers.0.mlp.down_proj.weight", {768, 2048}},
-      {"model.norm.weight", {768}}};
+      {"model.norm.weight", {768}},
+      {"lm_head.weight", {10, 768}}};
   size_t i = 0;
   for (const Parameter& parameter : model->parameters().all())
     for (const NamedTensor& tensor : parameter.tensors()) {

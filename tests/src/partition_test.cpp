@@ -83,8 +83,8 @@ TEST_CASE("graph: a gradient is reported complete when backward adds no more to 
   const Tensor tokens = graph.input("tokens", {2, 4}, DType::i32), targets = graph.input("targets", {2, 4}, DType::i32);
   Tensor x = embedding(graph, tokens, graph.parameter(table), graph.parameter(position), 0.0f);
   x = linear(graph, x, graph.parameter(weight), Tensor(), WeightLayout::in_out);
-  const Tensor losses =
-      cross_entropy(graph, linear(graph, x, graph.parameter(table), Tensor(), WeightLayout::out_in), targets, 0.125f);
+  const Tensor losses = cross_entropy(graph, linear(graph, x, graph.parameter(table), Tensor(), WeightLayout::out_in),
+                                      targets, 0.125f, table->shape[0]);
   graph.keep(losses);
   DeviceMemory arena(graph.plan(), "test");
   graph.bind(arena.data());

@@ -1,14 +1,14 @@
 #include "train/checkpoint/checkpoint.h"
 
-#include <algorithm>
 #include <cstring>
-#include <map>
 
 #include <nlohmann/json.hpp>
 
 #include "data/durable.h"
 #include "data/file_writer.h"
 #include "kernels/check.h"
+#include "train/checkpoint/weights.h"
+#include "train/exchange/hf_config.h"
 
 namespace glint {
 namespace fs = std::filesystem;
@@ -19,8 +19,6 @@ namespace {
 constexpr const char* kModelFile = "model.safetensors";
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kStateFile = "state.json";
-constexpr const char* kTokenEmbedding = "wte.weight";
-constexpr const char* kHead = "lm_head.weight";
 
 // state.json contains a checksum of its own text without that key.
 void seal(ordered_json& state) {
@@ -91,37 +89,6 @@ void require_checksum(const SafetensorsFile& file, const ordered_json& state, co
                 "loads it)");
 }
 
-using ByName = std::map<std::string, const TensorView*>;
-
-void copy_into(const TensorView& target, const TensorView& source, const fs::path& path) {
-  GLINT_REQUIRE(target.shape == source.shape, path.string(), ": ", source.name, " is of shape ",
-                shape_text(source.shape), " and should be ", shape_text(target.shape));
-  if (target.bytes() == 0) return;
-  GLINT_REQUIRE(source.data && source.dtype == target.dtype, path.string(), ": ", source.name, " is not of type ",
-                type_name(target.dtype));
-  std::memcpy(target.data, source.data, target.bytes());
-}
-
-// Copies each target from `sources` and removes it there.
-void copy_all(std::span<const TensorView> targets, const std::string& prefix, ByName& sources, const fs::path& path) {
-  for (const TensorView& target : targets) {
-    const auto source = sources.find(prefix + target.name);
-    GLINT_REQUIRE(source != sources.end(), path.string(), " does not have ", prefix, target.name);
-    copy_into(target, *source->second, path);
-    sources.erase(source);
-  }
-}
-
-void require_none_left(const ByName& sources, const fs::path& path) {
-  if (sources.empty()) return;
-  GLINT_REQUIRE(false, path.string(), " has ", sources.begin()->first, ", which is not part of this model",
-                sources.size() > 1 ? str_cat(" (and ", sources.size() - 1, " more)") : "");
-}
-
-bool same_values(const TensorView& a, const TensorView& b) {
-  return a.shape == b.shape && a.dtype == b.dtype && a.data && b.data && std::memcmp(a.data, b.data, a.bytes()) == 0;
-}
-
 // One attempt: another process may replace the folder while it is read.
 CheckpointState load_once(const fs::path& folder, std::span<const TensorView> model, std::span<const TensorView> m,
                           std::span<const TensorView> v, Changed changed, std::string& state_text) {
@@ -129,16 +96,19 @@ CheckpointState load_once(const fs::path& folder, std::span<const TensorView> mo
   const CheckpointState state = state_of(json, folder);
   const SafetensorsFile weights(folder / kModelFile);
   if (changed == Changed::refused) require_checksum(weights, json, kModelFile);
-  load_weights(weights, model);
+  load_weights({&weights, 1}, model);
   if (m.empty() && v.empty()) return state;
-
+  if (state.step == 0 && !json["files"].contains(kOptimizerFile)) {  // imported weights
+    for (const auto& views : {m, v})
+      for (const TensorView& view : views) std::memset(view.data, 0, view.bytes());
+    return state;
+  }
   const SafetensorsFile moments(folder / kOptimizerFile);
   if (changed == Changed::refused) require_checksum(moments, json, kOptimizerFile);
-  ByName sources;
-  for (const TensorView& tensor : moments.tensors()) sources[tensor.name] = &tensor;
-  copy_all(m, "m.", sources, moments.path());
-  copy_all(v, "v.", sources, moments.path());
-  require_none_left(sources, moments.path());
+  TensorsByName sources(moments);
+  sources.take(m, "m.");
+  sources.take(v, "v.");
+  sources.require_all_taken();
   return state;
 }
 
@@ -149,6 +119,9 @@ void save_checkpoint(const fs::path& folder, std::span<const TensorView> model, 
   ordered_json json = describe(state);
   DurableFolder out(folder);
   json["files"][kModelFile] = hexadecimal(write_safetensors(out, kModelFile, model));
+  if (!not_in_hf(state.options.model)) {
+    out.write_text(kHfConfigFile, hf_config(state.options.model, DType::f32, -1).dump(2) + "\n");
+  }
   if (!m.empty() || !v.empty()) {
     std::vector<TensorView> moments;
     for (const TensorView& tensor : m) moments.push_back({"m." + tensor.name, tensor.shape, tensor.data, tensor.dtype});
@@ -186,27 +159,6 @@ CheckpointState load_checkpoint(const fs::path& folder, std::span<const TensorVi
       if (read_file(whole_folder(folder) / kStateFile).value_or("") == before) throw;
     }
   }
-}
-
-void load_weights(const SafetensorsFile& file, std::span<const TensorView> model) {
-  constexpr std::string_view kPrefix = "transformer.";  // of Hugging Face's GPT2LMHeadModel
-  ByName sources;
-  for (const TensorView& tensor : file.tensors()) {
-    const std::string_view name = tensor.name;
-    if (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"))
-      continue;  // causal masks stored as tensors
-    const std::string plain(name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : name);
-    GLINT_REQUIRE(sources.emplace(plain, &tensor).second, file.path().string(), " holds ", plain, " twice");
-  }
-  if (const auto head = sources.find(kHead); head != sources.end()) {
-    const auto embedding = sources.find(kTokenEmbedding);
-    GLINT_REQUIRE(embedding == sources.end() || same_values(*head->second, *embedding->second), file.path().string(),
-                  " has a separate output head; in glint the head is the token embedding");
-    sources.emplace(kTokenEmbedding, head->second);
-    sources.erase(kHead);
-  }
-  copy_all(model, "", sources, file.path());
-  require_none_left(sources, file.path());
 }
 
 }  // namespace glint

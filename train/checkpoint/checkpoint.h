@@ -1,5 +1,7 @@
 // A checkpoint is a folder: model.safetensors, optimizer.safetensors (the moments, as m.NAME and v.NAME, in F32 or
-// BF16; what Muon updates has no v.NAME) and state.json. A kill at any moment, or a full disk, leaves a complete one.
+// BF16; what Muon updates has no v.NAME), state.json, and config.json for Hugging Face's from_pretrained(). A
+// checkpoint of step 0 without optimizer.safetensors has moments of 0. A kill at any moment, or a full disk, leaves a
+// complete one.
 #pragma once
 
 #include <cstdint>
@@ -42,9 +44,5 @@ enum class Changed { refused, accepted };
 CheckpointState load_checkpoint(const std::filesystem::path& folder, std::span<const TensorView> model,
                                 std::span<const TensorView> m = {}, std::span<const TensorView> v = {},
                                 Changed changed = Changed::refused);
-
-// Weights from any GPT-2 style safetensors file: names with or without Hugging Face's "transformer." prefix; its
-// "attn.bias" and "attn.masked_bias" buffers and a "lm_head.weight" equal to the token embedding are skipped.
-void load_weights(const SafetensorsFile& file, std::span<const TensorView> model);
 
 }  // namespace glint

@@ -8,6 +8,7 @@
 
 #include "data/durable.h"
 #include "kernels/check.h"
+#include "train/exchange/half.h"
 
 namespace glint {
 namespace fs = std::filesystem;
@@ -104,6 +105,19 @@ size_t TensorView::elements() const {
   return n;
 }
 
+void StoredTensor::to_floats(float* out, size_t n) const {
+  const auto convert = [&](auto element) {  // copied first: data need not be aligned
+    for (size_t i = 0; i < n; ++i) {
+      std::memcpy(&element, bytes_in_file + i * sizeof element, sizeof element);
+      out[i] = to_float(element);
+    }
+  };
+  if (type == "F32") std::memcpy(out, bytes_in_file, n * sizeof(float));
+  else if (type == "BF16") convert(Bf16{});
+  else if (type == "F16") convert(Half{});
+  else throw UserError(str_cat(name, " is of type ", type, "; weights are F32, F16 or BF16"));
+}
+
 const char* type_name(DType dtype) { return dtype == DType::bf16 ? "BF16" : "F32"; }
 
 std::string shape_text(const std::vector<int64_t>& shape) {
@@ -151,8 +165,9 @@ void SafetensorsFile::read() {
     GLINT_REQUIRE(entry.begin == at, entry.name, " does not begin where the tensor before it ends");
     GLINT_REQUIRE(entry.end <= data_size, "it ends inside ", entry.name, " (truncated)");
     at = entry.end;
-    tensors_.push_back({std::move(entry.name), std::move(entry.shape)});  // clang 14 has no aggregates by parentheses
-    TensorView& tensor = tensors_.back();
+    StoredTensor& tensor = tensors_.emplace_back();
+    tensor.name = std::move(entry.name), tensor.shape = std::move(entry.shape);
+    tensor.type = entry.dtype, tensor.bytes_in_file = data + entry.begin;
     for (const DType dtype : {DType::f32, DType::bf16}) {
       if (entry.dtype != type_name(dtype)) continue;
       tensor.data = elements_at(data + entry.begin, entry.end - entry.begin, dtype);

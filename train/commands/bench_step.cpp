@@ -1,12 +1,12 @@
 // glint bench step: whole optimizer steps of a model, and where their time goes.
 #include <algorithm>
 
-#include "models/model.h"
 #include "src/machine.h"
+#include "src/measure/op_times.h"
 #include "src/measure/peak.h"
 #include "train/commands/bench.h"
 #include "train/evaluator.h"
-#include "train/training_step.h"
+#include "train/random_step.h"
 #include "train/tuning.h"
 
 namespace glint {
@@ -20,22 +20,11 @@ struct StepFlags : BenchFlags {
   bool profile = false, evaluate = false;
 };
 
-// Where the time goes, and the share of the device's peak in products or bandwidth that each op reaches (the roofline
-// of S. Williams, A. Waterman, D. Patterson, 2009).
-void print_profile(const Profile& profile, double steps, double peak_gflops, double bandwidth) {
-  std::vector<std::pair<OpStats, std::string>> rows;
-  double total = 0;
-  for (const auto& [name, stats] : profile) {
-    rows.emplace_back(stats, name);
-    total += stats.seconds;
-  }
-  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.first.seconds > b.first.seconds; });
+void print_profile(const std::vector<OpTime>& ops) {
   std::fprintf(stderr, "%11s %7s %10s %8s %8s\n", "ms", "share", "GFLOP/s", "GB/s", "of peak");
-  for (const auto& [stats, name] : rows) {
-    const double gflops = 1e-9 * stats.flops / stats.seconds, gbytes = 1e-9 * stats.bytes / stats.seconds;
-    std::fprintf(stderr, "%11.3f %6.1f%% %10.0f %8.1f %7.0f%%  %s\n", 1000 * stats.seconds / steps,
-                 100 * stats.seconds / total, gflops, gbytes, 100 * std::max(gflops / peak_gflops, gbytes / bandwidth),
-                 name.c_str());
+  for (const OpTime& op : ops) {
+    std::fprintf(stderr, "%11.3f %6.1f%% %10.0f %8.1f %7.0f%%  %s\n", op.ms, 100 * op.share, op.gflops, op.gbytes,
+                 100 * op.of_peak, op.name.c_str());
   }
 }
 
@@ -56,36 +45,19 @@ MemoryInUse memory_in_use(const Device& device) {
 }
 
 void bench_step(StepFlags flags, Team& team) {
-  TrainOptions& options = flags.options;
-  GptConfig& config = options.model;
-  if (config.kv_heads == 0) config.kv_heads = config.heads;
-  GLINT_REQUIRE(options.batch >= 1 && options.batch % team.size() == 0, "--batch ", options.batch,
-                " does not divide over ", team.size(), " ranks");
-  const int share = options.batch / team.size();
-  if (options.micro_batch == 0) options.micro_batch = share;
-  GLINT_REQUIRE(options.loss_chunk >= 0, "--loss-chunk ", options.loss_chunk, ": give 0 or more");
+  GptConfig& config = flags.options.model;
   config.embd_dropout = config.attn_dropout = config.resid_dropout = flags.dropout;
-  GLINT_REQUIRE(options.micro_batch >= 1 && share % options.micro_batch == 0, "--micro-batch ", options.micro_batch,
-                " does not divide --batch ", options.batch,
-                team.size() > 1 ? str_cat(" / ", team.size(), " ranks") : "");
   flags.gpu = team.gpu();
   const Device device = open_device(flags);
-  const auto model = make_model(config, device, dtype_of(flags.dtype));
-  model->initialize(1);
-  TrainingStep step(*model, step_settings(options, team), {.seed = 1});
-  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
-    for (int i = 0; i < count * config.context; ++i) {
-      const uint32_t place = static_cast<uint32_t>(i) + static_cast<uint32_t>(first) * 7919u +
-                             static_cast<uint32_t>(step.rng().step) * 104729u;
-      tokens[i] = static_cast<int32_t>(place * 2654435761u % static_cast<uint32_t>(config.vocab));
-      targets[i] = static_cast<int32_t>((place + 1) * 2654435761u % static_cast<uint32_t>(config.vocab));
-    }
-  };
+  RandomStep random(flags.options, device, dtype_of(flags.dtype), team);
+  TrainingStep& step = random.step();
+  const TrainOptions& options = random.options();
+  Model& model = random.model();
   if (options.tune) {
-    const Tuned tuned = tune_products(step, fill, device, team, "");
+    const Tuned tuned = tune_products(step, random.fill(), device, team, "");
     if (team.is_main() && !tuned.note.empty()) std::fprintf(stderr, "%s\n", tuned.note.c_str());
   }
-  const auto one_step = [&] { step.run(fill, 1e-4); };
+  const auto one_step = [&] { random.run(); };
   one_step();  // touches every page
   one_step();  // captures the CUDA graph
   step.profile(flags.profile);
@@ -100,9 +72,9 @@ void bench_step(StepFlags flags, Team& team) {
   const MemoryInUse after = memory_in_use(device);
   const CollectiveQueue::Times exchanged = step.exchanged();
   if (!team.is_main()) return;
-  const double peak = team.size() * peak_gflops(device, model->parameters().dtype());
+  const double peak = team.size() * peak_gflops(device, model.parameters().dtype());
   const double tokens = static_cast<double>(options.batch) * config.context;
-  const double gflops = model->flops_per_token(config.context) * tokens / ms * 1e-6;
+  const double gflops = model.flops_per_token(config.context) * tokens / ms * 1e-6;
   std::vector<BenchResult> results = {
       {"median_ms", ms},     {"tokens_per_s", 1000 * tokens / ms}, {"gflops", gflops},
       {"peak_gflops", peak}, {"share_of_peak", gflops / peak},     {"device", device.name()}};
@@ -118,24 +90,23 @@ void bench_step(StepFlags flags, Team& team) {
   if (device.is_cpu()) results.push_back({"threads", int64_t{std::get<CpuContext>(device.context()).threads}});
   if (flags.profile) {
     const double bandwidth = measure_bandwidth(device);
-    print_profile(step.profiled(), flags.steps + 1, peak, bandwidth);
+    const auto ops = op_times(step.profiled(), flags.steps + 1, peak, bandwidth);
+    print_profile(ops);
     results.push_back({"bandwidth_gbytes", bandwidth});
-    for (const auto& [name, stats] : flags.json ? step.profiled() : Profile{})
-      results.insert(results.end(), {{"ms: " + name, 1000 * stats.seconds / (flags.steps + 1)},
-                                     {"of peak: " + name,
-                                      1e-9 * std::max(stats.flops / peak, stats.bytes / bandwidth) / stats.seconds}});
+    for (const OpTime& op : flags.json ? ops : std::vector<OpTime>())
+      results.insert(results.end(), {{"ms: " + op.name, op.ms}, {"of peak: " + op.name, op.of_peak}});
   }
   if (flags.evaluate) {
     constexpr int kBatches = 20;
-    Evaluator evaluator(*model, options.micro_batch, config.context, options.attention, options.loss_chunk,
+    Evaluator evaluator(model, options.micro_batch, config.context, options.attention, options.loss_chunk,
                         options.graph);
-    const auto several = [&] { evaluator.mean_loss(fill, kBatches); };
+    const auto several = [&] { evaluator.mean_loss(random.fill(), kBatches); };
     const double batch_ms = device.visit([&](const auto& ctx) { return median_ms(ctx, 5, several); }) / kBatches;
     results.push_back({"evaluation_ms_per_micro_batch", batch_ms});
   }
-  results.insert(results.end(), {{"parameters", model->parameters().count()},
+  results.insert(results.end(), {{"parameters", model.parameters().count()},
                                  {"arena_bytes", step.arena_bytes()},
-                                 {"device_bytes", step.arena_bytes() + model->parameters().bytes()},
+                                 {"device_bytes", step.arena_bytes() + model.parameters().bytes()},
                                  {"peak_bytes", peak_memory()},
                                  {"host_growth_bytes", after.host - before.host},
                                  {"device_growth_bytes", after.device - before.device}});

@@ -9,6 +9,8 @@ namespace glint {
 void register_train(CLI::App& program);
 void register_sample(CLI::App& program);
 void register_eval(CLI::App& program);
+void register_import(CLI::App& program);
+void register_export(CLI::App& program);
 void register_data(CLI::App& program);
 void register_mask(CLI::App& program);
 void register_bench(CLI::App& program);

@@ -20,8 +20,8 @@ namespace {
 
 struct PrepareFlags {
   std::vector<fs::path> in;
-  std::string val, out, tokenizer_from;
-  TokenizerKind tokenizer = TokenizerKind::character;
+  std::string val, out, tokenizer = "char", tokenizer_from;
+  int vocabulary = kUsualVocabulary;
 };
 
 void register_prepare(CLI::App& data) {
@@ -30,15 +30,21 @@ void register_prepare(CLI::App& data) {
   command.add_option("in", flags->in, "UTF-8 text: files, or folders of them")->required();
   command.add_option("--val-data", flags->val, "Text for validation (default: the last 10%)");
   command.add_option("--out", flags->out, "Folder for the tokens")->required();
-  CLI::Option* kind = add_option(command, "--tokenizer", flags->tokenizer, "What a token is");
+  CLI::Option* kind =
+      command.add_option("--tokenizer", flags->tokenizer, "char, byte, bpe; or a tokenizer's file or folder")
+          ->capture_default_str();
+  CLI::Option* vocab = add_option(command, "--vocab", flags->vocabulary, "Tokens of a bpe that is made from the text");
   command.add_option("--tokenizer-from", flags->tokenizer_from, "Run, or prepared folder, whose tokenizer to use")
       ->excludes(kind);
-  command.callback([flags] {
-    std::optional<Tokenizer> given;
+  command.callback([flags, vocab] {
+    GLINT_REQUIRE(vocab->count() == 0 || flags->tokenizer == "bpe", "--vocab goes with --tokenizer bpe");
+    std::optional<Tokenizer> given = Tokenizer::given(flags->tokenizer);
     if (!flags->tokenizer_from.empty()) given = Tokenizer::load(fs::path(flags->tokenizer_from) / kTokenizerFile);
     TextPaths paths(flags->in, {});
     if (!flags->val.empty()) paths.validation.emplace_back(flags->val);
-    const std::string note = prepare_text(paths, flags->tokenizer, flags->out, given ? &*given : nullptr);
+    const std::string note =
+        prepare_text(paths, {given ? given->kind() : tokenizer_kind_named(flags->tokenizer), flags->vocabulary},
+                     flags->out, given ? &*given : nullptr);
     if (!note.empty()) std::fprintf(stderr, "%s\n", note.c_str());
     std::fputs(Dataset::open(flags->out).describe().c_str(), stderr);
   });

@@ -47,7 +47,7 @@ void sample(SampleFlags flags) {
   flags.sampling.validate();
   LoadedRun run = load_run(flags.run, flags.checkpoint, open_device(flags), dtype_of(flags.dtype), flags.changed);
   const Tokenizer& tokenizer = run.tokenizer;
-  Tokenizer::Encoded prompt = tokenizer.encode(flags.prompt.value_or(""));
+  Tokenizer::Encoded prompt = tokenizer.encode(flags.prompt.value_or(""), TokenNames::are_tokens);
   if (!flags.prompt) prompt.ids = {usual_first_token(tokenizer)};
   GLINT_REQUIRE(prompt.unknown.empty(), flags.prompt_file ? "--prompt-file" : "--prompt",
                 " has characters that are not in the training text: ", describe_characters(prompt.unknown),

@@ -35,6 +35,7 @@ struct Start {
   bool fresh = true;       // otherwise resumed
   bool has_config = true;  // on this machine; otherwise rank 0 sends the options
   bool gives_data = false;
+  bool imported = false;  // resumed for the first time, from step 0
   Changed changed = Changed::refused;
 };
 
@@ -60,7 +61,7 @@ void train_in_team(TrainOptions options, const Start& start, Team& team) {
   team.comm().barrier();  // stops here if rank 0 failed
   team.run_collectively(team.is_main() && !fresh, [&] {
     require_steps_left(options, folder.paths().last());
-    if (start.gives_data) adopt_run_data(folder.paths(), options);
+    if (start.gives_data && !start.imported) adopt_run_data(folder.paths(), options);
     folder.write_config(options);
   });
   const int stop = fresh ? start_training(options, folder, team, start.changed)
@@ -80,8 +81,11 @@ void register_train(CLI::App& program) {
     Start start;
     start.fresh = flags->resume().empty();
     start.has_config = start.fresh || place.rank == 0 || fs::exists(RunPaths{flags->resume()}.config());
+    start.imported = !start.fresh && is_untrained(RunPaths{flags->resume()});
+    const auto saved = [&] { return read_run_config(existing_run(flags->resume())); };
     const TrainOptions options = start.fresh        ? flags->fresh()
-                                 : start.has_config ? flags->resumed(read_run_config(existing_run(flags->resume())))
+                                 : start.imported   ? flags->begun(saved())
+                                 : start.has_config ? flags->resumed(saved())
                                                     : flags->unvalidated();
     start.root = start.fresh ? fs::path(options.out) : flags->resume();
     if (place.source.empty() && options.ranks > 1) return launch_ranks(options.ranks, {start.root, options.restarts});

@@ -94,6 +94,37 @@ TEST_CASE("cross entropy: large vocabularies, those that a GPU holds in register
   for (const int V : {2048, 2049, 28672, 28673, 50304}) check<float>(inputs, 2, V);
 }
 
+TEST_CASE("cross entropy: columns of padding change no bit of the others, and get a gradient of 0") {
+  RandomInputs inputs(1304);
+  INFO("seed ", inputs.seed);
+  const auto check_padded = [&]<typename Scalar>(Scalar, int V, int columns) {
+    INFO("V ", V, ", columns ", columns, ", bytes ", sizeof(Scalar));
+    constexpr int kRows = 3;
+    const auto n = static_cast<size_t>(V), wide = static_cast<size_t>(columns);
+    const auto logits = rounded<Scalar>(inputs.normal(kRows * n, 4.0f));
+    const auto targets = random_targets(inputs, kRows, V);
+    std::vector<float> padded(kRows * wide, std::nanf(""));
+    for (size_t i = 0; i < logits.size(); ++i) padded[i / n * wide + i % n] = logits[i];
+    const Results plain = run<Scalar>({}, logits, targets, 0.5f, V);
+    const Guarded<Scalar> z(padded);
+    const Guarded<float> losses(kRows), forward(kRows);
+    const Buffer<int32_t> t(targets);
+    cross_entropy_forward<Scalar>(Context{}, forward.data(), z.data(), t.data(), {kRows, V, columns});
+    cross_entropy_forward_backward<Scalar>(Context{}, losses.data(), z.data(), t.data(), 0.5f, {kRows, V, columns});
+    CHECK(same_bits(losses.values(), plain.losses));
+    CHECK(same_bits(forward.values(), plain.losses));
+    const std::vector<float> got = z.values();
+    std::vector<float> dlogits, padding;
+    for (size_t i = 0; i < got.size(); ++i) (i % wide < n ? dlogits : padding).push_back(got[i]);
+    CHECK(same_bits(dlogits, plain.dlogits));
+    CHECK(std::count(padding.begin(), padding.end(), 0.0f) == kRows * (columns - V));
+  };
+  for (const auto& [V, columns] : {std::pair{5, 8}, {63, 64}, {257, 320}, {9001, 9024}, {33001, 33024}}) {
+    check_padded(0.0f, V, columns);
+    check_padded(Bf16{}, V, columns);
+  }
+}
+
 TEST_CASE("cross entropy: the oracle's gradient is the derivative of its loss") {
   RandomInputs inputs(302);
   INFO("seed ", inputs.seed);

@@ -80,6 +80,25 @@ TEST_CASE("sampling: invalid sampling options are errors") {
   CHECK_THROWS_AS(SamplingOptions({.top_p = 1.5f}).validate(), UserError);
 }
 
+TEST_CASE("sampling: columns of padding are never drawn, and change no draw") {
+  RandomInputs inputs(2712);
+  INFO("seed ", inputs.seed);
+  for (const auto& [V, columns] : {std::pair{5, 8}, {65, 128}, {1503, 1536}}) {
+    const auto logits = inputs.normal(static_cast<size_t>(2 * V), 2.0f);
+    std::vector<float> padded(static_cast<size_t>(2 * columns), 1e4f);
+    for (int b = 0; b < 2; ++b) std::copy_n(logits.begin() + b * V, V, padded.begin() + b * columns);
+    for (const SamplingOptions& options :
+         {SamplingOptions{}, {.temperature = 0.0f}, {.top_k = 3, .never = 1}, {.top_k = 40, .top_p = 0.8f}}) {
+      const Buffer<float> from(padded);
+      const Drawing drawing{2, V, 3, columns};
+      const Buffer<char> scratch(draw_tokens_scratch(Context{}, drawing) + 1);
+      const Buffer<int32_t> tokens(2), record(2);
+      draw_tokens<float>(Context{}, tokens.data(), record.data(), from.data(), scratch.data(), drawing, options);
+      CHECK(tokens.to_host() == draw<float>({}, options, logits, 2, 3));
+    }
+  }
+}
+
 TEST_CASE("sampling: each backend draws the CPU's tokens; a row's token does not depend on other rows") {
   RandomInputs inputs(2711);
   INFO("seed ", inputs.seed);

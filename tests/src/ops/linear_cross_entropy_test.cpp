@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include <doctest/doctest.h>
@@ -18,9 +19,9 @@ struct Tied {
   Tensor tokens, targets, x, losses;
   DeviceMemory arena;
 
-  Tied(DType dtype, int rows, int V, int C, int chunk, bool training = true, float scale = 1.0f)
+  Tied(DType dtype, int rows, int V, int C, int chunk, bool training = true, float scale = 1.0f, int padding = 0)
       : parameters(CpuContext{2, default_matmul_engine()}, dtype),
-        weight(parameters.add("weight", {V, C})),
+        weight(parameters.add("weight", {V, C}, padding)),
         position(parameters.add("position", {rows, C})),
         graph({.device = parameters.device(), .dtype = dtype, .training = training, .rng = &rng}) {
     parameters.allocate();
@@ -28,13 +29,14 @@ struct Tied {
     test::RandomInputs inputs(7);
     const std::vector<float> values = inputs.normal(parameters.elements(), 0.5f);
     std::copy(values.begin(), values.end(), parameters.values());
+    std::fill_n(weight->data() + static_cast<size_t>(V) * static_cast<size_t>(C), padding * C, 0.0f);
     parameters.refresh_rounded();
     tokens = graph.input("tokens", {1, rows}, DType::i32);
     targets = graph.input("targets", {1, rows}, DType::i32);
     const Tensor head = graph.weight(weight);
     x = embedding(graph, tokens, head, graph.weight(position), 0.0f);
-    losses = chunk ? linear_cross_entropy(graph, x, head, targets, scale, chunk)
-                   : cross_entropy(graph, linear(graph, x, head, Tensor(), WeightLayout::out_in), targets, scale);
+    losses = chunk ? linear_cross_entropy(graph, x, head, targets, scale, V, chunk)
+                   : cross_entropy(graph, linear(graph, x, head, Tensor(), WeightLayout::out_in), targets, scale, V);
     graph.keep(losses);
     arena = DeviceMemory(graph.plan(), "test");
     graph.bind(arena.data());
@@ -91,6 +93,20 @@ TEST_CASE("[threads] loss by chunks: losses and gradients of whole logits, to ro
   }
 }
 
+TEST_CASE("loss with rows of padding: the same losses and gradients, and a gradient of 0 for the padding") {
+  constexpr int kRows = 21, V = 37, C = 16, kPadding = 27;
+  for (const int chunk : {0, 8}) {
+    Tied plain(DType::f32, kRows, V, C, chunk), padded(DType::f32, kRows, V, C, chunk, true, 1.0f, kPadding);
+    std::copy_n(plain.weight->data(), V * C, padded.weight->data());
+    std::copy_n(plain.position->data(), kRows * C, padded.position->data());
+    plain.step(), padded.step();
+    check_close(padded.all_losses(), plain.all_losses(), 2e-6);
+    const float *from = padded.parameters.gradients() + padded.weight->offset, *all = plain.parameters.gradients();
+    check_close({from, from + V * C}, {all, all + V * C}, 2e-6);
+    CHECK(std::count(from + V * C, from + (V + kPadding) * C, 0.0f) == kPadding * C);
+  }
+}
+
 TEST_CASE("loss by chunks: a chunk's logits take less memory, and the work is the same") {
   Tied whole(DType::f32, 64, 301, 8, 0), cut(DType::f32, 64, 301, 8, 16);
   CHECK(whole.arena.bytes() > 64 * 301 * 4);
@@ -115,7 +131,8 @@ TEST_CASE("loss by chunks: what is not finite is named; shapes and targets are c
   Graph g({});
   const Tensor x = g.tensor("x", {4, 8}), weight = g.tensor("weight", {9, 8}), narrow = g.tensor("narrow", {9, 7}),
                targets = g.input("targets", {4}, DType::i32), few = g.input("few", {3}, DType::i32);
-  CHECK_THROWS_AS(linear_cross_entropy(g, x, narrow, targets, 1.0f, 2), Error);
-  CHECK_THROWS_AS(linear_cross_entropy(g, x, weight, few, 1.0f, 2), Error);
-  CHECK_THROWS_AS(linear_cross_entropy(g, x, weight, targets, 1.0f, 0), Error);
+  CHECK_THROWS_AS(linear_cross_entropy(g, x, narrow, targets, 1.0f, 9, 2), Error);
+  CHECK_THROWS_AS(linear_cross_entropy(g, x, weight, few, 1.0f, 9, 2), Error);
+  CHECK_THROWS_AS(linear_cross_entropy(g, x, weight, targets, 1.0f, 9, 0), Error);
+  CHECK_THROWS_AS(linear_cross_entropy(g, x, weight, targets, 1.0f, 10, 2), Error);
 }

@@ -1,0 +1,308 @@
+#include "data/bpe_files.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "data/utf8.h"
+#include "kernels/check.h"
+
+namespace glint {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr bool is_printable(size_t byte) { return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte != 0xAD); }
+
+// The characters that stand for bytes in such files: printable ones for themselves, the others from U+0100 on
+// (bytes_to_unicode of GPT-2's encoder.py).
+struct ByteCharacters {
+  std::array<char32_t, 256> of_byte{};
+  std::array<int, 324> to_byte{};  // -1: stands for none
+
+  constexpr ByteCharacters() {
+    to_byte.fill(-1);
+    char32_t next = 256;
+    for (size_t byte = 0; byte < 256; ++byte) {
+      const bool itself = is_printable(byte);
+      of_byte[byte] = itself ? static_cast<char32_t>(byte) : next++;
+      to_byte[of_byte[byte]] = static_cast<int>(byte);
+    }
+  }
+};
+constexpr ByteCharacters kCharacters;
+
+// False if a character stands for no byte.
+bool append_bytes(std::string& bytes, std::string_view characters) {
+  for (const char *at = characters.data(), *end = at + characters.size(); at != end;) {
+    const Utf8Step step = decode_utf8(at, end);
+    if (step.length <= 0 || step.code_point >= kCharacters.to_byte.size()) return false;
+    const int byte = kCharacters.to_byte[step.code_point];
+    if (byte < 0) return false;
+    bytes.push_back(static_cast<char>(byte));
+    at += step.length;
+  }
+  return true;
+}
+
+// Tokens by id from {"token": id, ...}. Names of added tokens stay as they are.
+std::vector<std::string> tokens_by_id(const Json& vocab, const std::vector<Bpe::Added>& added,
+                                      const std::string& name) {
+  GLINT_REQUIRE(vocab.is_object() && !vocab.empty(), name, " has no vocabulary");
+  std::map<int32_t, std::string> by_id;
+  for (const Bpe::Added& token : added) by_id[token.id] = token.content;
+  for (const auto& [characters, value] : vocab.items()) {
+    GLINT_REQUIRE(value.is_number_integer() && value >= 0 && value < INT32_MAX, name, ": the id of ", characters,
+                  " is ", value.dump());
+    const auto id = value.get<int32_t>();
+    const auto known = std::find_if(added.begin(), added.end(), [id](const Bpe::Added& a) { return a.id == id; });
+    std::string bytes = characters;
+    if (known == added.end()) {
+      bytes.clear();
+      GLINT_REQUIRE(append_bytes(bytes, characters), name, " is not a byte-level BPE: its token ", id, ", ", characters,
+                    ", has characters that stand for no byte");
+    }
+    const auto [at, is_new] = by_id.emplace(id, bytes);
+    GLINT_REQUIRE(is_new || (known != added.end() && at->second == bytes), name, " gives the id ", id, " twice");
+  }
+  std::vector<std::string> tokens;
+  for (auto& [id, bytes] : by_id) {
+    GLINT_REQUIRE(id == static_cast<int32_t>(tokens.size()), name, " has no token of id ", tokens.size(),
+                  ", and others above");
+    tokens.push_back(std::move(bytes));
+  }
+  return tokens;
+}
+
+// Ids of the tokens that merges name by their characters.
+class TokenIds {
+ public:
+  TokenIds(const Json& vocab, const std::string& name) : vocab_(vocab), name_(name) {}
+  Bpe::Pair pair(const std::string& left, const std::string& right) const { return {id(left), id(right)}; }
+  Bpe::Pair pair(const std::string& line) const {
+    const size_t space = line.find(' ');
+    GLINT_REQUIRE(space != std::string::npos, name_, ": the merge '", line, "' is not two tokens");
+    return pair(line.substr(0, space), line.substr(space + 1));
+  }
+
+ private:
+  int32_t id(const std::string& token) const {
+    const auto found = vocab_.find(token);
+    GLINT_REQUIRE(found != vocab_.end(), name_, ": a merge names the token ", token,
+                  ", which is not in the vocabulary");
+    return found->get<int32_t>();
+  }
+  const Json& vocab_;
+  const std::string& name_;
+};
+
+bool is_unset(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() || *found == "" || *found == false || *found == 0;
+}
+
+std::string type_of(const Json& part) { return part.is_object() ? part.value("type", "?") : part.dump(); }
+
+// That a part of tokenizer.json is null or as GPT-2's.
+void require_byte_level(const Json& file, const char* part, const std::string& name) {
+  const Json found = file.value(part, Json());
+  GLINT_REQUIRE(found.is_null() || type_of(found) == "ByteLevel", name, " has the ", part, " ", type_of(found),
+                ": glint reads GPT-2's kind of tokenizer only, with ByteLevel");
+}
+
+std::vector<Bpe::Added> added_tokens(const Json& file, const std::string& name) {
+  std::vector<Bpe::Added> added;
+  for (const Json& token : file.value("added_tokens", Json::array())) {
+    added.push_back({token.at("id").get<int32_t>(), token.at("content").get<std::string>()});
+    for (const char* flag : {"lstrip", "rstrip", "single_word"})
+      GLINT_REQUIRE(is_unset(token, flag), name, ": the added token ", added.back().content, " has ", flag,
+                    ", which glint does not do");
+  }
+  return added;
+}
+
+std::vector<std::string> lines_of(std::string_view text) {
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (!line.empty()) lines.emplace_back(line);
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
+}
+
+// False if it is not base64 (RFC 4648).
+bool append_base64(std::string& bytes, std::string_view text) {
+  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  while (text.ends_with('=')) text.remove_suffix(1);
+  uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text) {
+    const size_t digit = kDigits.find(c);
+    if (digit == std::string_view::npos) return false;
+    bits = bits << 6 | static_cast<uint32_t>(digit);
+    if ((count += 6) >= 8) bytes.push_back(static_cast<char>(bits >> (count -= 8) & 0xFF));
+  }
+  return !bytes.empty();
+}
+
+}  // namespace
+
+std::vector<std::string> byte_tokens() {
+  std::vector<std::string> tokens;
+  for (const bool printable : {true, false})
+    for (size_t byte = 0; byte < 256; ++byte)
+      if (is_printable(byte) == printable) tokens.emplace_back(1, static_cast<char>(byte));
+  return tokens;
+}
+
+std::shared_ptr<const Bpe> bpe_from_json(const Json& file, const std::string& name) try {
+  const Json& model = file.at("model");
+  GLINT_REQUIRE(type_of(model) == "BPE", name, " is a tokenizer of the model ", type_of(model),
+                ": glint reads byte-level BPE, as GPT-2's");
+  GLINT_REQUIRE(file.value("normalizer", Json()).is_null(), name, " has the normalizer ", type_of(file["normalizer"]),
+                ": GPT-2's kind of tokenizer has none");
+  for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"})
+    GLINT_REQUIRE(is_unset(model, key), name, " has ", key, " ", model[key].dump(), ", which byte-level BPE has not");
+  const Json before = file.value("pre_tokenizer", Json());
+  GLINT_REQUIRE(type_of(before) == "ByteLevel" && before.value("use_regex", true), name, " has the pre_tokenizer ",
+                type_of(before), ": glint cuts text by GPT-2's pattern, which is ByteLevel with use_regex");
+  GLINT_REQUIRE(is_unset(before, "add_prefix_space"), name,
+                " adds a space before each text (add_prefix_space): GPT-2's does not");
+  require_byte_level(file, "decoder", name);
+  require_byte_level(file, "post_processor", name);
+
+  const std::vector<Bpe::Added> added = added_tokens(file, name);
+  const Json& vocab = model.at("vocab");
+  std::vector<std::string> tokens = tokens_by_id(vocab, added, name);
+  const TokenIds ids(vocab, name);
+  std::vector<Bpe::Pair> merges;
+  for (const Json& merge : model.at("merges"))  // "a b" in older files
+    merges.push_back(merge.is_string() ? ids.pair(merge.get<std::string>())
+                                       : ids.pair(merge.at(0).get<std::string>(), merge.at(1).get<std::string>()));
+  return std::make_shared<const Bpe>(std::move(tokens), std::move(merges), added, !is_unset(model, "ignore_merges"),
+                                     name);
+} catch (const Json::exception&) {
+  throw UserError(name + " is damaged, or not a tokenizer of Hugging Face");
+}
+
+std::shared_ptr<const Bpe> bpe_from_vocab_and_merges(std::string_view vocab_text, std::string_view merges_text,
+                                                     const std::string& name) {
+  const Json vocab = Json::parse(vocab_text, nullptr, false);
+  GLINT_REQUIRE(vocab.is_object(), name, ": its vocabulary is not JSON of the form {\"token\": id, ...}");
+  std::vector<Bpe::Added> added;
+  if (const auto end = vocab.find(kEndOfText); end != vocab.end() && end->is_number_integer())
+    added.push_back({end->get<int32_t>(), kEndOfText});
+  std::vector<std::string> tokens = tokens_by_id(vocab, added, name);
+  const TokenIds ids(vocab, name);
+  std::vector<Bpe::Pair> merges;
+  for (const std::string& line : lines_of(merges_text))
+    if (!(merges.empty() && line.starts_with("#version"))) merges.push_back(ids.pair(line));
+  return std::make_shared<const Bpe>(std::move(tokens), std::move(merges), std::move(added), false, name);
+}
+
+std::shared_ptr<const Bpe> bpe_from_tiktoken(std::string_view text, const std::string& name) {
+  std::map<int32_t, std::string> by_rank;
+  for (const std::string& line : lines_of(text)) {
+    const size_t space = line.find(' ');
+    std::string bytes;
+    int32_t rank = -1;
+    const char* const end = line.data() + line.size();
+    const bool whole = space != std::string::npos && append_base64(bytes, std::string_view(line).substr(0, space)) &&
+                       std::from_chars(line.data() + space + 1, end, rank).ptr == end && rank >= 0;
+    GLINT_REQUIRE(whole, name, " is not a .tiktoken file: the line '", line.substr(0, 40),
+                  "' is not a token and a rank");
+    GLINT_REQUIRE(by_rank.emplace(rank, bytes).second, name, " gives the rank ", rank, " twice");
+  }
+  // These files do not hold the pattern.
+  GLINT_REQUIRE(by_rank.size() < 100'000, name, " has ", by_rank.size(),
+                " tokens: such vocabularies (cl100k_base, o200k_base) cut text by another pattern than GPT-2's");
+  std::vector<std::string> tokens;
+  std::vector<Bpe::Added> added;
+  for (auto& [rank, bytes] : by_rank) {
+    if (rank != static_cast<int32_t>(tokens.size()) && added.empty()) {
+      added.push_back({static_cast<int32_t>(tokens.size()), kEndOfText});
+      tokens.emplace_back(kEndOfText);
+    }
+    GLINT_REQUIRE(rank == static_cast<int32_t>(tokens.size()), name, " has no token of rank ", tokens.size());
+    tokens.push_back(bytes);
+  }
+  if (added.empty()) {
+    added.push_back({static_cast<int32_t>(tokens.size()), kEndOfText});
+    tokens.emplace_back(kEndOfText);
+  }
+  // A token's last merge joins the two tokens that the merges before it make of its bytes.
+  std::array<int32_t, 256> byte_ids{};
+  for (const auto& [rank, bytes] : by_rank)
+    if (bytes.size() == 1) byte_ids[static_cast<uint8_t>(bytes[0])] = rank;
+  PairTable pairs(by_rank.size());
+  PieceMerger merger(pairs);
+  std::vector<Bpe::Pair> merges;
+  bool whole_pieces = false;
+  for (const auto& [rank, bytes] : by_rank) {
+    if (bytes.size() == 1) continue;
+    std::vector<int32_t> parts;
+    for (const char c : bytes) parts.push_back(byte_ids[static_cast<uint8_t>(c)]);
+    merger.merge(parts);
+    if (parts.size() != 2) {  // only a piece that is this token gives it
+      whole_pieces = true;
+      continue;
+    }
+    pairs.insert(parts[0], parts[1], {static_cast<uint32_t>(merges.size()), rank});
+    merges.emplace_back(parts[0], parts[1]);
+  }
+  return std::make_shared<const Bpe>(std::move(tokens), std::move(merges), std::move(added), whole_pieces, name);
+}
+
+std::string characters_of(std::string_view bytes) {
+  std::string out;
+  for (const char c : bytes) append_utf8(out, kCharacters.of_byte[static_cast<uint8_t>(c)]);
+  return out;
+}
+
+std::string to_json(const Bpe& bpe) {
+  const auto quoted = [](const std::string& text) { return Json(text).dump(); };
+  std::vector<std::string> names;  // by id
+  for (const std::string& token : bpe.tokens()) names.push_back(characters_of(token));
+  std::string out = "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [";
+  const char* comma = "";
+  for (const Bpe::Added& token : bpe.added()) {
+    names[static_cast<size_t>(token.id)] = token.content;
+    out +=
+        str_cat(std::exchange(comma, ","), "\n    {\"id\": ", token.id, ", \"content\": ", quoted(token.content),
+                R"(, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true})");
+  }
+  const auto byte_level = [](const char* part, const char* prefix_space, const char* offsets) {
+    return str_cat("  \"", part, R"(": {"type": "ByteLevel", "add_prefix_space": )", prefix_space,
+                   R"(, "trim_offsets": )", offsets, ", \"use_regex\": true},\n");
+  };
+  out += str_cat("\n  ],\n  \"normalizer\": null,\n", byte_level("pre_tokenizer", "false", "true"),
+                 byte_level("post_processor", "true", "false"), byte_level("decoder", "true", "true"), R"(  "model": {
+    "type": "BPE",
+    "dropout": null,
+    "unk_token": null,
+    "continuing_subword_prefix": "",
+    "end_of_word_suffix": "",
+    "fuse_unk": false,
+    "byte_fallback": false,
+    "ignore_merges": )",
+                 bpe.whole_pieces() ? "true" : "false", ",\n    \"vocab\": {");
+  for (size_t id = 0; id < names.size(); ++id)
+    out += (id == 0 ? "\n      " : ",\n      ") + quoted(names[id]) + ": " + std::to_string(id);
+  out += "\n    },\n    \"merges\": [";
+  comma = "";
+  for (const auto& [left, right] : bpe.merges()) {
+    out += std::exchange(comma, ",");
+    out +=
+        "\n      [" + quoted(names[static_cast<size_t>(left)]) + ", " + quoted(names[static_cast<size_t>(right)]) + "]";
+  }
+  return out + "\n    ]\n  }\n}\n";
+}
+
+}  // namespace glint

@@ -1,0 +1,12 @@
+# PCRE2::PCRE2, its library for 8-bit text, from PCRE2_INCLUDE_DIR and PCRE2_LIBRARY.
+find_path(PCRE2_INCLUDE_DIR pcre2.h)
+find_library(PCRE2_LIBRARY pcre2-8)
+mark_as_advanced(PCRE2_INCLUDE_DIR PCRE2_LIBRARY)
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(PCRE2 REQUIRED_VARS PCRE2_LIBRARY PCRE2_INCLUDE_DIR
+  REASON_FAILURE_MESSAGE "Install libpcre2-dev.")
+if(PCRE2_FOUND AND NOT TARGET PCRE2::PCRE2)
+  add_library(PCRE2::PCRE2 UNKNOWN IMPORTED)
+  set_target_properties(PCRE2::PCRE2 PROPERTIES
+    IMPORTED_LOCATION ${PCRE2_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${PCRE2_INCLUDE_DIR})
+endif()
