@@ -89,6 +89,10 @@ Bpe::Bpe(std::vector<std::string> tokens, std::vector<Pair> merges, std::vector<
       GLINT_REQUIRE(!bytes.empty() && ids_.emplace(bytes, id).second, name, " has no bytes for token ", id,
                     ", or those of another");
     }
+  for (size_t i = 0; i < added_.size(); ++i)
+    for (size_t k = 0; k <= i; ++k)
+      GLINT_REQUIRE(k == i ? !ids_.contains(added_[i].content) : added_[k].content != added_[i].content, name,
+                    " has two tokens ", added_[i].content);
   for (size_t byte = 0; byte < 256; ++byte) {
     const auto found = ids_.find(std::string(1, static_cast<char>(byte)));
     GLINT_REQUIRE(found != ids_.end(), name, " has no token for the byte ", byte,

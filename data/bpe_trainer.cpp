@@ -27,6 +27,17 @@ bool comes_later(const Waiting& a, const Waiting& b) {
   return a.count != b.count ? a.count < b.count : a.pair > b.pair;
 }
 
+// How a merge has changed the count of a pair, and the words where it stands now.
+struct Changed {
+  int64_t count = 0;
+  WordIndices words;
+
+  void add(int64_t by, uint32_t word) {
+    count += by;
+    if (by > 0 && (words.empty() || words.back() != word)) words.push_back(word);
+  }
+};
+
 struct PairHash {
   size_t operator()(const Bpe::Pair& pair) const {
     return (uint64_t{static_cast<uint32_t>(pair.first)} << 32 | static_cast<uint32_t>(pair.second)) *
@@ -49,21 +60,24 @@ class Trainer {
       for (const char c : piece) symbols_.push_back(byte_ids[static_cast<uint8_t>(c)]);
     });
     GLINT_REQUIRE(words_.size() < std::numeric_limits<uint32_t>::max(), "the text has too many different words");
-    for (uint32_t w = 0; w < words_.size(); ++w) {
-      const int32_t* const symbols = symbols_.data() + words_[w].begin;
-      for (uint32_t i = 0; i + 1 < words_[w].length; ++i) change({symbols[i], symbols[i + 1]}, w, 1);
-    }
-    put_changed();
   }
 
   void run(size_t vocabulary) {
-    while (tokens_.size() < vocabulary && !queue_.empty()) {
+    recount();
+    if (!queue_.empty()) least_ = std::max<int64_t>(1, queue_.front().count / 64);
+    while (tokens_.size() < vocabulary) {
+      if (queue_.empty() || queue_.front().count < least_) {
+        if (least_ == 1) break;
+        least_ = std::max<int64_t>(1, least_ / 8);
+        recount();
+        continue;
+      }
       std::pop_heap(queue_.begin(), queue_.end(), comes_later);
       Waiting next = std::move(queue_.back());
       queue_.pop_back();
       if (const int64_t count = counts_.at(next.pair); count != next.count) {  // some were merged with others
         next.count = count;
-        if (count > 0) put(std::move(next));
+        if (count >= least_) put(std::move(next));
         continue;
       }
       const auto [left, right] = next.pair;
@@ -86,19 +100,47 @@ class Trainer {
     int64_t count;
   };
 
-  void change(const Bpe::Pair& pair, uint32_t word, int64_t by) {
-    counts_[pair] += by * words_[word].count;
-    if (by < 0) return;
-    WordIndices& words = changed_[pair];
-    if (words.empty() || words.back() != word) words.push_back(word);
-  }
   void put(Waiting waiting) {
     queue_.push_back(std::move(waiting));
     std::push_heap(queue_.begin(), queue_.end(), comes_later);
   }
+
+  // Puts the pairs that occur at least least_ times into the queue. The others need not be known until none of these is
+  // left, since no pair of old tokens becomes more frequent: they would take most of the memory.
+  void recount() {
+    counts_.clear();
+    queue_.clear();
+    std::vector<int64_t> at_most(size_t{1} << 20);  // by hash: pairs that share one are counted together
+    const auto for_each_pair = [&](const auto& visit) {
+      for (uint32_t w = 0; w < words_.size(); ++w) {
+        const int32_t* const symbols = symbols_.data() + words_[w].begin;
+        for (uint32_t i = 0; i + 1 < words_[w].length; ++i) {
+          const Bpe::Pair pair(symbols[i], symbols[i + 1]);
+          visit(pair, w, at_most[PairHash()(pair) & (at_most.size() - 1)]);
+        }
+      }
+    };
+    for_each_pair([&](const Bpe::Pair&, uint32_t w, int64_t& sum) { sum += words_[w].count; });
+    for_each_pair([&](const Bpe::Pair& pair, uint32_t w, const int64_t& sum) {
+      if (sum >= least_) changed_[pair].add(words_[w].count, w);
+    });
+    put_changed();
+  }
+
+  // A pair's count: `merged` is the token that has just been made.
+  void change(const Bpe::Pair& pair, int32_t merged, uint32_t word, int64_t by) {
+    const int64_t count = by * words_[word].count;
+    if (pair.first == merged || pair.second == merged) return changed_[pair].add(count, word);
+    if (const auto known = counts_.find(pair); known != counts_.end()) known->second += count;
+  }
   void put_changed() {
-    for (auto& [pair, words] : changed_)
-      if (const int64_t count = counts_.at(pair); count > 0) put({count, pair, std::move(words)});
+    for (auto& [pair, changed] : changed_) {
+      const auto known = counts_.find(pair);
+      const int64_t count = changed.count + (known == counts_.end() ? 0 : known->second);
+      if (count < least_ && known == counts_.end()) continue;
+      counts_[pair] = count;
+      if (count >= least_ && !changed.words.empty()) put({count, pair, std::move(changed.words)});
+    }
     changed_.clear();
   }
 
@@ -110,13 +152,13 @@ class Trainer {
       symbols[to] = symbols[from];
       if (from + 1 == word.length || Bpe::Pair(symbols[from], symbols[from + 1]) != pair) continue;
       if (to > 0) {
-        change({symbols[to - 1], pair.first}, index, -1);
-        change({symbols[to - 1], merged}, index, 1);
+        change({symbols[to - 1], pair.first}, merged, index, -1);
+        change({symbols[to - 1], merged}, merged, index, 1);
       }
       symbols[to] = merged;
       if (++from + 1 < word.length) {
-        change({pair.second, symbols[from + 1]}, index, -1);
-        change({merged, symbols[from + 1]}, index, 1);
+        change({pair.second, symbols[from + 1]}, merged, index, -1);
+        change({merged, symbols[from + 1]}, merged, index, 1);
       }
     }
     word.length = to;
@@ -127,9 +169,10 @@ class Trainer {
   std::vector<Bpe::Pair> merges_;
   std::vector<int32_t> symbols_;
   std::vector<Word> words_;
-  std::unordered_map<Bpe::Pair, int64_t, PairHash> counts_;       // that of a merged pair stays as it was
-  std::unordered_map<Bpe::Pair, WordIndices, PairHash> changed_;  // pairs with new places, by the last merge
-  std::vector<Waiting> queue_;                                    // a heap
+  int64_t least_ = 1;
+  std::unordered_map<Bpe::Pair, int64_t, PairHash> counts_;   // that of a merged pair stays as it was
+  std::unordered_map<Bpe::Pair, Changed, PairHash> changed_;  // pairs with the token of the last merge
+  std::vector<Waiting> queue_;                                // a heap
 };
 
 }  // namespace
@@ -171,10 +214,11 @@ void PieceCounts::grow() {
   slots_ = std::move(larger);
 }
 
-std::shared_ptr<const Bpe> train_bpe(const PieceCounts& pieces, int vocabulary) {
+std::shared_ptr<const Bpe> train_bpe(PieceCounts pieces, int vocabulary) {
   GLINT_REQUIRE(vocabulary >= kSmallestVocabulary, "--vocab ", vocabulary, ": the 256 bytes and ", kEndOfText, " are ",
                 kSmallestVocabulary, " tokens; give at least so many");
   Trainer trainer(pieces, byte_tokens());
+  pieces = {};
   trainer.run(static_cast<size_t>(vocabulary) - 1);
   std::vector<std::string> tokens = trainer.take_tokens();
   const auto end = static_cast<int32_t>(tokens.size());

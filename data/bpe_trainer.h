@@ -43,6 +43,6 @@ inline constexpr int kUsualVocabulary = 8192;
 inline constexpr int kSmallestVocabulary = 257;  // the bytes and <|endoftext|>
 
 // vocabulary tokens, <|endoftext|> the last of them; fewer where no pair is left. UserError for fewer than 257.
-std::shared_ptr<const Bpe> train_bpe(const PieceCounts& pieces, int vocabulary);
+std::shared_ptr<const Bpe> train_bpe(PieceCounts pieces, int vocabulary);
 
 }  // namespace glint

@@ -65,14 +65,13 @@ Dataset Dataset::open(const std::filesystem::path& folder) {
 Dataset Dataset::encode(const TextPaths& text, const Tokenizer& tokenizer) {
   std::vector<std::byte> memory;
   const auto width = static_cast<size_t>(bytes_per_token(tokenizer.vocabulary()));
-  CharacterCounts unknown;
   const auto keep = [&](const void* tokens, size_t count) {
     const auto* bytes = static_cast<const std::byte*>(tokens);
     memory.insert(memory.end(), bytes, bytes + count * width);
   };
-  TokenFileInfo info = tokenize_text(text, tokenizer, keep, unknown);
-  Dataset dataset(tokenizer, std::move(info));
-  dataset.unknown_ = std::move(unknown);
+  TokenizedText tokenized = tokenize_text(text, tokenizer, keep);
+  Dataset dataset(tokenizer, std::move(tokenized.info));
+  dataset.unknown_ = std::move(tokenized.unknown);
   dataset.memory_ = std::move(memory);
   return dataset;
 }
@@ -116,6 +115,28 @@ std::string Dataset::describe_unknown(Split split) const {
                  characters.empty() ? "" : ": ", describe_characters(characters));
 }
 
+uint64_t Dataset::count(int32_t token) const {
+  const TokenSpan all = tokens(Split::all);
+  uint64_t count = 0;
+  for (size_t i = 0; i < all.size(); ++i) count += all[i] == token;
+  return count;
+}
+
+uint64_t Dataset::documents() const { return std::max<uint64_t>(1, count(tokenizer_.separator())); }
+
+double Dataset::bytes_per_token_of_text() const {
+  return static_cast<double>(text_bytes(Split::all)) /
+         static_cast<double>(std::max<size_t>(1, tokens(Split::all).size()));
+}
+
+std::string Dataset::sample() const {
+  constexpr size_t kSampleTokens = 40;
+  const TokenSpan all = tokens(Split::all);
+  std::string text;
+  for (size_t i = 0; i < std::min(kSampleTokens, all.size()); ++i) tokenizer_.append_decoded(text, all[i]);
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::ignore);
+}
+
 uint64_t Dataset::checksum() const { return file_ ? info_.checksum : XXH3_64bits(memory_.data(), memory_.size()); }
 
 void Dataset::require_unchanged() {
@@ -134,7 +155,8 @@ void Dataset::require_context(int context) const {
   const uint64_t all = info_.train_tokens + info_.val_tokens;
   const bool by_share = info_.train_tokens < all && info_.val_tokens <= all / 10 + 1;  // no text of its own
   std::string advice =
-      by_share ? str_cat("give a text of at least ", 10 * wanted, " characters") : std::string("give more text");
+      by_share ? str_cat("give a text of at least ", 10 * wanted, tokenizer_.bpe() ? " tokens" : " characters")
+               : std::string("give more text");
   if (shorter >= 2) advice += str_cat(", or a `context` of at most ", shorter - 1);
   throw UserError(str_cat("the text (", info_.source, ") is too short for a context of ", context, ": its ",
                           info_.val_tokens < wanted ? "validation" : "training", " split has ", shorter, " tokens and ",
@@ -153,6 +175,11 @@ std::string Dataset::describe() const {
   line("validation  ", info_.val_tokens, " tokens from ", info_.val_bytes, " bytes of text",
        has_unknown ? str_cat(", ", unknown(Split::val), " unknown") : "");
   if (info_.unknown_tokens > 0) line("unknown     ", describe_unknown(Split::all));
+  line("documents   ", documents());
+  char rate[16];
+  std::snprintf(rate, sizeof rate, "%.3f", bytes_per_token_of_text());
+  line("bytes       ", rate, " of text per token");
+  line("begins      ", sample());
   if (entropy()) line("entropy     ", *entropy(), " nats per token: no model's loss can be lower");
   line("stored as   uint", 8 * info_.bytes_per_token, ", version ", kTokenFileVersion, ", checksum ",
        hexadecimal(info_.checksum));
@@ -167,6 +194,8 @@ std::string Dataset::to_json() const {
                               {"val_tokens", info_.val_tokens},
                               {"train_bytes", info_.train_bytes},
                               {"val_bytes", info_.val_bytes},
+                              {"documents", documents()},
+                              {"text_bytes_per_token", bytes_per_token_of_text()},
                               {"unknown_tokens", info_.unknown_tokens},
                               {"unknown_characters", nlohmann::ordered_json::parse(glint::to_json(unknown_))},
                               {"bytes_per_token", info_.bytes_per_token},

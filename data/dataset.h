@@ -49,10 +49,16 @@ class Dataset {
   // UserError, saying how much text is needed, unless both splits have more than context tokens.
   void require_context(int context) const;
 
+  uint64_t documents() const;  // where no separator is, the text counts as one
+  double bytes_per_token_of_text() const;
+  std::string sample() const;  // how the text begins, as a JSON string
+
   std::string describe() const;  // several lines of text: `glint data info`
   std::string to_json() const;   // the same as JSON
 
  private:
+  uint64_t count(int32_t token) const;
+
   Dataset(Tokenizer tokenizer, TokenFileInfo info) : tokenizer_(std::move(tokenizer)), info_(std::move(info)) {}
 
   Tokenizer tokenizer_;

@@ -101,6 +101,15 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<char*>(data_), size_);
 }
 
+void MappedFile::move_to(char* address) {
+  Watched::remove(watched_);
+  watched_ = nullptr;
+  void* const moved = ::mremap(const_cast<char*>(data_), size_, size_, MREMAP_MAYMOVE | MREMAP_FIXED, address);
+  GLINT_REQUIRE(moved == address, "can't map ", path_.string(), ": ", std::strerror(errno));
+  data_ = address;
+  watched_ = Watched::add(data_, size_, path_.string());
+}
+
 namespace {
 
 bool is_now(const std::filesystem::path& path, const struct stat& opened, struct stat& now) {

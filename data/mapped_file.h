@@ -32,6 +32,8 @@ class MappedFile {
   bool truncated() const;
   void accept_changes();  // unchanged() from now on
 
+  void move_to(char* address);  // the map, to whole pages that are reserved there
+
  private:
   struct Watched;  // what the signal handler reads
 

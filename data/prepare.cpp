@@ -1,6 +1,9 @@
 #include "data/prepare.h"
 
+#include <omp.h>
+
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <system_error>
@@ -8,10 +11,8 @@
 #include <nlohmann/json.hpp>
 
 #include "data/bpe.h"
-#include "data/corpus.h"
 #include "data/file_writer.h"
-#include "data/mapped_file.h"
-#include "data/split.h"
+#include "data/parallel_for.h"
 #include "data/utf8.h"
 #include "kernels/check.h"
 
@@ -20,184 +21,26 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr size_t kPieceBytes = size_t{1} << 20;
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-
-// A piece ends with a whole character. opens: it begins a document.
-using Visit = std::function<void(std::string_view piece, bool opens)>;
-
-// A split of a text; read() may be called repeatedly.
-struct Part {
-  uint64_t bytes = 0;
-  std::function<void(const Visit& visit)> read;
-};
-struct Source {
-  std::string name;
-  Part train, val;
-  bool several = false;  // documents
-  double entropy = 0.0;  // nats per character, 0: not known
-  std::function<void()> require_unchanged = [] {};
-};
-
-uint64_t training_share(uint64_t n) { return n / 10 * 9 + n % 10 * 9 / 10; }
-
-// The files that a path stands for.
-std::vector<fs::path> files_of(const fs::path& path) {
-  std::error_code error;
-  if (!fs::is_directory(path, error)) return {path};
-  GLINT_REQUIRE(!fs::exists(path / kTokensFile, error), path.string(),
-                " is a prepared folder, which is not a text: give it alone");
-  std::vector<fs::path> files;
-  for (fs::recursive_directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
-    const bool hidden = at->path().filename().string().starts_with('.');
-    if (hidden) at.disable_recursion_pending();
-    else if (at->is_regular_file() && at->file_size() > 0) files.push_back(at->path());
+PieceCounts count_pieces(const ReadText& read) {
+  std::vector<PieceCounts> counts(static_cast<size_t>(omp_get_max_threads()));
+  read([&](std::span<const TextPiece> pieces) {
+    parallel_for(pieces.size(),
+                 [&](size_t i) { counts[static_cast<size_t>(omp_get_thread_num())].add_text(pieces[i].text); });
+  });
+  for (size_t i = 1; i < counts.size(); ++i) {
+    counts[i].for_each([&](std::string_view piece, uint64_t count) { counts[0].add(piece, count); });
+    counts[i] = {};
   }
-  GLINT_REQUIRE(!error, "can't read the folder ", path.string(), ": ", error.message());
-  GLINT_REQUIRE(!files.empty(), path.string(), " is a folder without text: give a file, or a folder that holds some");
-  std::sort(files.begin(), files.end());
-  return files;
+  return std::move(counts[0]);
 }
 
-class Documents {
- public:
-  Documents(const std::vector<fs::path>& paths, TokenizerKind kind) : kind_(kind) {
-    for (const fs::path& path : paths)
-      for (const fs::path& file : files_of(path)) add(file);
-    name_ = paths.front().string();
-    if (paths.size() > 1) name_ += str_cat(" and ", paths.size() - 1, " more");
-    if (files_.size() != paths.size()) name_ += str_cat(" (", files_.size(), " files)");
-  }
-  size_t size() const { return files_.size(); }
-  const std::string& name() const { return name_; }
-  uint64_t units() const { return units_; }  // characters, or bytes of the byte tokenizer
-
-  // Units begin .. end-1.
-  Part part(uint64_t begin, uint64_t end) const {
-    Part result;
-    std::vector<std::pair<std::string_view, bool>> pieces;
-    uint64_t first = 0;  // unit of a document
-    for (const Document& document : documents_) {
-      const uint64_t from = std::clamp(begin, first, first + document.units) - first,
-                     to = std::clamp(end, first, first + document.units) - first;
-      if (from < to) {
-        const size_t at = offset(document.text, from);
-        pieces.emplace_back(document.text.substr(at, offset(document.text, to) - at), from == 0);
-        result.bytes += pieces.back().first.size();
-      }
-      first += document.units;
-    }
-    result.read = [pieces, kind = kind_](const Visit& visit) {
-      for (const auto& [text, opens] : pieces) read_pieces(text, opens, kind == TokenizerKind::bpe, visit);
-    };
-    return result;
-  }
-  void require_unchanged() const {
-    for (const MappedFile& file : files_)
-      GLINT_REQUIRE(file.unchanged(), file.path().string(), " was changed while glint read it: try again");
-  }
-
- private:
-  struct Document {
-    std::string_view text;
-    uint64_t units;
-  };
-
-  void add(const fs::path& path) {
-    files_.emplace_back(path, MappedFile::Access::sequential);
-    std::string_view text = files_.back().bytes();
-    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-    if (kind_ != TokenizerKind::byte) require_utf8(files_.back(), text);
-    documents_.push_back({text, kind_ == TokenizerKind::byte ? text.size() : count_code_points(text)});
-    units_ += documents_.back().units;
-  }
-  static void require_utf8(const MappedFile& file, std::string_view text) {
-    const size_t error = find_utf8_error(text);
-    if (error == std::string_view::npos) return;
-    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(error), '\n');
-    throw UserError(str_cat(file.path().string(), " is not UTF-8 text: see line ", line, ", byte ",
-                            error + (file.size() - text.size()),
-                            " of the file; convert it (iconv -t UTF-8) or use `tokenizer` byte"));
-  }
-  size_t offset(std::string_view text, uint64_t unit) const {
-    return kind_ == TokenizerKind::byte ? unit : code_point_offset(text, unit);
-  }
-  static void read_pieces(std::string_view text, bool opens, bool whole_words, const Visit& visit) {
-    for (size_t longest = kPieceBytes; !text.empty();) {
-      std::string_view piece = text.substr(0, longest);
-      if (piece.size() < text.size()) {  // back to the start of a character; invalid bytes may be cut anywhere
-        const auto cuts_character = [&] { return (static_cast<uint8_t>(piece.data()[piece.size()]) & 0xC0) == 0x80; };
-        for (int i = 0; i < 3 && cuts_character(); ++i) piece.remove_suffix(1);
-      }
-      if (whole_words && piece.size() < text.size()) {
-        const size_t cut = last_cut(piece);
-        if (cut == 0) {  // one word so far
-          longest *= 2;
-          continue;
-        }
-        piece = piece.substr(0, cut);
-      }
-      longest = kPieceBytes;
-      visit(piece, opens);
-      opens = false;
-      text.remove_prefix(piece.size());
-    }
-  }
-
-  TokenizerKind kind_;
-  std::string name_;
-  std::vector<MappedFile> files_;
-  std::vector<Document> documents_;
-  uint64_t units_ = 0;
-};
-
-Source text_source(const TextPaths& paths, TokenizerKind kind) {
-  const auto text = std::make_shared<Documents>(paths.text, kind);
-  if (paths.validation.empty()) {
-    const uint64_t cut = training_share(text->units());
-    return {.name = text->name(),
-            .train = text->part(0, cut),
-            .val = text->part(cut, text->units()),
-            .several = text->size() > 1,
-            .require_unchanged = [text] { text->require_unchanged(); }};
-  }
-  const auto validation = std::make_shared<Documents>(paths.validation, kind);
-  return {.name = text->name() + ", for validation " + validation->name(),
-          .train = text->part(0, text->units()),
-          .val = validation->part(0, validation->units()),
-          .several = text->size() > 1 || validation->size() > 1,
-          .require_unchanged = [text, validation] { text->require_unchanged(), validation->require_unchanged(); }};
-}
-
-Source corpus_source(uint64_t bytes, uint64_t seed) {
-  const auto part = [seed](uint64_t begin, uint64_t end) {
-    return Part{end - begin, [=](const Visit& visit) {
-                  CorpusStream stream(seed);
-                  std::vector<char> piece(kPieceBytes);
-                  for (uint64_t at = 0; at < end;) {  // generates the text from its start and discards it up to `begin`
-                    const size_t count = std::min<uint64_t>(kPieceBytes, (at < begin ? begin : end) - at);
-                    stream.read(piece.data(), count);
-                    if (at >= begin) visit({piece.data(), count}, at == 0);
-                    at += count;
-                  }
-                }};
-  };
-  const uint64_t cut = training_share(bytes);
-  return {.name = str_cat("built-in corpus, ", bytes, " bytes, seed ", seed),
-          .train = part(0, cut),
-          .val = part(cut, bytes),
-          .entropy = corpus_entropy()};
-}
-
-Tokenizer tokenizer_for(const Source& source, NewTokenizer made) {
+Tokenizer tokenizer_for(const TextSource& source, NewTokenizer made) {
   if (made.kind == TokenizerKind::byte) return Tokenizer::of_bytes(source.several);
-  if (made.kind == TokenizerKind::bpe) {
-    PieceCounts pieces;
-    source.train.read([&](std::string_view piece, bool) { pieces.add_text(piece); });
-    return Tokenizer::of_bpe(train_bpe(pieces, made.vocabulary));
-  }
+  if (made.kind == TokenizerKind::bpe) return Tokenizer::of_bpe(train_bpe(count_pieces(source.train), made.vocabulary));
   CharacterSet characters;
-  source.train.read([&](std::string_view piece, bool) { characters.add(piece); });
+  source.train([&](std::span<const TextPiece> pieces) {
+    for (const TextPiece& piece : pieces) characters.add(piece.text);
+  });
   return Tokenizer::of_characters(characters.sorted(), source.several);
 }
 
@@ -209,52 +52,131 @@ void count_unknown(std::string_view piece, const Tokenizer& tokenizer, Character
   }
 }
 
+// Tokens so far, and the bytes of text that they stand for.
+struct Progress {
+  uint64_t tokens = 0, bytes = 0;
+};
+
+// Where the training split may end, in order: between pieces, in distances of a fraction of what came before.
+class Cuts {
+ public:
+  void add(Progress here) {
+    if (here.tokens >= cuts_.back().tokens + cuts_.back().tokens / 1024 + 1) cuts_.push_back(here);
+  }
+  Progress last_up_to(uint64_t tokens) const {
+    return *(std::upper_bound(cuts_.begin(), cuts_.end(), tokens,
+                              [](uint64_t most, const Progress& cut) { return most < cut.tokens; }) -
+             1);
+  }
+
+ private:
+  std::vector<Progress> cuts_{{}};
+};
+
 template <typename Id>
-TokenFileInfo encode(const Source& source, const Tokenizer& tokenizer, const TokenSink& sink,
-                     CharacterCounts& unknown) {
-  std::vector<Id> ids;
-  std::optional<BpeEncoder> bpe;
-  if (tokenizer.bpe()) bpe.emplace(*tokenizer.bpe());
-  const auto encode_part = [&](const Part& part) {
-    Tokenizer::Counts total;
-    part.read([&](std::string_view piece, bool opens) {
-      ids.resize(std::max(ids.size(), piece.size() + 1));
-      Id* first = ids.data();
-      if (opens && tokenizer.separator() >= 0) *first++ = static_cast<Id>(tokenizer.separator());
-      const Tokenizer::Counts counts =
-          bpe ? Tokenizer::Counts{static_cast<size_t>(bpe->encode(first, piece) - first), 0}
-              : tokenizer.encode_into(first, piece);
-      const size_t tokens = counts.tokens + static_cast<size_t>(first - ids.data());
-      sink(ids.data(), tokens);
-      total.tokens += tokens;
-      total.unknown += counts.unknown;
-      if (counts.unknown > 0) count_unknown(piece, tokenizer, unknown);
-    });
-    return total;
+class Encoding {
+ public:
+  Encoding(const TextSource& source, const Tokenizer& tokenizer, const TokenSink& sink, const TextProgress& progress)
+      : source_(source), tokenizer_(tokenizer), sink_(sink), progress_(progress) {
+    if (tokenizer.bpe())
+      for (int i = 0; i < omp_get_max_threads(); ++i) bpe_.push_back(std::make_unique<BpeEncoder>(*tokenizer.bpe()));
+  }
+
+  TokenizedText run() {
+    source_.train([&](std::span<const TextPiece> pieces) { encode(pieces); });
+    Progress train = total_;
+    source_.val([&](std::span<const TextPiece> pieces) { encode(pieces); });
+    if (source_.cut_at_end) train = cuts_.last_up_to(training_share(total_.tokens));
+    const double tokens_per_byte = static_cast<double>(total_.tokens) / static_cast<double>(total_.bytes);
+    result_.info = {.bytes_per_token = sizeof(Id),
+                    .tokenizer = tokenizer_.kind(),
+                    .vocabulary = tokenizer_.vocabulary(),
+                    .train_tokens = train.tokens,
+                    .val_tokens = total_.tokens - train.tokens,
+                    .train_bytes = train.bytes,
+                    .val_bytes = total_.bytes - train.bytes,
+                    .unknown_tokens = unknown_tokens_,
+                    .tokenizer_fingerprint = tokenizer_.fingerprint(),
+                    .checksum = 0,
+                    .entropy = tokenizer_.bpe() ? source_.entropy / tokens_per_byte : source_.entropy,
+                    .source = source_.name};
+    return std::move(result_);
+  }
+
+ private:
+  struct Encoded {
+    size_t begin = 0, tokens = 0, unknown = 0;
+    int64_t returns = 0;
   };
-  const Tokenizer::Counts train = encode_part(source.train), val = encode_part(source.val);
-  return {.bytes_per_token = sizeof(Id),
-          .tokenizer = tokenizer.kind(),
-          .vocabulary = tokenizer.vocabulary(),
-          .train_tokens = train.tokens,
-          .val_tokens = val.tokens,
-          .train_bytes = source.train.bytes,
-          .val_bytes = source.val.bytes,
-          .unknown_tokens = train.unknown + val.unknown,
-          .tokenizer_fingerprint = tokenizer.fingerprint(),
-          .checksum = 0,
-          .entropy = source.entropy,
-          .source = source.name};
+
+  void encode(std::span<const TextPiece> pieces) {
+    encoded_.resize(pieces.size());
+    size_t room = 0;  // at most a token for each byte, and the separator
+    for (size_t i = 0; i < pieces.size(); ++i)
+      encoded_[i].begin = std::exchange(room, room + pieces[i].text.size() + 1);
+    ids_.resize(std::max(ids_.size(), room));
+    parallel_for(pieces.size(), [&](size_t i) { encode(pieces[i], encoded_[i]); });
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      const Encoded& one = encoded_[i];
+      cuts_.add(total_);
+      sink_(ids_.data() + one.begin, one.tokens);
+      total_.tokens += one.tokens;
+      total_.bytes += pieces[i].text.size();
+      unknown_tokens_ += one.unknown;
+      result_.carriage_returns += one.returns;
+      if (one.unknown > 0) count_unknown(pieces[i].text, tokenizer_, result_.unknown);
+    }
+    if (!progress_) return;
+    const double fraction = source_.bytes == 0 ? source_.fraction()
+                                               : static_cast<double>(total_.bytes) / static_cast<double>(source_.bytes);
+    progress_(total_.bytes, fraction);
+  }
+
+  void encode(const TextPiece& piece, Encoded& encoded) {
+    Id* const first = ids_.data() + encoded.begin;
+    Id* next = first;
+    if (piece.opens && tokenizer_.separator() >= 0) *next++ = static_cast<Id>(tokenizer_.separator());
+    encoded.unknown = 0;
+    if (tokenizer_.bpe()) {
+      next = bpe_[static_cast<size_t>(omp_get_thread_num())]->encode(next, piece.text);
+    } else {
+      const Tokenizer::Counts counts = tokenizer_.encode_into(next, piece.text);
+      next += counts.tokens;
+      encoded.unknown = counts.unknown;
+    }
+    encoded.tokens = static_cast<size_t>(next - first);
+    encoded.returns = std::count(piece.text.begin(), piece.text.end(), '\r');
+  }
+
+  const TextSource& source_;
+  const Tokenizer& tokenizer_;
+  const TokenSink& sink_;
+  const TextProgress& progress_;
+  std::vector<std::unique_ptr<BpeEncoder>> bpe_;  // of each thread
+  std::vector<Id> ids_;
+  std::vector<Encoded> encoded_;
+  Progress total_;
+  Cuts cuts_;
+  uint64_t unknown_tokens_ = 0;
+  TokenizedText result_;
+};
+
+TokenizedText encode_source(const TextSource& source, const Tokenizer& tokenizer, const TokenSink& sink,
+                            const TextProgress& progress) {
+  TokenizedText result = bytes_per_token(tokenizer.vocabulary()) == 2
+                             ? Encoding<uint16_t>(source, tokenizer, sink, progress).run()
+                             : Encoding<uint32_t>(source, tokenizer, sink, progress).run();
+  source.require_unchanged();
+  return result;
 }
 
-TokenFileInfo encode_source(const Source& source, const Tokenizer& tokenizer, const TokenSink& sink,
-                            CharacterCounts& unknown) try {
-  const auto encode_as = bytes_per_token(tokenizer.vocabulary()) == 2 ? encode<uint16_t> : encode<uint32_t>;
-  TokenFileInfo info = encode_as(source, tokenizer, sink, unknown);
+// Calls read(), which may find that the text is not UTF-8, and then says where.
+template <typename Call>
+auto reading(const TextSource& source, const Call& read) try {
+  return read();
+} catch (const Error&) {
   source.require_unchanged();
-  return info;
-} catch (const Error&) {  // text that was UTF-8 when it was checked
-  source.require_unchanged();
+  source.require_utf8();
   throw;
 }
 
@@ -264,21 +186,26 @@ void save_unknown(const CharacterCounts& unknown, const fs::path& path) {
   fs::remove(path, ignored);  // of another text
 }
 
-void prepare(const Source& source, NewTokenizer made, const fs::path& folder, const Tokenizer* given) {
+// Returns the number of carriage returns.
+int64_t prepare(const TextSource& source, NewTokenizer made, const fs::path& folder, const Tokenizer* given,
+                const PrepareOptions& options) {
   std::error_code error;
   fs::create_directories(folder, error);
   GLINT_REQUIRE(!error, "can't make the folder ", folder.string(), ": ", error.message());
-  const Tokenizer tokenizer = given ? *given : tokenizer_for(source, made);
-  TokenFileWriter file(folder / kTokensFile, bytes_per_token(tokenizer.vocabulary()));
-  CharacterCounts unknown;
-  const TokenFileInfo info = encode_source(
-      source, tokenizer, [&](const void* tokens, size_t count) { file.append(tokens, count); }, unknown);
-  const uint64_t characters = info.train_tokens + info.val_tokens;
-  GLINT_REQUIRE(characters >= kFewestCharacters, source.name, " has only ", characters, " characters: at least ",
-                kFewestCharacters, " are needed, and many more to learn from");
-  file.commit(info);
-  tokenizer.save(folder / kTokenizerFile);
-  save_unknown(unknown, folder / kUnknownFile);
+  return reading(source, [&] {
+    const Tokenizer tokenizer = given ? *given : tokenizer_for(source, made);
+    TokenFileWriter file(folder / kTokensFile, bytes_per_token(tokenizer.vocabulary()), options.shard_tokens);
+    const TokenizedText text = encode_source(
+        source, tokenizer, [&](const void* tokens, size_t count) { file.append(tokens, count); }, options.progress);
+    const uint64_t tokens = text.info.train_tokens + text.info.val_tokens;
+    GLINT_REQUIRE(tokens >= kFewestCharacters, source.name, " has only ", tokens,
+                  tokenizer.bpe() ? " tokens" : " characters", ": at least ", kFewestCharacters,
+                  " are needed, and many more to learn from");
+    file.commit(text.info);
+    tokenizer.save(folder / kTokenizerFile);
+    save_unknown(text.unknown, folder / kUnknownFile);
+    return text.carriage_returns;
+  });
 }
 
 }  // namespace
@@ -293,24 +220,29 @@ std::string to_json(const CharacterCounts& counts) {
   return json.dump();
 }
 
-std::string prepare_text(const TextPaths& paths, NewTokenizer made, const fs::path& folder, const Tokenizer* given) {
-  const Source source = text_source(paths, given ? given->kind() : made.kind);
-  prepare(source, made, folder, given);
-  int64_t returns = 0;
-  const auto count = [&](std::string_view piece, bool) { returns += std::count(piece.begin(), piece.end(), '\r'); };
-  source.train.read(count), source.val.read(count);
+std::string prepare_text(const TextPaths& paths, NewTokenizer made, const fs::path& folder, const Tokenizer* given,
+                         const PrepareOptions& options) {
+  const TextSource source = text_source(paths, given ? given->kind() : made.kind);
+  const int64_t returns = prepare(source, made, folder, given, options);
   if (returns == 0) return "";
   return str_cat("note: ", source.name, " has ", returns,
                  R"( carriage returns (\r), a token for the model; to remove them: tr -d '\r')");
 }
 
 void prepare_corpus(uint64_t bytes, uint64_t seed, NewTokenizer made, const fs::path& folder, const Tokenizer* given) {
-  prepare(corpus_source(bytes, seed), made, folder, given);
+  prepare(corpus_source(bytes, seed, given ? given->kind() : made.kind), made, folder, given, {});
 }
 
-TokenFileInfo tokenize_text(const TextPaths& paths, const Tokenizer& tokenizer, const TokenSink& sink,
-                            CharacterCounts& unknown) {
-  return encode_source(text_source(paths, tokenizer.kind()), tokenizer, sink, unknown);
+TokenizedText tokenize_text(const TextPaths& paths, const Tokenizer& tokenizer, const TokenSink& sink) {
+  const TextSource source = text_source(paths, tokenizer.kind());
+  return reading(source, [&] { return encode_source(source, tokenizer, sink, {}); });
+}
+
+Tokenizer bpe_of_text(const TextPaths& paths, int vocabulary) {
+  TextPaths all = paths;
+  all.validation = all.text;  // so that no tenth is left out for it
+  const TextSource source = text_source(all, TokenizerKind::bpe);
+  return reading(source, [&] { return Tokenizer::of_bpe(train_bpe(count_pieces(source.train), vocabulary)); });
 }
 
 }  // namespace glint

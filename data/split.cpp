@@ -86,6 +86,13 @@ int contraction(const char* at, const char* end) {
   return (first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l') ? 3 : 0;
 }
 
+// Whether a piece is white space. Others may begin with a space.
+bool is_space(const char* at, const char* end) {
+  const Character first = character_at(at, end);
+  if (first.kind != Kind::space) return false;
+  return at + first.length == end || character_at(at + first.length, end).kind == Kind::space;
+}
+
 }  // namespace
 
 const char* piece_end(const char* at, const char* end) {
@@ -113,10 +120,15 @@ size_t last_cut(std::string_view text) {
   const auto kind = [&](size_t i) { return kAscii[static_cast<uint8_t>(text[i])]; };
   for (size_t i = text.size(); i-- > 1;)
     if (ascii(i) && ascii(i - 1) && kind(i) == Kind::space && kind(i - 1) != Kind::space) return i;
-  // Else where the last piece begins: more text may make it longer.
-  const char *begin = text.data(), *const end = begin + text.size();
-  for (const char* next; begin != end && (next = piece_end(begin, end)) != end;) begin = next;
-  return static_cast<size_t>(begin - text.data());
+  // Else before the last piece, which more text may make longer, where the end of the text would not change the piece
+  // before: white space, which leaves its last character to what follows, and ' before the second letter of 'll.
+  size_t cut = 0;
+  const char *const begin = text.data(), *const end = begin + text.size();
+  for (const char *at = begin, *next = at; at != end && (next = piece_end(at, end)) != end; at = next) {
+    const bool may_grow = next - at == 1 && *at == '\'' && end - next < 2;
+    if (!may_grow && !is_space(at, next)) cut = static_cast<size_t>(next - begin);
+  }
+  return cut;
 }
 
 }  // namespace glint

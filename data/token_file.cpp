@@ -1,11 +1,13 @@
 #include "data/token_file.h"
 
 #define XXH_STATIC_LINKING_ONLY  // shows XXH3_state_t
+#include <sys/mman.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cstddef>
 #include <cstring>
 
@@ -73,13 +75,52 @@ TokenFileInfo to_info(const Header& header) {
   return info;
 }
 
-// Checks the header and the file's size.
-Header checked_header(const MappedFile& file) {
-  const std::string name = file.path().string();
+constexpr uint64_t kFileUnit = 1 << 16;  // the largest page size
+
+std::filesystem::path part_of(const std::filesystem::path& path, size_t part) {
+  return part == 0 ? path : std::filesystem::path(path.string() + "." + std::to_string(part));
+}
+
+uint64_t wanted_bytes(const Header& header) {
+  return sizeof header + (header.train_tokens + header.val_tokens) * header.bytes_per_token;
+}
+
+Header header_of(const MappedFile& file) {
   Header header{};
   std::memcpy(&header, file.data(), std::min(file.size(), sizeof header));
+  return header;
+}
+
+// The file and those in which it goes on, mapped side by side.
+std::vector<MappedFile> mapped(const std::filesystem::path& path) {
+  std::vector<MappedFile> files;
+  files.emplace_back(path);
+  uint64_t bytes = files[0].size();
+  std::error_code ignored;
+  while (bytes < wanted_bytes(header_of(files[0])) && files.back().size() % kFileUnit == 0 &&
+         std::filesystem::exists(part_of(path, files.size()), ignored)) {
+    files.emplace_back(part_of(path, files.size()));
+    bytes += files.back().size();
+  }
+  if (files.size() == 1) return files;
+  void* const room = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  GLINT_REQUIRE(room != MAP_FAILED, "can't map ", path.string(), " (", bytes, " bytes): ", std::strerror(errno));
+  char* at = static_cast<char*>(room);
+  for (MappedFile& file : files) {
+    file.move_to(at);
+    at += file.size();
+  }
+  return files;
+}
+
+// Checks the header and the size.
+Header checked_header(const std::vector<MappedFile>& files) {
+  const std::string name = files[0].path().string();
+  const Header header = header_of(files[0]);
+  uint64_t bytes = 0;
+  for (const MappedFile& file : files) bytes += file.size();
   GLINT_REQUIRE(std::memcmp(header.magic, kMagic, sizeof header.magic) == 0, name, " is not a token file of glint");
-  GLINT_REQUIRE(file.size() >= sizeof header, name, " is truncated: prepare the data again");
+  GLINT_REQUIRE(files[0].size() >= sizeof header, name, " is truncated: prepare the data again");
   GLINT_REQUIRE(header.version == kTokenFileVersion, name, " is of version ", header.version,
                 "; this glint reads version ", kTokenFileVersion, ": prepare the data again");
   GLINT_REQUIRE(header.header_checksum == checksum_of(header), name,
@@ -88,10 +129,9 @@ Header checked_header(const MappedFile& file) {
                          header.vocabulary > 0 && header.vocabulary <= kLastCodePoint + 3 &&
                          header.train_tokens < (uint64_t{1} << 60) && header.val_tokens < (uint64_t{1} << 60);
   GLINT_REQUIRE(plausible, name, " has impossible values in its header: prepare the data again");
-  const uint64_t wanted = sizeof header + (header.train_tokens + header.val_tokens) * header.bytes_per_token;
-  GLINT_REQUIRE(file.size() >= wanted, name, " is truncated (", file.size(), " of ", wanted,
-                " bytes): prepare the data again");
-  GLINT_REQUIRE(file.size() == wanted, name, " is corrupted (", file.size(), " bytes instead of ", wanted,
+  const uint64_t wanted = wanted_bytes(header);
+  GLINT_REQUIRE(bytes >= wanted, name, " is truncated (", bytes, " of ", wanted, " bytes): prepare the data again");
+  GLINT_REQUIRE(bytes == wanted, name, " is corrupted (", bytes, " bytes instead of ", wanted,
                 "): prepare the data again");
   return header;
 }
@@ -130,19 +170,22 @@ struct TokenFileWriter::Hash {
   XXH3_state_t state;
 };
 
-TokenFile::TokenFile(const std::filesystem::path& path) : file_(path), info_(to_info(checked_header(file_))) {
+TokenFile::TokenFile(const std::filesystem::path& path) : files_(mapped(path)), info_(to_info(checked_header(files_))) {
   check_payload();
 }
 
 void TokenFile::require_unchanged() {
-  if (file_.unchanged()) return;
+  const auto unchanged = [](const MappedFile& file) { return file.unchanged(); };
+  if (std::all_of(files_.begin(), files_.end(), unchanged)) return;
   const char* const advice = " was changed by another program while it was in use: prepare the data again";
-  GLINT_REQUIRE(!file_.truncated(), file_.path().string(), advice);
-  file_.accept_changes();
+  for (MappedFile& file : files_) {
+    GLINT_REQUIRE(!file.truncated(), file.path().string(), advice);
+    file.accept_changes();
+  }
   const TokenFileInfo before = info_;
-  info_ = to_info(checked_header(file_));
-  GLINT_REQUIRE(info_.checksum == before.checksum && info_.train_tokens == before.train_tokens, file_.path().string(),
-                advice);
+  info_ = to_info(checked_header(files_));
+  GLINT_REQUIRE(info_.checksum == before.checksum && info_.train_tokens == before.train_tokens,
+                files_[0].path().string(), advice);
   check_payload();
 }
 
@@ -156,10 +199,10 @@ void TokenFile::check_payload() const {
   for (size_t begin = 0; begin < count; begin += kBlock) {
     const size_t n = std::min(kBlock, count - begin);
     const auto width = static_cast<size_t>(info_.bytes_per_token);
-    XXH3_64bits_update(&state, file_.data() + sizeof(Header) + begin * width, n * width);
+    XXH3_64bits_update(&state, files_[0].data() + sizeof(Header) + begin * width, n * width);
     largest = std::max(largest, all().subspan(begin, n).largest());
   }
-  const std::string path = file_.path().string();
+  const std::string path = files_[0].path().string();
   GLINT_REQUIRE(XXH3_64bits_digest(&state) == info_.checksum, path,
                 " is corrupted (its checksum differs): prepare the data again");
   GLINT_REQUIRE(largest < info_.vocabulary, path, " has token ", largest, " in a vocabulary of ", info_.vocabulary,
@@ -167,21 +210,40 @@ void TokenFile::check_payload() const {
 }
 
 TokenSpan TokenFile::all() const {
-  return {file_.data() + sizeof(Header), info_.train_tokens + info_.val_tokens, info_.bytes_per_token};
+  return {files_[0].data() + sizeof(Header), info_.train_tokens + info_.val_tokens, info_.bytes_per_token};
 }
 
-TokenFileWriter::TokenFileWriter(const std::filesystem::path& path, int bytes_per_token)
-    : file_(path), bytes_per_token_(bytes_per_token), hash_(std::make_unique<Hash>()) {
+TokenFileWriter::TokenFileWriter(const std::filesystem::path& path, int bytes_per_token, uint64_t tokens_per_file)
+    : path_(path),
+      bytes_per_token_(bytes_per_token),
+      bytes_per_file_(std::max<uint64_t>(1, tokens_per_file * static_cast<uint64_t>(bytes_per_token) / kFileUnit) *
+                      kFileUnit),
+      hash_(std::make_unique<Hash>()) {
   XXH3_64bits_reset(&hash_->state);
+  files_.push_back(std::make_unique<FileWriter>(path));
   const std::array<char, sizeof(Header)> room{};
-  file_.append(room.data(), room.size());
+  write(room.data(), room.size());
 }
 
 TokenFileWriter::~TokenFileWriter() = default;
 
+void TokenFileWriter::write(const void* bytes, size_t size) {
+  for (const char* at = static_cast<const char*>(bytes); size > 0;) {
+    if (last_bytes_ == bytes_per_file_) {
+      files_.push_back(std::make_unique<FileWriter>(part_of(path_, files_.size())));
+      last_bytes_ = 0;
+    }
+    const auto count = static_cast<size_t>(std::min<uint64_t>(size, bytes_per_file_ - last_bytes_));
+    files_.back()->append(at, count);
+    last_bytes_ += count;
+    at += count;
+    size -= count;
+  }
+}
+
 void TokenFileWriter::append(const void* tokens, size_t count) {
   const size_t bytes = count * static_cast<size_t>(bytes_per_token_);
-  file_.append(tokens, bytes);
+  write(tokens, bytes);
   XXH3_64bits_update(&hash_->state, tokens, bytes);
   tokens_ += count;
 }
@@ -192,8 +254,11 @@ void TokenFileWriter::commit(TokenFileInfo info) {
   info.bytes_per_token = bytes_per_token_;
   info.checksum = XXH3_64bits_digest(&hash_->state);
   const Header header = to_header(info);
-  file_.overwrite(0, &header, sizeof header);
-  file_.commit();
+  files_[0]->overwrite(0, &header, sizeof header);
+  for (size_t part = files_.size(); part-- > 0;) files_[part]->commit();  // the one with the header last
+  std::error_code ignored;
+  for (size_t part = files_.size(); std::filesystem::remove(part_of(path_, part), ignored); ++part) {
+  }  // of a longer text before
 }
 
 }  // namespace glint

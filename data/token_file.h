@@ -1,4 +1,6 @@
-// tokens.bin: a tokenised text on disk, read by memory map. All numbers little-endian.
+// tokens.bin: a tokenised text on disk, read by memory map. All numbers little-endian. A long one goes on in
+// tokens.bin.1, tokens.bin.2, ...: one after the other they are one file of the layout below. All but the last are a
+// multiple of 64 KiB long, so that they can be mapped side by side.
 //
 //   byte  size  field
 //      0     8  magic "glinttok"
@@ -24,6 +26,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "data/file_writer.h"
 #include "data/mapped_file.h"
@@ -68,6 +71,7 @@ struct TokenFileInfo {
 };
 
 inline constexpr uint32_t kTokenFileVersion = 1;
+inline constexpr uint64_t kTokensPerFile = uint64_t{1} << 31;
 constexpr int bytes_per_token(int vocabulary) { return vocabulary <= 65536 ? 2 : 4; }
 
 class TokenFile {
@@ -85,14 +89,15 @@ class TokenFile {
  private:
   void check_payload() const;
 
-  MappedFile file_;
+  std::vector<MappedFile> files_;  // side by side
   TokenFileInfo info_;
 };
 
 // Writes a token file piece by piece.
 class TokenFileWriter {
  public:
-  TokenFileWriter(const std::filesystem::path& path, int bytes_per_token);
+  // At most about tokens_per_file in each file: rounded to 64 KiB, at least those.
+  TokenFileWriter(const std::filesystem::path& path, int bytes_per_token, uint64_t tokens_per_file = kTokensPerFile);
   ~TokenFileWriter();
 
   void append(const void* tokens, size_t count);  // count tokens of bytes_per_token bytes each
@@ -100,8 +105,12 @@ class TokenFileWriter {
   void commit(TokenFileInfo info);
 
  private:
-  FileWriter file_;
+  void write(const void* bytes, size_t size);
+
+  std::filesystem::path path_;
+  std::vector<std::unique_ptr<FileWriter>> files_;
   int bytes_per_token_;
+  uint64_t bytes_per_file_, last_bytes_ = 0;  // last_bytes_: in the last file
   uint64_t tokens_ = 0;
   struct Hash;
   std::unique_ptr<Hash> hash_;

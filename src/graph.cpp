@@ -132,7 +132,18 @@ void Graph::on_gradient_ready(const std::vector<const Parameter*>& parameters, S
   for (size_t i = forward_steps_; i < schedule_.size(); ++i)
     for (const GradientSink& sink : schedule_[i].node->sinks)
       if (schedule_[i].backward && sink && gradients.contains(sink.state_->buffer)) last = i;
-  Step& after = after_[last];
+  add_after(last, std::move(call));
+}
+
+void Graph::after_backward_of(const std::string& name, const std::function<void(const Node&)>& call) {
+  GLINT_CHECK(!schedule_.empty(), "plan() comes first");
+  for (size_t i = forward_steps_; i < schedule_.size(); ++i)
+    if (schedule_[i].backward && schedule_[i].node->name == name)
+      add_after(i, [call, node = schedule_[i].node] { call(*node); });
+}
+
+void Graph::add_after(size_t i, Step call) {
+  Step& after = after_[i];
   after = after ? [first = std::move(after), call] { first(), call(); } : std::move(call);
 }
 

@@ -37,6 +37,7 @@ struct GraphOptions {
   const RngState* rng = nullptr;  // training with dropout
   int64_t global_batch = 1;       // sequences per optimizer step, over all micro-batches: numbers the dropout sites
   bool recompute = false;         // keep only the inputs of a segment, compute the rest again in backward
+  DropoutVariant dropout_variant = DropoutVariant::flash;  // of attention; others: the reference attention only
 };
 
 // Where a node writes a gradient, in backward unless it says otherwise. Empty if none is needed.
@@ -163,6 +164,9 @@ class Graph {
   size_t nodes() const { return nodes_.size(); }
   // backward() calls `call` when the gradients of these parameters are complete. Call after plan().
   void on_gradient_ready(const std::vector<const Parameter*>& parameters, Step call);
+  // backward() calls `call` with each node of that name right after its backward, while memory still holds all that it
+  // has read. Call after plan().
+  void after_backward_of(const std::string& name, const std::function<void(const Node&)>& call);
 
   // --- replay
   void forward();
@@ -192,6 +196,7 @@ class Graph {
   void mark_first_sinks();
   std::vector<std::vector<Access>> accesses() const;
   void replay(size_t begin, size_t end);
+  void add_after(size_t i, Step call);
   void count_bytes();
   std::string profiled_name(size_t i) const;  // of a scheduled step
   void add_work(OpStats& stats, size_t i) const;

@@ -25,6 +25,7 @@ const std::map<std::string, Names> kMayInclude = {
     {"train", {"train/", "models/", "src/", "kernels/", "data/"}},
     {"gpu", {"kernels/"}},                              // tests/gpu/
     {"fuzz", {"train/", "data/", "src/", "kernels/"}},  // tests/fuzz/
+    {"interop", {"train/"}},                            // tests/interop/
 };
 
 // Headers of other libraries, by how their names start, and the only places for them (tests may include any).

@@ -49,7 +49,7 @@ bool is_leftover(const RunPaths& run, const fs::path& path) {
     std::error_code error;
     for (const fs::directory_entry& entry : fs::directory_iterator(path, error)) {
       const std::string name = entry.path().filename().string();
-      const auto is_one = [&](const char* file) { return name == file || name.starts_with(str_cat(file, ".partial")); };
+      const auto is_one = [&](const char* file) { return name == file || name.starts_with(str_cat(file, ".")); };
       if (!is_one(kTokensFile) && !is_one(kTokenizerFile) && !is_one(kUnknownFile)) return false;
     }
     return !error;

@@ -44,7 +44,8 @@ TrainingStep::TrainingStep(Model& model, const StepSettings& settings, const Rng
               .training = true,
               .rng = nullptr,
               .global_batch = settings.batch,
-              .recompute = settings.recompute}),
+              .recompute = settings.recompute,
+              .dropout_variant = settings.dropout_variant}),
       input_{static_cast<size_t>(sequences()) * static_cast<size_t>(settings.context)} {
   GLINT_CHECK(sequences() * ranks() == settings.batch && sequences() % settings.micro_batch == 0, "batch ",
               settings.batch, ", ", ranks(), " ranks, micro-batch ", settings.micro_batch);

@@ -33,6 +33,7 @@ struct StepSettings {
   PartitionSettings partition = {};  // buckets of the gradient exchange, and which rank keeps which moments
   int loss_chunk = 0;                // rows of logits in memory at a time; 0: all
   Muon muon = {};                    // used if partition.muon
+  DropoutVariant dropout_variant = DropoutVariant::flash;
 };
 StepSettings step_settings(const TrainOptions& options, Team& team);
 

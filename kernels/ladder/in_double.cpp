@@ -1,4 +1,5 @@
 // The definition in double, a row at a time.
+#include "kernels/bf16.h"
 #include "kernels/ladder/head.h"
 
 namespace glint::ladder {
@@ -31,7 +32,9 @@ void zero(const HeadView<double>& x, int b, int tokens, int heads, int HS) {
 
 }  // namespace
 
-double attention_in_double(const ResultsInDouble& r, const AttentionBackward<float>& a, double* scratch) {
+double attention_in_double(const ResultsInDouble& r, const AttentionBackward<float>& a, double* scratch,
+                           bool bf16_elements) {
+  const auto rounded = [&](double x) { return bf16_elements ? to_float(to_bf16(static_cast<float>(x))) : x; };
   const AttentionShape& s = a.shape;
   const CausalRange range(s);
   attention::check_attention(s, a.dropout);
@@ -56,7 +59,7 @@ double attention_in_double(const ResultsInDouble& r, const AttentionBackward<flo
       for (int j = 0; j < n; ++j) sum += p[j] = std::exp(p[j] - max);
       for (int j = 0; j < n; ++j) row_sum += (p[j] /= sum) * dp[j];
       for (int j = 0; j < n; ++j) {
-        const double dropped = factor(j) * p[j], ds = s.scale * p[j] * (dp[j] - row_sum);
+        const double dropped = rounded(factor(j) * p[j]), ds = s.scale * rounded(p[j] * (dp[j] - row_sum));
         ds_terms = std::max(ds_terms, s.scale * p[j] * terms[j]);
         add(r.out.at(b, i, h), a.v.at(b, j, kv), dropped, s.HS);
         add(r.dv.at(b, j, kv), dout, dropped, s.HS);

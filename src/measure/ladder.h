@@ -7,10 +7,12 @@
 #include <vector>
 
 #include "kernels/ladder/ladder.h"
+#include "src/device.h"
 
 namespace glint {
 
 struct RungResult {
+  const char *name, *idea;
   ladder::Traffic traffic;
   double memory;  // scratch and log-sum-exp, bytes
   double forward_ms = INFINITY, backward_ms = INFINITY;
@@ -21,5 +23,10 @@ struct RungResult {
 // are those of the fastest of `repeats` runs after one more. part_done is told how much is done, 0 to 1.
 std::vector<RungResult> measure_rungs(const AttentionShape& shape, float p, int repeats, uint64_t seed,
                                       const std::function<void(double)>& part_done);
+
+// The same of the kernels of a GPU: fp32, mma.sync and, where it runs, wgmma. In bf16 the inputs are rounded before.
+// Traffic is each array once.
+std::vector<RungResult> measure_device_rungs(const Device& device, const AttentionShape& shape, float p, int repeats,
+                                             uint64_t seed, const std::function<void(double)>& part_done);
 
 }  // namespace glint

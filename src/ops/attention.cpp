@@ -10,6 +10,7 @@ Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionK
   if (kind == AttentionKind::reference) return reference_attention(g, qkv, heads, p);
   GLINT_REQUIRE(kind == AttentionKind::flash || !g.options().device.is_cpu(),
                 "`attention` flash-sm80 names kernels for GPUs; use `attention` flash");
+  GLINT_CHECK(g.options().dropout_variant == DropoutVariant::flash, "the fused kernels have FlashAttention's dropout");
   const AttentionShape shape = shape_of(qkv, heads);
   const PackedHeads packed(shape);
   const Dropout dropout = g.dropout_site(p, shape.NH);

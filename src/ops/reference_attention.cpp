@@ -1,4 +1,7 @@
 // Attention by its definition, with T x T weights: the oracle for a whole training run. CPU, fp32.
+#include <utility>
+#include <vector>
+
 #include "kernels/attention.h"
 #include "src/ops/packed_heads.h"
 
@@ -16,43 +19,54 @@ Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p) 
   const size_t scratch_size = reference_attention_scratch(ctx, shape);
   const Tensor scratch = g.scratch("scratch", scratch_size);
   const Tensor backward_scratch = g.training() ? g.scratch("backward_scratch", scratch_size) : Tensor();
+  const DropoutVariant variant = g.options().dropout_variant;
+  const bool stores = dropout.on() && variant == DropoutVariant::stored_mask;
+  const auto words = static_cast<int64_t>((stored_mask_bytes(shape) + 3) / 4);
+  const Tensor mask = stores ? g.tensor("mask", {words}, DType::i32) : Tensor();
+  std::vector<Tensor> outputs = {out, lse}, saved = {qkv, out, lse};
+  if (stores) outputs.push_back(mask), saved.push_back(mask);
+  const auto how = [=] { return ReferenceDropout{variant, reinterpret_cast<uint8_t*>(mask.i32())}; };
   const GradientSink dqkv = g.gradient_into(qkv);
   g.record({.name = "attention",
             .inputs = {qkv},
-            .outputs = {out, lse},
-            .saved = {qkv, out, lse},
+            .outputs = std::move(outputs),
+            .saved = std::move(saved),
             .sinks = {dqkv},
             .scratch = scratch,
             .backward_scratch = backward_scratch,
             .forward =
                 [=, &ctx] {
                   const float* x = constant<float>(qkv);
-                  reference_attention_forward(ctx, {.out = unpacked(out.f32(), shape),
-                                                    .lse = lse.f32(),
-                                                    .q = packed.q(x),
-                                                    .k = packed.k(x),
-                                                    .v = packed.v(x),
-                                                    .scratch = scratch.f32(),
-                                                    .shape = shape,
-                                                    .dropout = dropout});
+                  reference_attention_forward(ctx,
+                                              {.out = unpacked(out.f32(), shape),
+                                               .lse = lse.f32(),
+                                               .q = packed.q(x),
+                                               .k = packed.k(x),
+                                               .v = packed.v(x),
+                                               .scratch = scratch.f32(),
+                                               .shape = shape,
+                                               .dropout = dropout},
+                                              how());
                 },
             .backward =
                 [=, &ctx] {
                   const float *x = constant<float>(qkv), *dout = out.gradient();
                   float* dx = dqkv.data();
                   GLINT_CHECK(dqkv.write() == Write::set, "the packed heads have one user");
-                  reference_attention_backward(ctx, {.dq = packed.q(dx),
-                                                     .dk = packed.k(dx),
-                                                     .dv = packed.v(dx),
-                                                     .dout = unpacked(dout, shape),
-                                                     .out = unpacked(constant<float>(out), shape),
-                                                     .lse = lse.f32(),
-                                                     .q = packed.q(x),
-                                                     .k = packed.k(x),
-                                                     .v = packed.v(x),
-                                                     .scratch = backward_scratch.f32(),
-                                                     .shape = shape,
-                                                     .dropout = dropout});
+                  reference_attention_backward(ctx,
+                                               {.dq = packed.q(dx),
+                                                .dk = packed.k(dx),
+                                                .dv = packed.v(dx),
+                                                .dout = unpacked(dout, shape),
+                                                .out = unpacked(constant<float>(out), shape),
+                                                .lse = lse.f32(),
+                                                .q = packed.q(x),
+                                                .k = packed.k(x),
+                                                .v = packed.v(x),
+                                                .scratch = backward_scratch.f32(),
+                                                .shape = shape,
+                                                .dropout = dropout},
+                                               how());
                 }});
   return out;
 }

@@ -152,3 +152,38 @@ TEST_CASE("counts that don't add up are a bug") {
   TokenFileWriter file(folder / "tokens", 2);
   CHECK_THROWS_AS(file.commit(info_of(2, 1, 1)), Error);
 }
+
+TEST_CASE("a long token file goes on in further files") {
+  const test::TemporaryFolder folder;
+  const auto write = [&](size_t count, uint64_t tokens_per_file) {
+    std::vector<uint16_t> tokens(count);
+    for (size_t i = 0; i < count; ++i) tokens[i] = static_cast<uint16_t>(i * 7919 % 1000);
+    TokenFileWriter file(folder / "tokens.bin", 2, tokens_per_file);
+    for (size_t at = 0; at < count; at += 12345) file.append(tokens.data() + at, std::min<size_t>(12345, count - at));
+    file.commit(info_of(1000, count - 10, 10));
+    return tokens;
+  };
+  const auto exists = [&](const char* name) { return std::filesystem::exists(folder / name); };
+  for (const size_t count : {size_t{100'000}, size_t{65536 * 2 - 128}, size_t{65536 * 2 - 127}}) {  // 4, 4, 5 files
+    const auto tokens = write(count, 32768);
+    CHECK(exists("tokens.bin.3"));
+    CHECK(exists("tokens.bin.4") == (count == 65536 * 2 - 127));
+    const TokenFile file(folder / "tokens.bin");
+    REQUIRE(file.all().size() == count);
+    for (size_t i = 0; i < count; ++i) REQUIRE(file.all()[i] == tokens[i]);
+    CHECK(file.val()[9] == tokens[count - 1]);
+  }
+  TokenFile open(folder / "tokens.bin");
+  open.require_unchanged();
+  {
+    std::fstream part(folder / "tokens.bin.2", std::ios::in | std::ios::out | std::ios::binary);
+    part.seekp(1000).put('\x01').put('\x01');
+  }
+  CHECK(message_of<UserError>([&] { open.require_unchanged(); }).find("corrupted") != std::string::npos);
+  CHECK(message_of<UserError>([&] { TokenFile(folder / "tokens.bin"); }).find("corrupted") != std::string::npos);
+  std::filesystem::remove(folder / "tokens.bin.2");
+  CHECK(message_of<UserError>([&] { TokenFile(folder / "tokens.bin"); }).find("truncated") != std::string::npos);
+  write(50'000, kTokensPerFile);
+  CHECK(!exists("tokens.bin.1"));
+  CHECK(TokenFile(folder / "tokens.bin").all().size() == 50'000);
+}

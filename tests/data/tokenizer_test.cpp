@@ -91,7 +91,8 @@ TEST_CASE("a damaged or foreign tokenizer file is an error") {
   CHECK(refusal(good.substr(0, good.size() / 2)).find("damaged") != std::string::npos);
   CHECK(refusal(changed("\"version\": 1", "\"version\": 2")).find("of version 2; this glint reads version 1") !=
         std::string::npos);
-  CHECK(refusal(changed("\"char\"", "\"word\"")) == "there is no tokenizer 'word'; choose char or byte");
+  CHECK(refusal(changed("\"char\"", "\"word\"")) ==
+        "there is no tokenizer 'word'; choose char, byte or bpe, or name a tokenizer's file");
   CHECK(refusal(changed("\"b\"", "\"a\"")).find("not in order") != std::string::npos);
   CHECK(refusal(changed("\"b\"", "\"bb\"")).find("not one character") != std::string::npos);
   CHECK(refusal(changed("\"vocabulary_size\": 4", "\"vocabulary_size\": 5")).find("damaged") != std::string::npos);

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/bpe_files.h"
 #include "data/dataset.h"
 #include "data/durable.h"
 #include "data/utf8.h"
@@ -120,19 +122,39 @@ void read_tokenizer(std::string_view bytes) {
   const Tokenizer tokenizer = Tokenizer::from_json(bytes, "tokenizer.json");
   GLINT_CHECK(Tokenizer::from_json(tokenizer.to_json(), "again") == tokenizer, "not the same");
   const auto encoded = tokenizer.encode("text");
-  GLINT_CHECK(tokenizer.bpe() || encoded.ids.size() == 4, "of ", encoded.ids.size());
+  GLINT_CHECK(tokenizer.bpe() ? tokenizer.decode(encoded.ids) == "text" : encoded.ids.size() == 4, "of ",
+              encoded.ids.size());
 }
+
+void read_back(const std::shared_ptr<const Bpe>& bpe) { read_tokenizer(to_json(*bpe)); }
+
+// vocab.json and merges.txt, apart at the first zero byte.
+void read_merges(std::string_view bytes) {
+  const size_t zero = std::min(bytes.find('\0'), bytes.size());
+  read_back(bpe_from_vocab_and_merges(bytes.substr(0, zero), bytes.substr(std::min(zero + 1, bytes.size())), "merges"));
+}
+
+void read_tiktoken(std::string_view bytes) { read_back(bpe_from_tiktoken(bytes, "tiktoken")); }
+
+void read_stream(const char* name, std::string_view bytes) {
+  for (const TokenizerKind kind : {TokenizerKind::byte, TokenizerKind::bpe}) {
+    prepare_text(file(name, bytes), {kind, 300}, scratch() / "prepared");
+    Dataset::open(scratch() / "prepared").describe();
+  }
+}
+void read_lines(std::string_view bytes) { read_stream("text.jsonl", bytes); }
+void read_gzip(std::string_view bytes) { read_stream("text.gz", bytes); }
 
 // What is tokenised is what is read back.
 void read_text(std::string_view bytes) {
   const fs::path path = file("text", bytes);
-  for (const TokenizerKind kind : {TokenizerKind::byte, TokenizerKind::character}) {
-    prepare_text(path, kind, scratch() / "prepared");
+  if (bytes.starts_with("\xEF\xBB\xBF")) bytes.remove_prefix(3);
+  for (const auto kind : {TokenizerKind::byte, TokenizerKind::character, TokenizerKind::bpe}) {
+    prepare_text(path, {kind, 300}, scratch() / "prepared");
     const Dataset data = Dataset::open(scratch() / "prepared");
     const TokenSpan all = data.tokens(Split::all);
     std::vector<int32_t> ids(all.size());
     all.copy_to(ids.data(), 0, ids.size());
-    if (bytes.starts_with("\xEF\xBB\xBF")) bytes.remove_prefix(3);
     const std::string back = data.tokenizer().decode(ids);
     GLINT_CHECK(back == bytes || data.info().unknown_tokens > 0, "another text");
     GLINT_CHECK(data.text_bytes(Split::all) == bytes.size(), "another length");
@@ -168,6 +190,10 @@ const std::map<std::string, std::function<void(std::string_view)>> kReaders = {{
                                                                                {"run", read_run},
                                                                                {"tokens", read_tokens},
                                                                                {"tokenizer", read_tokenizer},
+                                                                               {"merges", read_merges},
+                                                                               {"tiktoken", read_tiktoken},
+                                                                               {"lines", read_lines},
+                                                                               {"gzip", read_gzip},
                                                                                {"text", read_text},
                                                                                {"ranks", read_ranks}};
 

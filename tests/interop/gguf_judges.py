@@ -12,7 +12,8 @@ LLAMA = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_he
          "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
          "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
          "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
-ERRORS = {"fp32": 0, "fp16": 2**-11, "bf16": 2**-8, "q8_0": 1 / 254}  # relative to the value; q8_0: to the largest
+TYPES = {"fp32": gguf.GGMLQuantizationType.F32, "fp16": gguf.GGMLQuantizationType.F16,
+         "bf16": gguf.GGMLQuantizationType.BF16, "q8_0": gguf.GGMLQuantizationType.Q8_0}
 
 
 def gguf_name(name):
@@ -33,17 +34,19 @@ def neighbours(values, head_size):
 def judge_file(run_folder, path, dtype, what):
     reader = gguf.GGUFReader(path)
     text = lambda key: reader.fields[key].contents()
-    tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
+    tensors = {t.name: t for t in reader.tensors}
     weights = safetensors.load_file(run_folder + "/best/model.safetensors")
-    worst = 0.0
+    same = 0
     for name, values in weights.items():
         got = tensors.pop(gguf_name(name))
         values = values.T if ".c_" in name and values.ndim == 2 else values
         values = neighbours(values, 32) if "q_proj" in name or "k_proj" in name else values
-        scale = numpy.abs(values).max() if dtype == "q8_0" else numpy.maximum(numpy.abs(values), 1e-3)
-        worst = max(worst, float((numpy.abs(got.reshape(values.shape) - values) / scale).max()))
-    zero = all(not values.any() and name.endswith(".bias") for name, values in tensors.items())
-    check(worst <= ERRORS[dtype] * 1.01 and zero, f"{what}, {dtype}: {len(weights)} tensors within {worst:.1e}")
+        kept = TYPES["fp32"] if values.ndim == 1 or name == "wpe.weight" else TYPES[dtype]
+        theirs = gguf.quants.quantize(numpy.ascontiguousarray(values), kept)
+        same += got.tensor_type == kept and list(got.shape) == list(values.shape[::-1]) and (
+            got.data.tobytes() == theirs.tobytes())
+    zero = all(not t.data.any() and name.endswith(".bias") for name, t in tensors.items())
+    check(same == len(weights) and zero, f"{what}, {dtype}: {same} of {len(weights)} tensors have gguf's own bytes")
     tokens = text("tokenizer.ggml.tokens")
     kind = "llama" if "model.norm.weight" in weights else "gpt2"
     embedding = weights["model.embed_tokens.weight" if kind == "llama" else "wte.weight"]
@@ -70,6 +73,7 @@ with folder() as scratch:
     prompts = ["Who ", "the cat", "It's  late;\n", "naïve café", "日本"]
     runs = {"characters": trained(scratch + "/characters", "--activation", "tanh"),
             "bytes, biases": trained(scratch + "/bytes", "--activation", "tanh", "--bias", "true", tokenizer="byte"),
+            "bpe": trained(scratch + "/bpe", "--activation", "tanh", "--vocab", 400, tokenizer="bpe"),
             "untied": trained(scratch + "/untied", "--activation", "tanh", "--tie-embeddings", "false",
                               "--vocab-multiple", 64),
             "Llama": trained(scratch + "/llama", "--model", "llama", "--kv-heads", 1, "--rope-theta", 500),
@@ -77,7 +81,7 @@ with folder() as scratch:
                                             tokenizer="byte")}
     has_llama = importlib.util.find_spec("llama_cpp")
     for what, path in runs.items():
-        for dtype in ERRORS:
+        for dtype in TYPES:
             out = f"{path}-{dtype}.gguf"
             run("export", path, "--format", "gguf", "--dtype", dtype, "--out", out)
             judge_file(path, out, dtype, what)

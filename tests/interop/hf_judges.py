@@ -193,6 +193,7 @@ with folder() as scratch:
     characters = trained(scratch + "/characters", "--activation", "tanh", "--dropout", 0.1)
     byte = trained(scratch + "/bytes-run", "--bias", "true", "--vocab-multiple", 64, tokenizer="byte")
     untied = trained(scratch + "/untied", "--tie-embeddings", "false", "--vocab-multiple", 64, "--norm-epsilon", 1e-3)
+    bpe = trained(scratch + "/bpe", "--vocab", 400, "--vocab-multiple", 64, tokenizer="bpe")
     judge_import(scratch, byte)
     judge_pickles(scratch)
     judge_export(scratch, characters, "characters, no biases, tanh")
@@ -204,7 +205,8 @@ with folder() as scratch:
                     "--optimizer", "muon", tokenizer="byte")
     judge_export(scratch, llama, "Llama, bytes, untied head, padded, by Muon")
     judge_llama_import(scratch)
-    for path, what in ((characters, "characters"), (byte, "bytes")):
+    judge_export(scratch, bpe, "bpe, padded")
+    for path, what in ((characters, "characters"), (byte, "bytes"), (bpe, "bpe")):
         judge_ids(scratch, path, what)
     judge_refusals(scratch)
     grouped = trained(scratch + "/grouped", "--kv-heads", 1)

@@ -45,6 +45,28 @@ struct Small {
 
 }  // namespace
 
+TEST_CASE("after a node's backward its inputs and the gradient of its output can be read") {
+  Small small;
+  int calls = 0;
+  small.graph.after_backward_of("linear", [&](const Node& node) {
+    calls += 1;
+    const float *x = node.inputs[0].f32(), *dlogits = node.outputs[0].gradient();
+    for (int row = 0; row < 8; ++row) {
+      for (int c = 0; c < 8; ++c)  // token `row`, position row % 4
+        CHECK(x[row * 8 + c] ==
+              small.weight->data()[row * 8 + c] + small.parameters.all().back().data()[row % 4 * 8 + c]);
+      float sum = 0, size = 0;  // of softmax - 1 at the target
+      for (int c = 0; c < 9; ++c) sum += dlogits[row * 9 + c], size += std::abs(dlogits[row * 9 + c]);
+      CHECK(std::abs(sum) < 1e-7f);
+      CHECK(size > 1e-3f);
+    }
+  });
+  small.graph.forward();
+  CHECK(calls == 0);
+  small.graph.backward();
+  CHECK(calls == 1);
+}
+
 TEST_CASE("a replay sets a parameter's gradient, or adds to it while accumulating") {
   Small small;
   small.graph.forward();

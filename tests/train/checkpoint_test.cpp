@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -14,6 +15,7 @@
 #include "kernels/check.h"
 #include "tests/random.h"
 #include "tests/train/run_program.h"
+#include "train/checkpoint/weights.h"
 
 using namespace glint;
 using test::error_of;
@@ -187,8 +189,8 @@ TEST_CASE("Hugging Face weights are read, with their name prefix, buffers and ti
   const auto load = [&](const std::vector<TensorView>& tensors) {
     Tensors model(0);
     write_weights(folder / "theirs", tensors);
-    const std::string error =
-        error_of([&] { load_weights(SafetensorsFile(folder / "theirs/model.safetensors"), model.views); });
+    const SafetensorsFile file(folder / "theirs/model.safetensors");
+    const std::string error = error_of([&] { load_weights({&file, 1}, model.views); });
     if (error.empty()) CHECK(model.values == std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
     return error;
   };
@@ -197,7 +199,7 @@ TEST_CASE("Hugging Face weights are read, with their name prefix, buffers and ti
   with_head.push_back({"lm_head.weight", {3, 2}, wte});
   CHECK(load(with_head) == "");
   with_head.back().data = other;
-  CHECK(load(with_head).find("separate output head") != std::string::npos);
+  CHECK(load(with_head).find("an output head of its own") != std::string::npos);
   std::vector<TensorView> head_only = dressed;
   head_only[0].name = "lm_head.weight";
   CHECK(load(head_only) == "");
@@ -207,6 +209,37 @@ TEST_CASE("Hugging Face weights are read, with their name prefix, buffers and ti
   std::vector<TensorView> extra = dressed;
   extra.push_back({"transformer.ln_f.bias", {4}, bias});
   CHECK(load(extra).find("ln_f.bias, which is not part") != std::string::npos);
+}
+
+TEST_CASE("weights: more rows than the model has are left out where that is asked for, from several files in bf16") {
+  ScratchFolder folder;
+  const std::vector<float> rows = {1, 2, 3, 4, 5, 6, 70, 80};
+  std::vector<Bf16> rounded(rows.size()), bias(4);
+  std::transform(rows.begin(), rows.end(), rounded.begin(), to_bf16);
+  std::transform(rows.begin(), rows.begin() + 4, bias.begin(), to_bf16);
+  write_weights(folder / "a", {{"wte.weight", {4, 2}, rounded.data(), DType::bf16}});
+  write_weights(folder / "b", {{"h.0.attn.c_attn.bias", {4}, bias.data(), DType::bf16}});
+  std::vector<SafetensorsFile> files;
+  for (const char* name : {"a", "b"}) files.emplace_back(folder / name + "/model.safetensors");
+  Tensors model(0);
+  CHECK(error_of([&] { load_weights(files, model.views); }).find("[4, 2] and should be [3, 2]") != std::string::npos);
+  load_weights(files, model.views, MoreRows::left_out);
+  CHECK(model.values == std::vector<float>{1, 2, 3, 4, 5, 6, 1, 2, 3, 4});
+  files.pop_back();
+  CHECK(error_of([&] { load_weights(files, model.views, MoreRows::left_out); }).find("c_attn.bias") !=
+        std::string::npos);
+}
+
+TEST_CASE("a checkpoint of step 0 without an optimizer's file has moments of 0; a later one is refused") {
+  ScratchFolder folder;
+  for (const uint64_t step : {0, 1}) {
+    Tensors model(3), m(1), v(2);
+    save_checkpoint(folder / "last", model.views, {}, {}, state_at(step));
+    const std::string error = error_of([&] { load_checkpoint(folder / "last", model.views, m.views, v.views); });
+    CHECK((error == "") == (step == 0));
+    CHECK((m.values == std::vector<float>(10, 0.0f)) == (step == 0));
+    CHECK((v.values == std::vector<float>(10, 0.0f)) == (step == 0));
+  }
 }
 
 TEST_CASE("a process that saves continuously, killed at random times, always leaves a complete checkpoint") {

@@ -56,7 +56,7 @@ TEST_CASE("--version and --help, of the program and of every command, on standar
   for (const auto& option : options.items()) {
     const std::string& name = option.key();
     INFO(name);
-    CHECK((name == "vocab" || help.find("--" + name + " ") != std::string::npos));
+    CHECK(help.find("--" + name + " ") != std::string::npos);
   }
   CHECK(help.find("as --heads") != std::string::npos);
 }
@@ -111,7 +111,7 @@ TEST_CASE("data corpus: the same bytes on standard output and in a file") {
 TEST_CASE("data prepare and info: a folder is described, a damaged one is an error") {
   ScratchFolder folder;
   test::write_file_for_test(folder / "text.txt", corpus_text(20000, 1));
-  for (const char* tokenizer : {"char", "byte"}) {
+  for (const char* tokenizer : {"char", "byte", "bpe"}) {
     const auto prepared =
         run_program({"data", "prepare", folder / "text.txt", "--out", folder / "tokens", "--tokenizer", tokenizer});
     INFO(prepared.err);
@@ -123,11 +123,24 @@ TEST_CASE("data prepare and info: a folder is described, a damaged one is an err
     const auto json = run_program({"data", "info", folder / "tokens", "--json"});
     CHECK(nlohmann::json::parse(json.out).is_object());
   }
+  const auto made =
+      run_program({"data", "tokenizer", folder / "text.txt", "--vocab", "300", "--out", folder / "tokenizer.json"});
+  CHECK(made.code == 0);
+  CHECK(made.err == "300 tokens in " + (folder / "tokenizer.json") + "\n");
+  const auto with_it = run_program({"data", "prepare", folder / "text.txt", "--tokenizer", folder / "tokenizer.json",
+                                    "--out", folder / "tokens", "--shard-tokens", "1"});
+  INFO(with_it.err);
+  CHECK(with_it.code == 0);
+  CHECK(with_it.err.find("bpe, vocabulary 300") != std::string::npos);
   const std::string tokens = test::read_file(folder / "tokens/tokens.bin");
   test::write_file_for_test(folder / "tokens/tokens.bin", tokens.substr(0, tokens.size() / 2));
-  for (const Arguments& bad : {Arguments{"data", "info", folder / "tokens"},
-                               {"data", "info", folder / "nothing"},
-                               {"data", "prepare", folder / "nothing.txt", "--out", folder / "more"}}) {
+  for (const Arguments& bad :
+       {Arguments{"data", "info", folder / "tokens"},
+        {"data", "info", folder / "nothing"},
+        {"data", "prepare", folder / "text.txt", "--vocab", "300", "--out", folder / "more"},
+        {"data", "prepare", folder / "text.txt", "--tokenizer", "word", "--out", folder / "more"},
+        {"data", "tokenizer", folder / "text.txt", "--vocab", "256", "--out", folder / "t.json"},
+        {"data", "prepare", folder / "nothing.txt", "--out", folder / "more"}}) {
     const auto ran = run_program(bad);
     INFO(ran.err);
     CHECK(ran.code == 1);

@@ -11,7 +11,7 @@
 #include "train/exchange/half.h"
 
 using namespace glint;
-using nlohmann::json;
+using Json = nlohmann::json;
 using test::Arguments;
 using test::join;
 using test::run_program;
@@ -31,8 +31,8 @@ void make_run(const ScratchFolder& folder, const std::string& name, const Argume
   REQUIRE_MESSAGE(run.code == 0, run.err);
 }
 
-test::Ran import(const ScratchFolder& folder, const std::string& from, const std::string& to,
-                 const Arguments& more = {}) {
+test::Ran import_as(const ScratchFolder& folder, const std::string& from, const std::string& to,
+                    const Arguments& more = {}) {
   return run_program(join({"import", folder / from, "--out", folder / to}, more));
 }
 test::Ran export_as(const ScratchFolder& folder, const std::string& run, const std::string& to,
@@ -72,7 +72,7 @@ TEST_CASE("export and import: the same weights, tokenizer and text, and the same
     fs::remove_all(folder / "again"), fs::remove_all(folder / "twice");
     make_run(folder, "run", test::words_of(flags));
     REQUIRE(export_as(folder, "run", "hf").code == 0);
-    REQUIRE(import(folder, "hf", "again").code == 0);
+    REQUIRE(import_as(folder, "hf", "again").code == 0);
     CHECK(weights(folder, "again/last") == weights(folder, "run/best"));
     CHECK(test::read_file(folder / "again/tokenizer.json") == test::read_file(folder / "run/tokenizer.json"));
     REQUIRE(export_as(folder, "again", "twice").code == 0);
@@ -84,12 +84,12 @@ TEST_CASE("export and import: the same weights, tokenizer and text, and the same
     };
     CHECK(sample("run") == sample("again"));
     // The checkpoint is the same model to transformers.
-    json config = json::parse(test::read_file(folder / "run/best/config.json")),
-         exported = json::parse(test::read_file(folder / "hf/config.json"));
+    Json config = Json::parse(test::read_file(folder / "run/best/config.json")),
+         exported = Json::parse(test::read_file(folder / "hf/config.json"));
     CHECK(config["vocab_size"] == exported["vocab_size"]);
     CHECK(config == exported);
   }
-  check_refused(import(folder, "hf", "again"), "exists already");
+  check_refused(import_as(folder, "hf", "again"), "exists already");
   check_refused(export_as(folder, "run", "hf"), "exists already");
   check_refused(export_as(folder, "run", "other", {"--dtype", "q8_0"}), "--format gguf");
   CHECK_FALSE(fs::exists(folder / "other"));
@@ -99,12 +99,12 @@ TEST_CASE("an imported run: evaluated, fine-tuned, and trained where it is") {
   ScratchFolder folder;
   make_run(folder, "run");
   REQUIRE(export_as(folder, "run", "hf").code == 0);
-  REQUIRE(import(folder, "hf", "mine").code == 0);
+  REQUIRE(import_as(folder, "hf", "mine").code == 0);
   const std::string text = folder / "text.txt", mine = folder / "mine";
   const auto loss = [&](const std::string& run) {
     const auto ran = run_program({"eval", run, "--data", text, "--split", "all", "--json"});
     REQUIRE_MESSAGE(ran.code == 0, ran.err);
-    return json::parse(ran.out)["loss"].get<double>();
+    return Json::parse(ran.out)["loss"].get<double>();
   };
   CHECK(loss(mine) == loss(folder / "run"));
   check_refused(run_program({"eval", mine}), "was imported and has no data");
@@ -126,7 +126,7 @@ TEST_CASE("import: fp16 and bf16, shards, names without a prefix; tokens that no
   ScratchFolder folder;
   make_run(folder, "run", {"--bias", "true"});
   REQUIRE(export_as(folder, "run", "hf", {"--dtype", "bf16"}).code == 0);
-  REQUIRE(import(folder, "hf", "from-bf16").code == 0);
+  REQUIRE(import_as(folder, "hf", "from-bf16").code == 0);
   const auto rounded = [](float value) { return to_float(to_bf16(value)); };
   const SafetensorsFile before(folder / "run/best/model.safetensors"),
       after(folder / "from-bf16/last/model.safetensors");
@@ -139,7 +139,7 @@ TEST_CASE("import: fp16 and bf16, shards, names without a prefix; tokens that no
   // Two shards, one with names that have no prefix, and a mask.
   REQUIRE(export_as(folder, "run", "shards").code == 0);
   const std::string place = folder / "shards";
-  json index;
+  Json index;
   {
     const SafetensorsFile whole(place + "/model.safetensors");
     std::vector<TensorView> first, second;
@@ -161,13 +161,13 @@ TEST_CASE("import: fp16 and bf16, shards, names without a prefix; tokens that no
   fs::remove(place + "/model.safetensors");
   const std::string index_path = place + "/model.safetensors.index.json";
   test::write_file_for_test(index_path, index.dump());
-  REQUIRE(import(folder, "shards", "from-shards").code == 0);
+  REQUIRE(import_as(folder, "shards", "from-shards").code == 0);
   CHECK(weights(folder, "from-shards/last") == weights(folder, "run/best"));
   index["weight_map"]["x"] = "../elsewhere";
   test::write_file_for_test(index_path, index.dump());
-  check_refused(import(folder, "shards", "no"), "no file's name");
+  check_refused(import_as(folder, "shards", "no"), "no file's name");
   test::write_file_for_test(index_path, "{\"weight_map\": {\"wte.weight\": \"a.safetensors\"}}");
-  check_refused(import(folder, "shards", "no"), "does not have");
+  check_refused(import_as(folder, "shards", "no"), "does not have");
 
   // Twice as many rows as tokens: those without a token are left out.
   REQUIRE(export_as(folder, "run", "wide").code == 0);
@@ -180,10 +180,10 @@ TEST_CASE("import: fp16 and bf16, shards, names without a prefix; tokens that no
       tensor.data = rows.data(), tensor.shape[0] *= 2;
     }
   });
-  json config = json::parse(test::read_file(folder / "wide/config.json"));
+  Json config = Json::parse(test::read_file(folder / "wide/config.json"));
   config["vocab_size"] = 2 * config["vocab_size"].get<int>();
   test::write_file_for_test(folder / "wide/config.json", config.dump());
-  const auto wide = import(folder, "wide", "from-wide");
+  const auto wide = import_as(folder, "wide", "from-wide");
   REQUIRE_MESSAGE(wide.code == 0, wide.err);
   CHECK(wide.out.find("are left out") != std::string::npos);
   CHECK(weights(folder, "from-wide/last") == weights(folder, "run/best"));
@@ -196,19 +196,19 @@ TEST_CASE("import: what is not a GPT-2, or not whole, is refused by name, and le
     fs::remove_all(folder / "hf");
     REQUIRE(export_as(folder, "run", "hf").code == 0);
     change(folder / "hf");
-    const auto ran = import(folder, "hf", "no");
+    const auto ran = import_as(folder, "hf", "no");
     CHECK_FALSE(fs::exists(folder / "no"));
     CHECK_FALSE(fs::exists(folder / "no.partial"));
     return ran;
   };
-  const auto edited = [&](const char* key, const json& value) {
+  const auto edited = [&](const char* key, const Json& value) {
     return with([&](const std::string& place) {
-      json config = json::parse(test::read_file(place + "/config.json"));
+      Json config = Json::parse(test::read_file(place + "/config.json"));
       config[key] = value;
       test::write_file_for_test(place + "/config.json", config.dump());
     });
   };
-  check_refused(edited("architectures", json::array({"LlamaForCausalLM"})), "describes LlamaForCausalLM");
+  check_refused(edited("architectures", Json::array({"LlamaForCausalLM"})), "describes LlamaForCausalLM");
   check_refused(edited("n_layer", 1), "which is not part of this model");
   check_refused(edited("n_layer", 3), "does not have h.2.ln_1.weight");
   check_refused(edited("n_positions", 8), "is of shape [16, 32] and should be [8, 32]");
@@ -235,7 +235,7 @@ TEST_CASE("import: what is not a GPT-2, or not whole, is refused by name, and le
     check_refused(ran, "is a pickle, which can run any code");
     CHECK(ran.err.find("save_file(") != std::string::npos);
   }
-  check_refused(import(folder, "nowhere", "no"), "there is no");
+  check_refused(import_as(folder, "nowhere", "no"), "there is no");
   make_run(folder, "grouped", {"--kv-heads", "1"});
   CHECK_FALSE(fs::exists(folder / "grouped/last/config.json"));
   check_refused(export_as(folder, "grouped", "no"), "grouped-query attention");

@@ -63,7 +63,7 @@ TEST_CASE("options: every flag sets its field, and JSON restores every field") {
     std::string value = "some where";
     if (name == "matmul") value = "eigen";
     else if (name == "optimizer-dtype") value = "bf16";
-    else if (name == "tokenizer") value = "byte";
+    else if (name == "tokenizer") value = "bpe";
     else if (name == "attention") value = "reference";
     else if (name == "activation") value = "tanh";
     else if (name == "init-from") continue;  // names a run
@@ -90,7 +90,7 @@ TEST_CASE("options: every flag sets its field, and JSON restores every field") {
   CHECK(json["lr"].is_number_float());
   CHECK(json["layers"] == 5);
   CHECK(json["bias"] == true);
-  CHECK(json["tokenizer"] == "byte");
+  CHECK(json["tokenizer"] == "bpe");
 }
 
 TEST_CASE("options: --dropout sets all three; a more specific flag wins in any order") {
@@ -258,7 +258,7 @@ TEST_CASE("options: errors in a config file name the key") {
                        {"heads = -1\n", "--heads"},
                        {"config = \"x\"\n", "config"},
                        {"dropout = 2\n", "dropout"},
-                       {"vocab = 3\n", "vocab"}};
+                       {"vocabulary = 3\n", "vocabulary"}};
   for (const auto& bound : cases) {
     const std::string &toml = bound.first, &says = bound.second;  // clang 14 captures no structured binding
     const std::string error = options_error({"--config", config(folder, toml)});

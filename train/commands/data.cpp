@@ -1,8 +1,11 @@
 // glint data: tokenises a text, describes a prepared folder, writes the built-in corpus.
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "data/corpus.h"
@@ -10,6 +13,8 @@
 #include "data/file_writer.h"
 #include "data/prepare.h"
 #include "kernels/check.h"
+#include "src/clock.h"
+#include "src/memory.h"
 #include "train/commands/commands.h"
 #include "train/run_data.h"
 
@@ -18,16 +23,67 @@ namespace fs = std::filesystem;
 
 namespace {
 
+// A line that says how far it is: rewritten on a terminal, elsewhere one every ten seconds.
+class TextProgressLine {
+ public:
+  ~TextProgressLine() {
+    if (on_terminal_ && shown_ > 0) std::fputs("\r\x1b[K", stderr);
+  }
+  void operator()(uint64_t bytes, double fraction) {
+    const double seconds = seconds_since(start_);
+    if (seconds < shown_ + (on_terminal_ ? 0.2 : 10.0)) return;
+    shown_ = seconds;
+    std::string line = str_cat(human_bytes(static_cast<double>(bytes)), ", ",
+                               static_cast<int64_t>(static_cast<double>(bytes) / (seconds + 1e-9) / 1e6), " MB/s");
+    if (fraction > 0) {
+      const auto left = static_cast<int64_t>(seconds * (1 - fraction) / fraction + 0.5);
+      line = str_cat(static_cast<int>(100 * fraction), "%, ", line, ", ", std::max<int64_t>(0, left), " s left");
+    }
+    std::fprintf(stderr, on_terminal_ ? "\r%s\x1b[K" : "%s\n", line.c_str());
+    std::fflush(stderr);
+  }
+
+ private:
+  const bool on_terminal_ = ::isatty(STDERR_FILENO) == 1;
+  const Clock::time_point start_ = Clock::now();
+  double shown_ = 0;
+};
+
 struct PrepareFlags {
   std::vector<fs::path> in;
-  std::string val, out, tokenizer = "char", tokenizer_from;
+  std::string val, out, tokenizer = "char", tokenizer_from, field;
   int vocabulary = kUsualVocabulary;
+  uint64_t shard_tokens = kTokensPerFile;
 };
+
+CLI::Option* add_texts(CLI::App& command, std::vector<fs::path>& in, std::string& field) {
+  command.add_option("--field", field, "Field of *.jsonl that holds the text (default: text); makes - JSON lines");
+  return command.add_option("in", in, "UTF-8 text, *.jsonl, *.gz: files, or folders of them; -: standard input");
+}
+
+void prepare(const PrepareFlags& flags) {
+  std::optional<Tokenizer> given;
+  if (!flags.tokenizer_from.empty()) given = Tokenizer::load(fs::path(flags.tokenizer_from) / kTokenizerFile);
+  else given = Tokenizer::given(flags.tokenizer);
+  const TokenizerKind kind = given ? given->kind() : tokenizer_kind_named(flags.tokenizer);
+  TextPaths paths(flags.in, {});
+  paths.field = flags.field;
+  if (!flags.val.empty()) paths.validation.emplace_back(flags.val);
+  std::string note;
+  {
+    TextProgressLine line;
+    const auto progress = [&](uint64_t bytes, double fraction) { line(bytes, fraction); };
+    note = prepare_text(paths, {kind, flags.vocabulary}, flags.out, given ? &*given : nullptr,
+                        {progress, flags.shard_tokens});
+  }
+  if (!note.empty()) std::fprintf(stderr, "%s\n", note.c_str());
+  std::fputs(Dataset::open(flags.out).describe().c_str(), stderr);
+}
 
 void register_prepare(CLI::App& data) {
   CLI::App& command = *data.add_subcommand("prepare", "Tokenise a text once for many runs");
   const auto flags = std::make_shared<PrepareFlags>();
-  command.add_option("in", flags->in, "UTF-8 text: files, or folders of them")->required();
+  add_texts(command, flags->in, flags->field)->required();
   command.add_option("--val-data", flags->val, "Text for validation (default: the last 10%)");
   command.add_option("--out", flags->out, "Folder for the tokens")->required();
   CLI::Option* kind =
@@ -36,17 +92,31 @@ void register_prepare(CLI::App& data) {
   CLI::Option* vocab = add_option(command, "--vocab", flags->vocabulary, "Tokens of a bpe that is made from the text");
   command.add_option("--tokenizer-from", flags->tokenizer_from, "Run, or prepared folder, whose tokenizer to use")
       ->excludes(kind);
+  add_option(command, "--shard-tokens", flags->shard_tokens, "Tokens in each file of a long text, about");
   command.callback([flags, vocab] {
     GLINT_REQUIRE(vocab->count() == 0 || flags->tokenizer == "bpe", "--vocab goes with --tokenizer bpe");
-    std::optional<Tokenizer> given = Tokenizer::given(flags->tokenizer);
-    if (!flags->tokenizer_from.empty()) given = Tokenizer::load(fs::path(flags->tokenizer_from) / kTokenizerFile);
+    prepare(*flags);
+  });
+}
+
+struct TokenizerFlags {
+  std::vector<fs::path> in;
+  std::string out, field;
+  int vocabulary = kUsualVocabulary;
+};
+
+void register_tokenizer(CLI::App& data) {
+  CLI::App& command = *data.add_subcommand("tokenizer", "Make a byte-level BPE from a text");
+  const auto flags = std::make_shared<TokenizerFlags>();
+  add_texts(command, flags->in, flags->field)->required();
+  add_option(command, "--vocab", flags->vocabulary, "Tokens, with the 256 bytes and <|endoftext|>");
+  command.add_option("--out", flags->out, "File to write, in the form of Hugging Face's tokenizer.json")->required();
+  command.callback([flags] {
     TextPaths paths(flags->in, {});
-    if (!flags->val.empty()) paths.validation.emplace_back(flags->val);
-    const std::string note =
-        prepare_text(paths, {given ? given->kind() : tokenizer_kind_named(flags->tokenizer), flags->vocabulary},
-                     flags->out, given ? &*given : nullptr);
-    if (!note.empty()) std::fprintf(stderr, "%s\n", note.c_str());
-    std::fputs(Dataset::open(flags->out).describe().c_str(), stderr);
+    paths.field = flags->field;
+    const Tokenizer tokenizer = bpe_of_text(paths, flags->vocabulary);
+    tokenizer.save(flags->out);
+    std::fprintf(stderr, "%d tokens in %s\n", tokenizer.vocabulary(), flags->out.c_str());
   });
 }
 
@@ -112,6 +182,7 @@ void register_data(CLI::App& program) {
   CLI::App& data = *program.add_subcommand("data", "Prepare, describe or generate training text");
   data.require_subcommand(1);
   register_prepare(data);
+  register_tokenizer(data);
   register_data_info(data);
   register_corpus(data);
 }

@@ -16,7 +16,7 @@ struct ImportFlags {
   std::string place, out, tokenizer;
 };
 
-void import(const ImportFlags& flags) {
+void import_run(const ImportFlags& flags) {
   const RunPaths paths{flags.out};
   require_no_folder(paths.root, "a run");
   ImportedRun run = read_hf_model(flags.place, flags.tokenizer);
@@ -51,7 +51,7 @@ void register_import(CLI::App& program) {
   command.add_option("--out", flags->out, "The run folder to make")->required()->type_name("RUN");
   command.add_option("--tokenizer", flags->tokenizer, "The model's tokenizer (default: the folder's)")
       ->type_name("PATH");
-  command.callback([flags] { import(*flags); });
+  command.callback([flags] { import_run(*flags); });
 }
 
 }  // namespace glint

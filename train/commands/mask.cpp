@@ -15,6 +15,7 @@
 #include "src/measure/attention_mask.h"
 #include "src/memory.h"
 #include "train/commands/commands.h"
+#include "train/sha256.h"
 
 namespace glint {
 
@@ -110,15 +111,6 @@ void write_pbm(const Mask& mask, const std::string& path) {
   file.commit();
 }
 
-// Prints the SHA-256 of the packed bits, which the system's sha256sum computes.
-void print_sha256(const Mask& mask) {
-  std::fflush(stdout);  // the shell writes to the same file
-  FILE* const shell = popen("sum=$(sha256sum) && echo sha256 ${sum%% *}", "w");
-  const bool sent = shell && std::fwrite(mask.bits().data(), 1, mask.bits().size(), shell) == mask.bits().size();
-  GLINT_REQUIRE(shell && pclose(shell) == 0 && sent,
-                "the mask's hash can't be printed: sha256sum is missing, or standard output is full");
-}
-
 bool locale_is_utf8() {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
     const char* value = std::getenv(name);
@@ -162,10 +154,11 @@ void show_mask(const MaskFlags& flags) {
   const Mask mask(flags);
   const int64_t elements = mask.rows() * mask.cols();
   if (!flags.out.empty()) write_pbm(mask, flags.out);
-  std::printf("kept %lld of %lld (%.2f%%)\n", static_cast<long long>(mask.count()), static_cast<long long>(elements),
-              100.0 * static_cast<double>(mask.count()) / static_cast<double>(elements));
-  print_sha256(mask);
-  if (flags.out.empty()) std::fputs(picture(mask).c_str(), stdout);
+  const double percent = 100.0 * static_cast<double>(mask.count()) / static_cast<double>(elements);
+  char share[32];
+  std::snprintf(share, sizeof share, "%.2f", percent);
+  write_out(str_cat("kept ", mask.count(), " of ", elements, " (", share, "%)\nsha256 ", sha256(mask.bits()), "\n",
+                    flags.out.empty() ? picture(mask) : ""));
 }
 
 }  // namespace

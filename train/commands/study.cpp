@@ -8,7 +8,9 @@ namespace glint {
 void register_study(CLI::App& program) {
   CLI::App& studies = *program.add_subcommand("study", "Measure the kernels, with tables and pictures");
   studies.require_subcommand(1);
-  for (const auto add : {register_study_ladder, register_study_cost}) add(studies);
+  for (const auto add : {register_study_ladder, register_study_dropout, register_study_mask, register_study_gradients,
+                         register_study_cost})
+    add(studies);
 }
 
 }  // namespace glint

@@ -50,7 +50,7 @@ double text_width(std::string_view words) {
   for (const char c : words) {
     if ((c & 0xc0) == 0x80) continue;  // the rest of a character in UTF-8
     const std::string_view narrow = "iljtfr.,:;'|!()[]/ ", wide = "mwMW@%";
-    ems += narrow.find(c) != narrow.npos ? 0.32 : wide.find(c) != wide.npos ? 0.88 : c >= 'A' && c <= 'Z' ? 0.68 : 0.57;
+    ems += narrow.find(c) != narrow.npos ? 0.36 : wide.find(c) != wide.npos ? 0.95 : c >= 'A' && c <= 'Z' ? 0.7 : 0.61;
   }
   return kTextHeight * ems;
 }

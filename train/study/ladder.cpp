@@ -22,6 +22,7 @@ struct LadderFlags : StudyFlags {
   bool causal = true;
   int repeats = 3;
   uint64_t seed = 1;
+  DeviceChoice device = DeviceChoice::cpu;
 };
 
 AttentionShape ladder_shape(const LadderFlags& flags, int T) {
@@ -41,8 +42,11 @@ void validate_ladder(const LadderFlags& flags) {
                 flags.head_size, ": give a multiple of 8 from 8 to 256");
   GLINT_REQUIRE(flags.dropout >= 0 && static_cast<float>(flags.dropout) < 1, "--dropout ", flags.dropout,
                 " is not in [0, 1)");
+  GLINT_REQUIRE(flags.device != DeviceChoice::cuda || flags.head_size <= 128, "--head-size ", flags.head_size,
+                ": the kernels of a GPU have at most 128");
   for (const int T : flags.contexts) {
     GLINT_REQUIRE(T >= 1 && T <= 1 << 16, "--context ", T, ": give numbers from 1 to 65536, as 128,1024");
+    if (flags.device == DeviceChoice::cuda) continue;
     const AttentionShape shape = ladder_shape(flags, T);
     const double bytes = 4.0 * static_cast<double>(ladder::rungs()[0].scratch(shape, true).all(shape));
     GLINT_REQUIRE(bytes < 0.8 * static_cast<double>(machine_memory()), "--context ", T, ": the definition's matrices ",
@@ -53,16 +57,16 @@ void validate_ladder(const LadderFlags& flags) {
 std::string of_dropout(double p) { return p > 0 ? str_cat("dropout ", p) : "no dropout"; }
 
 // A row for each rung, at one length and with one rate of dropout.
-StudyUnit ladder_unit(const LadderFlags& flags, int T, double p) {
-  const auto work = [flags, T, p](const StudyUnit::PartDone& part_done) {
+StudyUnit ladder_unit(const LadderFlags& flags, const Device& device, int T, double p) {
+  const auto work = [flags, T, p, device](const StudyUnit::PartDone& part_done) {
     auto rows = ordered_json::array();
-    const auto rungs = ladder::rungs();
-    const auto results =
-        measure_rungs(ladder_shape(flags, T), static_cast<float>(p), flags.repeats, flags.seed, part_done);
-    for (size_t n = 0; n < results.size(); ++n) {
-      const RungResult& r = results[n];
-      rows.push_back({{"rung", rungs[n].name},
-                      {"idea", rungs[n].idea},
+    const AttentionShape shape = ladder_shape(flags, T);
+    const auto rate = static_cast<float>(p);
+    for (const RungResult& r : device.is_cpu()
+                                   ? measure_rungs(shape, rate, flags.repeats, flags.seed, part_done)
+                                   : measure_device_rungs(device, shape, rate, flags.repeats, flags.seed, part_done)) {
+      rows.push_back({{"rung", r.name},
+                      {"idea", r.idea},
                       {"context", T},
                       {"dropout", p},
                       {"forward_ms", r.forward_ms},
@@ -114,9 +118,11 @@ std::string ladder_picture(const LadderFlags& flags, const std::vector<ordered_j
 }
 
 void study_ladder(LadderFlags flags) {
+  if (flags.device == DeviceChoice::automatic) flags.device = on_this_machine(DeviceFlags{}).device;
   validate_ladder(flags);
   std::sort(flags.contexts.begin(), flags.contexts.end());
   flags.contexts.erase(std::unique(flags.contexts.begin(), flags.contexts.end()), flags.contexts.end());
+  const Device device = open_device({.device = flags.device});
   Study study("ladder", flags,
               {{"heads", flags.heads},
                {"head-size", flags.head_size},
@@ -124,17 +130,23 @@ void study_ladder(LadderFlags flags) {
                {"dropout", flags.dropout},
                {"causal", flags.causal},
                {"repeats", flags.repeats},
-               {"seed", flags.seed}});
+               {"seed", flags.seed},
+               {"device", choice_name(flags.device)}},
+              device.name());
   std::vector<StudyUnit> units;
   for (const double p : {0.0, flags.dropout}) {
     if (p == 0 && !units.empty()) continue;
-    for (const int T : flags.contexts) units.push_back(ladder_unit(flags, T, p));
+    for (const int T : flags.contexts) units.push_back(ladder_unit(flags, device, T, p));
   }
   const std::vector<ordered_json> sections = study.run(units);
-  std::string page =
-      "One thread, fp32, one sequence; the fastest run. Bytes are those that a formula says move to and from\n"
-      "memory; memory is what lies beside inputs and results. Errors are measured against double; twice that of plain\n"
-      "fp32 is allowed, three times for gradients.\n\n![Time over T](ladder.svg)\n\n![Memory over T](memory.svg)\n";
+  std::string page = device.is_cpu()
+                         ? "One thread, fp32, one sequence; the fastest run. Bytes are those that a formula "
+                           "says move to and from\nmemory; "
+                         : "One sequence; the fastest run. Bytes are those of each array once;\n";
+  page +=
+      "memory is what lies beside inputs and results. Errors are measured against double; twice that of a plain\n"
+      "computation in the same precision is allowed, three times for gradients.\n\n![Time over T](ladder.svg)\n\n"
+      "![Memory over T](memory.svg)\n";
   auto all = ordered_json::array();
   bool good = true;
   for (size_t n = 0; n < sections.size(); ++n) {
@@ -161,8 +173,7 @@ void study_ladder(LadderFlags flags) {
 
 void register_study_ladder(CLI::App& studies) {
   const auto flags = std::make_shared<LadderFlags>();
-  CLI::App& command =
-      add_study(studies, "ladder", "Attention from the definition to glint's kernel, on one core", *flags);
+  CLI::App& command = add_study(studies, "ladder", "Attention from the definition to glint's kernel", *flags);
   add_option(command, "--heads", flags->heads, "Heads");
   add_option(command, "--head-size", flags->head_size, "Channels per head");
   command.add_option("--context", flags->contexts, "Tokens per sequence: one number or several, as 128,1024")
@@ -173,6 +184,7 @@ void register_study_ladder(CLI::App& studies) {
   add_option(command, "--causal", flags->causal, "Each query attends only to keys up to its own position");
   add_count(command, "--repeats", flags->repeats, "Timed runs, after one more; the fastest counts");
   add_option(command, "--seed", flags->seed, "Of the inputs and of the mask");
+  add_option(command, "--device", flags->device, "cuda: the kernels of a GPU");
   command.callback([&command, flags] {
     quick_value(command, *flags, "--context", flags->contexts, {64, 128});
     quick_value(command, *flags, "--repeats", flags->repeats, 1);

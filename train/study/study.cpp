@@ -108,15 +108,19 @@ Study::Study(const std::string& name, const StudyFlags& flags, ordered_json sett
       folder_(flags.out),
       settings_(std::move(settings)) {
   std::error_code failed;
-  fs::create_directories(folder_ / "done", failed);
+  fs::create_directories(folder_, failed);
   GLINT_REQUIRE(!failed, "--out ", flags.out, " can't be created: ", failed.message());
+  if (!fs::exists(folder_ / "done", failed)) {
+    for (const auto& entry : fs::directory_iterator(folder_))
+      throw UserError(str_cat("--out ", flags.out, " holds other files (", entry.path().filename().string(),
+                              "): choose another folder"));
+  }
+  fs::create_directory(folder_ / "done", failed);
+  GLINT_REQUIRE(!failed, "--out ", flags.out, " can't be written: ", failed.message());
   lock_ = lock_folder(folder_ / "done/lock", "the folder " + flags.out);
   const fs::path record = folder_ / "done/study.json";
   const ordered_json known = read_json(record);
   if (known.is_null()) {
-    for (const auto& entry : fs::directory_iterator(folder_))
-      GLINT_REQUIRE(entry.path() == folder_ / "done", "--out ", flags.out, " holds other files (",
-                    entry.path().filename().string(), "): choose another folder");
     write_file(record, ordered_json{{"study", name_}, {"settings", settings_}}.dump(1) + "\n");
     return;
   }

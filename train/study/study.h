@@ -76,6 +76,9 @@ std::string formatted(const char* format, double value);
 
 // Add the studies to `glint study`.
 void register_study_ladder(CLI::App& studies);
+void register_study_dropout(CLI::App& studies);
+void register_study_mask(CLI::App& studies);
+void register_study_gradients(CLI::App& studies);
 void register_study_cost(CLI::App& studies);
 
 }  // namespace glint

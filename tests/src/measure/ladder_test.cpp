@@ -9,7 +9,7 @@ TEST_CASE("measure: the rungs of attention are timed and within their bounds, wi
     for (const float p : {0.0f, 0.3f}) {
       for (const bool causal : {true, false}) {
         INFO("T ", T, ", p ", p, ", causal ", causal);
-        const auto results = measure_rungs({1, T, T, 2, 2, 24, causal, 0.2f}, p, 1, 7);
+        const auto results = measure_rungs({1, T, T, 2, 2, 24, causal, 0.2f}, p, 1, 7, [](double) {});
         REQUIRE(results.size() == ladder::rungs().size());
         for (size_t n = 0; n < results.size(); ++n) {
           INFO(ladder::rungs()[n].name);

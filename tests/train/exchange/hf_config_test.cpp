@@ -6,7 +6,7 @@
 #include "tests/train/run_program.h"
 
 using namespace glint;
-using nlohmann::json;
+using Json = nlohmann::json;
 using test::error_of;
 
 namespace {
@@ -19,7 +19,7 @@ GptConfig all_different() {
   return model;
 }
 
-json written(const GptConfig& model) { return json::parse(hf_config(model, DType::f32, 7).dump()); }
+Json written(const GptConfig& model) { return Json::parse(hf_config(model, DType::f32, 7).dump()); }
 
 }  // namespace
 
@@ -28,11 +28,11 @@ TEST_CASE("config.json of Hugging Face's GPT-2: what is written is read back") {
     for (const bool tied : {true, false}) {
       GptConfig model = all_different();
       model.bias = bias, model.tied = tied, model.activation = bias ? Gelu::tanh : Gelu::erf;
-      const json text = written(model);
+      const Json text = written(model);
       CHECK(text["layer_norm_epsilon"] == 1e-6);
       CHECK(text["attn_pdrop"] == 0.2);
       CHECK(text["eos_token_id"] == 7);
-      CHECK(json::parse(hf_config(read_hf_config(text, "here"), DType::f32, 7).dump()) == text);
+      CHECK(Json::parse(hf_config(read_hf_config(text, "here"), DType::f32, 7).dump()) == text);
     }
   }
   CHECK(hf_config(all_different(), DType::bf16, -1)["torch_dtype"] == "bfloat16");
@@ -46,16 +46,16 @@ TEST_CASE("config.json of Hugging Face's Llama: what is written is read back, wh
   for (const bool tied : {true, false}) {
     model.tied = tied;
     CHECK_FALSE(not_in_hf(model));
-    const json text = written(model);
-    CHECK(text["architectures"] == json::array({"LlamaForCausalLM"}));
+    const Json text = written(model);
+    CHECK(text["architectures"] == Json::array({"LlamaForCausalLM"}));
     CHECK(text["intermediate_size"] == 256);
     CHECK(text["rope_parameters"]["rope_theta"] == 5e5);
     const GptConfig read = read_hf_config(text, "here");
     CHECK(read.kind == ModelKind::llama);
-    CHECK(json::parse(hf_config(read, DType::f32, 7).dump()) == text);
+    CHECK(Json::parse(hf_config(read, DType::f32, 7).dump()) == text);
   }
-  const auto refused = [&](const char* key, const json& value) {
-    json text = written(model);
+  const auto refused = [&](const char* key, const Json& value) {
+    Json text = written(model);
     text[key] = value;
     return error_of([&] { read_hf_config(text, "there/config.json"); });
   };
@@ -83,12 +83,12 @@ TEST_CASE("config.json: what is left out is GPT2Config's default; names of the s
 }
 
 TEST_CASE("config.json: another architecture is named, as is what glint does not compute") {
-  const auto refused = [](const char* key, const json& value) {
-    json text = written(all_different());
+  const auto refused = [](const char* key, const Json& value) {
+    Json text = written(all_different());
     text[key] = value;
     return error_of([&] { read_hf_config(text, "there/config.json"); });
   };
-  CHECK(refused("architectures", json::array({"MistralForCausalLM"})).find("describes MistralForCausalLM") !=
+  CHECK(refused("architectures", Json::array({"MistralForCausalLM"})).find("describes MistralForCausalLM") !=
         std::string::npos);
   CHECK(refused("model_type", "gpt_neo").find("model_type gpt_neo") != std::string::npos);
   CHECK(refused("activation_function", "relu").find("'relu'") != std::string::npos);
@@ -100,7 +100,7 @@ TEST_CASE("config.json: another architecture is named, as is what glint does not
   CHECK(refused("layer_norm_epsilon", 0).find("`norm_epsilon` 0") != std::string::npos);
   CHECK(refused("scale_attn_weights", false).find("scale_attn_weights is false") != std::string::npos);
   CHECK(refused("add_cross_attention", true).find("add_cross_attention is true") != std::string::npos);
-  CHECK(error_of([] { read_hf_config(json::array(), "x"); }).find("not a JSON object") != std::string::npos);
+  CHECK(error_of([] { read_hf_config(Json::array(), "x"); }).find("not a JSON object") != std::string::npos);
   CHECK(error_of([] { read_hf_config({{"version", 1}}, "x"); }).find("no model_type") != std::string::npos);
   GptConfig grouped = all_different();
   CHECK_FALSE(not_in_hf(grouped));

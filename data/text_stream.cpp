@@ -1,0 +1,233 @@
+#include "data/text_stream.h"
+
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "data/parallel_for.h"
+#include "data/split.h"
+#include "data/utf8.h"
+#include "kernels/check.h"
+
+namespace glint {
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kUsualField = "text";
+
+// The length of the text without a character that its end cuts. Invalid bytes may be cut anywhere.
+size_t whole_characters(std::string_view text) {
+  for (size_t cut = 1; cut <= std::min<size_t>(3, text.size()); ++cut) {
+    const char* const at = text.data() + text.size() - cut;
+    if ((static_cast<uint8_t>(*at) & 0xC0) == 0x80) continue;
+    return decode_utf8(at, text.data() + text.size()).length < 0 ? text.size() - cut : text.size();
+  }
+  return text.size();
+}
+
+// Where a text that goes on may be cut; 0: nowhere.
+size_t cut_of(std::string_view text, TokenizerKind kind) {
+  const std::string_view whole = text.substr(0, kind == TokenizerKind::byte ? text.size() : whole_characters(text));
+  return kind == TokenizerKind::bpe ? last_cut(whole) : whole.size();
+}
+
+}  // namespace
+
+void Cutter::append(std::vector<TextPiece>& pieces, std::string_view text, bool opens) {
+  size_t factor = 1;
+  while (!text.empty()) {
+    const size_t longest = factor * std::clamp<size_t>(before_ / 64, 64, size_t{1} << 18);
+    size_t cut = text.size();
+    if (longest < text.size() && (cut = cut_of(text.substr(0, longest), kind_)) == 0) {  // one word so far
+      factor *= 2;
+      continue;
+    }
+    pieces.push_back({text.substr(0, cut), opens});
+    text.remove_prefix(cut);
+    before_ += cut;
+    opens = false;
+    factor = 1;
+  }
+}
+
+void read_document(const FillText& fill, Cutter& cutter, const VisitText& visit, bool opens,
+                   const std::function<void(std::string_view)>& check) {
+  const TokenizerKind kind = cutter.kind();
+  std::string buffer;
+  bool ended = false;
+  std::vector<TextPiece> pieces;
+  while (!ended) {
+    const size_t kept = buffer.size();
+    buffer.resize(kept + kBatchBytes);
+    const size_t count = fill(buffer.data() + kept, kBatchBytes);
+    ended = count < kBatchBytes;
+    buffer.resize(kept + count);
+    std::string_view text = buffer;
+    if (opens && text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+    const size_t skipped = buffer.size() - text.size();
+    check(text.substr(0, kind == TokenizerKind::byte || ended ? text.size() : whole_characters(text)));
+    const size_t cut = ended ? text.size() : cut_of(text, kind);
+    if (cut == 0) continue;
+    pieces.clear();
+    cutter.append(pieces, text.substr(0, cut), opens);
+    visit(pieces);
+    opens = false;
+    buffer.erase(0, skipped + cut);
+  }
+}
+
+bool is_stream(const fs::path& path) {
+  return path == "-" || path.extension() == ".gz" || path.extension() == ".jsonl";
+}
+
+// A file through zlib, which hands on what is not compressed.
+class TextStream::Input {
+ public:
+  explicit Input(const fs::path& path) : name_(path == "-" ? "standard input" : path.string()) {
+    std::error_code ignored;
+    GLINT_REQUIRE(path == "-" || fs::exists(path, ignored), name_, " does not exist");
+    GLINT_REQUIRE(!fs::is_directory(path, ignored), name_, " is a folder; give a file");
+    errno = 0;
+    file_ = path == "-" ? ::gzdopen(::dup(STDIN_FILENO), "rb") : ::gzopen(path.c_str(), "rb");
+    GLINT_REQUIRE(file_, "can't read ", name_, ": ", std::strerror(errno));
+    ::gzbuffer(file_, 1 << 18);
+  }
+  Input(const Input&) = delete;
+  Input& operator=(const Input&) = delete;
+  ~Input() { ::gzclose(file_); }
+
+  const std::string& name() const { return name_; }
+  uint64_t offset() const { return static_cast<uint64_t>(std::max<z_off_t>(0, ::gzoffset(file_))); }
+  size_t fill(char* out, size_t bytes) {
+    size_t count = 0;
+    while (count < bytes) {
+      const int got = ::gzread(file_, out + count, static_cast<unsigned>(std::min<size_t>(bytes - count, 1 << 30)));
+      int error = Z_OK;
+      const char* const message = ::gzerror(file_, &error);
+      GLINT_REQUIRE(error == Z_OK || error == Z_STREAM_END, "can't read ", name_, ": ",
+                    error == Z_BUF_ERROR ? "the gzip file is cut short"
+                    : error == Z_ERRNO   ? std::strerror(errno)
+                                         : message);
+      if (got <= 0) break;
+      count += static_cast<size_t>(got);
+    }
+    return count;
+  }
+
+ private:
+  std::string name_;
+  gzFile file_;
+};
+
+TextStream::TextStream(std::vector<fs::path> files, TokenizerKind kind, std::string field)
+    : files_(std::move(files)), kind_(kind), field_(std::move(field)) {
+  bool known = true;
+  for (const fs::path& file : files_) {
+    std::error_code error;
+    const auto size = fs::file_size(file, error);
+    known = known && !error;
+    if (!error) file_bytes_ += size;
+  }
+  if (!known) file_bytes_ = 0;
+}
+
+bool TextStream::has_lines(const fs::path& file) const {
+  if (file == "-") return !field_.empty();
+  return (file.extension() == ".gz" ? file.stem() : file).extension() == ".jsonl";
+}
+
+bool TextStream::several() const { return files_.size() > 1 || has_lines(files_.front()); }
+
+double TextStream::fraction() const {
+  return file_bytes_ == 0 ? -1.0 : static_cast<double>(files_done_ + file_at_) / static_cast<double>(file_bytes_);
+}
+
+void TextStream::read(const VisitText& visit) {
+  files_done_ = 0;
+  Cutter cutter(kind_);
+  for (const fs::path& file : files_) {
+    GLINT_REQUIRE(file != "-" || !read_input_,
+                  "standard input can be read once, and this tokenizer is made from the text before it is used: give "
+                  "--tokenizer byte, or a tokenizer's file");
+    read_input_ = read_input_ || file == "-";
+    Input input(file);
+    if (has_lines(file)) read_lines(input, cutter, visit);
+    else read_text(input, cutter, visit);
+    std::error_code ignored;
+    files_done_ += file_bytes_ == 0 ? 0 : fs::file_size(file, ignored);
+    file_at_ = 0;
+  }
+}
+
+void TextStream::read_text(Input& input, Cutter& cutter, const VisitText& visit) {
+  uint64_t bytes = 0;
+  int64_t lines = 1;
+  const auto check = [&](std::string_view text) {
+    const size_t error = kind_ == TokenizerKind::byte ? std::string_view::npos : find_utf8_error(text);
+    if (error == std::string_view::npos) return;
+    lines += std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(error), '\n');
+    throw UserError(str_cat(input.name(), " is not UTF-8 text: see line ", lines, ", byte ", bytes + error,
+                            " of the text; convert it (iconv -t UTF-8) or use `tokenizer` byte"));
+  };
+  read_document([&](char* out, size_t count) { return input.fill(out, count); }, cutter,
+                [&](std::span<const TextPiece> pieces) {
+                  file_at_ = input.offset();
+                  visit(pieces);
+                  for (const TextPiece& piece : pieces) {
+                    bytes += piece.text.size();
+                    lines += std::count(piece.text.begin(), piece.text.end(), '\n');
+                  }
+                },
+                true, check);
+}
+
+// Reads many lines, then takes them apart side by side.
+void TextStream::read_lines(Input& input, Cutter& cutter, const VisitText& visit) {
+  const std::string field = field_.empty() ? kUsualField : field_;
+  uint64_t before = 0;  // lines
+  std::string buffer;
+  std::vector<std::string_view> lines;
+  std::vector<std::string> documents;
+  std::vector<TextPiece> pieces;
+  const auto document_of = [&](size_t i) {
+    const auto where = [&] { return str_cat(input.name(), ", line ", before + i + 1, ": "); };
+    documents[i].clear();
+    if (lines[i].find_first_not_of(" \t\r") == std::string_view::npos) return;
+    nlohmann::json json = nlohmann::json::parse(lines[i], nullptr, false);
+    GLINT_REQUIRE(json.is_object(), where(), "this is not a JSON object in UTF-8");
+    const auto found = json.find(field);
+    std::string fields;
+    for (const auto& [name, value] : json.items()) fields += (fields.empty() ? "" : ", ") + name;
+    GLINT_REQUIRE(found != json.end() && found->is_string(), where(), "there is no string '", field,
+                  "'; its fields are ", fields, ": name one by --field");
+    documents[i] = std::move(found->get_ref<std::string&>());
+  };
+  for (bool ended = false; !ended;) {
+    const size_t kept = buffer.size();
+    buffer.resize(kept + kBatchBytes);
+    const size_t count = input.fill(buffer.data() + kept, kBatchBytes);
+    ended = count < kBatchBytes;
+    buffer.resize(kept + count);
+    const size_t last = buffer.rfind('\n'), whole = ended ? buffer.size() : last == std::string::npos ? 0 : last + 1;
+    lines.clear();
+    for (std::string_view rest = std::string_view(buffer).substr(0, whole); !rest.empty();) {
+      lines.push_back(rest.substr(0, rest.find('\n')));
+      rest.remove_prefix(std::min(rest.size(), lines.back().size() + 1));
+    }
+    documents.resize(std::max(documents.size(), lines.size()));
+    parallel_for(lines.size(), document_of);
+    pieces.clear();
+    for (size_t i = 0; i < lines.size(); ++i) cutter.append(pieces, documents[i], true);
+    file_at_ = input.offset();
+    visit(pieces);
+    before += lines.size();
+    buffer.erase(0, whole);
+  }
+}
+
+}  // namespace glint
