@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/check.h"
 #include "src/comm/communicator.h"
 
 namespace glint {
@@ -19,6 +20,9 @@ void cut(std::vector<Bucket>& buckets, size_t begin, size_t end, size_t most) {
 }  // namespace
 
 Partition partition_of(const Parameters& parameters, int rank, int ranks, const PartitionSettings& settings) {
+  GLINT_REQUIRE(
+      !settings.muon || settings.moments == DType::f32,
+      "`optimizer_dtype` bf16 is for AdamW alone; `optimizer` muon keeps fp32, and one moment of most weights");
   Partition partition;
   const size_t n = parameters.elements();
   partition.sharded = settings.sharded && ranks > 1;

@@ -49,7 +49,9 @@ void require_fits(const TrainOptions& options) {
                           " would need at least ", human_bytes(needed), " of memory and this machine has ",
                           human_bytes(available),
                           ": lower --layers, --embd, --context or --micro-batch, or use --recompute true",
-                          options.optimizer_dtype == DtypeChoice::fp32 ? " or --optimizer-dtype bf16" : ""));
+                          options.optimizer_dtype == DtypeChoice::fp32 && options.optimizer == Optimizer::adamw
+                              ? " or --optimizer-dtype bf16"
+                              : ""));
 }
 
 void require_batch(const TrainOptions& options) {
@@ -91,9 +93,6 @@ void TrainOptions::validate() const {
   GLINT_REQUIRE(min_lr <= lr, "--min-lr ", min_lr, " is above --lr ", lr);
   GLINT_REQUIRE(threads <= kMaxThreads, "--threads ", threads, ": at most ", kMaxThreads, " are supported");
   GLINT_REQUIRE(zero == 0 || zero == 1, "--zero ", zero, ": give 0 or 1");
-  GLINT_REQUIRE(
-      optimizer == Optimizer::adamw || optimizer_dtype != DtypeChoice::bf16,
-      "--optimizer-dtype bf16 is for AdamW alone; --optimizer muon keeps fp32, and one moment of most weights");
   GLINT_REQUIRE(comm_timeout < 1e6, "--comm-timeout ", comm_timeout, ": give a number below 1e6");
   require_batch(*this);
   require_fits(*this);

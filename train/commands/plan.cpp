@@ -199,7 +199,7 @@ void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& d
                   fits > 0 ? str_cat("--micro-batch ", fits, " does").c_str()
                            : str_cat("nor does --micro-batch 1: try ", run.recompute ? "" : "--recompute true, ",
                                      run.loss_chunk > 0 ? "" : "--loss-chunk 1024, ",
-                                     run.moments == DType::bf16 ? "" : "--optimizer-dtype bf16, ",
+                                     run.muon || run.moments == DType::bf16 ? "" : "--optimizer-dtype bf16, ",
                                      "or fewer layers or channels")
                                  .c_str());
     }
@@ -213,7 +213,6 @@ void print_plan(PlanFlags flags) {
   if (run.model.kv_heads == 0) run.model.kv_heads = run.model.heads;
   run.model.embd_dropout = run.model.attn_dropout = run.model.resid_dropout = flags.dropout;
   run.model.validate();
-  GLINT_REQUIRE(!run.muon || run.moments == DType::f32, "--optimizer-dtype bf16 is for --optimizer adamw");
   GLINT_REQUIRE(run.loss_chunk >= 0, "--loss-chunk ", run.loss_chunk, ": give 0 or more");
   GLINT_REQUIRE(flags.batch >= 0 && flags.each >= 1 && run.micro_batch >= 1,
                 "--batch, --batch-per-device and --micro-batch are 1 or more");
