@@ -95,28 +95,44 @@ void Generator::draw(uint64_t index, int32_t* record, const SamplingOptions& opt
   else from(static_cast<const float*>(step_.logits.f32()));
 }
 
-std::span<const float> Generator::logits_after(std::span<const int32_t> tokens) {
-  GLINT_CHECK(!tokens.empty() && tokens.size() <= static_cast<size_t>(model_.context()), tokens.size(), " tokens");
-  encode(Texts(static_cast<size_t>(sequences_), {tokens.begin(), tokens.end()}));
-  const auto read = [&]<typename Scalar>(std::vector<Scalar> row) {
-    row.resize(static_cast<size_t>(model_.vocab()));
+void Generator::mark_seen(std::span<const int32_t> prompt, const SamplingOptions& options) {
+  if (options.repetition_penalty == 1.0f) return static_cast<void>(seen_ = {});
+  const auto V = static_cast<size_t>(model_.vocab());
+  std::vector<uint8_t> seen(static_cast<size_t>(sequences_) * V);
+  for (size_t row = 0; row < seen.size(); row += V)
+    for (const int32_t token : prompt) seen[row + static_cast<size_t>(token)] = 1;
+  seen_ = DeviceMemory(seen.size(), "tokens seen", model_.parameters().device());
+  on_device([&](const auto& ctx) { copy_to_device(ctx, seen_.data(), seen.data(), seen.size()); });
+}
+
+void Generator::read_logits() {
+  const auto read = [&]<typename Scalar>(std::vector<Scalar> rows) {
+    rows.resize(static_cast<size_t>(sequences_) * static_cast<size_t>(columns_));
     on_device([&](const auto& ctx) {
-      copy_to_host(ctx, row.data(), step_.logits.data<Scalar>(), row.size() * sizeof(Scalar));
+      copy_to_host(ctx, rows.data(), step_.logits.data<Scalar>(), rows.size() * sizeof(Scalar));
     });
-    logits_.resize(row.size());
-    std::transform(row.begin(), row.end(), logits_.begin(), [](Scalar value) { return to_float(value); });
+    logits_.resize(rows.size());
+    std::transform(rows.begin(), rows.end(), logits_.begin(), [](Scalar value) { return to_float(value); });
   };
   if (model_.parameters().dtype() == DType::bf16) read(std::vector<Bf16>());
   else read(std::vector<float>());
-  return logits_;
+}
+
+std::span<const float> Generator::logits_after(std::span<const int32_t> tokens) {
+  GLINT_CHECK(!tokens.empty() && tokens.size() <= static_cast<size_t>(model_.context()), tokens.size(), " tokens");
+  encode(Texts(static_cast<size_t>(sequences_), {tokens.begin(), tokens.end()}));
+  read_logits();
+  return logits(0);
 }
 
 void Generator::generate(std::span<const int32_t> prompt, int count, const SamplingOptions& options,
-                         const std::function<bool(int, int32_t)>& emit) {
+                         const std::function<bool(int, int32_t)>& emit, bool with_logits) {
   GLINT_CHECK(!prompt.empty(), "generation starts from at least one token");
   options.validate();
   if (count <= 0) return;
-  const int context = model_.context(), most = model_.parameters().device().is_cpu() ? 1 : kBurst;
+  const int context = model_.context();
+  const int most = with_logits || model_.parameters().device().is_cpu() ? 1 : kBurst;
+  mark_seen(prompt, options);
   const size_t used = std::min(prompt.size(), static_cast<size_t>(context));
   Texts texts(static_cast<size_t>(sequences_), {prompt.end() - static_cast<int64_t>(used), prompt.end()});
   encode(texts);
@@ -127,6 +143,7 @@ void Generator::generate(std::span<const int32_t> prompt, int count, const Sampl
     auto* record = static_cast<int32_t*>(drawn_.data());
     for (int i = 0; i < burst; ++i) {
       draw(static_cast<uint64_t>(done + i), record + i * sequences_, options);
+      if (with_logits) read_logits();
       if (position_ < context && done + i + 1 < count) step();
     }
     on_device([&](const auto& ctx) {

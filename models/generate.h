@@ -28,9 +28,14 @@ class Generator {
   // Draws `count` tokens after `prompt` for each sequence (at least one token; if a prompt is longer than the context,
   // only its end is used) and calls `emit` with each, in the order of positions; it returns false to stop. Sequence b
   // has the samples of stream options.stream + b. Its text does not depend on the number of sequences where a row of
-  // linear_forward() does not: see kFewRows.
+  // linear_forward() does not: see kFewRows. with_logits: `emit` may call logits().
   void generate(std::span<const int32_t> prompt, int count, const SamplingOptions& options,
-                const std::function<bool(int sequence, int32_t token)>& emit);
+                const std::function<bool(int sequence, int32_t token)>& emit, bool with_logits = false);
+  // The model's logits (V) from which the sequence's last token was drawn.
+  std::span<const float> logits(int sequence) const {
+    const auto first = static_cast<size_t>(sequence) * static_cast<size_t>(columns_);
+    return {logits_.data() + first, static_cast<size_t>(model_.vocab())};
+  }
 
   // Logits (V) that follow `tokens`, from a cleared cache.
   std::span<const float> logits_after(std::span<const int32_t> tokens);
@@ -49,7 +54,9 @@ class Generator {
   auto on_device(Call call) {
     return std::visit(call, model_.parameters().device().context());
   }
-  Drawing drawing(uint64_t index) const { return {sequences_, model_.vocab(), index, columns_}; }
+  Drawing drawing(uint64_t index) const {
+    return {sequences_, model_.vocab(), index, columns_, static_cast<uint8_t*>(seen_.data())};
+  }
   int* device_position() { return static_cast<int*>(position_on_device_.data()); }
   Stage record(int B, int T, const CachePlace& place);
   // Clears the cache and encodes the texts; the logits of their last tokens are then in step_.logits.
@@ -57,6 +64,8 @@ class Generator {
   // Appends the tokens in step_.tokens to the cache.
   void step();
   void draw(uint64_t index, int32_t* record, const SamplingOptions& options);
+  void mark_seen(std::span<const int32_t> prompt, const SamplingOptions& options);
+  void read_logits();
 
   Model& model_;
   const int sequences_;
@@ -65,12 +74,12 @@ class Generator {
   std::vector<DeviceMemory> caches_;
   int position_ = 0;  // tokens in the cache
   int encoded_ = 0;   // the sequence that a chunk is for
-  DeviceMemory position_on_device_, drawn_, draw_scratch_;
+  DeviceMemory position_on_device_, drawn_, draw_scratch_, seen_;
   Stage step_, chunk_;  // one token of each sequence; kChunk tokens of one
   DeviceMemory arena_;
   std::function<void()> replay_;
   bool ran_ = false;
-  std::vector<float> logits_;  // (V), of the last token of sequence 0
+  std::vector<float> logits_;  // (B, columns)
 };
 
 }  // namespace glint

@@ -25,8 +25,9 @@ void register_all(CLI::App& app) {
   app.require_subcommand(1);
   glint::format_help(app);
   using namespace glint;
-  for (const auto add : {register_train, register_sample, register_eval, register_import, register_export,
-                         register_data, register_mask, register_bench, register_plan, register_study, register_info})
+  for (const auto add :
+       {register_train, register_sample, register_eval, register_report, register_import, register_export,
+        register_data, register_mask, register_bench, register_plan, register_study, register_info})
     add(app);
 }
 

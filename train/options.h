@@ -12,6 +12,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "kernels/context.h"
+#include "kernels/sampling.h"
 #include "models/gpt_config.h"
 #include "src/ops.h"
 
@@ -91,6 +92,8 @@ struct TrainOptions {
   int patience = 0;                // evaluations without a better validation loss that end the run; 0: never
   int64_t log_every = 10;          // 0: never
   int64_t checkpoint_every = 500;  // 0: at the end only
+  int64_t sample_every = 0;        // 0: never
+  bool tensorboard = false;
   uint64_t seed = 1337;
   int threads = 0;                 // 0: all that this process may use
   std::string tokenizer = "char";  // char, byte, bpe, or the path of a tokenizer's file or folder
@@ -180,6 +183,8 @@ struct DeviceFlags {
 // The shape of a model, for commands that need no run folder. --kv-heads may stay 0.
 void add_model_flags(CLI::App& app, GptConfig& model);
 void add_device_flags(CLI::App& app, DeviceFlags& flags);
+// Those that narrow what is drawn; without --seed.
+void add_sampling_flags(CLI::App& app, SamplingOptions& sampling);
 Device open_device(const DeviceFlags& flags);
 DType dtype_of(DtypeChoice choice);
 

@@ -168,4 +168,14 @@ void add_device_flags(CLI::App& app, DeviceFlags& flags) {
   add_option(app, "--tf32", flags.tf32, "fp32 products on a GPU may round their inputs to 10 bits: faster");
 }
 
+void add_sampling_flags(CLI::App& app, SamplingOptions& sampling) {
+  add_option(app, "--temperature", sampling.temperature,
+             "Below 1: more likely text, above 1: more random; 0: always the likeliest token");
+  add_option(app, "--top-k", sampling.top_k, "Draw from the k likeliest tokens; 0: all");
+  add_option(app, "--top-p", sampling.top_p, "Draw from the likeliest tokens with this total probability");
+  add_option(app, "--min-p", sampling.min_p, "Draw from tokens at least this times as likely as the likeliest");
+  add_option(app, "--repetition-penalty", sampling.repetition_penalty,
+             "Above 1: tokens of the prompt and the text so far are less likely");
+}
+
 }  // namespace glint

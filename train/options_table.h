@@ -84,6 +84,8 @@ void for_each_option(Options& o, Visit&& visit) {
   add(o.patience, "patience", kFree, kFrom0, "evaluations without a better loss that end the run; 0: never");
   add(o.log_every, "log-every", kFree, kFrom0, "steps between lines of metrics; 0: never");
   add(o.checkpoint_every, "checkpoint-every", kFree, kFrom0, "steps between checkpoints; 0: at the end only");
+  add(o.sample_every, "sample-every", kFree, kFrom0, "steps between texts that the model draws; 0: never");
+  add(o.tensorboard, "tensorboard", kFree, kAny, "write TensorBoard's event files into the run folder");
   add(o.quiet, "quiet", kFree, kAny, "print warnings and errors only");
 
   group = "Machine";

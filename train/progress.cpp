@@ -51,10 +51,7 @@ std::string Progress::line(const ProgressReport& report) const {
   result += format("  loss %.4f", report.loss);
   if (report.val_loss) result += format("  val %.4f", *report.val_loss);
   result += "  " + rate_text(report.tokens_per_s);
-  if (settings_.peak_gflops > 0) {
-    result +=
-        format("  MFU %.0f%%", 100 * report.tokens_per_s * settings_.flops_per_token / (1e9 * settings_.peak_gflops));
-  }
+  if (report.mfu) result += format("  MFU %.0f%%", 100 * *report.mfu);
   if (report.seconds_left && report.step < settings_.steps)
     result += "  " + duration_text(*report.seconds_left) + " left";
   return result;

@@ -13,8 +13,6 @@ namespace glint {
 struct ProgressSettings {
   bool quiet = false;
   uint64_t steps = 0;  // in total
-  double flops_per_token = 0;
-  double peak_gflops = 0;  // of the device; 0: unknown, no MFU
 };
 
 struct ProgressReport {
@@ -22,6 +20,7 @@ struct ProgressReport {
   double loss = 0;
   std::optional<double> val_loss;  // the latest
   double tokens_per_s = 0;
+  std::optional<double> mfu{};  // share of the device's peak
   std::optional<double> seconds_left{};
 };
 

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cmath>
 #include <cstring>
 #include <fstream>
 
@@ -24,22 +23,6 @@ namespace {
 
 constexpr int kConfigVersion = 1;
 constexpr const char* kVersionKey = "version";
-
-void add(ordered_json& json, const char* key, const std::optional<double>& value) {
-  if (value) json[key] = std::isfinite(*value) ? ordered_json(*value) : ordered_json(nullptr);  // JSON has no NaN
-}
-
-// Bytes of `content` before the first line that is incomplete or of a step after `step`.
-size_t bytes_to_keep(const std::string& content, uint64_t step) {
-  size_t at = 0;
-  for (size_t end = 0; (end = content.find('\n', at)) != std::string::npos; at = end + 1) {
-    const ordered_json line = ordered_json::parse(content.begin() + static_cast<std::ptrdiff_t>(at),
-                                                  content.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
-    if (!line.is_object() || !line.contains("step") || !line["step"].is_number_unsigned()) break;
-    if (line["step"].get<uint64_t>() > step) break;
-  }
-  return at;
-}
 
 bool is_leftover(const RunPaths& run, const fs::path& path) {
   const auto is_of = [&](const fs::path& file) {  // or the file while it was written
@@ -167,31 +150,28 @@ void RunFolder::append(const MetricsLine& line) {
   if (metrics_ < 0)
     metrics_ = Descriptor(::open(paths_.metrics().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
   GLINT_REQUIRE(metrics_ >= 0, "cannot write ", paths_.metrics().string(), ": ", std::strerror(errno));
-  ordered_json json;
-  json["step"] = line.step;
-  json["tokens"] = line.tokens;
-  if (!line.device.empty()) json["device"] = line.device, json["dtype"] = line.dtype;
-  add(json, "loss", line.loss);
-  add(json, "lr", line.lr);
-  add(json, "grad_norm", line.grad_norm);
-  add(json, "step_ms", line.step_ms);
-  add(json, "tokens_per_s", line.tokens_per_s);
-  add(json, "val_loss", line.val_loss);
-  add(json, "train_loss", line.train_loss);
-  const std::string content = json.dump() + "\n";
+  const std::string content = to_text(line);
   const ssize_t written =
       ::write(metrics_, content.data(), content.size());  // in one call, so that a kill leaves no partial line
   GLINT_REQUIRE(written >= 0, "cannot write ", paths_.metrics().string(), ": ", std::strerror(errno));
   GLINT_REQUIRE(static_cast<size_t>(written) == content.size(), "cannot write ", paths_.metrics().string(),
                 ": disk full");
+  if (tensorboard_) tensorboard_->add(line);
+}
+
+void RunFolder::write_to_tensorboard(const TrainOptions& options, uint64_t step) {
+  if (writes_) tensorboard_.emplace(paths_.root, paths_.metrics(), step, to_json(options));
 }
 
 void RunFolder::forget_metrics_after(uint64_t step) {
   if (!writes_) return;
-  const std::optional<std::string> content = read_file(paths_.metrics());
-  if (!content) return;  // none written yet
+  if (!fs::exists(paths_.metrics())) return;  // none written yet
+  std::vector<size_t> ends;
+  const std::vector<MetricsLine> lines = read_metrics(paths_.metrics(), &ends);
+  size_t keep = 0;
+  for (size_t i = 0; i < lines.size() && lines[i].step <= step; ++i) keep = ends[i];
   std::error_code error;
-  fs::resize_file(paths_.metrics(), bytes_to_keep(*content, step), error);
+  fs::resize_file(paths_.metrics(), keep, error);
   GLINT_REQUIRE(!error, "cannot write ", paths_.metrics().string(), ": ", error.message());
 }
 

@@ -7,7 +7,9 @@
 #include <string>
 
 #include "data/descriptor.h"
+#include "train/metrics.h"
 #include "train/options.h"
+#include "train/tensorboard.h"
 
 namespace glint {
 
@@ -40,13 +42,6 @@ void require_no_folder(const std::filesystem::path& path, const char* what);
 // Locks `lock`, a file of the folder that `name` names; the lock ends with the process. UserError if it is taken.
 Descriptor lock_folder(const std::filesystem::path& lock, const std::string& name);
 
-// One line of metrics.jsonl. What was not computed is left out.
-struct MetricsLine {
-  uint64_t step = 0, tokens = 0;
-  std::string device{}, dtype{};  // in the first line of each start
-  std::optional<double> loss{}, lr{}, grad_norm{}, step_ms{}, tokens_per_s{}, val_loss{}, train_loss{};
-};
-
 // A run folder that this process has locked; the lock ends with the process.
 class RunFolder {
  public:
@@ -62,6 +57,8 @@ class RunFolder {
   const RunPaths& paths() const { return paths_; }
   void write_config(const TrainOptions& options);
   void append(const MetricsLine& line);
+  // From here on append() writes TensorBoard's event files too. step: where the run begins or goes on.
+  void write_to_tensorboard(const TrainOptions& options, uint64_t step);
   // Removes the files that a run writes before its first step.
   void discard() noexcept;
   // Removes lines after `step`, and an incomplete last line, before the run continues from `step`.
@@ -75,6 +72,7 @@ class RunFolder {
   bool writes_;
   Descriptor lock_;  // closing it releases the lock; removing the file would race with another process
   Descriptor metrics_;
+  std::optional<TensorBoard> tensorboard_;
 };
 
 }  // namespace glint

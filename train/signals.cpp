@@ -70,4 +70,15 @@ int SignalWatch::received() const { return received_signal; }
 
 bool SignalWatch::take_save_request() { return save_requested.exchange(false); }
 
+InterruptWatch::InterruptWatch() {
+  received_signal = 0;
+  struct sigaction action {};
+  action.sa_handler = [](int number) { received_signal = number; };
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, &former_);
+}
+
+bool InterruptWatch::take() { return received_signal.exchange(0) != 0; }
+
 }  // namespace glint

@@ -44,4 +44,18 @@ class SignalWatch {
   std::array<struct sigaction, 4> former_;
 };
 
+// During its lifetime SIGINT ends nothing, however often it comes, and is recorded.
+class InterruptWatch {
+ public:
+  InterruptWatch();
+  ~InterruptWatch() { sigaction(SIGINT, &former_, nullptr); }
+  InterruptWatch(const InterruptWatch&) = delete;
+  InterruptWatch& operator=(const InterruptWatch&) = delete;
+
+  bool take();  // whether one came since the last call
+
+ private:
+  struct sigaction former_;
+};
+
 }  // namespace glint

@@ -10,9 +10,9 @@
 
 namespace glint {
 
-// Of a run: each `every` is in steps, 0: never. The last step is always evaluated (unless never) and saved.
+// Of a run: each `every` is in steps, 0: never. The last step is always evaluated, sampled (unless never) and saved.
 struct RunSchedule {
-  uint64_t steps = 0, eval_every = 0, checkpoint_every = 0;
+  uint64_t steps = 0, eval_every = 0, checkpoint_every = 0, sample_every = 0;
 };
 
 // Each call charges the time since the one before to what it names, so that all of a run's time is counted.
@@ -26,7 +26,8 @@ class TimeLeft {
   void evaluated();
   void saved_best();  // part of the evaluation before it
   void saved_checkpoint();
-  // Between stepped() and the evaluation and the checkpoint of that step. Empty before the first step.
+  void sampled();
+  // Between stepped() and the evaluation, the text and the checkpoint of that step. Empty before the first step.
   std::optional<double> seconds() const;
 
  private:
@@ -50,7 +51,7 @@ class TimeLeft {
   Now now_;
   double last_ = 0;  // when the last call was
   uint64_t step_ = 0;
-  Price step_price_{64}, evaluation_price_{4}, checkpoint_price_{4};
+  Price step_price_{64}, evaluation_price_{4}, checkpoint_price_{4}, sample_price_{4};
   double best_seconds_ = 0;  // of the last best/
 };
 

@@ -4,7 +4,9 @@
 
 #include "data/batches.h"
 #include "src/clock.h"
+#include "src/machine.h"
 #include "src/measure/peak.h"
+#include "src/memory.h"
 #include "train/checkpoint/team_checkpoint.h"
 #include "train/describe.h"
 #include "train/evaluator.h"
@@ -14,6 +16,7 @@
 #include "train/run_data.h"
 #include "train/schedule.h"
 #include "train/signals.h"
+#include "train/text_stream.h"
 #include "train/time_left.h"
 #include "train/training_step.h"
 #include "train/tuning.h"
@@ -46,7 +49,7 @@ class Trainer {
         train_probe_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::evaluation),
         val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation),
         time_left_({static_cast<uint64_t>(options.steps), static_cast<uint64_t>(options.eval_every),
-                    static_cast<uint64_t>(options.checkpoint_every)}) {}
+                    static_cast<uint64_t>(options.checkpoint_every), static_cast<uint64_t>(options.sample_every)}) {}
 
   // Loads the last checkpoint, if there is one.
   void restore(Changed changed);
@@ -81,6 +84,7 @@ class Trainer {
 
   void save(bool best);
   void evaluate(Progress& progress);
+  void draw_sample(Progress& progress);
   int train_one_step(Progress& progress, SignalWatch& signals);
   void require_same_start();
   bool should_sync() const;
@@ -107,6 +111,7 @@ class Trainer {
   std::optional<uint64_t> saved_step_;
   double interval_seconds_ = 0;  // of training since the last line of metrics
   uint64_t interval_steps_ = 0;
+  double mfu_of_token_ = 0;  // MFU at one token a second; 0: unknown
 };
 
 void Trainer::restore(Changed changed) {
@@ -157,6 +162,17 @@ void Trainer::evaluate(Progress& progress) {
   time_left_.saved_best();
 }
 
+// Rank 0 draws alone, what `glint sample --checkpoint last` would print.
+void Trainer::draw_sample(Progress& progress) {
+  constexpr int kTokens = 200;
+  if (!team_.is_main()) return;
+  MetricsLine line = line_of_step();
+  line.sample = default_sample(*model_, data_.tokenizer(), kTokens);
+  folder_.append(line);
+  progress.note(str_cat("step ", step(), ", a sample: ", *line.sample));
+  time_left_.sampled();
+}
+
 StepResult Trainer::sync() {
   const StepResult result = step_.result();
   if (result.finite() && result.step == step()) return result;
@@ -172,7 +188,7 @@ StepResult Trainer::sync() {
 // Always on a CPU.
 bool Trainer::should_sync() const {
   return device_.is_cpu() || done() || at(options_.log_every) || at(options_.eval_every) ||
-         at(options_.checkpoint_every) || (team_.size() > 1 && at(kSignalsEvery));
+         at(options_.checkpoint_every) || at(options_.sample_every) || (team_.size() > 1 && at(kSignalsEvery));
 }
 
 // Returns the signal that any rank has received, or 0.
@@ -200,8 +216,9 @@ int Trainer::train_one_step(Progress& progress, SignalWatch& signals) {
   line.grad_norm = result.gradient_norm;
   line.step_ms = 1000 * step_seconds;
   line.tokens_per_s = static_cast<double>(tokens_per_step()) / step_seconds;
+  if (mfu_of_token_ > 0) line.mfu = *line.tokens_per_s * mfu_of_token_;
   folder_.append(line);
-  progress.report({step(), result.loss, last_val_, *line.tokens_per_s, time_left_.seconds()});
+  progress.report({step(), result.loss, last_val_, *line.tokens_per_s, line.mfu, time_left_.seconds()});
   interval_seconds_ = 0;
   interval_steps_ = 0;
   return stop;
@@ -231,6 +248,7 @@ int Trainer::run() {
 void Trainer::note_start(Progress& progress) {
   const Parameters& p = model_->parameters();
   MetricsLine line = line_of_step();
+  line.machine = str_cat(cpu_name(), ", ", human_bytes(static_cast<double>(machine_memory())));
   line.device = device_.name(), line.dtype = p.dtype() == DType::bf16 ? "bf16" : "fp32";
   folder_.append(line);
   progress.note(describe_run(*model_, step_, data_, team_, options_.batch));
@@ -247,8 +265,12 @@ void Trainer::note_start(Progress& progress) {
 int Trainer::steps(SignalWatch& signals) {
   int stop = 0;
   const bool quiet = options_.quiet || !team_.is_main();
-  Progress progress({quiet, static_cast<uint64_t>(options_.steps), model_->flops_per_token(options_.model.context),
-                     quiet ? 0 : team_.size() * peak_gflops(device_, model_->parameters().dtype())});
+  Progress progress({quiet, static_cast<uint64_t>(options_.steps)});
+  if (!quiet || (options_.tensorboard && team_.is_main())) {
+    const double peak = 1e9 * team_.size() * peak_gflops(device_, model_->parameters().dtype());
+    if (peak > 0) mfu_of_token_ = model_->flops_per_token(options_.model.context) / peak;
+  }
+  if (options_.tensorboard) folder_.write_to_tensorboard(options_, step());
   note_start(progress);
   if (options_.tune && !done()) {
     const Tuned tuned = tune_products(step_, fill_, device_, team_, folder_.paths().products());
@@ -261,6 +283,7 @@ int Trainer::steps(SignalWatch& signals) {
   while (!done() && !stop) {
     stop = train_one_step(progress, signals);
     if (options_.eval_every > 0 && (at(options_.eval_every) || done())) evaluate(progress);
+    if (options_.sample_every > 0 && (at(options_.sample_every) || done())) draw_sample(progress);
     const bool asked = save_asked_ && (team_.size() == 1 || should_sync());  // all ranks know
     if (!at(options_.checkpoint_every) && !asked) continue;
     if (!should_sync()) sync();

@@ -13,6 +13,9 @@ void SamplingOptions::validate() const {
   GLINT_REQUIRE(temperature >= 0.0f && std::isfinite(temperature), "`temperature` ", temperature, " is not 0 or more");
   GLINT_REQUIRE(top_k >= 0, "`top_k` ", top_k, " is not 0 (all) or more");
   GLINT_REQUIRE(top_p > 0.0f && top_p <= 1.0f, "`top_p` ", top_p, " is not in (0, 1]");
+  GLINT_REQUIRE(min_p >= 0.0f && min_p <= 1.0f, "`min_p` ", min_p, " is not in [0, 1]");
+  GLINT_REQUIRE(repetition_penalty > 0.0f && std::isfinite(repetition_penalty), "`repetition_penalty` ",
+                repetition_penalty, " is not above 0 (1: none)");
 }
 
 namespace {
@@ -53,12 +56,22 @@ int32_t draw(std::span<Candidate> candidates, double point, const SamplingOption
     candidates = candidates.first(n);
     total = kept;
   }
-  point *= total;
-  for (const Candidate& candidate : candidates) {
-    point -= candidate.weight;
-    if (point < 0) return candidate.token;
+  if (options.min_p > 0.0f) {
+    total = 0;
+    for (Candidate& candidate : candidates) {
+      if (candidate.weight < options.min_p) candidate.weight = 0;
+      total += candidate.weight;
+    }
   }
-  return candidates.back().token;
+  point *= total;
+  int32_t last = candidates.front().token;  // where rounding leaves `point` at the end
+  for (const Candidate& candidate : candidates) {
+    if (candidate.weight == 0) continue;
+    last = candidate.token;
+    point -= candidate.weight;
+    if (point < 0) break;
+  }
+  return last;
 }
 
 }  // namespace
@@ -78,10 +91,14 @@ void draw_tokens(const CpuContext& ctx, int32_t* tokens, int32_t* record, const 
       size_t n = 0;
       for (size_t token = 0; token < V; ++token) {
         const auto number = static_cast<int32_t>(token);
-        if (number != options.never) candidates[n++] = {to_float(row[token]), number};
+        if (number == options.never) continue;
+        const float logit = to_float(row[token]);
+        const bool repeats = drawing.seen && drawing.seen[b * V + token];
+        candidates[n++] = {repeats ? penalised(logit, options.repetition_penalty) : logit, number};
       }
       tokens[b] = record[b] =
           draw({candidates, n}, sampling_point(options.seed, options.stream + b, drawing.index), options);
+      if (drawing.seen) drawing.seen[b * V + static_cast<size_t>(tokens[b])] = 1;
     }
   });
 }

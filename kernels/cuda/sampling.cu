@@ -28,6 +28,9 @@ __device__ inline Weight fixed_point(float value) {
   return down > kOneBits ? 0 : (Weight{(bits & 0x7fffffu) | 0x800000u} << (kOneBits - 23)) >> down;
 }
 
+// The weight of a token that is min_p times as likely as the likeliest.
+__device__ inline Weight least_weight(float min_p) { return min_p > 0 ? fixed_point(min_p) : 0; }
+
 // Tokens by falling logit, equal ones by rising number.
 struct Place {
   uint32_t key;
@@ -163,7 +166,7 @@ __device__ inline bool keeps(const Place& last, int token, float logit) { return
 
 // The draw from the `count` likeliest tokens, at most kMostListed: those up to `last`.
 template <typename Scalar, typename Measure>
-__device__ int draw_listed(Row<Scalar>& row, const Place& last, int count, double point, double top_p,
+__device__ int draw_listed(Row<Scalar>& row, const Place& last, int count, double point, const SamplingOptions& options,
                            const Measure& weight) {
   Shared& shared = row.shared;
   if (threadIdx.x == 0) shared.listed = 0;
@@ -183,10 +186,19 @@ __device__ int draw_listed(Row<Scalar>& row, const Place& last, int count, doubl
   __syncthreads();
   Weight total = 0;
   for (int i = 0; i < count; ++i) total += shared.weights[i];
-  if (top_p < 1.0) {
-    const double enough = top_p * static_cast<double>(total);
+  if (options.top_p < 1.0f) {
+    const double enough = static_cast<double>(options.top_p) * static_cast<double>(total);
     total = 0;
-    for (int i = 0; i < count && static_cast<double>(total) < enough; ++i) total += shared.weights[i];
+    int kept = 0;
+    for (; kept < count && static_cast<double>(total) < enough; ++kept) total += shared.weights[kept];
+    count = kept;
+  }
+  const Weight least = least_weight(options.min_p);
+  if (least > 0) {  // the list falls, so what is left is its beginning
+    total = 0;
+    int kept = 0;
+    for (; kept < count && shared.weights[kept] >= least; ++kept) total += shared.weights[kept];
+    count = kept;
   }
   auto target = min(static_cast<Weight>(point * static_cast<double>(total)), total - 1);
   int i = 0;
@@ -206,17 +218,22 @@ __device__ int draw(Row<Scalar>& row, double point, const SamplingOptions& optio
   const auto weight = [&](int token, float logit) -> Weight {
     return keeps(last, token, logit) ? fixed_point(ptx::exp2((logit - peak) * scale)) : 0;
   };
-  if (narrowed && options.top_k <= kMostListed)
-    return draw_listed(row, last, options.top_k, point, options.top_p, weight);
+  if (narrowed && options.top_k <= kMostListed) return draw_listed(row, last, options.top_k, point, options, weight);
   Weight total = row.sum(weight);
   if (options.top_p < 1.0f) {  // the smallest set of the most likely tokens with a total probability of top_p
     const auto enough = static_cast<Weight>(ceil(options.top_p * static_cast<double>(total)));
     last = row.find_by_place(min(max(enough, Weight{1}), total) - 1, weight);
     total = row.sum(weight);
   }
+  const Weight least = least_weight(options.min_p);
+  const auto likely = [&](int token, float logit) -> Weight {
+    const Weight w = weight(token, logit);
+    return w >= least ? w : 0;
+  };
+  if (least > 0) total = row.sum(likely);
   const auto target = min(static_cast<Weight>(point * static_cast<double>(total)), total - 1);
-  if (narrowed || options.top_p < 1.0f) return row.find_by_place(target, weight).token;
-  return row.find_by_token(target, weight);
+  if (narrowed || options.top_p < 1.0f) return row.find_by_place(target, likely).token;
+  return row.find_by_token(target, likely);
 }
 
 template <typename Scalar>
@@ -227,17 +244,36 @@ __global__ void __launch_bounds__(kThreads)
   Row<Scalar> row{logits + static_cast<size_t>(b) * drawing.columns, drawing.vocab, options.never,
                   dynamic_shared<Shared>()};
   const int token = draw(row, sampling_point(options.seed, options.stream + b, drawing.index), options);
-  if (threadIdx.x == 0) tokens[b] = record[b] = token;
+  if (threadIdx.x != 0) return;
+  tokens[b] = record[b] = token;
+  if (drawing.seen) drawing.seen[static_cast<size_t>(b) * drawing.vocab + token] = 1;
+}
+
+// out and drawing.seen: (B, V).
+template <typename Scalar>
+__global__ void __launch_bounds__(kFlatThreads)
+    penalise_kernel(float* out, const Scalar* logits, const Drawing drawing, float penalty) {
+  const size_t V = drawing.vocab;
+  for_each_pack<1>(drawing.sequences * V, [&](size_t i, int) {
+    const float logit = to_float(logits[i / V * drawing.columns + i % V]);
+    out[i] = drawing.seen[i] ? penalised(logit, penalty) : logit;
+  });
 }
 
 }  // namespace
 
 template <typename Scalar>
-void draw_tokens(const CudaContext& ctx, int32_t* tokens, int32_t* record, const Scalar* logits, void*,
+void draw_tokens(const CudaContext& ctx, int32_t* tokens, int32_t* record, const Scalar* logits, void* scratch,
                  const Drawing& drawing, const SamplingOptions& options) {
   const auto what = [&] { return str_cat("draw_tokens, B ", drawing.sequences, ", V ", drawing.vocab); };
-  launch(ctx, {dim3(static_cast<unsigned>(drawing.sequences)), dim3(kThreads), sizeof(Shared)}, what,
-         draw_kernel<Scalar>, tokens, record, logits, drawing, options);
+  const Launch rows = {dim3(static_cast<unsigned>(drawing.sequences)), dim3(kThreads), sizeof(Shared)};
+  if (!drawing.seen) return launch(ctx, rows, what, draw_kernel<Scalar>, tokens, record, logits, drawing, options);
+  const size_t n = static_cast<size_t>(drawing.sequences) * static_cast<size_t>(drawing.vocab);
+  auto* changed = static_cast<float*>(scratch);
+  launch(ctx, flat_launch(n, 1), what, penalise_kernel<Scalar>, changed, logits, drawing, options.repetition_penalty);
+  Drawing from = drawing;
+  from.columns = drawing.vocab;
+  launch(ctx, rows, what, draw_kernel<float>, tokens, record, static_cast<const float*>(changed), from, options);
 }
 
 template void draw_tokens(const CudaContext&, int32_t*, int32_t*, const float*, void*, const Drawing&,

@@ -269,7 +269,7 @@ shakespeare() {
     steps=$(sed -nE 's/.*"step":([0-9]+).*/\1/p' "$name/metrics.jsonl" | tail -n 1)
     state+="; dropout $p: best validation loss $(printf %.4f "$best"), $steps steps"
   done
-  train/plot.sh "${runs[@]}" > "$OUT/shakespeare.svg" || fail "plot.sh failed"
+  "$PROGRAMS/$GLINT" report "${runs[@]}" --svg "$OUT/shakespeare.svg" || fail "report failed"
   echo "$state (aim: 1.4897 with dropout 0.2, on tinyshakespeare)"
 }
 

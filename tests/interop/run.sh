@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.." || exit 1
 if [ -z "${PYTHON:-}" ]; then
   PYTHON=build/interop/bin/python
   [ -x "$PYTHON" ] || python3 -m venv build/interop || { echo "skipped: python3 has no venv"; exit 0; }
-  for package in numpy safetensors tokenizers tiktoken gguf torch transformers llama-cpp-python; do
+  for package in numpy safetensors tokenizers tiktoken gguf tensorboard torch transformers llama-cpp-python; do
     "$PYTHON" -m pip install --quiet "$package" > /dev/null 2>&1 || echo "pip finds no $package"
   done
 fi

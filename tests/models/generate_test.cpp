@@ -1,6 +1,7 @@
 #include "models/generate.h"
 
 #include <cmath>
+#include <set>
 
 #include <doctest/doctest.h>
 
@@ -87,6 +88,36 @@ TEST_CASE("each greedy token is the likeliest one after all tokens before it, al
   }
 }
 
+TEST_CASE("generation: the repetition penalty is of the whole prompt and of the text so far; logits are the model's") {
+  Gpt model = large_weight_model(12);
+  Generator generator(model, 2), other(model);
+  SamplingOptions greedy;
+  greedy.temperature = 0, greedy.repetition_penalty = 1.5f;
+  const std::vector<int32_t> prompt = some_tokens(20);  // longer than the context
+  std::vector<int32_t> text = prompt, window(prompt.end() - 12, prompt.end());
+  for (int turn = 0; turn < 2; ++turn, text = prompt, window.assign(prompt.end() - 12, prompt.end())) {
+    generator.generate(
+        prompt, 7, greedy,
+        [&](int sequence, int32_t token) {
+          const auto own = generator.logits(sequence);
+          const auto expected = other.logits_after(window);
+          CHECK(std::vector(own.begin(), own.end()) == std::vector(expected.begin(), expected.end()));
+          std::vector<float> penalised(own.begin(), own.end());
+          for (const int32_t seen : std::set(text.begin(), text.end())) {
+            float& logit = penalised[static_cast<size_t>(seen)];
+            logit = logit < 0 ? logit * 1.5f : logit / 1.5f;
+          }
+          CHECK(token == std::max_element(penalised.begin(), penalised.end()) - penalised.begin());
+          if (sequence == 0) return true;
+          text.push_back(token);
+          if (window.size() == 12) window.erase(window.begin(), window.end() - 6);
+          window.push_back(token);
+          return true;
+        },
+        true);
+  }
+}
+
 TEST_CASE("generation: the text depends on seed and stream; of a long prompt only the end is used") {
   const auto owner = large_weight_model(12);
   Model& model = *owner;
@@ -130,4 +161,24 @@ TEST_CASE("[threads] generation: a text has the same bits alone and among others
     for (uint64_t b = 0; b < together.size(); ++b) CHECK(draw(1, 2 + b).front() == together[b]);
     CHECK(together[0] != together[1]);
   }
+}
+
+TEST_CASE("generation: a padded vocabulary gives the same texts, and its padding is never drawn") {
+  GptConfig config = test::tiny_config();
+  std::vector<int32_t> texts[2];
+  for (const bool padded : {false, true}) {
+    config.vocab_multiple = padded ? 64 : 1;
+    Gpt model(config);
+    model.initialize(8);
+    Generator generator(model, 2);
+    for (const SamplingOptions& options : {SamplingOptions{.temperature = 2.0f}, {.temperature = 0.0f}}) {
+      generator.generate(some_tokens(5), 20, options, [&](int, int32_t token) {
+        texts[padded].push_back(token);
+        return true;
+      });
+    }
+    CHECK(generator.logits_after(some_tokens(4)).size() == 23);
+  }
+  CHECK(texts[0].size() == 80);
+  CHECK(texts[0] == texts[1]);
 }

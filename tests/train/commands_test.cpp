@@ -28,6 +28,7 @@ TEST_CASE("--version and --help, of the program and of every command, on standar
                                            {"train"},
                                            {"sample"},
                                            {"eval"},
+                                           {"report"},
                                            {"data"},
                                            {"data", "prepare"},
                                            {"data", "info"},

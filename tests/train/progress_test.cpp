@@ -36,12 +36,11 @@ ProgressReport report_of(uint64_t step) {
 }  // namespace
 
 TEST_CASE("progress: step, losses, speed, share of the peak, time left") {
-  ProgressSettings settings{.quiet = false, .steps = 300, .flops_per_token = 1e6, .peak_gflops = 100};
+  const ProgressSettings settings{.quiet = false, .steps = 300};
   const Progress progress(settings, false);
   ProgressReport report = report_of(200);
-  report.seconds_left = 60;
+  report.seconds_left = 60, report.mfu = 0.123;
   CHECK(progress.line(report) == "step 200/300  loss 1.2346  val 1.5000  12.3k tok/s  MFU 12%  1 min 00 s left");
-  settings.peak_gflops = 0;
   ProgressReport no_val = report_of(300);
   no_val.val_loss.reset();
   no_val.seconds_left = 60;  // the last step says none
@@ -59,7 +58,7 @@ TEST_CASE("progress: durations") {
 TEST_CASE("progress: plain lines to a file, one live line to a terminal, nothing when quiet but warnings") {
   const auto run = [](bool quiet, bool is_terminal) {
     return on_standard_error([&] {
-      Progress progress({.quiet = quiet, .steps = 20, .flops_per_token = 0, .peak_gflops = 0}, is_terminal);
+      Progress progress({.quiet = quiet, .steps = 20}, is_terminal);
       progress.note("a note");
       progress.report(report_of(10));
       progress.warning("a warning");

@@ -131,6 +131,7 @@ class Running {
     if (process_ > 0) kill(process_, signal);
   }
   std::string err_so_far() const { return read_file(err_); }
+  std::string out_so_far() const { return read_file(out_); }
   Ran wait() {
     int status = 0;
     waitpid(process_, &status, 0);

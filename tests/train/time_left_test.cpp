@@ -17,7 +17,7 @@ struct Script {
   uint64_t sync_every = 1;      // the host waits for a step
   uint64_t slow_steps = 20;     // that many take five times as long
   uint64_t best_until = 1'000;  // evaluations up to this step write best/, which no estimate can foresee
-  double step = 0.01, evaluation = 2.3, best = 0.3, checkpoint = 0.9;
+  double step = 0.01, evaluation = 2.3, best = 0.3, checkpoint = 0.9, sample = 1.1;
 };
 
 struct Told {
@@ -28,7 +28,7 @@ struct Told {
 
 // Reports every ten steps, in the trainer's order.
 std::vector<Told> run(const Script& script) {
-  const auto& [steps, eval_every, checkpoint_every] = script.schedule;
+  const auto& [steps, eval_every, checkpoint_every, sample_every] = script.schedule;
   double now = 100;
   TimeLeft left(script.schedule, [&] { return now; });
   int evaluations = 0;
@@ -55,6 +55,7 @@ std::vector<Told> run(const Script& script) {
       told.push_back({step, evaluations, *seconds, (now - began) / done * still, now});
     }
     if (step % eval_every == 0 || step == steps) evaluate(step);
+    if (sample_every > 0 && (step % sample_every == 0 || step == steps)) now += script.sample, left.sampled();
     if (checkpoint_every == 0 ? step == steps : step % checkpoint_every == 0 || step == steps) {
       now += script.checkpoint;
       left.saved_checkpoint();
@@ -75,13 +76,14 @@ double worst(const std::vector<Told>& told, double Told::*estimate) {
 }  // namespace
 
 TEST_CASE("time left: within 10% from the second evaluation on, with evaluations, checkpoints and slow first steps") {
-  Script usual, uneven, on_gpu, resumed, kept;
-  for (Script* script : {&usual, &uneven, &on_gpu, &resumed, &kept}) script->schedule = {2000, 250, 500};
+  Script usual, uneven, on_gpu, resumed, kept, sampled;
+  for (Script* script : {&usual, &uneven, &on_gpu, &resumed, &kept, &sampled}) script->schedule = {2000, 250, 500};
   uneven.schedule = {1990, 300, 0};  // the last evaluation and the only checkpoint are at the end
   on_gpu.sync_every = 10, on_gpu.step = 0.005;
   resumed.first = 700;
   kept.best_until = 2000;
-  for (const Script& script : {usual, uneven, on_gpu, resumed, kept}) {
+  sampled.schedule.sample_every = 100;
+  for (const Script& script : {usual, uneven, on_gpu, resumed, kept, sampled}) {
     const auto told = run(script);
     CHECK(worst(told, &Told::estimate) < 0.1);
     CHECK(worst(told, &Told::mean_of_all) > 0.15);  // so the script is hard enough

@@ -274,12 +274,3 @@ TEST_CASE("reports: tokens truncated in mid-run: one line names the file") {
   CHECK(ran.code == 1);
   CHECK(says(ran, "tokens.bin was "));
 }
-
-TEST_CASE("reports: a plot of runs with any name is XML") {
-  ScratchFolder folder;
-  REQUIRE(train_on(folder, "x<y&z", text_file(folder)).code == 0);
-  const std::string plot =
-      std::string(GLINT_SOURCE_DIR) + "/train/plot.sh '" + (folder / "x<y&z") + "' > " + (folder / "svg");
-  REQUIRE(std::system(plot.c_str()) == 0);
-  CHECK(read_file(folder / "svg").find("x&lt;y&amp;z:") != std::string::npos);
-}

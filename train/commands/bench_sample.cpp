@@ -76,9 +76,7 @@ void register_bench_sample(CLI::App& bench) {
   add_count(command, "--count", flags->count, "Sequences side by side");
   add_count(command, "--prompt", flags->prompt, "Tokens of the prompt");
   add_count(command, "--tokens", flags->tokens, "Tokens to draw for each sequence");
-  add_option(command, "--temperature", flags->sampling.temperature, "0: always the likeliest token");
-  add_option(command, "--top-k", flags->sampling.top_k, "Draw from the k likeliest tokens; 0: all");
-  add_option(command, "--top-p", flags->sampling.top_p, "Draw from the likeliest tokens with this total probability");
+  add_sampling_flags(command, flags->sampling);
   add_option(command, "--graph", flags->graph, "On a GPU: run a step as one CUDA graph");
   add_bench_flags(command, *flags);
   command.callback([flags] { bench_sample(*flags); });

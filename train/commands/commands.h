@@ -17,6 +17,7 @@ void register_bench(CLI::App& program);
 void register_plan(CLI::App& program);
 void register_study(CLI::App& program);
 void register_info(CLI::App& program);
+void register_report(CLI::App& program);
 
 // "0.1.0"
 const char* version();

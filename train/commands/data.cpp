@@ -114,8 +114,10 @@ void register_tokenizer(CLI::App& data) {
   command.callback([flags] {
     TextPaths paths(flags->in, {});
     paths.field = flags->field;
+    FileWriter file(flags->out);  // fails before the work is done
     const Tokenizer tokenizer = bpe_of_text(paths, flags->vocabulary);
-    tokenizer.save(flags->out);
+    file.append(tokenizer.to_json());
+    file.commit();
     std::fprintf(stderr, "%d tokens in %s\n", tokenizer.vocabulary(), flags->out.c_str());
   });
 }

@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kMostMarkers = 24;  // of a line; one with more points has none
 
-bool has_markers(const Line& line) { return line.x.size() <= kMostMarkers; }
+bool has_markers(const Line& line) { return line.x.size() <= kMostMarkers && !line.style.pale; }
 
 using Styles = std::map<std::string, std::pair<size_t, Style>>;  // of lines by name; first: the shape of markers
 
@@ -23,6 +23,7 @@ Styles styles_of(const std::vector<LinePanel>& panels, std::vector<LegendEntry>&
       Style style = style_of(n);
       if (line.style.colour >= 0) style = {line.style.colour, 0};
       if (line.style.dash >= 0) style.dash = line.style.dash;
+      style.pale = line.style.pale;
       if (!styles.emplace(line.name, std::pair(n, style)).second || line.name.empty()) continue;
       legend.push_back({line.name, style});
       if (has_markers(line)) legend.back().marker = static_cast<int>(n);
@@ -83,10 +84,7 @@ void draw_line(Svg& svg, const Line& line, const Scales& scales, const Style& st
     for (size_t i = first; i < last; ++i)
       way += (i == first ? "M" : "L") + point(scales.x.at(line.x[i]), scales.y.at(line.y[i]));
     if (last == first + 1) way += "h0.1";
-    svg.path(way,
-             str_cat(stroke_class(style.colour), dash_attribute(style.dash),
-                     " fill=\"none\" stroke-width=\"1.8\" stroke-linejoin=\"round\" stroke-linecap=\"round\""),
-             line.name);
+    svg.path(way, stroke_of(style) + " fill=\"none\" stroke-linejoin=\"round\" stroke-linecap=\"round\"", line.name);
   });
 }
 
@@ -111,7 +109,9 @@ void draw_panel(Svg& svg, const LinePanel& panel, const Box& box, const Scales& 
     svg.line(box.left, scales.y.at(y), box.right(), scales.y.at(y),
              "class=\"ink\" stroke-dasharray=\"1 3\" stroke-width=\"1.5\"");
   for (const Line& line : panel.lines) draw_band(svg, line, scales, styles.at(line.name).second.colour);
-  for (const Line& line : panel.lines) draw_line(svg, line, scales, styles.at(line.name).second);
+  for (const bool pale : {true, false})
+    for (const Line& line : panel.lines)
+      if (line.style.pale == pale) draw_line(svg, line, scales, styles.at(line.name).second);
   for (const Line& line : panel.lines) {
     const auto& [shape, style] = styles.at(line.name);
     draw_markers(svg, line, scales, shape, style.colour);

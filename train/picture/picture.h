@@ -23,6 +23,7 @@ struct Axis {
 // Colour and dash by number; -1: the next one that is free. Lines of the same name look the same in all panels.
 struct LineStyle {
   int colour = -1, dash = -1;
+  bool pale = false;  // thin, and behind the others: a line with much noise
 };
 struct Line {
   std::string name;

@@ -102,6 +102,11 @@ std::string dash_attribute(int dash) {
   return pattern.empty() ? "" : str_cat(" stroke-dasharray=\"", pattern, "\"");
 }
 
+std::string stroke_of(const Style& style) {
+  return str_cat(stroke_class(style.colour), dash_attribute(style.dash),
+                 style.pale ? " stroke-opacity=\"0.45\" stroke-width=\"1.2\"" : " stroke-width=\"1.8\"");
+}
+
 void Svg::element(const std::string& start, std::string_view name, std::string_view tooltip) {
   body_ += tooltip.empty() ? start + "/>\n" : str_cat(start, "><title>", escaped(tooltip), "</title></", name, ">\n");
 }
@@ -163,8 +168,7 @@ double draw_legend(Svg& svg, double left, double top, double width, const std::v
     } else if (entry.filled) {
       svg.rect({x + 4, y + 3, 14, 12}, fill_class(entry.style.colour));
     } else {
-      svg.line(x, y + 9, x + 22, y + 9,
-               stroke_class(entry.style.colour) + dash_attribute(entry.style.dash) + " stroke-width=\"2.2\"");
+      svg.line(x, y + 9, x + 22, y + 9, stroke_of(entry.style));
       if (entry.marker >= 0)
         svg.marker(x + 11, y + 9, static_cast<size_t>(entry.marker), fill_class(entry.style.colour));
     }

@@ -27,12 +27,14 @@ std::string escaped(std::string_view words);
 inline constexpr int kColours = 7, kDashes = 4;
 struct Style {
   int colour = 0, dash = 0;
+  bool pale = false;
 };
 Style style_of(size_t n);
 std::string stroke_class(int colour);                            // class="s0": strokes with it
 std::string fill_class(int colour, std::string_view more = "");  // class="f0": fills with it; more classes
 std::string on_fill(int colour);                                 // of text on such a fill
 std::string dash_attribute(int dash);
+std::string stroke_of(const Style& style);  // all of a line
 
 class Svg {
  public:

@@ -27,7 +27,8 @@ TrainOptions options_of(const DropoutFlags& flags, const DropoutRow& row) {
   o.model.heads = flags.heads, o.model.context = flags.context;
   if (row.sites != Sites::none) o.model.attn_dropout = static_cast<float>(row.p);
   if (row.sites == Sites::all) o.model.resid_dropout = o.model.embd_dropout = static_cast<float>(row.p);
-  o.batch = flags.batch, o.micro_batch = row.halves ? flags.batch / 2 : flags.batch;
+  o.batch = flags.batch, o.micro_batch = row.other_sums ? flags.batch / 2 : flags.batch;
+  if (row.other_sums) o.matmul = MatmulChoice::eigen;
   o.steps = flags.steps, o.lr = flags.lr;
   o.eval_every = std::max<int64_t>(1, flags.steps / 20), o.eval_batches = 8;
   o.seed = flags.seed, o.attention = row.kind;
@@ -179,9 +180,9 @@ std::vector<DropoutRow> dropout_rows(const DropoutFlags& flags) {
   same.same_mask = true, same.kind = AttentionKind::flash;
   add("reference", "the plain kernel, `--attention reference`", DropoutVariant::flash);
   add("stored mask", "the plain kernel, its mask kept as bits", DropoutVariant::stored_mask).base = 12;
-  DropoutRow& halves =
-      add("two micro-batches", "the fused kernel; gradients summed in another order", DropoutVariant::flash);
-  halves.halves = true, halves.kind = AttentionKind::flash;
+  DropoutRow& other =
+      add("other sums", "the fused kernel in two micro-batches, products by Eigen", DropoutVariant::flash);
+  other.other_sums = true, other.kind = AttentionKind::flash;
   return rows;
 }
 

@@ -29,9 +29,9 @@ struct DropoutRow {
   double p = 0;
   DropoutVariant variant = DropoutVariant::flash;
   AttentionKind kind = AttentionKind::flash;
-  bool same_mask = false, halves = false;  // halves: two micro-batches a step
-  int base = 0;                            // the row that it is compared with
-  int layers = 0, embd = 0;                // 0: as the flags say
+  bool same_mask = false, other_sums = false;  // other_sums: in two micro-batches, products by Eigen
+  int base = 0;                                // the row that it is compared with
+  int layers = 0, embd = 0;                    // 0: as the flags say
 };
 // The rows of the table. The first is without dropout.
 std::vector<DropoutRow> dropout_rows(const DropoutFlags& flags);

@@ -22,7 +22,7 @@ std::string mask_rates_picture(const ordered_json& rates, double rate) {
     const std::vector<double> dropped = axis["dropped"];
     std::vector<double> places(dropped.size());
     for (size_t n = 0; n < places.size(); ++n) places[n] = static_cast<double>(n);
-    const std::vector<double> ends = {0, places.back()}, level = {rate, rate};
+    const std::vector<double> ends = {-0.5, places.back() + 0.5}, level = {rate, rate};
     const double half = axis["half_band"];
     const std::string name = axis["axis"];
     panels.push_back({"by " + name,

@@ -78,3 +78,35 @@ TEST_CASE("bench attention on a GPU") {
     CHECK_FALSE(figures["device"].get<std::string>().empty());
   }
 }
+
+TEST_CASE("study ladder on a GPU: every kernel within its bound") {
+  ScratchFolder folder;
+  const auto ran =
+      run_on("late guarded", join({"study", "ladder", "--out", folder / "study"},
+                                  words_of("--device cuda --context 33,70 --head-size 32 --heads 1 --repeats 1")));
+  INFO(ran.err);
+  REQUIRE(ran.code == 0);
+  const auto rows = nlohmann::json::parse(read_file(folder / "study/ladder.json"));
+  CHECK(rows.size() >= 8);  // two lengths, with dropout and without; fp32, mma.sync, and wgmma where it runs
+  for (const auto& row : rows) {
+    INFO(row.dump());
+    CHECK(row["error"] > 0);
+    CHECK(row["error_of_allowed"] <= 1);
+    CHECK(row["error_of_allowed"] > 0.02);  // a bound that means something
+    CHECK(row["forward_ms"] > 0);
+  }
+  CHECK(rows[0]["rung"] == "fp32");
+  CHECK(rows[1]["rung"] == "mma.sync");
+}
+
+TEST_CASE("study cost on a GPU") {
+  ScratchFolder folder;
+  const auto ran = run_on("late guarded", join({"study", "cost", "--out", folder / "study", "--quick"},
+                                               words_of("--device cuda --dtype bf16 --layers 1 --context 8 --batch 1 "
+                                                        "--heads 2 --embd 16 --lengths 8,16 --steps 1")));
+  INFO(ran.err);
+  REQUIRE(ran.code == 0);
+  const auto json = nlohmann::json::parse(read_file(folder / "study/cost.json"));
+  CHECK(json["ops"]["ops"].size() > 8);
+  CHECK(json["lengths"][0]["steps"][2]["variant"] == "flash-sm80");
+}

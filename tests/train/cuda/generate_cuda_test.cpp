@@ -59,6 +59,22 @@ TEST_CASE("cuda generation: logits close to the CPU's, also of a prompt that tak
   }
 }
 
+TEST_CASE("cuda generation: a repetition penalty and min-p draw the CPU's tokens") {
+  const Emulated emulated;
+  SamplingOptions options{.min_p = 0.01f, .repetition_penalty = 1.4f, .seed = 5};
+  const std::vector<int32_t> prompt = {1, 2, 3, 2};
+  const auto draw = [&](const Device& device, bool with_logits) {
+    Gpt model = tiny_model(device, DType::f32, 2 * kContext);
+    std::vector<int32_t> tokens;
+    Generator(model, 2).generate(
+        prompt, 9, options, [&](int, int32_t token) { return tokens.push_back(token), true; }, with_logits);
+    return tokens;
+  };
+  const auto expected = draw(CpuContext{1, default_matmul_engine()}, false);
+  CHECK(draw(Device::cuda(), false) == expected);
+  CHECK(draw(Device::cuda(), true) == expected);
+}
+
 TEST_CASE("cuda generation: the same texts with and without a graph, alone and among others, beyond the context") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     Texts first;

@@ -1,0 +1,35 @@
+// glint report: the curves and settings of runs, as one HTML page or as a picture of their losses.
+#include "data/durable.h"
+#include "kernels/check.h"
+#include "train/commands/commands.h"
+#include "train/report/charts.h"
+#include "train/report/page.h"
+
+namespace glint {
+
+namespace {
+
+struct ReportFlags {
+  std::vector<std::string> runs;
+  std::string out, svg;
+};
+
+void report(const ReportFlags& flags) {
+  GLINT_REQUIRE(!flags.out.empty() || !flags.svg.empty(), "give --out FILE.html, or --svg FILE.svg");
+  const std::vector<RunHistory> runs = read_histories({flags.runs.begin(), flags.runs.end()});
+  if (!flags.out.empty()) write_file_durably(flags.out, report_page(runs));
+  if (!flags.svg.empty()) write_file_durably(flags.svg, loss_picture(runs));
+}
+
+}  // namespace
+
+void register_report(CLI::App& program) {
+  CLI::App& command = *program.add_subcommand("report", "Draw the curves of runs, beside their settings and samples");
+  const auto flags = std::make_shared<ReportFlags>();
+  command.add_option("runs", flags->runs, "Run folders")->required();
+  command.add_option("--out", flags->out, "HTML page to write, which needs no other file")->type_name("FILE");
+  command.add_option("--svg", flags->svg, "Picture of the losses alone")->type_name("FILE");
+  command.callback([flags] { report(*flags); });
+}
+
+}  // namespace glint
