@@ -89,8 +89,8 @@ TEST_CASE("each greedy token is the likeliest one after all tokens before it, al
 }
 
 TEST_CASE("generation: the repetition penalty is of the whole prompt and of the text so far; logits are the model's") {
-  Gpt model = large_weight_model(12);
-  Generator generator(model, 2), other(model);
+  const auto model = large_weight_model(12);
+  Generator generator(*model, 2), other(*model);
   SamplingOptions greedy;
   greedy.temperature = 0, greedy.repetition_penalty = 1.5f;
   const std::vector<int32_t> prompt = some_tokens(20);  // longer than the context
@@ -110,8 +110,8 @@ TEST_CASE("generation: the repetition penalty is of the whole prompt and of the 
           CHECK(token == std::max_element(penalised.begin(), penalised.end()) - penalised.begin());
           if (sequence == 0) return true;
           text.push_back(token);
-          if (window.size() == 12) window.erase(window.begin(), window.end() - 6);
           window.push_back(token);
+          if (window.size() > 12) window.erase(window.begin(), window.end() - 6);
           return true;
         },
         true);
