@@ -124,7 +124,7 @@ std::string lengths_section(const Study& study, const std::vector<int>& lengths,
                             const std::vector<ordered_json>& results) {
   std::vector<std::vector<std::string>> table = {{"T", "attention", "ms, median", "against flash", "arena"}};
   picture::LinePanel time{"Time of a step", {"T, tokens", true}, {"ms", true}, {}}, memory = time;
-  memory.title = "Memory of its activations", memory.y.name = "arena, MB", memory.y.low = 0.0;
+  memory.title = "Memory of its activations", memory.y = {"arena, MB", false, 0.0};
   for (picture::LinePanel* panel : {&time, &memory}) panel->x.ticks.assign(lengths.begin(), lengths.end());
   for (size_t n = 0; n < results.size(); ++n) {
     for (size_t i = 0; i < results[n].size(); ++i) {

@@ -48,7 +48,7 @@ std::string difference(const ordered_json& known, const ordered_json& asked) {
   return "other flags";
 }
 
-ordered_json read_json(const fs::path& path) {
+ordered_json kept_json(const fs::path& path) {
   const auto content = read_file(path);
   return content ? ordered_json::parse(*content, nullptr, false) : ordered_json();
 }
@@ -119,7 +119,7 @@ Study::Study(const std::string& name, const StudyFlags& flags, ordered_json sett
   GLINT_REQUIRE(!failed, "--out ", flags.out, " can't be written: ", failed.message());
   lock_ = lock_folder(folder_ / "done/lock", "the folder " + flags.out);
   const fs::path record = folder_ / "done/study.json";
-  const ordered_json known = read_json(record);
+  const ordered_json known = kept_json(record);
   if (known.is_null()) {
     write_file(record, ordered_json{{"study", name_}, {"settings", settings_}}.dump(1) + "\n");
     return;
@@ -142,7 +142,7 @@ fs::path Study::record_of(const StudyUnit& unit) const {
 }
 
 std::optional<ordered_json> Study::kept(const StudyUnit& unit) const {
-  ordered_json record = read_json(record_of(unit));
+  ordered_json record = kept_json(record_of(unit));
   const bool usable = record.is_object() && record.contains("result") && record.contains("settings") &&
                       record["settings"] == unit.settings;
   return usable ? std::optional(std::move(record)) : std::nullopt;
