@@ -7,7 +7,7 @@
 #include "data/corpus.h"
 #include "data/mapped_file.h"
 #include "data/prepare.h"
-#include "data/text_stream.h"
+#include "data/streamed_files.h"
 #include "data/utf8.h"
 #include "kernels/check.h"
 
@@ -167,7 +167,7 @@ TextSource mapped_source(const Files& files, const Files& validation_files, Toke
 
 TextSource streamed_source(const Files& files, const Files& validation_files, TokenizerKind kind,
                            const std::string& field) {
-  const auto text = std::make_shared<TextStream>(files.all, kind, field);
+  const auto text = std::make_shared<StreamedFiles>(files.all, kind, field);
   TextSource source{.name = files.name,
                     .train = [=](const VisitText& visit) { text->read(visit); },
                     .val = [](const VisitText&) {},
@@ -175,7 +175,7 @@ TextSource streamed_source(const Files& files, const Files& validation_files, To
                     .cut_at_end = true,
                     .fraction = [=] { return text->fraction(); }};
   if (validation_files.all.empty()) return source;
-  const auto validation = std::make_shared<TextStream>(validation_files.all, kind, field);
+  const auto validation = std::make_shared<StreamedFiles>(validation_files.all, kind, field);
   source.val = [=](const VisitText& visit) { validation->read(visit); };
   source.several = source.several || validation->several();
   source.cut_at_end = false;

@@ -1,4 +1,5 @@
-// Layer normalisation over the last dimension (J. Ba et al., 2016), eps inside the root, bias optional.
+// Layer normalisation over the last dimension (J. Ba et al., 2016), eps inside the root, bias optional; and RMSNorm (B.
+// Zhang, R. Sennrich, 2019), which takes 0 for the mean: where `mean` is null.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +16,8 @@ struct LayerNormShape {
   float eps = 1e-5f;
 };
 
-// out (rows, C) = (x - mean) * rstd * weight + bias; mean, rstd (rows) are kept for backward. bias may be null. Scalar:
+// out (rows, C) = (x - mean) * rstd * weight + bias; mean, rstd (rows) are kept for backward. mean, bias may be
+// null. Scalar:
 // float, Bf16; all else is fp32. CUDA: C up to 6144.
 template <typename Scalar>
 void layernorm_forward(const CpuContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x,

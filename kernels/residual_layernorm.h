@@ -17,7 +17,7 @@ struct ResidualLayerNormShape {
 };
 
 // sum (B, T, C) = x + dropout(y), rounded to Scalar; out (B, T, C) = layer norm of sum; mean, rstd (B*T) are kept for
-// backward. sum may be x or y. bias may be null.
+// backward. sum may be x or y. bias may be null; mean too: RMSNorm.
 template <typename Scalar>
 void residual_layernorm_forward(const CpuContext& ctx, Scalar* out, Scalar* sum, float* mean, float* rstd,
                                 const Scalar* x, const Scalar* y, const float* weight, const float* bias,

@@ -1,5 +1,7 @@
 #include "models/gpt.h"
 
+#include "models/init.h"
+
 namespace glint {
 
 Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights weights)
@@ -26,8 +28,9 @@ Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights wei
 }
 
 Gpt::WeightAndBias Gpt::add_linear(const std::string& name, int in, int out) {
-  return {parameters_.add(name + ".weight", {in, out}),
-          config_.bias ? parameters_.add(name + ".bias", {out}) : nullptr};
+  Parameter* const weight = parameters_.add(name + ".weight", {in, out});
+  weight->hidden = true;
+  return {weight, config_.bias ? parameters_.add(name + ".bias", {out}) : nullptr};
 }
 
 Gpt::WeightAndBias Gpt::add_norm(const std::string& name) {
@@ -80,6 +83,8 @@ Tensor Gpt::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& ca
     return cached_attention(g, qkv, caches.at(layer), heads, place);
   });
 }
+
+void Gpt::initialize(uint64_t seed) { initialize_parameters(parameters_, seed, config_.layers); }
 
 Tensor Gpt::head_weight(Graph& g) { return g.weight(lm_head_); }
 

@@ -19,7 +19,6 @@ class Gpt final : public Model {
   explicit Gpt(const GptConfig& config, const Device& device = CpuContext{}, DType dtype = DType::f32,
                Weights weights = Weights::allocated);
 
-  // N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)), layer norms 1, biases 0.
   void initialize(uint64_t seed) override;
   Tensor hidden(Graph& g, Tensor tokens, AttentionKind attention) override;  // the final layer norm's output
   Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const CachePlace& place) override;

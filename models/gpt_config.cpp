@@ -18,6 +18,15 @@ void GptConfig::validate() const {
   GLINT_REQUIRE(vocab_multiple >= 1 && vocab_multiple <= 1 << 20, "`vocab_multiple` ", vocab_multiple,
                 ": give a number from 1 (no padding) to 1048576");
   GLINT_REQUIRE(norm_epsilon > 0.0f && norm_epsilon < 1.0f, "`norm_epsilon` ", norm_epsilon, " is not in (0, 1)");
+  if (kind == ModelKind::llama) {
+    GLINT_REQUIRE(!bias, "`bias` is of `model` gpt2; Llama has none: leave it out");
+    GLINT_REQUIRE(activation == Gelu::erf, "`activation` is of `model` gpt2; Llama's is SwiGLU: leave it out");
+    GLINT_REQUIRE(rope_theta > 0.0f, "`rope_theta` ", rope_theta, ": give a number above 0");
+  } else {
+    GLINT_REQUIRE(rope_theta == GptConfig().rope_theta,
+                  "`rope_theta` is of `model` llama; GPT-2 learns its positions: leave it out");
+    GLINT_REQUIRE(!qk_norm, "`qk_norm` is of `model` llama: leave it out");
+  }
   const struct {
     const char* field;
     float p;

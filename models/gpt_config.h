@@ -1,4 +1,4 @@
-// The shape of a GPT and its dropout probabilities. Checked once, by validate().
+// The shape of a GPT, GPT-2's or Llama's, and its dropout probabilities. Checked once, by validate().
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,10 @@
 
 namespace glint {
 
+enum class ModelKind { gpt2, llama };
+
 struct GptConfig {
+  ModelKind kind = ModelKind::gpt2;
   int vocab = 0;           // V
   int vocab_multiple = 1;  // wte is padded to a multiple of that many rows, which no token has
   int context = 64;        // longest sequence, T
@@ -18,12 +21,16 @@ struct GptConfig {
   bool bias = false;  // biases in linear layers and layer norms
   bool tied = true;   // the head is the token embedding
   Gelu activation = Gelu::erf;
-  float norm_epsilon = 1e-5f;  // of layer norms
+  float norm_epsilon = 1e-5f;   // of norms
+  float rope_theta = 10000.0f;  // of Llama
+  bool qk_norm = false;         // of Llama: RMSNorm of queries and keys
   float embd_dropout = 0.0f, attn_dropout = 0.0f, resid_dropout = 0.0f;
 
   int head_size() const { return embd / heads; }
   int qkv_width() const { return (heads + 2 * kv_heads) * head_size(); }
-  int hidden() const { return 4 * embd; }
+  int hidden() const {  // channels of the feed-forward layer: Llama's 8/3 C, to a multiple of 64
+    return kind == ModelKind::gpt2 ? 4 * embd : (8 * embd / 3 + 63) / 64 * 64;
+  }
   int vocab_padding() const { return (vocab_multiple - vocab % vocab_multiple) % vocab_multiple; }
   void validate() const;  // throws UserError naming the wrong `field`
 };

@@ -1,4 +1,5 @@
-// GPT-2's initialisation.
+#include "models/init.h"
+
 #include <omp.h>
 
 #include <algorithm>
@@ -6,7 +7,6 @@
 #include <vector>
 
 #include "kernels/normal.h"
-#include "models/gpt.h"
 
 namespace glint {
 
@@ -27,40 +27,47 @@ CpuContext host_of(const Device& device) {
   return {omp_get_max_threads()};
 }
 
-// Fills a parameter by fill(values, first, n), which sets values first .. first + n - 1: in place on a CPU, for a GPU
-// by pieces, so that the host needs little memory.
+// Fills a tensor by fill(values, first, n), which sets values first .. first + n - 1: in place on a CPU, for a GPU by
+// pieces, so that the host needs little memory.
 template <typename Fill>
-void fill_by_pieces(const Device& device, const Parameter& parameter, std::vector<float>& staging, const Fill& fill) {
-  const size_t n = parameter.stored.elements();
-  if (device.is_cpu()) return fill(parameter.data(), 0, n);
+void fill_by_pieces(const Device& device, float* data, size_t n, std::vector<float>& staging, const Fill& fill) {
+  if (device.is_cpu()) return fill(data, 0, n);
   constexpr size_t kPiece = size_t{4} << 20;
   for (size_t first = 0; first < n; first += kPiece) {
     const size_t piece = std::min(kPiece, n - first);
     if (staging.size() < piece) staging.resize(piece);
     fill(staging.data(), first, piece);
-    std::visit(
-        [&](const auto& ctx) { copy_to_device(ctx, parameter.data() + first, staging.data(), piece * sizeof(float)); },
-        device.context());
+    std::visit([&](const auto& ctx) { copy_to_device(ctx, data + first, staging.data(), piece * sizeof(float)); },
+               device.context());
   }
+}
+
+bool ends_residual_branch(const std::string& name) {
+  for (const char* end : {"c_proj.weight", "o_proj.weight", "down_proj.weight"})
+    if (name.ends_with(end)) return true;
+  return false;
 }
 
 }  // namespace
 
-void Gpt::initialize(uint64_t seed) {
-  const double residual = 0.02 / std::sqrt(2.0 * config_.layers);
-  const Device& device = parameters_.device();
+void initialize_parameters(Parameters& parameters, uint64_t seed, int layers) {
+  const double residual = 0.02 / std::sqrt(2.0 * layers);
+  const Device& device = parameters.device();
   const CpuContext host = host_of(device);
   std::vector<float> staging;
-  for (const Parameter& parameter : parameters_.all()) {
-    const double deviation = parameter.name.ends_with("c_proj.weight") ? residual : 0.02;
-    const NormalStream stream = {seed, kInitDomain, hash_of(parameter.name), deviation};
-    const float constant = parameter.name.ends_with(".bias") ? 0.0f : 1.0f;
-    fill_by_pieces(device, parameter, staging, [&](float* values, size_t first, size_t n) {
-      if (parameter.decayed()) draw_normals(host, values, first, n, stream);
-      else std::fill_n(values, n, constant);
-    });
+  for (const Parameter& parameter : parameters.all()) {
+    for (const NamedTensor& tensor : parameter.tensors()) {
+      const double deviation = ends_residual_branch(tensor.name) ? residual : 0.02;
+      const NormalStream stream = {seed, kInitDomain, hash_of(tensor.name), deviation};
+      const float constant = tensor.name.ends_with(".bias") ? 0.0f : 1.0f;
+      const auto fill = [&](float* values, size_t first, size_t n) {
+        if (parameter.decayed()) draw_normals(host, values, first, n, stream);
+        else std::fill_n(values, n, constant);
+      };
+      fill_by_pieces(device, parameters.value_at(tensor.offset), tensor.shape.elements(), staging, fill);
+    }
   }
-  parameters_.refresh_rounded();
+  parameters.refresh_rounded();
 }
 
 }  // namespace glint

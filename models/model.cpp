@@ -1,6 +1,7 @@
 #include "models/model.h"
 
 #include "models/gpt.h"
+#include "models/llama.h"
 
 namespace glint {
 
@@ -26,6 +27,7 @@ double Model::flops_per_token(int T) {
 }
 
 std::unique_ptr<Model> make_model(const GptConfig& config, const Device& device, DType dtype, Weights weights) {
+  if (config.kind == ModelKind::llama) return std::make_unique<Llama>(config, device, dtype, weights);
   return std::make_unique<Gpt>(config, device, dtype, weights);
 }
 

@@ -19,30 +19,36 @@ size_t kept_before(const Partition& partition, size_t end) {
 
 template <typename Scalar>
 GatheredState<Scalar>::GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm,
-                                     Scalar* kept, size_t end)
+                                     Scalar* kept, size_t begin, size_t end)
     : partition_(partition),
       comm_(comm),
+      begin_(begin),
       end_(end),
-      kept_elements_(kept_before(partition, end)),
+      first_kept_(kept_before(partition, begin)),
+      kept_elements_(kept_before(partition, end) - first_kept_),
       kept_(parameters, kept, kept_elements_) {
-  if (partition.sharded && comm.rank() == 0) whole_.resize(parameters.elements());
+  if (partition.sharded && comm.rank() == 0) whole_.resize(parameters.elements() - begin);
 }
 
 // Bucket by bucket: ranks other than 0 then need memory for one bucket only.
 template <typename Scalar>
 void GatheredState<Scalar>::gather() {
   if (!partition_.sharded) return;
-  auto piece = partition_.pieces.begin();
+  auto piece = std::find_if(partition_.pieces.begin(), partition_.pieces.end(),
+                            [&](const Piece& it) { return it.begin >= begin_; });
   std::vector<Scalar> all;
   for (const Bucket& bucket : partition_.buckets) {
+    if (bucket.begin < begin_) continue;
     if (bucket.begin >= end_) return;
     all.resize(bucket.size());
     if (piece != partition_.pieces.end() && piece->begin < bucket.end) {
-      std::copy_n(kept_.data() + piece->moments, piece->size(), all.data() + (piece->begin - bucket.begin));
+      std::copy_n(kept_.data() + (piece->moments - first_kept_), piece->size(),
+                  all.data() + (piece->begin - bucket.begin));
       ++piece;
     }
     comm_.all_gather(std::span(all));
-    if (!whole_.empty()) std::copy(all.begin(), all.end(), whole_.begin() + static_cast<std::ptrdiff_t>(bucket.begin));
+    if (!whole_.empty())
+      std::copy(all.begin(), all.end(), whole_.begin() + static_cast<std::ptrdiff_t>(bucket.begin - begin_));
   }
 }
 
@@ -52,16 +58,19 @@ void GatheredState<Scalar>::scatter() {
     comm_.broadcast(std::as_writable_bytes(std::span(kept_.data(), kept_elements_)), 0);
     return kept_.store();
   }
-  auto piece = partition_.pieces.begin();
+  auto piece = std::find_if(partition_.pieces.begin(), partition_.pieces.end(),
+                            [&](const Piece& it) { return it.begin >= begin_; });
   std::vector<Scalar> all;
   for (const Bucket& bucket : partition_.buckets) {
+    if (bucket.begin < begin_) continue;
     if (bucket.begin >= end_) break;
     all.resize(bucket.size());
     if (!whole_.empty())
-      std::copy_n(whole_.begin() + static_cast<std::ptrdiff_t>(bucket.begin), bucket.size(), all.begin());
+      std::copy_n(whole_.begin() + static_cast<std::ptrdiff_t>(bucket.begin - begin_), bucket.size(), all.begin());
     comm_.broadcast(std::as_writable_bytes(std::span(all)), 0);
     if (piece == partition_.pieces.end() || piece->begin >= bucket.end) continue;
-    std::copy_n(all.data() + (piece->begin - bucket.begin), piece->size(), kept_.data() + piece->moments);
+    std::copy_n(all.data() + (piece->begin - bucket.begin), piece->size(),
+                kept_.data() + (piece->moments - first_kept_));
     ++piece;
   }
   kept_.store();
@@ -73,7 +82,7 @@ template class GatheredState<Bf16>;
 GatheredParameters::GatheredParameters(Parameters& parameters, const Partition& partition, Communicator& comm)
     : parameters_(parameters), partition_(partition), comm_(comm) {
   if (parameters.masters())
-    masters_.emplace(parameters, partition, comm, parameters.masters(), parameters.decayed_elements());
+    masters_.emplace(parameters, partition, comm, parameters.masters(), 0, parameters.decayed_elements());
   else all_.emplace(parameters, parameters.values());
 }
 

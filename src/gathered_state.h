@@ -15,19 +15,21 @@ namespace glint {
 template <typename Scalar>
 class GatheredState {
  public:
-  // kept: the elements of this rank's pieces up to element `end`, on the parameters' device.
-  GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm, Scalar* kept, size_t end);
-  GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm, Scalar* kept)
-      : GatheredState(parameters, partition, comm, kept, parameters.elements()) {}
+  // kept: the elements of this rank's pieces from element `begin` up to `end`, on the parameters' device.
+  GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm, Scalar* kept,
+                size_t begin, size_t end);
+  GatheredState(const Parameters& parameters, const Partition& partition, Communicator& comm, Scalar* kept,
+                size_t begin = 0)
+      : GatheredState(parameters, partition, comm, kept, begin, parameters.elements()) {}
 
-  Scalar* data() { return whole_.empty() ? kept_.data() : whole_.data(); }  // (elements); valid on rank 0
+  Scalar* data() { return whole_.empty() ? kept_.data() : whole_.data(); }  // from `begin` on; valid on rank 0
   void gather();                                                            // fills data() up to `end` from all ranks
   void scatter();                                                           // sends data() from rank 0 to all ranks
 
  private:
   const Partition& partition_;
   Communicator& comm_;
-  const size_t end_, kept_elements_;
+  const size_t begin_, end_, first_kept_, kept_elements_;
   HostCopy<Scalar> kept_;
   std::vector<Scalar> whole_;  // empty where `kept_` holds everything
 };

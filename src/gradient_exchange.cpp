@@ -14,15 +14,27 @@ GradientExchange::GradientExchange(Graph& graph, const Parameters& parameters, c
       if (parameter.offset < bucket.end && parameter.offset + parameter.shape.elements() > bucket.begin)
         inside.push_back(&parameter);
     graph.on_gradient_ready(inside, [this, bucket] {
-      if (!sync_) return;
-      float* gradients = parameters_.gradients() + bucket.begin;
-      if (partition_.sharded) {
-        queue_->reduce_scatter(gradients, bucket.size());
-      } else {
-        queue_->all_reduce(gradients, bucket.size());
-      }
+      if (sync_) sum(bucket);
     });
   }
+}
+
+void GradientExchange::sum(const Bucket& bucket) {
+  float* gradients = parameters_.gradients() + bucket.begin;
+  if (partition_.sharded) queue_->reduce_scatter(gradients, bucket.size());
+  else queue_->all_reduce(gradients, bucket.size());
+}
+
+void GradientExchange::sum_gradients(size_t end) {
+  for (const Bucket& bucket : partition_.buckets)
+    if (bucket.end <= end) sum(bucket);
+  queue_->join();
+}
+
+void GradientExchange::gather_gradients(size_t end) {
+  for (const Bucket& bucket : partition_.buckets)
+    if (bucket.end <= end) queue_->all_gather(parameters_.gradients() + bucket.begin, bucket.size());
+  queue_->join();
 }
 
 void GradientExchange::finish(double* losses, size_t n) {

@@ -19,6 +19,10 @@ class GradientExchange {
   // After backward: later work on the device sees the sums of all buckets and of `losses` (n). Sharded: only the
   // gradients of this rank's pieces.
   void finish(double* losses, size_t n);
+  // Sums the gradients of elements [0, end), the end of a bucket, once more, as backward does.
+  void sum_gradients(size_t end);
+  // Sharded: gathers the gradients of the same elements from the ranks that have their sums.
+  void gather_gradients(size_t end);
   // Sums (n) over the ranks; later work waits for it.
   void add_up(double* sums, size_t n);
   // After the update of the pieces: gathers the parameters that other ranks updated (in a bf16 model the rounded copies
@@ -32,6 +36,8 @@ class GradientExchange {
   CollectiveQueue::Times times() const { return queue_->times(); }
 
  private:
+  void sum(const Bucket& bucket);
+
   const Parameters& parameters_;
   const Partition& partition_;
   bool sync_ = false;

@@ -23,7 +23,8 @@ void Graph::schedule_backward() {
       for (auto other = nodes_.rbegin(); other != nodes_.rend(); ++other) {
         if (other->segment != node->segment) continue;
         bool needed = false;
-        for (Tensor out : other->outputs) needed |= read.contains(out.record()->value);
+        for (const auto* changed : {&other->outputs, &other->updated})
+          for (Tensor out : *changed) needed |= read.contains(out.record()->value);
         if (!needed) continue;
         for (Tensor in : other->inputs)
           if (in) read.insert(in.record()->value);

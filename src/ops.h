@@ -29,13 +29,14 @@ struct AttentionHeads {
   int key_value;  // NKV, divides NH
 };
 
-// A layer norm's weight (C), bias (C) or none, and epsilon.
+// A layer norm's weight (C), bias (C) or none, and epsilon; or RMSNorm's.
 struct Norm {
   Tensor weight, bias;
   float eps = 1e-5f;
+  bool rms = false;
 };
 
-// (B, T) tokens -> (B, T, C): wte (V, C) by token, plus wpe (context, C) by position, then dropout.
+// (B, T) tokens -> (B, T, C): wte (V, C) by token, plus wpe (context, C) by position, unless empty, then dropout.
 // first_position: the position of column 0, by pointer into the device's memory (null: 0; must be null in training).
 Tensor embedding(Graph& g, Tensor tokens, Tensor wte, Tensor wpe, float p, const int* first_position = nullptr);
 
@@ -50,6 +51,17 @@ struct Linear {
   Tensor weight, bias;
 };
 Tensor feed_forward(Graph& g, Tensor x, Linear in, Linear out, Gelu kind);
+
+// (.., 2 H) packed [gate | up] -> (.., H): silu(gate) * up. The gradient overwrites the packed values, so that they
+// must have no other users.
+Tensor swiglu(Graph& g, Tensor packed);
+
+// Turns queries and keys of (B, T, (NH + 2 NKV) * HS) packed heads by their positions, in place: for the attention that
+// follows, their only other user. first_position: as embedding's.
+void rope(Graph& g, Tensor qkv, AttentionHeads heads, float theta, const int* first_position = nullptr);
+
+// RMSNorm of each query and key of the same heads, without weights, in place; before rope or after it.
+void qk_norm(Graph& g, Tensor qkv, AttentionHeads heads, float eps);
 
 // (B, T, (NH + 2 NKV) * HS) packed [queries | keys | values] -> (B, T, NH * HS), causal, dropout on P.
 Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionKind kind);
@@ -67,7 +79,7 @@ Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads
 // x + dropout(y). The gradient of x shares the buffer of the sum's gradient, so x must not have later users.
 Tensor residual(Graph& g, Tensor x, Tensor y, float p);
 
-// residual(x, y, p) and its layer norm, in one pass. The sum must have other, later users (the next residual).
+// residual(x, y, p) and its norm, in one pass. The sum must have other, later users (the next residual).
 struct NormedSum {
   Tensor sum, normed;
 };

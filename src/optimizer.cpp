@@ -14,15 +14,16 @@ size_t training_bytes(const Parameters& p, const Partition& partition) {
     weights -= decayed;
     for (const Piece& piece : partition.pieces) weights += piece.begin < decayed ? piece.size() : 0;
   }
-  return sizeof(float) * (weights + n) + 2 * bytes_of(partition.moments) * partition.kept +
+  return sizeof(float) * (weights + n) + bytes_of(partition.moments) * (2 * partition.kept - partition.muon_kept) +
          (bf16 ? sizeof(Bf16) * n : 0);
 }
 
 size_t optimizer_traffic(const Parameters& p, const Partition& partition) {
   // The gradient is read twice (also for its norm); weight and moments are read and written; the rounded copy is
-  // written.
+  // written. Muon writes two updates in place of gradients, and reads them again.
   return partition.kept *
-         (4 * sizeof(float) + 4 * bytes_of(partition.moments) + (p.dtype() == DType::bf16 ? sizeof(Bf16) : 0));
+             (4 * sizeof(float) + 4 * bytes_of(partition.moments) + (p.dtype() == DType::bf16 ? sizeof(Bf16) : 0)) +
+         partition.muon_kept * 2 * sizeof(float);
 }
 
 namespace {
@@ -37,11 +38,11 @@ size_t squares_bytes(const Partition& partition) {
 size_t optimizer_scratch(const Parameters& p, const Partition& partition) {
   const size_t rest =
       std::visit([&](const auto& ctx) { return reduce_scratch(ctx, p.elements()); }, p.device().context());
-  return squares_bytes(partition) + rest;
+  return squares_bytes(partition) + std::max(rest, muon_scratch(p, partition));
 }
 
 void optimizer_step(Parameters& p, const Partition& partition, GradientExchange* exchange, const AdamW& settings,
-                    double grad_clip, StepState* state, void* scratch) {
+                    const Muon& muon, double grad_clip, StepState* state, void* scratch) {
   auto* squares = static_cast<double*>(scratch);
   void* rest = static_cast<char*>(scratch) + squares_bytes(partition);
   std::visit(
@@ -60,19 +61,22 @@ void optimizer_step(Parameters& p, const Partition& partition, GradientExchange*
         if (partition.sharded) exchange->add_up(&state->gradient_squares, 1);
         prepare_update(ctx, state, static_cast<float>(grad_clip), settings);
         for (const Piece& piece : partition.pieces) {
+          if (piece.begin < partition.muon) continue;
           const size_t decayed = std::clamp(p.decayed_elements(), piece.begin, piece.end) - piece.begin;
           const auto update = [&]<typename Moment>(Moment* m, Moment* v) {
-            adamw(ctx,
-                  AdamWArrays<Moment>{masters_of(p, piece), m + piece.moments, v + piece.moments,
-                                      p.gradients() + piece.begin, p.rounded() ? p.rounded() + piece.begin : nullptr,
-                                      piece.size(), decayed, piece.begin},
-                  &state->adamw);
+            adamw(
+                ctx,
+                AdamWArrays<Moment>{masters_of(p, piece), m + piece.moments, v + (piece.moments - partition.muon_kept),
+                                    p.gradients() + piece.begin, p.rounded() ? p.rounded() + piece.begin : nullptr,
+                                    piece.size(), decayed, piece.begin},
+                &state->adamw);
           };
           if (partition.moments == DType::bf16) update(p.first_moments<Bf16>(), p.second_moments<Bf16>());
           else update(p.first_moments<float>(), p.second_moments<float>());
         }
       },
       p.device().context());
+  muon_step(p, partition, exchange, muon, state, rest);
   if (partition.sharded) exchange->gather(p);
 }
 

@@ -1,9 +1,11 @@
-// AdamW over the flat parameter buffers, with the gradient norm and clipping before it, all on the device.
+// AdamW over the flat parameter buffers, or Muon and AdamW, with the gradient norm and clipping before it, all on the
+// device.
 #pragma once
 
 #include "kernels/adamw.h"
 #include "kernels/step_state.h"
 #include "src/gradient_exchange.h"
+#include "src/muon.h"
 #include "src/parameters.h"
 #include "src/partition.h"
 
@@ -23,6 +25,6 @@ size_t optimizer_scratch(const Parameters& parameters, const Partition& partitio
 // not finite, halts the state and changes nothing else. Sharded ranks sum their norms and gather the new parameters
 // through `exchange`.
 void optimizer_step(Parameters& parameters, const Partition& partition, GradientExchange* exchange,
-                    const AdamW& settings, double grad_clip, StepState* state, void* scratch);
+                    const AdamW& settings, const Muon& muon, double grad_clip, StepState* state, void* scratch);
 
 }  // namespace glint

@@ -7,6 +7,18 @@
 
 namespace glint {
 
+std::vector<NamedTensor> Parameter::tensors() const {
+  if (parts.empty()) return {{name, stored, offset}};
+  std::vector<NamedTensor> tensors;
+  size_t at = offset;
+  for (const auto& [part, rows] : parts) {
+    tensors.push_back({part, {rows, shape.last()}, at});
+    at += tensors.back().shape.elements();
+  }
+  GLINT_CHECK(at == offset + shape.elements(), name, "'s parts have other rows");
+  return tensors;
+}
+
 Parameter* Parameters::add(std::string name, Shape shape, int64_t padding) {
   GLINT_CHECK(!values_.data(), "parameters are added before they are allocated");
   Parameter parameter;
@@ -29,14 +41,17 @@ size_t Parameters::count() const {
 void Parameters::lay_out() {
   constexpr size_t kAlign = 64 / sizeof(float);
   elements_ = 0;
-  for (bool decayed : {true, false}) {
+  const auto place = [&](bool hidden, bool decayed) {
     for (Parameter& parameter : list_) {
-      if (parameter.decayed() != decayed) continue;
+      if (parameter.hidden != hidden || parameter.decayed() != decayed) continue;
       parameter.offset = elements_;
       elements_ += (parameter.shape.elements() + kAlign - 1) / kAlign * kAlign;
     }
-    if (decayed) decayed_ = elements_;
-  }
+    return elements_;
+  };
+  hidden_ = place(true, true);
+  decayed_ = place(false, true);
+  place(false, false);
 }
 
 void Parameters::allocate() {
@@ -49,14 +64,16 @@ void Parameters::allocate() {
   }
 }
 
-void Parameters::allocate_training(size_t moments, DType moments_dtype) {
+void Parameters::allocate_training(size_t first, size_t second, DType moments_dtype) {
   GLINT_CHECK(values_.data(), "allocate() comes first");
   if (gradients_.data()) return;
   const size_t bytes = elements_ * sizeof(float);
   gradients_ = DeviceMemory(bytes, "the gradients", device_);
-  const size_t kept = std::min(moments, elements_) * bytes_of(moments_dtype);
-  m_ = DeviceMemory(kept, "the first moments of AdamW", device_);
-  v_ = DeviceMemory(kept, "the second moments of AdamW", device_);
+  const auto moments = [&](size_t elements, const char* what) {
+    return DeviceMemory(std::min(elements, elements_) * bytes_of(moments_dtype), what, device_);
+  };
+  m_ = moments(first, "the optimizer's first moments");
+  v_ = moments(second, "the optimizer's second moments");
   for (Parameter& parameter : list_) parameter.gradient.data = gradients() + parameter.offset;
 }
 

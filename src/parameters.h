@@ -1,12 +1,13 @@
-// Parameters, their gradients and the optimizer's moments, each in one flat fp32 buffer with the same layout: tensors
-// with weight decay (2-D and more) first, then the rest, so that AdamW is one call. A model that computes in bf16 also
-// has a flat copy rounded to bf16, which the optimizer updates.
+// Parameters, their gradients and the optimizer's moments, each in one flat fp32 buffer with the same layout: the
+// matrices of layers first, then other tensors with weight decay (2-D and more), then the rest, so that AdamW is one
+// call. A model that computes in bf16 also has a flat copy rounded to bf16, which the optimizer updates.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "src/memory.h"
@@ -14,13 +15,24 @@
 
 namespace glint {
 
+// A tensor as it is named in checkpoints.
+struct NamedTensor {
+  std::string name;
+  Shape shape;
+  size_t offset;  // elements into the flat buffers
+};
+
 struct Parameter {
   std::string name;  // as in Hugging Face
   Shape shape;
-  Shape stored;       // without the rows that pad it: as in checkpoints. Those rows are 0, and so are their gradients
-  size_t offset = 0;  // elements into the flat buffers
+  Shape stored;  // without the rows that pad it: as in checkpoints. Those rows are 0, and so are their gradients
+  // Of a weight (out, in) that is several tensors of checkpoints, one behind the other: their names and rows.
+  std::vector<std::pair<std::string, int64_t>> parts{};
+  bool hidden = false;  // a matrix of a layer: what Muon updates
+  size_t offset = 0;    // elements into the flat buffers
   Buffer value, rounded, gradient;
 
+  std::vector<NamedTensor> tensors() const;  // the parts, or the whole
   bool decayed() const { return shape.sizes.size() >= 2; }
   float* data() const { return static_cast<float*>(value.data); }  // on the device
 };
@@ -37,14 +49,15 @@ class Parameters {
   void lay_out();
   // Lays out and allocates the values (zeroed).
   void allocate();
-  // Gradients and moments, for training only; moments for that many elements (Partition::kept), or for all, in fp32 or
+  // Gradients and moments, for training only; first and second moments for that many elements, or for all, in fp32 or
   // bf16.
-  void allocate_training(size_t moments = SIZE_MAX, DType moments_dtype = DType::f32);
+  void allocate_training(size_t first = SIZE_MAX, size_t second = SIZE_MAX, DType moments_dtype = DType::f32);
 
   const Device& device() const { return device_; }
   DType dtype() const { return dtype_; }
   size_t count() const;                          // of the model's parameters, without padding
   size_t elements() const { return elements_; }  // with the padding (zeros) that aligns each tensor to 64 bytes
+  size_t hidden_elements() const { return hidden_; }
   size_t decayed_elements() const { return decayed_; }
   float* values() const { return value_at(0); }
   float* value_at(size_t offset) const;  // null before allocate(); see keep_masters() for what a rank keeps
@@ -77,7 +90,7 @@ class Parameters {
   Device device_;
   DType dtype_;
   std::deque<Parameter> list_;
-  size_t elements_ = 0, decayed_ = 0;
+  size_t elements_ = 0, hidden_ = 0, decayed_ = 0;
   size_t first_value_ = 0;  // the element at which values_ begins
   DeviceMemory values_, rounded_, gradients_, m_, v_, masters_;
 };

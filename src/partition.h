@@ -26,21 +26,26 @@ struct PartitionSettings {
   // et al., 2020). Otherwise every rank holds all moments and updates all elements.
   bool sharded = false;
   DType moments = DType::f32;  // or bf16
+  bool muon = false;           // updates the matrices of layers, which then have first moments only, in fp32
 };
 
 struct Partition {
-  // All elements, in order. No bucket mixes decayed and other elements, which are complete at different times.
+  // All elements, in order. No bucket mixes elements below `muon`, other decayed ones, and the rest, which are
+  // complete at different times.
   std::vector<Bucket> buckets;
   std::vector<Piece> pieces;  // of this rank, none empty
-  size_t kept = 0;            // elements of all pieces, and of the moments
+  size_t kept = 0;            // elements of all pieces, and of the first moments
+  size_t muon = 0;            // elements [0, muon) are those of Muon, of which this rank keeps muon_kept
+  size_t muon_kept = 0;       // second moments begin behind them
+  int rank = 0, ranks = 1;
   DType moments = DType::f32;
   bool sharded = false;
 };
 
-// The fp32 weights of a piece, updated by AdamW.
+// The fp32 weights of a piece, which the optimizer updates.
 float* masters_of(const Parameters& parameters, const Piece& piece);
 
-// For one rank: one bucket and one piece with all elements.
+// For one rank: one bucket with all elements, and one piece (with Muon two).
 Partition partition_of(const Parameters& parameters, int rank, int ranks, const PartitionSettings& settings);
 
 }  // namespace glint

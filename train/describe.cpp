@@ -27,7 +27,9 @@ std::string describe_run(const Model& model, const TrainingStep& step, const Dat
       text += str_cat("\n", name_of(split), " split: ", unknown);
   if (team.size() > 1) {
     const auto bytes_if = [&](bool sharded) {
-      return bytes_of(partition_of(p, team.rank(), team.size(), {.sharded = sharded}));
+      return bytes_of(
+          partition_of(p, team.rank(), team.size(),
+                       {.sharded = sharded, .moments = step.partition().moments, .muon = step.partition().muon > 0}));
     };
     text += str_cat("\nranks: ", team.size(), ", each with ", batch / team.size(),
                     " sequences per batch; gradients in ", step.partition().buckets.size(),

@@ -33,12 +33,15 @@ void load_initial(Model& model, const std::filesystem::path& run, Changed change
 // --accept-changed
 void add_changed_flag(CLI::App& command, Changed& changed);
 
-// Views for checkpoints of a flat buffer in the host's memory with the layout of the parameters. Scalar: float, Bf16.
+// Views for checkpoints of a flat buffer in the host's memory with the layout of the parameters, from element `begin`
+// on. Scalar: float, Bf16.
 template <typename Scalar>
-std::vector<TensorView> tensor_views(const Parameters& parameters, Scalar* flat) {
+std::vector<TensorView> tensor_views(const Parameters& parameters, Scalar* flat, size_t begin = 0) {
   std::vector<TensorView> views;
   for (const Parameter& parameter : parameters.all())
-    views.push_back({parameter.name, parameter.stored.sizes, flat + parameter.offset, kDTypeOf<Scalar>});
+    for (const NamedTensor& tensor : parameter.tensors())
+      if (tensor.offset >= begin)
+        views.push_back({tensor.name, tensor.shape.sizes, flat + (tensor.offset - begin), kDTypeOf<Scalar>});
   return views;
 }
 

@@ -49,7 +49,9 @@ void require_fits(const TrainOptions& options) {
                           " would need at least ", human_bytes(needed), " of memory and this machine has ",
                           human_bytes(available),
                           ": lower --layers, --embd, --context or --micro-batch, or use --recompute true",
-                          options.optimizer_dtype == DtypeChoice::fp32 ? " or --optimizer-dtype bf16" : ""));
+                          options.optimizer_dtype == DtypeChoice::fp32 && options.optimizer == Optimizer::adamw
+                              ? " or --optimizer-dtype bf16"
+                              : ""));
 }
 
 void require_batch(const TrainOptions& options) {
@@ -109,7 +111,8 @@ double needed_bytes(const TrainOptions& options) {
               .micro_batch = options.micro_batch,
               .devices = options.ranks,
               .zero = options.zero == 1,
-              .moments = dtype_of(options.optimizer_dtype)};
+              .moments = dtype_of(options.optimizer_dtype),
+              .muon = options.optimizer == Optimizer::muon};
   run.model.vocab = std::max(run.model.vocab, 1);  // unknown before the data are read
   return memory_of(run);
 }

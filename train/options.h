@@ -25,6 +25,7 @@ namespace glint {
 enum class MatmulChoice { automatic, eigen, onednn };
 enum class DeviceChoice { automatic, cpu, cuda };
 enum class DtypeChoice { automatic, fp32, bf16 };
+enum class Optimizer { adamw, muon };
 enum class Schedule { cosine, linear, wsd };
 
 // The values of a choice by their names in flags and files.
@@ -47,6 +48,8 @@ inline Names<DtypeChoice> names_of(DtypeChoice) {
   return {{"auto", DtypeChoice::automatic}, {"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}};
 }
 
+inline Names<ModelKind> names_of(ModelKind) { return {{"gpt2", ModelKind::gpt2}, {"llama", ModelKind::llama}}; }
+inline Names<Optimizer> names_of(Optimizer) { return {{"adamw", Optimizer::adamw}, {"muon", Optimizer::muon}}; }
 inline Names<Schedule> names_of(Schedule) {
   return {{"cosine", Schedule::cosine}, {"linear", Schedule::linear}, {"wsd", Schedule::wsd}};
 }
@@ -79,6 +82,8 @@ struct TrainOptions {
   Schedule schedule = Schedule::cosine;
   double decay_part = 0.2;  // of lr_decay_steps, for wsd
   double beta1 = 0.9, beta2 = 0.99, eps = 1e-8;
+  Optimizer optimizer = Optimizer::adamw;
+  double muon_momentum = 0.95;
   double weight_decay = 0.1;  // 2-D tensors only
   double grad_clip = 1.0;     // 0: no limit
 

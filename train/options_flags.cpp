@@ -42,8 +42,8 @@ TrainOptions shape_of(const TrainOptions& from) {
 
 void require_same_shape(const TrainOptions& from, const TrainOptions& options, const char* flag) {
   const auto a = to_json(from), b = to_json(options);
-  for (const char* name :
-       {"layers", "heads", "kv-heads", "embd", "bias", "norm-epsilon", "tie-embeddings", "activation", "tokenizer"})
+  for (const char* name : {"model", "layers", "heads", "kv-heads", "embd", "bias", "norm-epsilon", "tie-embeddings",
+                           "activation", "rope-theta", "qk-norm", "tokenizer"})
     GLINT_REQUIRE(a[name] == b[name], "--", name, " differs from that of the run of ", flag, ": leave it out");
   GLINT_REQUIRE(options.model.context <= from.model.context, "--context ", options.model.context,
                 " is longer than the ", from.model.context, " of the run of ", flag);
@@ -147,6 +147,7 @@ TrainOptions TrainFlags::resumed(TrainOptions saved) const {
 
 void add_model_flags(CLI::App& app, GptConfig& model) {
   model.kv_heads = 0;
+  add_option(app, "--model", model.kind, "Architecture");
   add_option(app, "--layers", model.layers, "Layers");
   add_option(app, "--heads", model.heads, "Query heads");
   add_option(app, "--kv-heads", model.kv_heads, "Key/value heads; 0: as --heads");
@@ -155,6 +156,8 @@ void add_model_flags(CLI::App& app, GptConfig& model) {
   add_option(app, "--vocab", model.vocab, "Vocabulary");
   add_option(app, "--bias", model.bias, "Biases in linear layers and layer norms");
   add_option(app, "--activation", model.activation, "GELU");
+  add_option(app, "--rope-theta", model.rope_theta, "Base of Llama's rotary positions");
+  add_option(app, "--qk-norm", model.qk_norm, "RMSNorm of Llama's queries and keys");
 }
 
 void add_device_flags(CLI::App& app, DeviceFlags& flags) {

@@ -42,6 +42,7 @@ void for_each_option(Options& o, Visit&& visit) {
   add(o.seed, "seed", kFixed, kAny, "of everything random: data order, initialization, dropout");
 
   group = "Model";
+  add(m.kind, "model", OnResume::added, kAny, "architecture");
   add(m.layers, "layers", kFixed, kPositive, "transformer blocks");
   add(m.heads, "heads", kFixed, kPositive, "query heads; divides --embd");
   add(m.kv_heads, "kv-heads", kFixed, kPositive, "key/value heads; divides --heads", "as --heads");
@@ -52,6 +53,8 @@ void for_each_option(Options& o, Visit&& visit) {
   add(m.tied, "tie-embeddings", OnResume::added, kAny, "the output head is the token embedding");
   add(m.vocab_multiple, "vocab-multiple", kFree, kPositive, "pad the vocabulary to a multiple: faster, same losses");
   add(m.activation, "activation", kFixed, kAny, "GELU, exact or GPT-2's approximation");
+  add(m.rope_theta, "rope-theta", OnResume::added, kPositive, "base of Llama's rotary positions");
+  add(m.qk_norm, "qk-norm", OnResume::added, kAny, "RMSNorm of Llama's queries and keys, without weights");
   add(m.attn_dropout, "attn-dropout", kFixed, kFraction, "drop probability of attention weights, in steps of 1/256");
   add(m.resid_dropout, "resid-dropout", kFixed, kFraction, "drop probability of both projections");
   add(m.embd_dropout, "embd-dropout", kFixed, kFraction, "drop probability of the embedding");
@@ -66,10 +69,12 @@ void for_each_option(Options& o, Visit&& visit) {
   add(o.lr_decay_steps, "lr-decay-steps", kFixed, kFrom0, "where the decay ends", "as --steps");
   add(o.schedule, "schedule", OnResume::added, kAny, "how the rate falls: from the warm-up on, or at the end (wsd)");
   add(o.decay_part, "decay-part", OnResume::added, kFraction, "of --lr-decay-steps: where --schedule wsd falls");
+  add(o.optimizer, "optimizer", OnResume::added, kAny, "muon: for the matrices of layers, AdamW for the rest");
+  add(o.muon_momentum, "muon-momentum", OnResume::added, kFraction, "Muon's momentum (Nesterov)");
   add(o.beta1, "beta1", kFixed, kFraction, "AdamW's decay of the first moment");
   add(o.beta2, "beta2", kFixed, kFraction, "AdamW's decay of the second moment");
   add(o.eps, "eps", kFixed, kPositive, "AdamW's epsilon");
-  add(o.weight_decay, "weight-decay", kFixed, kFrom0, "AdamW's weight decay, of 2-D tensors only");
+  add(o.weight_decay, "weight-decay", kFixed, kFrom0, "decoupled weight decay, of 2-D tensors only");
   add(o.grad_clip, "grad-clip", kFixed, kFrom0, "highest gradient norm; 0: no limit");
   add(o.optimizer_dtype, "optimizer-dtype", OnResume::added, kAny, "number format of AdamW's moments");
 

@@ -35,7 +35,7 @@ double seconds(const PlanWork::Part& part, const PlanDevice& device) {
 // The exact GELU is a kernel beside the product: forward reads one array and writes one, backward reads two and writes
 // one. The other one is part of the product.
 void add_gelu(PlanWork& work, const PlanRun& run) {
-  if (run.model.activation != Gelu::erf) return;
+  if (run.model.activation != Gelu::erf || run.model.kind != ModelKind::gpt2) return;
   const double array = static_cast<double>(run.micro_batch) * run.model.context * run.model.hidden() *
                        run.model.layers * static_cast<double>(bytes_of(run.dtype));
   work.forward.gelu = 2 * array;
@@ -69,7 +69,12 @@ double largest_tensor(const PlanRun& run) {
 }
 
 Partition partition_of(const PlanRun& run, const Parameters& parameters) {
-  return partition_of(parameters, 0, run.devices, {static_cast<size_t>(run.bucket_bytes), run.zero, run.moments});
+  return partition_of(parameters, 0, run.devices,
+                      {static_cast<size_t>(run.bucket_bytes), run.zero, run.moments, run.muon});
+}
+
+double weight_bytes_of(const Parameters& parameters, const Partition& partition) {
+  return static_cast<double>(training_bytes(parameters, partition) + muon_scratch(parameters, partition));
 }
 
 }  // namespace
@@ -124,20 +129,23 @@ Plan plan_of(const PlanRun& run, const Parameters& parameters, const PlanWork& w
   Plan plan;
   plan.arena = work.arena;
   plan.scratch = device.hopper ? hopper_scratch(run) : 0;
-  plan.weights = static_cast<double>(training_bytes(parameters, partition));
+  plan.weights = weight_bytes_of(parameters, partition);
 
   const double micro_batches = static_cast<double>(run.batch) / run.devices / run.micro_batch;
   plan.backward = seconds(work.backward, device);
   plan.compute = micro_batches * (seconds(work.forward, device) + plan.backward) +
-                 static_cast<double>(optimizer_traffic(parameters, partition)) / device.byte_rate;
+                 static_cast<double>(optimizer_traffic(parameters, partition)) / device.byte_rate +
+                 muon_flops(parameters, partition) / device.product_rate;
 
   if (run.devices == 1) return plan;
   const auto n = static_cast<double>(parameters.elements()), k = static_cast<double>(partition.buckets.size());
   const double half = half_of_messages(4 * n, k, run, device), reduced = run.zero ? half : 2 * half;
   const double weight_bytes = run.dtype == DType::bf16 ? 2 * n : 4 * n;
   const double gathered = run.zero ? half_of_messages(weight_bytes, k, run, device) : 0;
-  plan.messages = reduced + gathered;
-  plan.exposed = std::max(reduced / k, reduced - (1 - 1 / k) * plan.backward) + gathered;
+  const double updates = 2 * half_of_messages(4 * static_cast<double>(partition.muon), k, run, device);
+  const double behind = gathered + (run.muon ? updates : 0);
+  plan.messages = reduced + behind;
+  plan.exposed = std::max(reduced / k, reduced - (1 - 1 / k) * plan.backward) + behind;
   return plan;
 }
 
@@ -148,8 +156,7 @@ double memory_of(const PlanRun& run) {
     few.model.layers = layers;
     few.bucket_bytes = PlanRun().bucket_bytes;  // does not change memory; avoids many tiny buckets in a huge model
     const auto model = planned_model(few);
-    return static_cast<double>(training_bytes(model->parameters(), partition_of(few, model->parameters()))) +
-           work_of(few, *model).arena;
+    return weight_bytes_of(model->parameters(), partition_of(few, model->parameters())) + work_of(few, *model).arena;
   };
   constexpr int kFew = 3;
   if (run.model.layers <= kFew) return with_layers(run.model.layers);

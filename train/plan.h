@@ -8,18 +8,21 @@
 //   fp32   weights 4n, gradients 4n, moments 8n; with --zero 1 moments 8n/N
 //   bf16   weights 2n rounded and 4n masters, gradients 4n, moments 8n; with --zero 1 masters of 2-D tensors and
 //          moments 1/N.
-//   With --optimizer-dtype bf16 moments are 4n.
+//   With --optimizer-dtype bf16 moments are 4n. With --optimizer muon the matrices of layers have 4 bytes, not 8, and
+//   its scratch is counted: two copies of the largest matrix, two squares of its shorter side.
 // Time of a step, for m micro-batches per rank:
-//   compute  = m (P / Rp + A / Ra + (B + E) / Rb) + U / Rb
+//   compute  = m (P / Rp + A / Ra + (B + E) / Rb) + U / Rb + M / Rp
 //     P, A: FLOPs of matrix products and of attention in one micro-batch, forward and backward (each with its own Ra);
-//     B: bytes that all other ops access; E: those of GELUs, where Rp does not include them; U: bytes that AdamW
-//     accesses. Rp, Ra, Rb: rates of the device.
+//     B: bytes that all other ops access; E: those of GELUs, where Rp does not include them; U: bytes that the
+//     optimizer accesses; M: FLOPs of Muon's iterations, of which ranks share the matrices. Rp, Ra, Rb: rates of the
+//     device.
 //   messages = 2 (N-1)/N G / L + 2 k log2(N) t, for G = 4n bytes of gradients in k buckets, L bytes/s and t seconds per
 //     hop: the reduce-scatter and the all-gather of each bucket. L is a device's link inside its node; between nodes it
 //     is the network of all devices of a node together if that is less, because each sends a part of its node's data.
 //   exposed  = max(messages / k, messages - (1 - 1/k) backward) of an all-reduce: all buckets but the last can overlap
 //     with backward of the last micro-batch. With --zero 1 that holds for the reduce-scatter, half of it; the
-//     all-gather of the weights (4n bytes in fp32, 2n in bf16) follows the update and cannot be hidden.
+//     all-gather of the weights (4n bytes in fp32, 2n in bf16) follows the update and cannot be hidden. Nor can
+//     Muon's updates, exchanged as gradients are.
 //   step     = compute + exposed.
 // Sources: R. Thakur, R. Rabenseifner, W. Gropp, Optimization of Collective Communication Operations in MPICH, 2005
 // (the cost of collectives); S. Jeaugey, Massively Scale Your Deep Learning Training with NCCL 2.4, NVIDIA, 2019
@@ -65,11 +68,12 @@ struct PlanRun {
   int devices = 1;
   bool zero = false;
   DType moments = DType::f32;  // of AdamW
+  bool muon = false;
   double bucket_bytes = 25 << 20;
 };
 
 struct Plan {
-  double weights = 0, arena = 0;     // bytes: weights, gradients and moments; activations
+  double weights = 0, arena = 0;     // bytes: weights, gradients, moments, Muon's scratch; activations
   double scratch = 0;                // bytes that a GPU needs beside the arena, at most
   double compute = 0, backward = 0;  // seconds of a step; of them the last micro-batch's backward
   double messages = 0, exposed = 0;  // seconds

@@ -54,7 +54,7 @@ std::optional<double> TimeLeft::seconds() const {
     result += count_from(step_, schedule_.steps, schedule_.eval_every) * evaluation_price_.each();
   if (schedule_.sample_every > 0)
     result += count_from(step_, schedule_.steps, schedule_.sample_every) * sample_price_.each();
-  // Until one has been written: best/ holds the weights alone, a checkpoint AdamW's two moments as well.
+  // Until one has been written: best/ holds the weights alone, a checkpoint AdamW's two moments as well (of Muon one).
   const double checkpoint = checkpoint_price_.known() ? checkpoint_price_.each() : 3 * best_seconds_;
   return result + count_from(step_, schedule_.steps, schedule_.checkpoint_every) * checkpoint;
 }

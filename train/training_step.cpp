@@ -16,7 +16,7 @@ StepSettings step_settings(const TrainOptions& o, Team& team) {
   adamw.eps = static_cast<float>(o.eps);
   adamw.weight_decay = static_cast<float>(o.weight_decay);
   const PartitionSettings partition{static_cast<size_t>(o.bucket_mb * (1 << 20)), o.zero == 1,
-                                    dtype_of(o.optimizer_dtype)};
+                                    dtype_of(o.optimizer_dtype), o.optimizer == Optimizer::muon};
   return {.batch = o.batch,
           .micro_batch = o.micro_batch,
           .context = o.model.context,
@@ -27,7 +27,8 @@ StepSettings step_settings(const TrainOptions& o, Team& team) {
           .graph = o.graph,
           .comm = team.size() > 1 ? &team.comm() : nullptr,
           .partition = partition,
-          .loss_chunk = o.loss_chunk};
+          .loss_chunk = o.loss_chunk,
+          .muon = {static_cast<float>(o.muon_momentum)}};
 }
 
 bool StepResult::finite() const { return std::isfinite(loss) && std::isfinite(gradient_norm); }
@@ -49,7 +50,7 @@ TrainingStep::TrainingStep(Model& model, const StepSettings& settings, const Rng
   GLINT_CHECK(sequences() * ranks() == settings.batch && sequences() % settings.micro_batch == 0, "batch ",
               settings.batch, ", ", ranks(), " ranks, micro-batch ", settings.micro_batch);
   const Device& device = model.parameters().device();
-  model.parameters().allocate_training(partition_.kept, partition_.moments);
+  model.parameters().allocate_training(partition_.kept, partition_.kept - partition_.muon_kept, partition_.moments);
   if (partition_.sharded && model.parameters().rounded()) keep_own_masters(model.parameters(), partition_);
 
   const int B = settings.micro_batch, T = settings.context;
@@ -130,8 +131,8 @@ void TrainingStep::enqueue() {
     exchange_->set_gradient_sync(false);
   }
   const auto update = [&] {
-    optimizer_step(model_.parameters(), partition_, exchange_.get(), settings_.adamw, settings_.grad_clip, state_,
-                   scratch_);
+    optimizer_step(model_.parameters(), partition_, exchange_.get(), settings_.adamw, settings_.muon,
+                   settings_.grad_clip, state_, scratch_);
     on_device([&](const auto& ctx) { advance(ctx, state_, graph_.dropout_offsets_used()); });
   };
   if (profiling_) {
@@ -204,7 +205,7 @@ void TrainingStep::profile(bool on) {
 
 Profile TrainingStep::profiled() const {
   Profile profile = graph_.profiled();
-  profile["adamw"] = optimizer_;
+  profile[partition_.muon > 0 ? "muon and adamw" : "adamw"] = optimizer_;
   if (exchange_)
     profile["waiting for ranks"] = {exchanged().waited - profiled_from_.waited, 0,
                                     exchanged().bytes - profiled_from_.bytes};

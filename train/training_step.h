@@ -1,5 +1,5 @@
-// One optimizer step as data: tokens -> forward and backward per micro-batch -> gradient norm -> AdamW. All of it is
-// enqueued at once, on a GPU as one CUDA graph; the host waits only when it asks for the result.
+// One optimizer step as data: tokens -> forward and backward per micro-batch -> gradient norm -> optimizer. All of it
+// is enqueued at once, on a GPU as one CUDA graph; the host waits only when it asks for the result.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +32,7 @@ struct StepSettings {
   Communicator* comm = nullptr;      // the ranks that share the batch in equal parts; null: one process
   PartitionSettings partition = {};  // buckets of the gradient exchange, and which rank keeps which moments
   int loss_chunk = 0;                // rows of logits in memory at a time; 0: all
+  Muon muon = {};                    // used if partition.muon
   DropoutVariant dropout_variant = DropoutVariant::flash;
 };
 StepSettings step_settings(const TrainOptions& options, Team& team);

@@ -38,9 +38,12 @@ void embedding_forward(const CpuContext& ctx, Scalar* out, const int32_t* tokens
       const size_t b = row / T, t = row % T;
       Scalar* to = out + row * C;
       const Scalar* token = wte + static_cast<size_t>(tokens[row]) * C;
-      const Scalar* position = wpe + (first_position + t) * C;
-      if (dropout.on()) {
-        mask.move_to(b, t);
+      const Scalar* position = wpe ? wpe + (first_position + t) * C : nullptr;
+      if (dropout.on()) mask.move_to(b, t);
+      if (!position) {
+        simd::map_channels(
+            to, 0, C, [&](size_t c, Floats x) { return dropout.on() ? mask.apply(c, x) : x; }, token);
+      } else if (dropout.on()) {
         simd::map_channels(
             to, 0, C, [&](size_t c, Floats x, Floats y) { return mask.apply(c, x + y); }, token, position);
       } else {
@@ -66,22 +69,22 @@ void embedding_backward(const CpuContext& ctx, float* dwte, float* dwpe, const S
   const DropoutMask site(dropout);
   parallel_ranges(ctx, C, 16, (B * T + cleared_rows) * C, [&](Range channels) {  // 16: whole cache lines
     clear_channels(dwte, cleared_rows, C, channels);
-    if (write_dwpe == Write::set) clear_channels(dwpe, T, C, channels);
+    if (dwpe && write_dwpe == Write::set) clear_channels(dwpe, T, C, channels);
     simd::RowMask mask(site, static_cast<int>(channels.end));
     float dropped[simd::RowMask::kMaxChannels];  // (C) dropout'(dout) of one token
     for (size_t row = 0; row < B * T; ++row) {
       const Scalar* gradient = dout + row * C;
       float* to_token = dwte + static_cast<size_t>(tokens[row]) * C;
-      float* to_position = dwpe + row % T * C;
+      float* to_position = dwpe ? dwpe + row % T * C : nullptr;
       if (dropout.on()) {
         mask.move_to(row / T, row % T);
         simd::map_channels(
             dropped, channels.begin, channels.end, [&](size_t c, Floats d) { return mask.apply(c, d); }, gradient);
         add_into<float>(to_token, channels.begin, channels.end, dropped);
-        add_into<float>(to_position, channels.begin, channels.end, dropped);
+        if (dwpe) add_into<float>(to_position, channels.begin, channels.end, dropped);
       } else {
         add_into(to_token, channels.begin, channels.end, gradient);
-        add_into(to_position, channels.begin, channels.end, gradient);
+        if (dwpe) add_into(to_position, channels.begin, channels.end, gradient);
       }
     }
   });

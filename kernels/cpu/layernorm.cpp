@@ -23,10 +23,14 @@ struct Moments {
 };
 
 template <typename Scalar>
-Moments moments_of(const Scalar* x, size_t C, float eps) {
-  const float mean = simd::sum_of(
-                         C, [](Floats value) { return value; }, x) /
-                     static_cast<float>(C);
+float mean_of(const Scalar* x, size_t C) {
+  return simd::sum_of(
+             C, [](Floats value) { return value; }, x) /
+         static_cast<float>(C);
+}
+
+template <typename Scalar>
+Moments moments_of(const Scalar* x, size_t C, float eps, float mean) {
   const size_t whole = C - C % simd::kWidth;
   float squares = simd::sum_of(
       whole, [mean](Floats value) { return (value - mean) * (value - mean); }, x);
@@ -41,10 +45,11 @@ struct BackwardRow {
   const Scalar *dout, *x;
   const float* weight;
   Moments moments;
+  bool rms;
 };
 
 // Adds the row to dweight and dbias (C) and writes or adds its dx. With w = dout * weight and n = (x - mean) * rstd:
-// dx = rstd * (w - mean(w) - n * mean(w * n)).
+// dx = rstd * (w - mean(w) - n * mean(w * n)), in RMSNorm without mean(w).
 template <Write kWrite, typename Scalar>
 void backward_row(float* dweight, float* dbias, const BackwardRow<Scalar>& row, size_t C) {
   const float mean = row.moments.mean, rstd = row.moments.rstd;
@@ -71,7 +76,8 @@ void backward_row(float* dweight, float* dbias, const BackwardRow<Scalar>& row, 
                  simd::store_first(dbias + c, db, left);
                });
   }
-  const float mean_w = simd::sum(sum_w) / static_cast<float>(C), mean_wn = simd::sum(sum_wn) / static_cast<float>(C);
+  const float mean_w = row.rms ? 0.0f : simd::sum(sum_w) / static_cast<float>(C),
+              mean_wn = simd::sum(sum_wn) / static_cast<float>(C);
   const auto gradient = [=](Floats dout, Floats x, Floats weight) {
     return (dout * weight - mean_w - (x - mean) * rstd * mean_wn) * rstd;
   };
@@ -103,8 +109,8 @@ void layernorm_forward(const CpuContext& ctx, Scalar* out, float* mean, float* r
   const size_t rows = static_cast<size_t>(shape.rows), C = static_cast<size_t>(shape.C);
   parallel_ranges(ctx, rows, 1, rows * C / 2, [&](Range range) {
     for (size_t row = range.begin; row < range.end; ++row) {
-      const Moments m = moments_of(x + row * C, C, shape.eps);
-      mean[row] = m.mean;
+      const Moments m = moments_of(x + row * C, C, shape.eps, mean ? mean_of(x + row * C, C) : 0.0f);
+      if (mean) mean[row] = m.mean;
       rstd[row] = m.rstd;
       const auto scaled = [m](Floats value, Floats w) { return (value - m.mean) * m.rstd * w; };
       if (bias) {
@@ -133,7 +139,8 @@ void layernorm_backward(const CpuContext& ctx, Scalar* dx, float* dweight, float
       std::fill_n(partial, 2 * C, 0.0f);
       for (size_t row = block * kBlockRows; row < std::min(rows, (block + 1) * kBlockRows); ++row) {
         const size_t at = row * C;
-        backward(partial, partial + C, {dx + at, dout + at, x + at, weight, {mean[row], rstd[row]}}, C);
+        backward(partial, partial + C,
+                 {dx + at, dout + at, x + at, weight, {mean ? mean[row] : 0.0f, rstd[row]}, !mean}, C);
       }
     }
   });

@@ -23,9 +23,10 @@ __global__ void __launch_bounds__(32 * kRowsPerBlock)
   const int first_position = shape.first_position ? *shape.first_position : 0;
   for_each_row(shape.B * shape.T, shape.C, [&](int row, size_t first) {
     const Scalar* token = wte + static_cast<size_t>(tokens[row]) * shape.C;
-    const Scalar* position = wpe + static_cast<size_t>(first_position + row % shape.T) * shape.C;
+    const Scalar* position = wpe ? wpe + static_cast<size_t>(first_position + row % shape.T) * shape.C : nullptr;
     for_each_channel_pack<kCount>(shape.C, [&](int c, int valid) {
-      const auto a = load_pack<kCount>(token + c, valid), b = load_pack<kCount>(position + c, valid);
+      const auto a = load_pack<kCount>(token + c, valid),
+                 b = position ? load_pack<kCount>(position + c, valid) : Pack<Scalar, kCount>{};
       float values[kCount];
 #pragma unroll
       for (int i = 0; i < kCount; ++i) values[i] = a[i] + b[i];
@@ -233,6 +234,7 @@ void embedding_backward(const CudaContext& ctx, float* dwte, float* dwpe, const 
   const Gradient<Scalar> a{dout, tokens, order, dwte, partial, rows, shape.T, shape.C, dropout};
   launch(ctx, grid(chunks), what, sum_chunks_kernel<Scalar>, a);
   launch(ctx, grid(chunks), what, sum_long_tokens_kernel<Scalar>, a);
+  if (!dwpe) return;
   launch(ctx, grid(shape.T), what, position_kernel<Scalar>, dwpe, dout, shape.B, shape.T, shape.C, a.site, write_dwpe);
 }
 

@@ -31,7 +31,7 @@ struct Backward {
   struct Moments {
     float mean, rstd;
   };
-  __device__ Moments moments(int row) const { return {mean[row], rstd[row]}; }
+  __device__ Moments moments(int row) const { return {mean ? mean[row] : 0.0f, rstd[row]}; }
 };
 
 // The sums of a block's teams in shared memory, (teams, 2, kChannels, step + 4): element i of pack k of a thread is
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(Part::kThreads, kBackwardResident<Part>)
     reduce_group(sums, Sum{}, scratch, turn, part.warps());
     const auto random = sink.draw(row);
     __syncwarp();  // so that ptxas reads the row again, rather than keep it: the registers are for the sums
-    const float mean_w = sums[0] * problem.per_channel, mean_wn = sums[1] * problem.per_channel;
+    const float mean_w = a.mean ? sums[0] * problem.per_channel : 0.0f, mean_wn = sums[1] * problem.per_channel;
 #pragma unroll
     for (int k = 0; k < kPacks; ++k) {
       const auto dout = stream.pack(0, k), x = stream.pack(1, k);

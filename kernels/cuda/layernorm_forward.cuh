@@ -33,7 +33,8 @@ __global__ void __launch_bounds__(Part::kThreads, kForwardResident<Part>)
   Stream stream(part, from.arrays(), &scratch + 1);
   const int stride = gridDim.x * teams.count, first = blockIdx.x * teams.count + part.team;
   for (int s = 0; s < kStages; ++s) stream.fetch(first + s * stride, first + s * stride < problem.rows);
-  for (int row = first; row < problem.rows; row += stride) {  // the warps of a team together
+  int turn = 0;
+  for (int row = first; row < problem.rows; row += stride, ++turn) {  // the warps of a team together
     const auto random = source.draw(row);
     stream.next(row);
     Pack<typename Part::Scalar, kCount> x[kPacks];
@@ -46,7 +47,7 @@ __global__ void __launch_bounds__(Part::kThreads, kForwardResident<Part>)
     }
     const int ahead = row + kStages * stride;
     stream.fetch(ahead, ahead < problem.rows);
-    const float row_mean = reduce_group(sum, Sum{}, scratch, 0, part.warps()) * problem.per_channel;
+    const float row_mean = mean ? reduce_group(sum, Sum{}, scratch, 0, part.warps()) * problem.per_channel : 0.0f;
 #pragma unroll
     for (auto& pack : x) pack.forget();
 #pragma unroll
@@ -57,11 +58,12 @@ __global__ void __launch_bounds__(Part::kThreads, kForwardResident<Part>)
         squares += away * away;
       }
     }
-    const float variance = reduce_group(squares, Sum{}, scratch, 1, part.warps()) * problem.per_channel;
+    const float variance = reduce_group(squares, Sum{}, scratch, mean ? 1 : turn, part.warps()) * problem.per_channel;
 #pragma unroll
     for (auto& pack : x) pack.forget();
     const float row_rstd = 1.0f / sqrtf(variance + problem.eps);
-    if (part.member == 0) mean[row] = row_mean, rstd[row] = row_rstd;
+    if (part.member == 0) rstd[row] = row_rstd;
+    if (part.member == 0 && mean) mean[row] = row_mean;
 #pragma unroll
     for (int k = 0; k < kPacks; ++k) {
       const auto w = part.load(weight, k), b = bias ? part.load(bias, k) : Pack<float, kCount>{};

@@ -6,8 +6,8 @@ namespace glint {
 
 Tensor embedding(Graph& g, Tensor tokens, Tensor wte, Tensor wpe, float p, const int* first_position) {
   const int B = tokens.shape()[0], T = tokens.shape()[1], V = wte.shape()[0], C = wte.shape()[1];
-  GLINT_CHECK(T <= wpe.shape()[0] && C == wpe.shape()[1], "T ", T, ", wpe (", wpe.shape()[0], ", ", wpe.shape()[1],
-              ")");
+  GLINT_CHECK(!wpe || (T <= wpe.shape()[0] && C == wpe.shape()[1]), "T ", T, " is more than wpe has, or C ", C,
+              " is not its width");
   GLINT_CHECK(!g.training() || !first_position, "training starts at position 0");
   const EmbeddingShape shape{B, T, C, V, first_position};
   const Dropout dropout = g.dropout_site(p, 1);

@@ -9,15 +9,18 @@ Tensor layernorm(Graph& g, Tensor x, const Norm& norm) {
   const LayerNormShape shape{x.shape().rows(), x.shape().last(), norm.eps};
   GLINT_CHECK(weight.shape()[0] == shape.C, weight.name(), " has ", weight.shape()[0], " channels, ", x.name(), " ",
               shape.C);
-  const Tensor out = g.tensor("layernorm", x.shape());
-  const Tensor mean = g.tensor("mean", {shape.rows}, DType::f32), rstd = g.tensor("rstd", {shape.rows}, DType::f32);
+  const Tensor out = g.tensor(norm.rms ? "rmsnorm" : "layernorm", x.shape());
+  const Tensor mean = norm.rms ? Tensor() : g.tensor("mean", {shape.rows}, DType::f32);
+  const Tensor rstd = g.tensor("rstd", {shape.rows}, DType::f32);
+  std::vector<Tensor> outputs = {out, rstd}, saved = {x, rstd, weight};
+  if (mean) outputs.push_back(mean), saved.push_back(mean);
   const auto scratch_size = [&](const auto& ctx) { return layernorm_backward_scratch(ctx, shape); };
   const Tensor scratch = g.training() ? g.scratch_for("scratch", scratch_size) : Tensor();
   const GradientSink dx = g.gradient_into(x), dweight = g.gradient_into(weight), dbias = g.gradient_into(bias);
-  g.record({.name = "layernorm",
+  g.record({.name = norm.rms ? "rmsnorm" : "layernorm",
             .inputs = {x, weight, bias},
-            .outputs = {out, mean, rstd},
-            .saved = {x, mean, rstd, weight},
+            .outputs = outputs,
+            .saved = saved,
             .sinks = {dx, dweight, dbias},
             .backward_scratch = scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {

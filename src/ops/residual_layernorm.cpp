@@ -12,17 +12,20 @@ NormedSum residual_layernorm(Graph& g, Tensor x, Tensor y, float p, const Norm& 
               shape.C);
   const int rows = x.shape().rows();
   const Dropout dropout = g.dropout_site(p, 1);
-  const Tensor sum = g.tensor("residual", x.shape()), out = g.tensor("layernorm", x.shape());
-  const Tensor mean = g.tensor("mean", {rows}, DType::f32), rstd = g.tensor("rstd", {rows}, DType::f32);
+  const Tensor sum = g.tensor("residual", x.shape()), out = g.tensor(norm.rms ? "rmsnorm" : "layernorm", x.shape());
+  const Tensor mean = norm.rms ? Tensor() : g.tensor("mean", {rows}, DType::f32);
+  const Tensor rstd = g.tensor("rstd", {rows}, DType::f32);
+  std::vector<Tensor> outputs = {sum, out, rstd}, saved = {sum, rstd, weight};
+  if (mean) outputs.push_back(mean), saved.push_back(mean);
   const auto scratch_size = [&](const auto& ctx) { return residual_layernorm_backward_scratch(ctx, shape); };
   const Tensor scratch = g.training() ? g.scratch_for("scratch", scratch_size) : Tensor();
   g.share_gradient(sum, x);
   const GradientSink dsum = g.gradient_into(sum), dy = g.gradient_into(y), dweight = g.gradient_into(weight),
                      dbias = g.gradient_into(bias);
-  g.record({.name = "residual_layernorm",
+  g.record({.name = norm.rms ? "residual_rmsnorm" : "residual_layernorm",
             .inputs = {x, y, weight, bias},
-            .outputs = {sum, out, mean, rstd},
-            .saved = {sum, mean, rstd, weight},
+            .outputs = outputs,
+            .saved = saved,
             .sinks = {dsum, dy, dweight, dbias},
             .backward_scratch = scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {

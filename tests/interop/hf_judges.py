@@ -75,6 +75,22 @@ def judge_import(scratch, byte_run):
         check(far < 2e-6, f"import, shards by {os.path.basename(path)}: logits within {far:.1e}")
 
 
+def judge_llama_import(scratch):
+    for name, config in {"tied": {}, "untied head, grouped queries, theta": {
+            "tie_word_embeddings": False, "num_key_value_heads": 2, "rope_parameters": {
+                "rope_type": "default", "rope_theta": 700.0}}}.items():
+        place, out = f"{scratch}/their Llama {name}", f"{scratch}/import Llama {name}"
+        torch.manual_seed(8)
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{
+            "vocab_size": 256, "max_position_embeddings": 64, "hidden_size": 96, "intermediate_size": 256,
+            "num_hidden_layers": 3, "num_attention_heads": 4, "tie_word_embeddings": True, **config})).eval()
+        model.save_pretrained(place)
+        run("import", place, "--out", out, "--tokenizer", scratch + "/bytes/tokenizer.json")
+        ids = numpy.random.default_rng(4).integers(0, 256, 60).tolist()
+        far = difference(logits(out, ids), theirs(model, ids))
+        check(far < 2e-6, f"import, Llama, {name}: logits within {far:.1e}")
+
+
 def judge_pickles(scratch):
     """The two lines that glint names write what it imports."""
     for name, wrap in {"pytorch_model.bin": lambda w: w,
@@ -162,7 +178,7 @@ def judge_refusals(scratch):
         error = refused()
         check(word in error and error.count("\n") == 1 and not os.path.exists(scratch + "/refused"), error.strip())
 
-    case("LlamaForCausalLM", {"architectures": ["LlamaForCausalLM"], "model_type": "llama"})
+    case("MistralForCausalLM", {"architectures": ["MistralForCausalLM"], "model_type": "mistral"})
     case("relu", {"activation_function": "relu"})
     case("n_inner 100", {"n_inner": 100})
     case("scale_attn_by_inverse_layer_idx", {"scale_attn_by_inverse_layer_idx": True})
@@ -183,6 +199,12 @@ with folder() as scratch:
     judge_export(scratch, characters, "characters, no biases, tanh")
     judge_export(scratch, byte, "bytes, biases, padded")
     judge_export(scratch, untied, "untied head, padded")
+    llama = trained(scratch + "/llama", "--model", "llama", "--kv-heads", 1, "--rope-theta", 500, "--norm-epsilon", 1e-3)
+    judge_export(scratch, llama, "Llama, grouped queries")
+    llama = trained(scratch + "/llama-untied", "--model", "llama", "--tie-embeddings", "false", "--vocab-multiple", 64,
+                    "--optimizer", "muon", tokenizer="byte")
+    judge_export(scratch, llama, "Llama, bytes, untied head, padded, by Muon")
+    judge_llama_import(scratch)
     judge_export(scratch, bpe, "bpe, padded")
     for path, what in ((characters, "characters"), (byte, "bytes"), (bpe, "bpe")):
         judge_ids(scratch, path, what)

@@ -12,7 +12,7 @@ using namespace glint;
 namespace {
 
 // Logits after `tokens` by a full forward pass without a cache.
-std::vector<float> plain_logits(Gpt& model, const std::vector<int32_t>& tokens) {
+std::vector<float> plain_logits(Model& model, const std::vector<int32_t>& tokens) {
   Graph g({.device = CpuContext{1, default_matmul_engine()}});
   const int T = static_cast<int>(tokens.size());
   const Tensor input = g.input("tokens", {1, T}, DType::i32);
@@ -22,19 +22,19 @@ std::vector<float> plain_logits(Gpt& model, const std::vector<int32_t>& tokens) 
   g.bind(arena.data());
   std::copy(tokens.begin(), tokens.end(), input.i32());
   g.forward();
-  const float* last = logits.f32() + (T - 1) * model.config().vocab;
-  return {last, last + model.config().vocab};
+  const float* last = logits.f32() + (T - 1) * model.vocab();
+  return {last, last + model.vocab()};
 }
 
-Gpt large_weight_model(int context) {
-  GptConfig config = test::tiny_config();
+std::unique_ptr<Model> large_weight_model(int context, GptConfig config = test::tiny_config()) {
   config.context = context;
-  Gpt model(config);
+  auto made = make_model(config, CpuContext{}, DType::f32);
+  Model& model = *made;
   model.initialize(8);
   test::RandomInputs inputs(21);
   const auto noise = inputs.normal(model.parameters().elements(), 0.2f);
   for (size_t i = 0; i < noise.size(); ++i) model.parameters().values()[i] += noise[i];
-  return model;
+  return made;
 }
 
 std::vector<int32_t> some_tokens(int count) {
@@ -47,20 +47,24 @@ std::vector<int32_t> some_tokens(int count) {
 }  // namespace
 
 TEST_CASE("logits with a cache are those of a full forward pass") {
-  Gpt model = large_weight_model(150);  // longer than two chunks
-  Generator generator(model);
-  for (int length : {1, 2, 63, 64, 65, 129, 150}) {
-    const auto tokens = some_tokens(length);
-    const auto cached = generator.logits_after(tokens);
-    const auto plain = plain_logits(model, tokens);
-    float largest = 0;
-    for (float logit : plain) largest = std::max(largest, std::abs(logit));
-    for (size_t i = 0; i < plain.size(); ++i) CHECK(std::abs(cached[i] - plain[i]) < 1e-5f * largest);
+  for (const GptConfig& config : {test::tiny_config(), test::tiny_llama()}) {
+    const auto model = large_weight_model(150, config);  // longer than two chunks
+    Generator generator(*model);
+    for (int length : {1, 2, 63, 64, 65, 129, 150}) {
+      INFO("Llama ", config.kind == ModelKind::llama, ", length ", length);
+      const auto tokens = some_tokens(length);
+      const auto cached = generator.logits_after(tokens);
+      const auto plain = plain_logits(*model, tokens);
+      float largest = 0;
+      for (float logit : plain) largest = std::max(largest, std::abs(logit));
+      for (size_t i = 0; i < plain.size(); ++i) CHECK(std::abs(cached[i] - plain[i]) < 1e-5f * largest);
+    }
   }
 }
 
 TEST_CASE("each greedy token is the likeliest one after all tokens before it, also beyond the context") {
-  Gpt model = large_weight_model(12);
+  const auto owner = large_weight_model(12);
+  Model& model = *owner;
   Generator generator(model);
   SamplingOptions greedy;
   greedy.temperature = 0;
@@ -115,7 +119,8 @@ TEST_CASE("generation: the repetition penalty is of the whole prompt and of the 
 }
 
 TEST_CASE("generation: the text depends on seed and stream; of a long prompt only the end is used") {
-  Gpt model = large_weight_model(12);
+  const auto owner = large_weight_model(12);
+  Model& model = *owner;
   Generator generator(model);
   const auto draw = [&](uint64_t seed, uint64_t stream, const std::vector<int32_t>& prompt) {
     SamplingOptions options;
@@ -139,7 +144,8 @@ TEST_CASE("generation: the text depends on seed and stream; of a long prompt onl
 
 TEST_CASE("[threads] generation: a text has the same bits alone and among others, beyond chunks and the context too") {
   for (const int context : {12, 80}) {  // 80: the end of the prompt, and what is kept of a full cache, take chunks
-    Gpt model = large_weight_model(context);
+    const auto owner = large_weight_model(context);
+    Model& model = *owner;
     const auto prompt = some_tokens(context - 3);
     const auto draw = [&](int sequences, uint64_t stream) {
       SamplingOptions options;

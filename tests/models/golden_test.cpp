@@ -1,5 +1,6 @@
-// Losses and every gradient of three tiny GPT-2s against PyTorch's autograd in float64: golden_gpt.json, written by
-// make_golden_gpt.py, which also defines the parameters, tokens and targets made here.
+// Losses and every gradient of tiny GPT-2s and Llamas against PyTorch's autograd in float64: golden_gpt.json and
+// golden_llama.json, written by make_golden_gpt.py and make_golden_llama.py, which also define the parameters, tokens
+// and targets made here.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -8,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "models/gpt.h"
+#include "models/model.h"
 
 using namespace glint;
 using nlohmann::json;
@@ -36,19 +37,21 @@ GptConfig config_of(const json& model) {
   config.heads = model["heads"];
   config.kv_heads = model["kv_heads"];
   config.embd = model["embd"];
-  config.bias = model["bias"];
-  config.activation = model["activation"] == "tanh" ? Gelu::tanh : Gelu::erf;
+  if (model.contains("rope_theta")) config.kind = ModelKind::llama, config.rope_theta = model["rope_theta"];
+  config.bias = model.value("bias", false);
+  config.activation = model.value("activation", "erf") == "tanh" ? Gelu::tanh : Gelu::erf;
   return config;
 }
 
 // Forward and backward over the golden batch; the gradients are then in the model's parameters.
-std::vector<float> losses_and_gradients(Gpt& gpt, const CpuContext& cpu, AttentionKind kind, int B, int T) {
+std::vector<float> losses_and_gradients(Model& gpt, const CpuContext& cpu, AttentionKind kind, int B, int T) {
   Parameters& parameters = gpt.parameters();
   parameters.allocate_training();
-  for (Parameter& parameter : parameters.all()) {
-    const bool norm = parameter.name.ends_with(".weight") && parameter.name.find("ln_") != std::string::npos;
-    for (size_t i = 0; i < parameter.shape.elements(); ++i)
-      parameter.data()[i] = uniform(parameter.name, i) + (norm ? 1.0f : 0.0f);
+  for (const Parameter& parameter : parameters.all()) {
+    const bool norm = parameter.name.ends_with(".weight") && !parameter.decayed();
+    for (const NamedTensor& tensor : parameter.tensors())
+      for (size_t i = 0; i < tensor.shape.elements(); ++i)
+        parameters.values()[tensor.offset + i] = uniform(tensor.name, i) + (norm ? 1.0f : 0.0f);
   }
   Graph graph({.device = cpu, .training = true});
   const Tensor tokens = graph.input("tokens", {B, T}, DType::i32), targets = graph.input("targets", {B, T}, DType::i32);
@@ -57,7 +60,7 @@ std::vector<float> losses_and_gradients(Gpt& gpt, const CpuContext& cpu, Attenti
   const DeviceMemory arena(graph.plan(), "test");
   graph.bind(arena.data());
   for (size_t i = 0; i < losses.shape().elements(); ++i) {
-    const uint32_t V = static_cast<uint32_t>(gpt.config().vocab);
+    const uint32_t V = static_cast<uint32_t>(gpt.vocab());
     tokens.i32()[i] = static_cast<int32_t>(hashed("tokens", i) % V);
     targets.i32()[i] = static_cast<int32_t>(hashed("targets", i) % V);
   }
@@ -81,8 +84,7 @@ struct Worst {
   Largest losses, values, projections;
 };
 
-void compare_gradient(Worst& worst, const Parameter& parameter, const json& golden) {
-  const float* gradient = static_cast<const float*>(parameter.gradient.data);
+void compare_gradient(Worst& worst, const NamedTensor& parameter, const float* gradient, const json& golden) {
   const size_t n = parameter.shape.elements();
   const bool all = golden.contains("values");
   const std::vector<double> values = golden[all ? "values" : "samples"];
@@ -105,27 +107,28 @@ void compare_gradient(Worst& worst, const Parameter& parameter, const json& gold
 }
 
 Worst compare(const json& model, const CpuContext& cpu, AttentionKind kind, int B, int T) {
-  Gpt gpt(config_of(model));
-  const std::vector<float> losses = losses_and_gradients(gpt, cpu, kind, B, T);
+  const auto gpt = make_model(config_of(model), cpu, DType::f32);
+  const std::vector<float> losses = losses_and_gradients(*gpt, cpu, kind, B, T);
   const std::vector<double> golden = model["losses"];
   REQUIRE(losses.size() == golden.size());
   Worst worst;
   for (size_t i = 0; i < losses.size(); ++i)
     worst.losses.take(std::abs(static_cast<double>(losses[i]) - golden[i]), "token " + std::to_string(i));
-  REQUIRE(gpt.parameters().all().size() == model["gradients"].size());
-  for (const Parameter& parameter : gpt.parameters().all()) {
-    REQUIRE_MESSAGE(model["gradients"].contains(parameter.name), parameter.name);
-    compare_gradient(worst, parameter, model["gradients"][parameter.name]);
-  }
+  size_t compared = 0;
+  for (const Parameter& parameter : gpt->parameters().all())
+    for (const NamedTensor& tensor : parameter.tensors()) {
+      REQUIRE_MESSAGE(model["gradients"].contains(tensor.name), tensor.name);
+      compare_gradient(worst, tensor, gpt->parameters().gradients() + tensor.offset, model["gradients"][tensor.name]);
+      ++compared;
+    }
+  REQUIRE(compared == model["gradients"].size());
   return worst;
 }
 
-}  // namespace
-
-TEST_CASE("golden: losses and gradients of tiny GPT-2s agree with PyTorch") {
-  std::ifstream file(GLINT_SOURCE_DIR "/tests/models/golden_gpt.json");
+void check(const std::string& path, size_t models) {
+  std::ifstream file(GLINT_SOURCE_DIR "/tests/models/" + path);
   const json golden = json::parse(file);
-  REQUIRE(golden["models"].size() == 3);
+  REQUIRE(golden["models"].size() == models);
   std::vector<MatmulEngine> engines = {MatmulEngine::eigen};
   if (default_matmul_engine() != MatmulEngine::eigen) engines.push_back(default_matmul_engine());
   for (const json& model : golden["models"]) {
@@ -144,3 +147,8 @@ TEST_CASE("golden: losses and gradients of tiny GPT-2s agree with PyTorch") {
     }
   }
 }
+
+}  // namespace
+
+TEST_CASE("golden: losses and gradients of tiny GPT-2s agree with PyTorch") { check("golden_gpt.json", 3); }
+TEST_CASE("golden: losses and gradients of tiny Llamas agree with PyTorch") { check("golden_llama.json", 2); }

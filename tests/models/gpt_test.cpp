@@ -11,20 +11,8 @@
 #include "tests/models/tiny_gpt.h"
 
 using namespace glint;
+using test::distance;
 using test::TinyRun;
-
-namespace {
-
-double distance(const std::vector<float>& a, const std::vector<float>& b) {
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    difference += std::pow(static_cast<double>(a[i]) - b[i], 2);
-    size += std::pow(static_cast<double>(a[i]), 2);
-  }
-  return std::sqrt(difference / size);
-}
-
-}  // namespace
 
 TEST_CASE("parameters have the names and shapes of Hugging Face's GPT-2") {
   GptConfig config;

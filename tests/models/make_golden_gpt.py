@@ -125,7 +125,7 @@ def rounded(values):
     return [float(f"{value:.9g}") for value in values.tolist()]
 
 
-def golden(variant):
+def golden(variant, run=run):
     c = {**SIZES, **variant}
     losses, gradients = run(c, torch.float64)
     losses32, gradients32 = run(c, torch.float32)

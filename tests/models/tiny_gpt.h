@@ -1,6 +1,7 @@
-// A tiny GPT recorded for training, with its batch: shared by the tests of engine and models.
+// A tiny GPT-2 or Llama recorded for training, with its batch: shared by the tests of engine and models.
 #pragma once
 
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -23,9 +24,25 @@ inline GptConfig tiny_config() {
   return config;
 }
 
+inline GptConfig tiny_llama() {
+  GptConfig config = tiny_config();
+  config.kind = ModelKind::llama, config.bias = false;
+  return config;
+}
+
 inline GptConfig with_dropout(GptConfig config, float p) {
   config.embd_dropout = config.attn_dropout = config.resid_dropout = p;
   return config;
+}
+
+// Of b from a, relative.
+inline double distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(static_cast<double>(a[i]) - b[i], 2);
+    size += std::pow(static_cast<double>(a[i]), 2);
+  }
+  return std::sqrt(difference / size);
 }
 
 struct TinyRun {
@@ -33,7 +50,8 @@ struct TinyRun {
   int batch, micro_batch;
   CpuContext cpu;
   RngState rng{.seed = 11, .offset = 7, .step = 3, .first_sequence = 0};
-  Gpt model;
+  std::unique_ptr<Model> made;
+  Model& model;
   Graph graph;
   Tensor tokens, targets, losses;
   DeviceMemory arena;
@@ -45,7 +63,8 @@ struct TinyRun {
         batch(whole),
         micro_batch(micro),
         cpu{threads, default_matmul_engine()},
-        model(c),
+        made(make_model(c, CpuContext{}, DType::f32)),
+        model(*made),
         graph({.device = cpu, .training = true, .rng = &rng, .global_batch = whole, .recompute = recompute}) {
     model.initialize(5);
     model.parameters().allocate_training();

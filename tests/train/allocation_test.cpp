@@ -50,10 +50,13 @@ TEST_CASE("a step does not allocate, also with micro-batches, dropout, recompute
   for (const AttentionKind kind : {AttentionKind::flash, AttentionKind::reference}) {
     for (const bool recompute : {false, true}) {
       const long at_start = allocations;
-      Gpt model(config, CpuContext{2, MatmulEngine::eigen});
+      // Llama and Muon with recompute.
+      config.kind = recompute ? ModelKind::llama : ModelKind::gpt2;
+      const auto owner = make_model(config, CpuContext{2, MatmulEngine::eigen}, DType::f32);
+      Model& model = *owner;
       model.initialize(1);
       StepSettings settings{4, 2, 70, kind, recompute, {}, 1.0};
-      settings.loss_chunk = recompute ? 33 : 0;
+      settings.loss_chunk = recompute ? 33 : 0, settings.partition.muon = recompute;
       TrainingStep step(model, settings, {.seed = 1});
       CHECK(allocations > at_start);  // the counter works
       const long before = allocations;

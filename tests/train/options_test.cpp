@@ -64,6 +64,7 @@ TEST_CASE("options: every flag sets its field, and JSON restores every field") {
     if (name == "matmul") value = "eigen";
     else if (name == "optimizer-dtype") value = "bf16";
     else if (name == "tokenizer") value = "bpe";
+    else if (name == "schedule") value = "wsd";
     else if (name == "attention") value = "reference";
     else if (name == "activation") value = "tanh";
     else if (name == "init-from") continue;  // names a run
@@ -141,6 +142,7 @@ TEST_CASE("options: invalid values are named") {
                      {"--warmup", "-1"},
                      {"--lr-decay-steps", "-1"},
                      {"--decay-part", "1"},
+                     {"--muon-momentum", "1"},
                      {"--beta1", "1"},
                      {"--beta2", "-0.1"},
                      {"--eps", "0"},
@@ -302,4 +304,13 @@ TEST_CASE("options: a resumed run keeps its options, except those that do not ch
   }
   CHECK_THROWS_AS(resumed({"--config", config(folder, "lr = 0.5\n")}), UserError);
   CHECK(resumed({"--config", config(folder, "lr = 1e-3\nsteps = 50\n")}).steps == 50);
+}
+
+TEST_CASE("options: what belongs to the other model or optimizer is refused by its flag") {
+  CHECK(options_error({"--model", "llama", "--bias", "true"}).starts_with("--bias is of --model gpt2"));
+  CHECK(options_error({"--model", "llama", "--activation", "tanh"}).starts_with("--activation is of --model gpt2"));
+  CHECK(options_error({"--rope-theta", "500000"}).starts_with("--rope-theta is of --model llama"));
+  CHECK(options_error({"--qk-norm"}).starts_with("--qk-norm is of --model llama"));
+  CHECK(options_error({"--optimizer", "muon", "--optimizer-dtype", "bf16"}).starts_with("--optimizer-dtype bf16 is"));
+  CHECK(options_error({"--model", "llama", "--qk-norm", "--optimizer", "muon", "--schedule", "wsd"}).empty());
 }

@@ -69,6 +69,21 @@ TEST_CASE("plan: memory of one rank is exactly that of a training step") {
     }
 }
 
+TEST_CASE("plan: Muon keeps one moment of the matrices of layers, and needs scratch for the largest") {
+  PlanRun run = run_of(DType::f32, false);
+  const auto model = planned_model(run);
+  const PlanWork work = work_of(run, *model);
+  const Plan adamw = plan_of(run, model->parameters(), work, round_device());
+  run.muon = true;
+  const Plan muon = plan_of(run, model->parameters(), work, round_device());
+  const Partition partition = partition_of(model->parameters(), 0, 1, {.muon = true});
+  CHECK(partition.muon == model->parameters().hidden_elements());
+  const double scratch = static_cast<double>(muon_scratch(model->parameters(), partition));
+  CHECK(muon.weights == adamw.weights - 4.0 * static_cast<double>(partition.muon) + scratch);
+  CHECK(memory_of(run) == muon.memory());
+  CHECK(muon.compute > adamw.compute);
+}
+
 TEST_CASE("plan: the loss by chunks takes less memory, and the same products and a little more traffic") {
   PlanRun run = run_of(DType::bf16, false);
   run.model.vocab = 5000;

@@ -148,6 +148,31 @@ TEST_CASE("ranks: moments in bf16 are the same bits with and without --zero 1" *
   CHECK(losses_of(folder / "sharded").back() == doctest::Approx(losses_of(folder / "one").back()).epsilon(1e-3));
 }
 
+// Ranks share the matrices; with --zero 1 each has a part of their momentum.
+TEST_CASE("ranks: Muon's curve is that of one process, and its checkpoint resumes bit for bit" *
+          doctest::skip(!kHasGloo)) {
+  ScratchFolder folder;
+  const auto run = [&](const char* name, const char* ranks, const char* zero, const char* steps, const char* dtype) {
+    train(
+        shared_run(folder, name, ranks,
+                   {"--optimizer", "muon", "--zero", zero, "--steps", steps, "--dtype", dtype, "--micro-batch", "2"}));
+    return losses_of(folder / name);
+  };
+  const auto one = run("one", "1", "0", "20", "fp32");
+  check_close(run("whole", "2", "0", "20", "fp32"), one);
+  check_close(run("sharded", "3", "1", "20", "fp32"), one);
+  run("cut", "3", "1", "9", "fp32");
+  train({"train", "--resume", folder / "cut", "--steps", "20"});
+  CHECK(same_checkpoint(folder / "cut", folder / "sharded"));
+  run("other", "2", "1", "9", "fp32");
+  train({"train", "--resume", folder / "other", "--steps", "20", "--ranks", "1", "--zero", "0"});
+  CHECK(losses_of(folder / "other").back() == doctest::Approx(one.back()).epsilon(1e-4));
+  run("bf16", "2", "1", "12", "bf16");
+  run("bf16-cut", "2", "1", "5", "bf16");
+  train({"train", "--resume", folder / "bf16-cut", "--steps", "12"});
+  CHECK(same_checkpoint(folder / "bf16-cut", folder / "bf16"));
+}
+
 TEST_CASE("ranks: a batch that does not divide: the error suggests one that does" * doctest::skip(!kHasGloo)) {
   ScratchFolder folder;
   const auto ran = run_program(shared_run(folder, "run", "5"));

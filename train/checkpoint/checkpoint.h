@@ -1,6 +1,7 @@
 // A checkpoint is a folder: model.safetensors, optimizer.safetensors (the moments, as m.NAME and v.NAME, in F32 or
-// BF16), state.json, and config.json for Hugging Face's from_pretrained(). A checkpoint of step 0 without
-// optimizer.safetensors has moments of 0. A kill at any moment, or a full disk, leaves a complete one.
+// BF16; what Muon updates has no v.NAME), state.json, and config.json for Hugging Face's from_pretrained(). A
+// checkpoint of step 0 without optimizer.safetensors has moments of 0. A kill at any moment, or a full disk, leaves a
+// complete one.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,7 @@ struct CheckpointState {
   TrainOptions options;  // complete, with vocab
 };
 
-// Replaces `folder`. m and v have the names of the model's tensors; both empty: no optimizer file.
+// Replaces `folder`. m and v have names of the model's tensors; both empty: no optimizer file.
 void save_checkpoint(const std::filesystem::path& folder, std::span<const TensorView> model,
                      std::span<const TensorView> m, std::span<const TensorView> v, const CheckpointState& state);
 

@@ -14,7 +14,8 @@ namespace {
 template <typename Moment>
 struct GatheredMoments {
   GatheredMoments(const Parameters& p, const Partition& partition, Communicator& comm)
-      : m(p, partition, comm, p.first_moments<Moment>()), v(p, partition, comm, p.second_moments<Moment>()) {}
+      : m(p, partition, comm, p.first_moments<Moment>()),
+        v(p, partition, comm, p.second_moments<Moment>(), partition.muon) {}
   GatheredState<Moment> m, v;
 };
 template <typename Use>  // use(GatheredMoments&)
@@ -39,7 +40,7 @@ void save_checkpoint_together(const fs::path& folder, Saved what, Parameters& p,
     moments.v.gather();
     team.run_collectively(team.is_main(), [&] {
       save_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, moments.m.data()),
-                      tensor_views(p, moments.v.data()), state);
+                      tensor_views(p, moments.v.data(), partition.muon), state);
     });
   });
 }
@@ -55,7 +56,7 @@ std::optional<CheckpointState> load_checkpoint_together(const fs::path& folder, 
   with_moments(p, partition, team.comm(), [&](auto&& moments) {
     team.run_collectively(team.is_main(), [&] {
       state = load_checkpoint(folder, tensor_views(p, values.data()), tensor_views(p, moments.m.data()),
-                              tensor_views(p, moments.v.data()), changed);
+                              tensor_views(p, moments.v.data(), partition.muon), changed);
     });
     moments.m.scatter();
     moments.v.scatter();

@@ -10,7 +10,7 @@
 
 namespace glint {
 
-enum class Saved { weights, all };  // all: with AdamW's moments, to resume from
+enum class Saved { weights, all };  // all: with the optimizer's moments, to resume from
 
 void save_checkpoint_together(const std::filesystem::path& folder, Saved what, Parameters& parameters,
                               TrainingStep& step, Team& team, const CheckpointState& state);

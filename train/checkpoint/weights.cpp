@@ -9,7 +9,7 @@ namespace glint {
 
 namespace {
 
-constexpr const char* kTokenEmbedding = "wte.weight";
+constexpr const char *kGpt2Embedding = "wte.weight", *kLlamaEmbedding = "model.embed_tokens.weight";
 constexpr const char* kHead = "lm_head.weight";
 
 bool same_values(const StoredTensor& a, const StoredTensor& b) {
@@ -41,7 +41,7 @@ void TensorsByName::rename(std::string_view prefix, std::string_view to) {
   tensors_ = std::move(renamed);
 }
 
-void TensorsByName::take(std::span<const TensorView> targets, const std::string& prefix) {
+void TensorsByName::take(std::span<const TensorView> targets, const std::string& prefix, Types types) {
   for (const TensorView& target : targets) {
     const std::string name = prefix + target.name;
     const auto found = tensors_.find(name);
@@ -53,7 +53,7 @@ void TensorsByName::take(std::span<const TensorView> targets, const std::string&
     GLINT_REQUIRE(target.shape == shape, path.string(), ": ", name, " is of shape ", shape_text(source->shape),
                   " and should be ", shape_text(target.shape));
     if (target.bytes() == 0) continue;
-    if (target.dtype == DType::f32) {
+    if (types == Types::any_float && target.dtype == DType::f32) {
       source->to_floats(static_cast<float*>(target.data), target.elements());
     } else {
       GLINT_REQUIRE(source->data && source->dtype == target.dtype, path.string(), ": ", name, " is not of type ",
@@ -77,17 +77,20 @@ void load_weights(std::span<const SafetensorsFile> files, std::span<const Tensor
     return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
   });
   sources.rename("transformer.");  // of Hugging Face's GPT2LMHeadModel
-  const bool tied = std::none_of(model.begin(), model.end(), [](const auto& view) { return view.name == kHead; });
-  if (const StoredTensor* head = sources.find(kHead); head && tied) {
-    const StoredTensor* embedding = sources.find(kTokenEmbedding);
+  const auto has = [&](const char* name) {
+    return std::any_of(model.begin(), model.end(), [&](const auto& view) { return view.name == name; });
+  };
+  const char* const token_embedding = has(kLlamaEmbedding) ? kLlamaEmbedding : kGpt2Embedding;
+  if (const StoredTensor* head = sources.find(kHead); head && !has(kHead)) {
+    const StoredTensor* embedding = sources.find(token_embedding);
     GLINT_REQUIRE(!embedding || same_values(*head, *embedding), files.front().path().string(),
                   " has an output head of its own (", kHead, "); in this model the head is the token embedding");
     if (embedding) sources.drop(kHead);
-    else sources.rename("lm_head.weight", kTokenEmbedding);
+    else sources.rename("lm_head.weight", token_embedding);
   }
   if (more_rows == MoreRows::left_out)
-    for (const char* name : {kTokenEmbedding, kHead}) sources.accept_more_rows(name);
-  sources.take(model);
+    for (const char* name : {token_embedding, kHead}) sources.accept_more_rows(name);
+  sources.take(model, "", TensorsByName::Types::any_float);
   sources.require_all_taken();
 }
 

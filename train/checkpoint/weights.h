@@ -18,9 +18,10 @@ class TensorsByName {
     for (const SafetensorsFile& file : files) add(file);
   }
 
-  // Copies each target from the tensor called prefix + its name, which must have its shape and type; fp32 targets take
-  // F16 and BF16 too. UserError if there is none.
-  void take(std::span<const TensorView> targets, const std::string& prefix = "");
+  // Copies each target from the tensor called prefix + its name, which must have its shape and type; with any_float an
+  // fp32 target takes F16 and BF16 too. UserError if there is none.
+  enum class Types { same, any_float };
+  void take(std::span<const TensorView> targets, const std::string& prefix, Types types = Types::same);
   // A tensor of more rows than the target gives its first ones (a padded vocabulary).
   void accept_more_rows(const std::string& name) { longer_.push_back(name); }
   // UserError if a tensor was not taken.

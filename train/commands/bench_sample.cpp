@@ -19,7 +19,8 @@ struct SamplingBenchFlags : BenchFlags {
 // of `position` tokens of each sequence.
 double least_bytes(const Model& model, const GptConfig& config, int sequences, double position) {
   const auto element = static_cast<double>(bytes_of(model.parameters().dtype()));
-  double bytes = element * (static_cast<double>(model.parameters().count()) - 1.0 * config.context * config.embd);
+  const double positions = config.kind == ModelKind::gpt2 ? 1.0 * config.context * config.embd : 0;
+  double bytes = element * (static_cast<double>(model.parameters().count()) - positions);
   for (const Shape& cache : model.cache_shapes(sequences))
     bytes += element * static_cast<double>(cache.elements()) * position / model.context();
   return bytes;

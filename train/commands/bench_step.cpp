@@ -128,6 +128,7 @@ void register_bench_step(CLI::App& bench) {
   add_option(command, "--attention", options.attention, "Kernel");
   add_option(command, "--recompute", options.recompute, "Recompute activations in backward: slower, less memory");
   add_option(command, "--loss-chunk", options.loss_chunk, "Rows of logits in memory at a time; 0: all");
+  add_option(command, "--optimizer", options.optimizer, "Muon: for the matrices of layers");
   add_option(command, "--optimizer-dtype", options.optimizer_dtype, "Number format of AdamW's moments");
   add_option(command, "--graph", options.graph, "On a GPU: run a step as one CUDA graph");
   add_option(command, "--tune", options.tune,

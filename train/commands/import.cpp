@@ -1,4 +1,4 @@
-// glint import: a run from a Hugging Face GPT-2.
+// glint import: a run from a Hugging Face GPT-2 or Llama.
 #include <cstdio>
 
 #include "data/durable.h"
@@ -42,7 +42,7 @@ void import_run(const ImportFlags& flags) {
 }  // namespace
 
 void register_import(CLI::App& program) {
-  CLI::App& command = *program.add_subcommand("import", "Make a run of a GPT-2 in Hugging Face's format");
+  CLI::App& command = *program.add_subcommand("import", "Make a run of a GPT-2 or Llama in Hugging Face's format");
   const auto flags = std::make_shared<ImportFlags>();
   command
       .add_option("model", flags->place, "Folder of config.json, safetensors and tokenizer.json; or its safetensors")

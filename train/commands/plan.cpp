@@ -19,6 +19,7 @@ namespace {
 struct PlanFlags {
   PlanRun run;
   DtypeChoice dtype = DtypeChoice::bf16, moments = DtypeChoice::fp32;
+  Optimizer optimizer = Optimizer::adamw;
   std::string device = "h100", devices = "8-1024";
   float dropout = 0;
   int batch = 0, each = 16, threads = 1;
@@ -198,7 +199,7 @@ void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& d
                   fits > 0 ? str_cat("--micro-batch ", fits, " does").c_str()
                            : str_cat("nor does --micro-batch 1: try ", run.recompute ? "" : "--recompute true, ",
                                      run.loss_chunk > 0 ? "" : "--loss-chunk 1024, ",
-                                     run.moments == DType::bf16 ? "" : "--optimizer-dtype bf16, ",
+                                     run.muon || run.moments == DType::bf16 ? "" : "--optimizer-dtype bf16, ",
                                      "or fewer layers or channels")
                                  .c_str());
     }
@@ -208,6 +209,7 @@ void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& d
 void print_plan(PlanFlags flags) {
   PlanRun& run = flags.run;
   run.dtype = dtype_of(flags.dtype), run.moments = dtype_of(flags.moments);
+  run.muon = flags.optimizer == Optimizer::muon;
   if (run.model.kv_heads == 0) run.model.kv_heads = run.model.heads;
   run.model.embd_dropout = run.model.attn_dropout = run.model.resid_dropout = flags.dropout;
   run.model.validate();
@@ -231,6 +233,7 @@ void register_plan(CLI::App& program) {
   flags->run.micro_batch = 16;
   add_model_flags(command, model);
   add_option(command, "--dtype", flags->dtype, "Arithmetic");
+  add_option(command, "--optimizer", flags->optimizer, "Muon: for the matrices of layers");
   add_option(command, "--optimizer-dtype", flags->moments, "Number format of AdamW's moments");
   add_option(command, "--dropout", flags->dropout, "Drop probability, everywhere");
   add_option(command, "--recompute", flags->run.recompute, "Recompute activations in backward: slower, less memory");

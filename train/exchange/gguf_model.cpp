@@ -85,6 +85,48 @@ std::string gguf_name(const std::string& name) {
          name.substr(end);
 }
 
+// Llama's, as llama.cpp's convert_hf_to_gguf.py has them: it turns neighbouring channels of a head, so that row j HS/2
+// + i of a query or key head stands at 2 i + j.
+void add_llama_tensors(GgufWriter& gguf, const Parameters& parameters, int head_size, GgufType type) {
+  static const std::map<std::string, std::string> kNames = {{"model.embed_tokens", "token_embd"},
+                                                            {"model.norm", "output_norm"},
+                                                            {"lm_head", "output"},
+                                                            {"input_layernorm", "attn_norm"},
+                                                            {"self_attn.q_proj", "attn_q"},
+                                                            {"self_attn.k_proj", "attn_k"},
+                                                            {"self_attn.v_proj", "attn_v"},
+                                                            {"self_attn.o_proj", "attn_output"},
+                                                            {"post_attention_layernorm", "ffn_norm"},
+                                                            {"mlp.gate_proj", "ffn_gate"},
+                                                            {"mlp.up_proj", "ffn_up"},
+                                                            {"mlp.down_proj", "ffn_down"}};
+  constexpr std::string_view kLayers = "model.layers.";
+  for (const Parameter& parameter : parameters.all()) {
+    for (const NamedTensor& tensor : parameter.tensors()) {
+      std::string stem = tensor.name.substr(0, tensor.name.rfind('.')), block;
+      if (stem.starts_with(kLayers)) {
+        const size_t dot = stem.find('.', kLayers.size());
+        block = "blk." + stem.substr(kLayers.size(), dot - kLayers.size()) + ".";
+        stem = stem.substr(dot + 1);
+      }
+      const bool matrix = tensor.shape.sizes.size() == 2, turned = stem.ends_with("q_proj") || stem.ends_with("k_proj");
+      const auto columns = static_cast<size_t>(tensor.shape.last()), rows = tensor.shape.elements() / columns,
+                 HS = static_cast<size_t>(head_size);
+      GgufType stored = matrix ? type : GgufType::f32;
+      if (stored == GgufType::q8_0 && columns % kQ8Block != 0) stored = GgufType::f16;
+      const float* const from = parameters.value_at(tensor.offset);
+      gguf.add_tensor(block + kNames.at(stem) + ".weight", matrix ? rows : 0, columns, stored, [=] {
+        std::vector<float> values(from, from + rows * columns);
+        for (size_t row = 0; turned && row < rows; ++row) {
+          const size_t in_head = row % HS, source = row - in_head + in_head % 2 * (HS / 2) + in_head / 2;
+          std::copy_n(from + source * columns, columns, values.begin() + static_cast<std::ptrdiff_t>(row * columns));
+        }
+        return values;
+      });
+    }
+  }
+}
+
 void add_tensors(GgufWriter& gguf, const Model& model, const GptConfig& config, GgufType type) {
   const Parameters& parameters = model.parameters();
   for (const Parameter& parameter : parameters.all()) {
@@ -124,24 +166,37 @@ uint32_t file_type_of(GgufType type) {  // llama.cpp's numbers of what most tens
 std::string write_gguf(const std::filesystem::path& path, const LoadedRun& run, GgufType type) {
   const GptConfig& model = run.state.options.model;
   const auto reason = not_in_hf(model);
-  GLINT_REQUIRE(!reason, run.paths.root.string(), " ", reason.value_or(""), ", nor llama.cpp's gpt2");
+  GLINT_REQUIRE(!reason, run.paths.root.string(), " ", reason.value_or(""), ", nor llama.cpp's");
   GgufWriter gguf;
-  const auto number = [&](const char* key, int value) { gguf.add(key, static_cast<uint32_t>(value)); };
-  gguf.add("general.architecture", "gpt2");
+  const bool llama = model.kind == ModelKind::llama;
+  const std::string architecture = llama ? "llama" : "gpt2";
+  gguf.add("general.architecture", architecture);
   gguf.add("general.type", "model");
   gguf.add("general.name", std::filesystem::absolute(run.paths.root).lexically_normal().filename().string());
   gguf.add("general.file_type", file_type_of(type));
   gguf.add("general.quantization_version", uint32_t{2});
-  number("gpt2.context_length", model.context);
-  number("gpt2.embedding_length", model.embd);
-  number("gpt2.feed_forward_length", model.hidden());
-  number("gpt2.block_count", model.layers);
-  number("gpt2.attention.head_count", model.heads);
-  gguf.add("gpt2.attention.layer_norm_epsilon", model.norm_epsilon);
+  const auto number = [&](const char* key, int value) {
+    gguf.add(architecture + "." + key, static_cast<uint32_t>(value));
+  };
+  number("context_length", model.context);
+  number("embedding_length", model.embd);
+  number("feed_forward_length", model.hidden());
+  number("block_count", model.layers);
+  number("attention.head_count", model.heads);
+  if (llama) {
+    number("attention.head_count_kv", model.kv_heads);
+    number("rope.dimension_count", model.head_size());
+    number("vocab_size", model.vocab);
+    gguf.add("llama.attention.layer_norm_rms_epsilon", model.norm_epsilon);
+    gguf.add("llama.rope.freq_base", model.rope_theta);
+  } else {
+    gguf.add("gpt2.attention.layer_norm_epsilon", model.norm_epsilon);
+  }
   add_tokenizer(gguf, run.tokenizer);
-  add_tensors(gguf, *run.model, model, type);
+  if (llama) add_llama_tensors(gguf, run.model->parameters(), model.head_size(), type);
+  else add_tensors(gguf, *run.model, model, type);
   gguf.write(path);
-  if (model.activation == Gelu::tanh) return "";
+  if (llama || model.activation == Gelu::tanh) return "";
   return "llama.cpp computes GPT-2 with the tanh GELU, this model has the exact one (--activation erf): its logits will "
          "differ by about 1e-3";
 }

@@ -24,16 +24,20 @@ constexpr const char *kHfWeights = "model.safetensors", *kHfIndex = "model.safet
 // The parameters as transformers names them, each weight without a bias followed by one of zeros.
 std::vector<TensorView> hf_tensors(const Parameters& parameters, bool biases, std::vector<float>& zeros) {
   std::vector<TensorView> tensors;
-  for (const Parameter& p : parameters.all()) {
-    const std::string name = p.name == "lm_head.weight" ? p.name : "transformer." + p.name;
-    tensors.push_back({name, p.stored.sizes, parameters.value_at(p.offset)});
+  std::vector<NamedTensor> all;
+  for (const Parameter& parameter : parameters.all())
+    for (NamedTensor& tensor : parameter.tensors()) all.push_back(std::move(tensor));
+  for (const NamedTensor& tensor : all) {
+    const bool whole = tensor.name == "lm_head.weight" || tensor.name.starts_with("model.");  // Llama's
+    const std::string name = whole ? tensor.name : "transformer." + tensor.name;
+    tensors.push_back({name, tensor.shape.sizes, parameters.value_at(tensor.offset)});
     const bool linear = name.find(".c_") != std::string::npos, norm = name.find(".ln_") != std::string::npos;
     if (biases || !(linear || norm)) continue;
-    zeros.resize(std::max(zeros.size(), static_cast<size_t>(p.stored.last())));
-    tensors.push_back({name.substr(0, name.size() - 6) + "bias", {p.stored.sizes.back()}});
+    zeros.resize(std::max(zeros.size(), static_cast<size_t>(tensor.shape.last())));
+    tensors.push_back({name.substr(0, name.size() - 6) + "bias", {tensor.shape.sizes.back()}});
   }
-  for (TensorView& tensor : tensors)
-    if (!tensor.data) tensor.data = zeros.data();
+  for (TensorView& view : tensors)
+    if (!view.data) view.data = zeros.data();
   return tensors;
 }
 

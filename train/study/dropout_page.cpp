@@ -200,23 +200,27 @@ SeedStatistics difference_of(const std::vector<double>& a, const std::vector<dou
 }
 
 std::string dropout_page(const DropoutFlags& flags, const DropoutFindings& x) {
-  return str_cat(
-      "Each row is ", flags.seeds, " runs of ", flags.steps, " steps on ", x.train_tokens,
-      " tokens that differ from the other rows' runs by nothing but dropout:\nthe same first weights, the same batches. ",
-      "Losses are in nats per token, without dropout, on the same windows",
-      x.entropy > 0 ? str_cat("; the corpus's entropy is ", formatted("%.3f", x.entropy)) : "",
-      ".\n`±` is the standard deviation over seeds; of a change it is the 95% interval of the mean, over pairs of runs ",
-      "with the same seed.\n\n## What the figures say\n\n", answers(flags, x),
-      "\n## Where and how dropout acts\n\n![Validation loss over steps](dropout.svg)\n\n![Training loss over steps](training.svg)\n\n",
-      table_of(x.rows, x.curves),
-      "\n![Variants against FlashAttention's dropout](variants.svg)\n\n![Distance between curves](distance.svg)\n\n## Model sizes\n\n![Gap and best loss over parameters](sizes.svg)\n\n",
-      table_of(x.size_rows, x.size_curves), "\n## One output over many masks\n\nThe mean and variance of attention's ",
-      "output over masks, for one random input: ", flags.heads, " heads of ", flags.embd / flags.heads, ", T ",
-      flags.context, ", p ", flags.dropout, ".\nThe kernel keeps q = ", formatted("%.5f", x.rates["q"]),
-      " of all weights, since the mask has 8 random bits an element, and scales by 1 / (1 - p):\nthe mean is to be ",
-      "q / (1 - p) of the output without dropout, the variance q (1 - q) / (1 - p)^2 sum P^2 V^2, which is the formula\n",
-      "p / (1 - p) sum P^2 V^2 for q = 1 - p. The distance of the mean is |mean - O| / |O|.\n\n",
-      "![Variance over visible keys](variance.svg)\n\n", moments_table(x));
+  const std::string entropy = x.entropy > 0 ? str_cat("; the corpus's entropy is ", formatted("%.3f", x.entropy)) : "";
+  std::string page = str_cat(
+      "Each row is ", flags.seeds, " runs of ", flags.steps, " steps on ", x.train_tokens, " tokens that differ from ",
+      "the other rows' runs by nothing but dropout:\nthe same first weights, the same batches. Losses are in nats per ",
+      "token, without dropout, on the same windows", entropy,
+      ".\n`±` is the standard deviation over seeds; of a change ",
+      "it is the 95% interval of the mean, over pairs of runs with the same seed.\n\n");
+  page += "## What the figures say\n\n" + answers(flags, x);
+  page += "\n## Where and how dropout acts\n\n![Validation loss over steps](dropout.svg)\n\n";
+  page += "![Training loss over steps](training.svg)\n\n" + table_of(x.rows, x.curves);
+  page += "\n![Variants against FlashAttention's dropout](variants.svg)\n\n![Distance between curves](distance.svg)\n";
+  page += "\n## Model sizes\n\n![Gap and best loss over parameters](sizes.svg)\n\n";
+  page += table_of(x.size_rows, x.size_curves);
+  page += str_cat(
+      "\n## One output over many masks\n\nThe mean and variance of attention's output over masks, for one random ",
+      "input: ", flags.heads, " heads of ", flags.embd / flags.heads, ", T ", flags.context, ", p ", flags.dropout,
+      ".\nThe kernel keeps q = ", formatted("%.5f", x.rates["q"]), " of all weights, since the mask has 8 random bits ",
+      "an element, and scales by 1 / (1 - p):\nthe mean is to be q / (1 - p) of the output without dropout, the ",
+      "variance q (1 - q) / (1 - p)^2 sum P^2 V^2, which is the formula\np / (1 - p) sum P^2 V^2 for q = 1 - p. The ",
+      "distance of the mean is |mean - O| / |O|.\n\n![Variance over visible keys](variance.svg)\n\n");
+  return page + moments_table(x);
 }
 
 ordered_json dropout_json(const DropoutFlags& flags, const DropoutFindings& x) {

@@ -27,7 +27,7 @@ class GradientPass {
                 .global_batch = batch.sequences,
                 .recompute = way.recompute}),
         rng_{.seed = batch.mask_seed} {
-    model.parameters().allocate_training(0);
+    model.parameters().allocate_training(0, 0);
     graph_.set_rng(&rng_);
     tokens_ = graph_.input("tokens", {sequences, batch.T}, DType::i32);
     targets_ = graph_.input("targets", {sequences, batch.T}, DType::i32);

@@ -46,13 +46,13 @@ struct Gradients {
 
 template <typename Scalar>
 Gradients run_backward(const Context& ctx, const Problem<Scalar>& p, const Dropout& dropout, Write write = Write::set,
-                       size_t offset = 0) {
+                       size_t offset = 0, bool positions = true) {
   const Guarded<float> dwte(p.wte.size(), before(write), offset), dwpe(p.wpe.size(), before(write), offset);
   const Guarded<Scalar> dout(p.dout, offset);
   const Buffer<int32_t> tokens(p.tokens);
   const Guarded<float> scratch(embedding_backward_scratch(ctx, p.shape));
-  embedding_backward<Scalar>(ctx, dwte.data(), dwpe.data(), dout.data(), tokens.data(), scratch.data(), p.shape,
-                             dropout, write, write);
+  embedding_backward<Scalar>(ctx, dwte.data(), positions ? dwpe.data() : nullptr, dout.data(), tokens.data(),
+                             scratch.data(), p.shape, dropout, write, write);
   scratch.values();
   return {dwte.values(), dwpe.values()};
 }
@@ -71,6 +71,8 @@ void check(RandomInputs& inputs, const EmbeddingShape& shape, float probability,
     const Guarded<Scalar> out(p.dout.size(), offset);
     embedding_forward<Scalar>(ctx, out.data(), tokens.data(), wte.data(), wpe.data(), shape, site.dropout);
     CHECK(out.values() == rounded<Scalar>(p.forward(p.wte, p.wpe)));
+    embedding_forward<Scalar>(ctx, out.data(), tokens.data(), wte.data(), nullptr, shape, site.dropout);
+    CHECK(out.values() == rounded<Scalar>(p.forward(p.wte, std::vector<float>(p.wpe.size()))));
     for (const Write write : {Write::set, Write::add}) {
       std::vector<double> exact_te(p.wte.size(), base(write)), exact_pe(p.wpe.size(), base(write));
       std::vector<float> plain_te(p.wte.size(), base(write)), plain_pe(p.wpe.size(), base(write));
@@ -83,6 +85,7 @@ void check(RandomInputs& inputs, const EmbeddingShape& shape, float probability,
       if (once.dwte.empty()) once = got;
       CHECK(same_bits(got.dwte, once.dwte));
       CHECK(same_bits(got.dwpe, once.dwpe));
+      CHECK(same_bits(run_backward(ctx, p, site.dropout, write, offset, false).dwte, once.dwte));
     }
   });
 }

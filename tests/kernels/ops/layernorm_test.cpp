@@ -25,18 +25,19 @@ Results run(const Context& ctx, const LayerNormProblem& p, const Options& option
   const Guarded<float> weight(p.weight, offset), bias(p.bias, offset), mean(rows, offset), rstd(rows, offset);
   const Guarded<float> dweight(C, before, offset), dbias(C, before, offset);
   const Guarded<float> scratch(layernorm_backward_scratch(ctx, p.shape));
-  layernorm_forward<Scalar>(ctx, out.data(), mean.data(), rstd.data(), x.data(), weight.data(),
+  float* const means = p.rms ? nullptr : mean.data();
+  layernorm_forward<Scalar>(ctx, out.data(), means, rstd.data(), x.data(), weight.data(),
                             with_bias ? bias.data() : nullptr, p.shape);
   layernorm_backward<Scalar>(ctx, dx.data(), dweight.data(), with_bias ? dbias.data() : nullptr, dout.data(), x.data(),
-                             mean.data(), rstd.data(), weight.data(), scratch.data(), p.shape, write, write);
+                             means, rstd.data(), weight.data(), scratch.data(), p.shape, write, write);
   scratch.values();
-  return {{out.values(), mean.values(), rstd.values(), dweight.values(), dbias.values()}, dx.values()};
+  return {{p, mean, out.values(), rstd.values(), dweight.values(), dbias.values()}, dx.values()};
 }
 
 template <typename Scalar>
-void check(RandomInputs& inputs, int rows, int C, size_t offset = 0) {
-  INFO("rows ", rows, ", C ", C, ", offset ", offset, ", bytes ", sizeof(Scalar));
-  LayerNormProblem p(inputs, rows, C);
+void check(RandomInputs& inputs, int rows, int C, size_t offset = 0, bool rms = false) {
+  INFO("rms ", rms, ", rows ", rows, ", C ", C, ", offset ", offset, ", bytes ", sizeof(Scalar));
+  LayerNormProblem p(inputs, rows, C, rms);
   p.x = rounded<Scalar>(p.x);
   p.dout = rounded<Scalar>(p.dout);
   const auto exact = p.plain<double>();
@@ -63,6 +64,29 @@ TEST_CASE("layernorm: agrees with double, forward and backward, small shapes") {
   check<Bf16>(inputs, 9, 64, 3);
 }
 
+TEST_CASE("rmsnorm: agrees with double, forward and backward, small shapes") {
+  RandomInputs inputs(1205);
+  INFO("seed ", inputs.seed);
+  for (const int C : {1, 5, 8, 64, 65, 129}) {
+    for (const int rows : {1, 17}) {
+      check<float>(inputs, rows, C, 0, true);
+      check<Bf16>(inputs, rows, C, 0, true);
+    }
+  }
+  check<Bf16>(inputs, 9, 64, 3, true);
+}
+
+TEST_CASE("rmsnorm: wide rows, and many") {
+  RandomInputs inputs(1206);
+  INFO("seed ", inputs.seed);
+  for (const int C : {768, 1025, 1600, 6144}) {
+    check<float>(inputs, 9, C, 0, true);
+    check<Bf16>(inputs, 9, C, 0, true);
+  }
+  check<float>(inputs, 200, 31, 0, true);
+  check<Bf16>(inputs, 4096 + 277, 8, 0, true);
+}
+
 TEST_CASE("layernorm: wide rows, and many") {
   RandomInputs inputs(1202);
   INFO("seed ", inputs.seed);
@@ -80,16 +104,19 @@ TEST_CASE("layernorm: wide rows, and many") {
 TEST_CASE("layernorm: the oracle's backward is the derivative of its forward") {
   RandomInputs inputs(202);
   INFO("seed ", inputs.seed);
-  const LayerNormProblem p(inputs, 3, 10);
-  const auto x = convert<double>(p.x), weight = convert<double>(p.weight), bias = convert<double>(p.bias);
-  const auto dout = convert<double>(p.dout);
-  const auto exact = p.plain<double>();
-  const auto loss = [&](const auto& a, const auto& w, const auto& b) {
-    return dot(PlainLayerNorm<double>(a, w, b, dout, p.shape).out, dout);
-  };
-  check_gradient("dx", exact.dx, finite_differences(x, [&](const auto& v) { return loss(v, weight, bias); }));
-  check_gradient("dweight", exact.dweight, finite_differences(weight, [&](const auto& v) { return loss(x, v, bias); }));
-  check_gradient("dbias", exact.dbias, finite_differences(bias, [&](const auto& v) { return loss(x, weight, v); }));
+  for (const bool rms : {false, true}) {
+    const LayerNormProblem p(inputs, 3, 10, rms);
+    const auto x = convert<double>(p.x), weight = convert<double>(p.weight), bias = convert<double>(p.bias);
+    const auto dout = convert<double>(p.dout);
+    const auto exact = p.plain<double>();
+    const auto loss = [&](const auto& a, const auto& w, const auto& b) {
+      return dot(PlainLayerNorm<double>(a, w, b, dout, p.shape, rms).out, dout);
+    };
+    check_gradient("dx", exact.dx, finite_differences(x, [&](const auto& v) { return loss(v, weight, bias); }));
+    check_gradient("dweight", exact.dweight,
+                   finite_differences(weight, [&](const auto& v) { return loss(x, v, bias); }));
+    check_gradient("dbias", exact.dbias, finite_differences(bias, [&](const auto& v) { return loss(x, weight, v); }));
+  }
 }
 
 TEST_CASE("layernorm: adds to gradients, works without a bias, and gives the same bits in every order") {
@@ -99,8 +126,8 @@ TEST_CASE("layernorm: adds to gradients, works without a bias, and gives the sam
     for (float& value : values) value += 0.5f;
     return convert<double>(values);
   };
-  for (const auto& [rows, C] : {std::pair{70, 72}, {21, 1100}}) {
-    const LayerNormProblem p(inputs, rows, C);
+  for (const auto& [rows, C, rms] : {std::tuple{70, 72, false}, {21, 1100, false}, {21, 1104, true}}) {
+    const LayerNormProblem p(inputs, rows, C, rms);
     const Results set = run<float>({}, p), added = run<float>({}, p, {Write::add, 0.5f});
     CHECK(worst_error(added.dx, plus_half(set.dx)) < 1e-6);
     CHECK(worst_error(added.norm.dweight, plus_half(set.norm.dweight)) < 1e-5);

@@ -15,7 +15,8 @@ struct Problem {
   LayerNormProblem norm;  // its x is the sum
   std::vector<float> x, y, dsum;
 
-  Problem(RandomInputs& inputs, const ResidualLayerNormShape& s) : shape(s), norm(inputs, s.B * s.T, s.C) {
+  Problem(RandomInputs& inputs, const ResidualLayerNormShape& s, bool rms = false)
+      : shape(s), norm(inputs, s.B * s.T, s.C, rms) {
     const size_t n = norm.x.size();
     norm.dout = rounded<Scalar>(norm.dout);
     x = rounded<Scalar>(inputs.normal(n, 3.0f));
@@ -42,24 +43,26 @@ Results run(const Context& ctx, const Problem<Scalar>& p, const Dropout& dropout
   const Guarded<float> dweight(C, before(write), offset), dbias(C, before(write), offset);
   const Guarded<float> scratch(residual_layernorm_backward_scratch(ctx, p.shape));
   const Guarded<Scalar>& sum = place == Place::over_x ? x : place == Place::over_y ? y : apart;
-  residual_layernorm_forward<Scalar>(ctx, out.data(), sum.data(), mean.data(), rstd.data(), x.data(), y.data(),
-                                     weight.data(), bias.data(), p.shape, dropout);
+  float* const means = p.norm.rms ? nullptr : mean.data();
+  residual_layernorm_forward<Scalar>(ctx, out.data(), sum.data(), means, rstd.data(), x.data(), y.data(), weight.data(),
+                                     bias.data(), p.shape, dropout);
   residual_layernorm_backward<Scalar>(ctx, dsum.data(), dy.data(), dweight.data(), dbias.data(), dout.data(),
-                                      sum.data(), mean.data(), rstd.data(), weight.data(), scratch.data(), p.shape,
-                                      dropout, write);
+                                      sum.data(), means, rstd.data(), weight.data(), scratch.data(), p.shape, dropout,
+                                      write);
   scratch.values();
-  return {{out.values(), mean.values(), rstd.values(), dweight.values(), dbias.values()},
+  return {{p.norm, mean, out.values(), rstd.values(), dweight.values(), dbias.values()},
           sum.values(),
           dsum.values(),
           dy.values()};
 }
 
 template <typename Scalar>
-void check(RandomInputs& inputs, const ResidualLayerNormShape& shape, float p, const RngState& rng, size_t offset = 0) {
+void check(RandomInputs& inputs, const ResidualLayerNormShape& shape, float p, const RngState& rng, size_t offset = 0,
+           bool rms = false) {
   INFO("B ", shape.B, ", T ", shape.T, ", C ", shape.C, ", p ", p, ", rng offset ", rng.offset, ", bytes ",
        sizeof(Scalar));
   const TestSite site(p, rng);
-  const Problem<Scalar> problem(inputs, shape);
+  const Problem<Scalar> problem(inputs, shape, rms);
   const Results got = run({}, problem, site.dropout, Write::set, Place::apart, offset);
 
   const Guarded<Scalar> x(problem.x), y(problem.y), sum(problem.x.size());
@@ -108,6 +111,15 @@ TEST_CASE("residual_layernorm: wide rows, and many") {
     check<Bf16>(inputs, {2, 5, C}, 0.0f, kRngStates[0], 1);
   }
   check<Bf16>(inputs, {3, 1500, 8}, 0.1f, kRngStates[1]);  // three rounds of the blocks of a GPU's backward
+}
+
+TEST_CASE("residual_layernorm: RMSNorm too") {
+  RandomInputs inputs(1906);
+  INFO("seed ", inputs.seed);
+  for (const int C : {3, 64, 129, 768, 1600}) {
+    check<float>(inputs, {2, 5, C}, 0.1f, kRngStates[0], 0, true);
+    check<Bf16>(inputs, {2, 5, C}, 0.1f, kRngStates[0], 0, true);
+  }
 }
 
 TEST_CASE("residual_layernorm: more rows than a GPU's forward takes in one round") {

@@ -99,6 +99,8 @@ TEST_CASE("loss with rows of padding: the same losses and gradients, and a gradi
     Tied plain(DType::f32, kRows, V, C, chunk), padded(DType::f32, kRows, V, C, chunk, true, 1.0f, kPadding);
     std::copy_n(plain.weight->data(), V * C, padded.weight->data());
     std::copy_n(plain.position->data(), kRows * C, padded.position->data());
+    std::copy_n(plain.tokens.i32(), kRows, padded.tokens.i32());
+    std::copy_n(plain.targets.i32(), kRows, padded.targets.i32());
     plain.step(), padded.step();
     check_close(padded.all_losses(), plain.all_losses(), 2e-6);
     const float *from = padded.parameters.gradients() + padded.weight->offset, *all = plain.parameters.gradients();

@@ -13,11 +13,11 @@ namespace {
 
 using Texts = std::vector<std::vector<int32_t>>;
 
-Gpt tiny_model(const Device& device, DType dtype, int context) {
+std::unique_ptr<Model> tiny_model(const Device& device, DType dtype, int context, ModelKind kind = ModelKind::gpt2) {
   GptConfig config = tiny(0.0f);
-  config.context = context;
-  Gpt model(config, device, dtype);
-  model.initialize(3);
+  config.context = context, config.kind = kind;
+  auto model = make_model(config, device, dtype);
+  model->initialize(3);
   return model;
 }
 
@@ -44,10 +44,11 @@ Texts generate(Model& model, int sequences, uint64_t stream, bool graph, int pro
 
 TEST_CASE("cuda generation: logits close to the CPU's, also of a prompt that takes chunks") {
   const Emulated emulated;
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    Gpt cpu = tiny_model(CpuContext{1, default_matmul_engine()}, DType::f32, 70);
-    Gpt gpu = tiny_model(Device::cuda(), dtype, 70);
-    Generator on_cpu(cpu), on_gpu(gpu, 2);
+  for (const auto& [dtype, kind] :
+       {std::pair{DType::f32, ModelKind::gpt2}, {DType::bf16, ModelKind::gpt2}, {DType::f32, ModelKind::llama}}) {
+    const auto cpu = tiny_model(CpuContext{1, default_matmul_engine()}, DType::f32, 70, kind);
+    const auto gpu = tiny_model(Device::cuda(), dtype, 70, kind);
+    Generator on_cpu(*cpu), on_gpu(*gpu, 2);
     for (const int length : {1, 9, 67}) {
       std::vector<int32_t> tokens;
       for (int i = 0; i < length; ++i) tokens.push_back(i * 7 % kVocab);
@@ -79,14 +80,14 @@ TEST_CASE("cuda generation: the same texts with and without a graph, alone and a
     Texts first;
     for (const auto& [seed, graph] : {std::pair<uint64_t, bool>{1, true}, {2, false}}) {
       const Emulated emulated(seed);
-      Gpt model = tiny_model(Device::cuda(), dtype, kContext);
-      const Texts texts = generate(model, 3, 7, graph, 4, 11);
+      const auto model = tiny_model(Device::cuda(), dtype, kContext);
+      const Texts texts = generate(*model, 3, 7, graph, 4, 11);
       if (!first.empty()) CHECK(texts == first);
       first = texts;
     }
     const Emulated emulated(3);
-    Gpt model = tiny_model(Device::cuda(), dtype, kContext);
-    for (uint64_t b = 0; b < 3; ++b) CHECK(generate(model, 1, 7 + b, true, 4, 11).front() == first[b]);
+    const auto model = tiny_model(Device::cuda(), dtype, kContext);
+    for (uint64_t b = 0; b < 3; ++b) CHECK(generate(*model, 1, 7 + b, true, 4, 11).front() == first[b]);
     CHECK(first[0] != first[1]);
   }
 }

@@ -18,8 +18,12 @@ struct Curve {
   bool operator==(const Curve&) const = default;
 };
 
-Curve train(const Device& device, DType dtype, const StepSettings& settings, float dropout, int steps = 20) {
-  Gpt model(tiny(dropout), device, dtype);
+Curve train(const Device& device, DType dtype, const StepSettings& settings, float dropout, int steps = 20,
+            ModelKind kind = ModelKind::gpt2) {
+  GptConfig config = tiny(dropout);
+  config.kind = kind, config.qk_norm = kind == ModelKind::llama;
+  const auto made = make_model(config, device, dtype);
+  Model& model = *made;
   model.initialize(1);
   TrainingStep step(model, settings, {.seed = 5, .offset = 0xffffff00});
   Curve curve;
@@ -95,6 +99,32 @@ TEST_CASE("cuda training with moments in bf16: close to fp32 ones, the CPU's dra
   const Curve cuda = train(Device::cuda(), DType::f32, low, 0.2f);
   check_close(cuda, train(Device::cuda(), DType::f32, settings(2), 0.2f), 1e-2);
   check_close(cuda, cpu, 1e-3);
+  CHECK(train(Device::cuda(), DType::f32, no_graph, 0.2f) == cuda);
+}
+
+TEST_CASE("cuda training of a Llama agrees with the CPU, with dropout, GQA, QK norm, micro-batches and recompute") {
+  const Emulated emulated;
+  const auto run = [&](const Device& device, DType dtype, const StepSettings& s) {
+    return train(device, dtype, s, 0.2f, 20, ModelKind::llama);
+  };
+  const Curve cpu = run(CpuContext{2, default_matmul_engine()}, DType::f32, settings(4));
+  CHECK(cpu.losses.back() < 0.8 * cpu.losses.front());
+  check_close(run(Device::cuda(), DType::f32, settings(4)), cpu, 1e-4);
+  check_close(run(Device::cuda(), DType::f32, settings(2, true)), cpu, 1e-4);
+  const Curve bf16 = run(Device::cuda(), DType::bf16, settings(2));
+  check_close(bf16, cpu, 2e-2);
+  CHECK(run(Device::cuda(), DType::bf16, settings(2, false, false)) == bf16);
+}
+
+TEST_CASE("cuda training with Muon: near the CPU's, whose iterations are fp32; the same bits with a graph") {
+  StepSettings muon = settings(2);
+  muon.partition.muon = true;
+  StepSettings no_graph = muon;
+  no_graph.graph = false;
+  const Curve cpu = train(CpuContext{2, default_matmul_engine()}, DType::f32, muon, 0.2f);
+  const Emulated emulated;
+  const Curve cuda = train(Device::cuda(), DType::f32, muon, 0.2f);
+  check_close(cuda, cpu, 1e-2);
   CHECK(train(Device::cuda(), DType::f32, no_graph, 0.2f) == cuda);
 }
 

@@ -39,6 +39,36 @@ TEST_CASE("config.json of Hugging Face's GPT-2: what is written is read back") {
   CHECK(hf_config(all_different(), DType::bf16, -1)["eos_token_id"].is_null());
 }
 
+TEST_CASE("config.json of Hugging Face's Llama: what is written is read back, what glint lacks is refused") {
+  GptConfig model;
+  model.kind = ModelKind::llama, model.vocab = 301, model.context = 48, model.layers = 3, model.heads = 6;
+  model.kv_heads = 2, model.embd = 96, model.norm_epsilon = 1e-6f, model.rope_theta = 5e5f, model.attn_dropout = 0.2f;
+  for (const bool tied : {true, false}) {
+    model.tied = tied;
+    CHECK_FALSE(not_in_hf(model));
+    const Json text = written(model);
+    CHECK(text["architectures"] == Json::array({"LlamaForCausalLM"}));
+    CHECK(text["intermediate_size"] == 256);
+    CHECK(text["rope_parameters"]["rope_theta"] == 5e5);
+    const GptConfig read = read_hf_config(text, "here");
+    CHECK(read.kind == ModelKind::llama);
+    CHECK(Json::parse(hf_config(read, DType::f32, 7).dump()) == text);
+  }
+  const auto refused = [&](const char* key, const Json& value) {
+    Json text = written(model);
+    text[key] = value;
+    return error_of([&] { read_hf_config(text, "there/config.json"); });
+  };
+  CHECK(refused("hidden_act", "gelu").find("'gelu'") != std::string::npos);
+  CHECK(refused("attention_bias", true).find("attention_bias is true") != std::string::npos);
+  CHECK(refused("intermediate_size", 300).find("intermediate_size 300") != std::string::npos);
+  CHECK(refused("head_dim", 32).find("head_dim") != std::string::npos);
+  CHECK(refused("rope_scaling", {{"rope_type", "llama3"}}).find("'llama3'") != std::string::npos);
+  CHECK(refused("num_key_value_heads", 4).find("`kv_heads` 4") != std::string::npos);
+  model.qk_norm = true;
+  CHECK(not_in_hf(model).value_or("").find("QK norm") != std::string::npos);
+}
+
 TEST_CASE("config.json: what is left out is GPT2Config's default; names of the same GELU") {
   GptConfig model = read_hf_config({{"model_type", "gpt2"}}, "here");
   CHECK(model.layers == 12);
@@ -58,7 +88,7 @@ TEST_CASE("config.json: another architecture is named, as is what glint does not
     text[key] = value;
     return error_of([&] { read_hf_config(text, "there/config.json"); });
   };
-  CHECK(refused("architectures", Json::array({"LlamaForCausalLM"})).find("describes LlamaForCausalLM") !=
+  CHECK(refused("architectures", Json::array({"MistralForCausalLM"})).find("describes MistralForCausalLM") !=
         std::string::npos);
   CHECK(refused("model_type", "gpt_neo").find("model_type gpt_neo") != std::string::npos);
   CHECK(refused("activation_function", "relu").find("'relu'") != std::string::npos);

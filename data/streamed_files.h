@@ -39,9 +39,9 @@ void read_document(
 // Whether a file can't be mapped as the text that it is: *.gz, *.jsonl, "-".
 bool is_stream(const std::filesystem::path& path);
 
-class TextStream {
+class StreamedFiles {
  public:
-  TextStream(std::vector<std::filesystem::path> files, TokenizerKind kind, std::string field);
+  StreamedFiles(std::vector<std::filesystem::path> files, TokenizerKind kind, std::string field);
   // UserError for what can't be read, is not gzip, not JSON lines with such a field, or not UTF-8 (char, bpe).
   void read(const VisitText& visit);
   bool several() const;     // documents

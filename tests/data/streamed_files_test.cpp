@@ -1,5 +1,5 @@
 // Texts that are streamed: compressed files and JSON lines.
-#include "data/text_stream.h"
+#include "data/streamed_files.h"
 
 #include <doctest/doctest.h>
 #include <zlib.h>

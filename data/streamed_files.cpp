@@ -1,4 +1,4 @@
-#include "data/text_stream.h"
+#include "data/streamed_files.h"
 
 #include <unistd.h>
 #include <zlib.h>
@@ -86,7 +86,7 @@ bool is_stream(const fs::path& path) {
 }
 
 // A file through zlib, which hands on what is not compressed.
-class TextStream::Input {
+class StreamedFiles::Input {
  public:
   explicit Input(const fs::path& path) : name_(path == "-" ? "standard input" : path.string()) {
     std::error_code ignored;
@@ -124,7 +124,7 @@ class TextStream::Input {
   gzFile file_;
 };
 
-TextStream::TextStream(std::vector<fs::path> files, TokenizerKind kind, std::string field)
+StreamedFiles::StreamedFiles(std::vector<fs::path> files, TokenizerKind kind, std::string field)
     : files_(std::move(files)), kind_(kind), field_(std::move(field)) {
   bool known = true;
   for (const fs::path& file : files_) {
@@ -136,18 +136,18 @@ TextStream::TextStream(std::vector<fs::path> files, TokenizerKind kind, std::str
   if (!known) file_bytes_ = 0;
 }
 
-bool TextStream::has_lines(const fs::path& file) const {
+bool StreamedFiles::has_lines(const fs::path& file) const {
   if (file == "-") return !field_.empty();
   return (file.extension() == ".gz" ? file.stem() : file).extension() == ".jsonl";
 }
 
-bool TextStream::several() const { return files_.size() > 1 || has_lines(files_.front()); }
+bool StreamedFiles::several() const { return files_.size() > 1 || has_lines(files_.front()); }
 
-double TextStream::fraction() const {
+double StreamedFiles::fraction() const {
   return file_bytes_ == 0 ? -1.0 : static_cast<double>(files_done_ + file_at_) / static_cast<double>(file_bytes_);
 }
 
-void TextStream::read(const VisitText& visit) {
+void StreamedFiles::read(const VisitText& visit) {
   files_done_ = 0;
   Cutter cutter(kind_);
   for (const fs::path& file : files_) {
@@ -164,7 +164,7 @@ void TextStream::read(const VisitText& visit) {
   }
 }
 
-void TextStream::read_text(Input& input, Cutter& cutter, const VisitText& visit) {
+void StreamedFiles::read_text(Input& input, Cutter& cutter, const VisitText& visit) {
   uint64_t bytes = 0;
   int64_t lines = 1;
   const auto check = [&](std::string_view text) {
@@ -187,7 +187,7 @@ void TextStream::read_text(Input& input, Cutter& cutter, const VisitText& visit)
 }
 
 // Reads many lines, then takes them apart side by side.
-void TextStream::read_lines(Input& input, Cutter& cutter, const VisitText& visit) {
+void StreamedFiles::read_lines(Input& input, Cutter& cutter, const VisitText& visit) {
   const std::string field = field_.empty() ? kUsualField : field_;
   uint64_t before = 0;  // lines
   std::string buffer;

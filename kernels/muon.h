@@ -1,0 +1,57 @@
+// Muon (K. Jordan and others, 2024, kellerjordan.github.io/posts/muon): the momentum of a weight matrix, made nearly
+// orthogonal, is its update. As torch.optim.Muon with Nesterov's momentum and adjust_lr_fn "match_rms_adamw" (J. Liu
+// et al., Muon is Scalable for LLM Training, 2025): updates are as large as AdamW's, so that its learning rate and
+// weight decay serve both, and a matrix and its transpose have the same update.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+
+#include "kernels/adamw.h"
+#include "kernels/bf16.h"
+#include "kernels/context.h"
+
+namespace glint {
+
+struct Muon {
+  float momentum = 0.95f;
+};
+
+struct MatrixSize {
+  int rows, columns;
+
+  bool tall() const { return rows > columns; }
+  int shorter() const { return tall() ? columns : rows; }
+  int longer() const { return tall() ? rows : columns; }
+  size_t elements() const { return static_cast<size_t>(rows) * static_cast<size_t>(columns); }
+  float update_scale() const { return 0.2f * std::sqrt(static_cast<float>(longer())); }
+};
+
+// m = momentum * m + (1 - momentum) * g, for g the gradient, clipped; gradients = g + momentum * (m - g): the update
+// before it is orthogonal. Where `step` is halted nothing changes.
+void muon_momentum(const CpuContext& ctx, float* gradients, float* m, size_t n, const Muon& settings,
+                   const AdamWStep* step);
+
+// matrix (rows, columns) = update_scale() * U V^T, nearly, where U S V^T is the matrix: five steps of Newton-Schulz,
+// after which each singular value is between about 0.7 and 1.2. Products are fp32 on a CPU, bf16 on a GPU.
+size_t orthogonalize_scratch(const CpuContext& ctx, const MatrixSize& size);  // in bytes
+void orthogonalize(const CpuContext& ctx, float* matrix, const MatrixSize& size, void* scratch);
+double orthogonalize_flops(const MatrixSize& size);
+
+// params -= learning rate * (update + weight decay * params); params_bf16 gets them rounded, unless null.
+void muon_update(const CpuContext& ctx, float* params, Bf16* params_bf16, const float* update, size_t n,
+                 const AdamWStep* step);
+
+// x (n) = 0
+void set_zero(const CpuContext& ctx, float* x, size_t n);
+
+// The same on an NVIDIA GPU, `step` in device memory.
+void muon_momentum(const CudaContext& ctx, float* gradients, float* m, size_t n, const Muon& settings,
+                   const AdamWStep* step);
+size_t orthogonalize_scratch(const CudaContext& ctx, const MatrixSize& size);
+void orthogonalize(const CudaContext& ctx, float* matrix, const MatrixSize& size, void* scratch);
+void muon_update(const CudaContext& ctx, float* params, Bf16* params_bf16, const float* update, size_t n,
+                 const AdamWStep* step);
+void set_zero(const CudaContext& ctx, float* x, size_t n);
+
+}  // namespace glint

@@ -1,0 +1,28 @@
+#include "kernels/qk_norm.h"
+
+#include "src/ops.h"
+
+namespace glint {
+
+void qk_norm(Graph& g, Tensor qkv, AttentionHeads heads, float eps) {
+  const int stride = qkv.shape().last(), normed = heads.query + heads.key_value;
+  const QkNormShape shape{qkv.shape().rows(), normed, stride, stride / (heads.query + 2 * heads.key_value), eps};
+  const Tensor rstd = g.tensor("rstd", {shape.rows, normed}, DType::f32);
+  const GradientSink dqkv = g.gradient_into(qkv);
+  g.record({.name = "qk_norm",
+            .inputs = {qkv},
+            .outputs = {rstd},
+            .updated = {qkv},
+            .saved = {qkv, rstd},
+            .sinks = {dqkv},
+            .forward = g.on_device(
+                [=]<typename Scalar>(const auto& ctx) { qk_norm_forward(ctx, qkv.data<Scalar>(), rstd.f32(), shape); }),
+            .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
+              GLINT_CHECK(dqkv.write() == Write::add, "the packed heads have a user that comes later");
+              const Scalar* values = qkv.data<Scalar>();
+              const float* inverse = rstd.f32();
+              qk_norm_backward(ctx, dqkv.data<Scalar>(), values, inverse, shape);
+            })});
+}
+
+}  // namespace glint

@@ -1,0 +1,30 @@
+#include "kernels/swiglu.h"
+
+#include "src/ops.h"
+
+namespace glint {
+
+Tensor swiglu(Graph& g, Tensor packed) {
+  const int rows = packed.shape().rows(), H = packed.shape().last() / 2;
+  Shape shape = packed.shape();
+  shape.sizes.back() = H;
+  const Tensor out = g.tensor("swiglu", shape);
+  g.gradient_in_place(packed);
+  const GradientSink dpacked = g.gradient_into(packed);
+  g.record({.name = "swiglu",
+            .inputs = {packed},
+            .outputs = {out},
+            .saved = {packed},
+            .sinks = {dpacked},
+            .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
+              const Scalar* in = packed.data<Scalar>();
+              swiglu_forward(ctx, out.data<Scalar>(), in, rows, H);
+            }),
+            .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
+              const Scalar* dout = out.gradient<Scalar>();
+              swiglu_backward(ctx, dpacked.data<Scalar>(), dout, rows, H);
+            })});
+  return out;
+}
+
+}  // namespace glint
