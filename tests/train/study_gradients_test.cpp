@@ -65,7 +65,9 @@ TEST_CASE("study gradients: wrong flags are one line") {
       {{"--lengths", "512"}, "--lengths 512: the model's context is 256"},
       {{"--random-context", "1"}, "--random-context 1: give numbers"},
       {{"--batch", "0"}, "--batch 0"}};
-  for (const auto& [flags, message] : cases) {
+  for (const auto& wrong : cases) {
+    const auto& flags = wrong.first;
+    const auto& message = wrong.second;
     const auto ran = run_program(test::join({"study", "gradients", "--out", folder / "study"}, flags));
     INFO(message, ": ", ran.err);
     CHECK(ran.code != 0);

@@ -52,7 +52,9 @@ TEST_CASE("study mask: wrong flags are one line") {
       {{"--heads", "0"}, "--heads 0: give a number"},
       {{"--ranks", "3"}, "--ranks 3 does not divide --batch 8"},
       {{"--heads", "1000"}, "at most 4096"}};
-  for (const auto& [flags, message] : cases) {
+  for (const auto& wrong : cases) {
+    const auto& flags = wrong.first;
+    const auto& message = wrong.second;
     const auto ran = run_program(test::join({"study", "mask", "--out", folder / "study"}, flags));
     INFO(message, ": ", ran.err);
     CHECK(ran.code != 0);
