@@ -94,8 +94,9 @@ def judge_llama_import(scratch):
 def judge_pickles(scratch):
     """The two lines that glint names write what it imports."""
     for name, wrap in {"pytorch_model.bin": lambda w: w,
-                       "ckpt.pt": lambda w: {"model": {"_orig_mod." + k: v.T.clone() if ".c_" in k and v.dim() == 2 else v
-                                                       for k, v in w.items()}}}.items():
+                       "ckpt.pt": lambda w: {"model": {
+                           "_orig_mod." + k: v.T.clone() if ".c_" in k and v.dim() == 2 else v
+                           for k, v in w.items()}}}.items():
         place = f"{scratch}/pickle {name}"
         model = random_gpt2(place)
         torch.save(wrap(model.state_dict()), f"{place}/{name}")
@@ -185,7 +186,8 @@ def judge_refusals(scratch):
     case("does not have h.2.mlp.c_fc.weight", None,
          lambda t: {k: v for k, v in t.items() if k != "transformer.h.2.mlp.c_fc.weight"})
     case("score.weight, which is not part", None, lambda t: t | {"score.weight": torch.zeros(2, 64)})
-    case("[64, 192]", {"n_embd": 64}, lambda t: {k: v.T.contiguous() if "c_attn.weight" in k else v for k, v in t.items()})
+    case("[64, 192]", {"n_embd": 64},
+         lambda t: {k: v.T.contiguous() if "c_attn.weight" in k else v for k, v in t.items()})
     case("I64", None, lambda t: {k: v.long() if k.endswith("ln_f.bias") else v for k, v in t.items()})
 
 
@@ -199,7 +201,8 @@ with folder() as scratch:
     judge_export(scratch, characters, "characters, no biases, tanh")
     judge_export(scratch, byte, "bytes, biases, padded")
     judge_export(scratch, untied, "untied head, padded")
-    llama = trained(scratch + "/llama", "--model", "llama", "--kv-heads", 1, "--rope-theta", 500, "--norm-epsilon", 1e-3)
+    llama = trained(scratch + "/llama", "--model", "llama", "--kv-heads", 1, "--rope-theta", 500,
+                    "--norm-epsilon", 1e-3)
     judge_export(scratch, llama, "Llama, grouped queries")
     llama = trained(scratch + "/llama-untied", "--model", "llama", "--tie-embeddings", "false", "--vocab-multiple", 64,
                     "--optimizer", "muon", tokenizer="byte")

@@ -197,8 +197,8 @@ std::string write_gguf(const std::filesystem::path& path, const LoadedRun& run, 
   else add_tensors(gguf, *run.model, model, type);
   gguf.write(path);
   if (llama || model.activation == Gelu::tanh) return "";
-  return "llama.cpp computes GPT-2 with the tanh GELU, this model has the exact one (--activation erf): its logits will "
-         "differ by about 1e-3";
+  return "llama.cpp computes GPT-2 with the tanh GELU, this model has the exact one (--activation erf): its logits "
+         "will differ by about 1e-3";
 }
 
 }  // namespace glint
