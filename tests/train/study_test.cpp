@@ -193,8 +193,7 @@ TEST_CASE("study cost: times, memory, and what they claim") {
   const auto& longest = json["lengths"][1]["steps"];  // flash, flash with dropout, reference, reference with dropout
   REQUIRE(longest.size() == 4);
   CHECK(longest[0]["arena_bytes"] == longest[1]["arena_bytes"]);  // no mask is stored
-  CHECK(longest[2]["ms"] >
-        1.1 * longest[0]["ms"].get<double>());  // 128 tokens: the reference takes several times as long
+  CHECK(longest[2]["arena_bytes"] > longest[0]["arena_bytes"]);   // the reference stores T x T weights
 
   const std::string page = test::read_file(folder / "study/study.md");
   for (const char* picture : {"ops.svg", "arena.svg", "sites.svg", "lengths.svg"}) {

@@ -64,9 +64,9 @@ TEST_CASE("cuda generation: a repetition penalty and min-p draw the CPU's tokens
   SamplingOptions options{.min_p = 0.01f, .repetition_penalty = 1.4f, .seed = 5};
   const std::vector<int32_t> prompt = {1, 2, 3, 2};
   const auto draw = [&](const Device& device, bool with_logits) {
-    Gpt model = tiny_model(device, DType::f32, 2 * kContext);
+    const auto model = tiny_model(device, DType::f32, 2 * kContext);
     std::vector<int32_t> tokens;
-    Generator(model, 2).generate(
+    Generator(*model, 2).generate(
         prompt, 9, options, [&](int, int32_t token) { return tokens.push_back(token), true; }, with_logits);
     return tokens;
   };
