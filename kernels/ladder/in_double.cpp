@@ -55,14 +55,17 @@ double attention_in_double(const ResultsInDouble& r, const AttentionBackward<flo
         dp[j] = factor(j) * product.sum, terms[j] = mask.scale * product.size;
       }
       const double max = *std::max_element(p, p + n);
-      double sum = 0.0, row_sum = 0.0;
+      double sum = 0.0, row_sum = 0.0;  // row_sum: of P * dP, which is dO * O, with O as it is stored
       for (int j = 0; j < n; ++j) sum += p[j] = std::exp(p[j] - max);
-      for (int j = 0; j < n; ++j) row_sum += (p[j] /= sum) * dp[j];
       for (int j = 0; j < n; ++j) {
-        const double dropped = rounded(factor(j) * p[j]), ds = s.scale * rounded(p[j] * (dp[j] - row_sum));
-        ds_terms = std::max(ds_terms, s.scale * p[j] * terms[j]);
+        const double dropped = rounded(factor(j) * (p[j] /= sum));
         add(r.out.at(b, i, h), a.v.at(b, j, kv), dropped, s.HS);
         add(r.dv.at(b, j, kv), dout, dropped, s.HS);
+      }
+      for (int c = 0; c < s.HS; ++c) row_sum += dout[c] * rounded(r.out.at(b, i, h)[c]);
+      for (int j = 0; j < n; ++j) {
+        const double ds = s.scale * rounded(p[j] * (dp[j] - row_sum));
+        ds_terms = std::max(ds_terms, s.scale * p[j] * terms[j]);
         add(r.dq.at(b, i, h), a.k.at(b, j, kv), ds, s.HS);
         add(r.dk.at(b, j, kv), q, ds, s.HS);
       }

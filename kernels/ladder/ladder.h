@@ -41,7 +41,8 @@ std::span<const Rung> rungs();
 struct ResultsInDouble {
   HeadView<double> out, dq, dk, dv;
 };
-// bf16_elements: P after dropout and dS are rounded to bf16, as tensor cores take them, and nothing else is.
+// bf16_elements: P after dropout and dS are rounded to bf16, as tensor cores take them, and the output that backward
+// reads; nothing else is.
 double attention_in_double(const ResultsInDouble& results, const AttentionBackward<float>& a, double* scratch,
                            bool bf16_elements = false);
 inline size_t attention_in_double_scratch(const AttentionShape& shape) { return 3 * static_cast<size_t>(shape.S); }
