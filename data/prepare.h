@@ -1,6 +1,7 @@
 // From text to a prepared folder (tokens.bin and tokenizer.json). The first 90% of the characters (byte, bpe: of the
 // bytes) are for training, the last 10% for validation, unless that has a text of its own; of a text that is streamed
-// (data/streamed_files.h) 90% of the tokens. A leading byte order mark is skipped. Memory use does not grow with the text.
+// (data/streamed_files.h) 90% of the tokens. A leading byte order mark is skipped. Memory use does not grow with the
+// text.
 #pragma once
 
 #include <cstddef>

@@ -176,13 +176,15 @@ void launch_cross_entropy(const CudaContext& ctx, const Arguments<Scalar>& a, in
 template <typename Scalar>
 void cross_entropy_forward(const CudaContext& ctx, float* losses, const Scalar* logits, const int32_t* targets,
                            const CrossEntropyShape& shape) {
-  launch_cross_entropy(ctx, Arguments<Scalar>{losses, logits, nullptr, targets, 0.0f, shape.V, shape.columns}, shape.rows);
+  launch_cross_entropy(ctx, Arguments<Scalar>{losses, logits, nullptr, targets, 0.0f, shape.V, shape.columns},
+                       shape.rows);
 }
 
 template <typename Scalar>
 void cross_entropy_forward_backward(const CudaContext& ctx, float* losses, Scalar* logits, const int32_t* targets,
                                     float gradient_scale, const CrossEntropyShape& shape) {
-  launch_cross_entropy(ctx, Arguments<Scalar>{losses, logits, logits, targets, gradient_scale, shape.V, shape.columns}, shape.rows);
+  launch_cross_entropy(ctx, Arguments<Scalar>{losses, logits, logits, targets, gradient_scale, shape.V, shape.columns},
+                       shape.rows);
 }
 
 template void cross_entropy_forward(const CudaContext&, float*, const float*, const int32_t*, const CrossEntropyShape&);

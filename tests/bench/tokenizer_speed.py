@@ -1,6 +1,7 @@
-"""glint's tokenizer beside tiktoken and Hugging Face's tokenizers, one thread each, in turn: encoding with a vocabulary, and
-making one. Times are of the processor (user and system), so that a busy machine counts less.
-  python tests/bench/tokenizer_speed.py TEXT VOCABULARY [--glint build/glint] [--encode-mb 20] [--vocab 8192] [--rounds 3]
+"""glint's tokenizer beside tiktoken and Hugging Face's tokenizers, one thread each, in turn: encoding with a
+vocabulary, and making one. Times are of the processor (user and system), so that a busy machine counts less.
+  python tests/bench/tokenizer_speed.py TEXT VOCABULARY [--glint build/glint] [--encode-mb 20] [--vocab 8192]
+      [--rounds 3]
 TEXT: a large file, UTF-8. VOCABULARY: a folder with vocab.json and merges.txt, or encoder.json and vocab.bpe (GPT-2's).
 glint's figure of encoding is the whole program's, from the file to tokens.bin; the others encode strings in memory, in
 documents of about 100 kB."""
@@ -73,18 +74,22 @@ def main():
             times["glint, all of TEXT"].append(cpu_of_program([*prepare, str(args.text)], 1)[0] / len(whole))
             times["tiktoken"].append(cpu_of(lambda: [openai.encode_ordinary(d) for d in documents]) / size)
             times["tokenizers"].append(cpu_of(lambda: [hf.encode(d) for d in documents]) / size)
-        print(f"encoding {size / 1e6:.1f} MB ({len(whole) / 1e6:.1f} MB in all), MB/s of one core, median of {args.rounds}:")
+        print(f"encoding {size / 1e6:.1f} MB ({len(whole) / 1e6:.1f} MB in all), MB/s of one core, "
+              f"median of {args.rounds}:")
         for name, one in times.items():
             print(f"  {name:20} {1e-6 / statistics.median(one):7.1f}   ({', '.join(f'{1e-6 / t:.1f}' for t in one)})")
-        make = [args.glint, "data", "tokenizer", str(args.text), "--vocab", str(args.vocab), "--out", f"{scratch}/t.json"]
+        make = [args.glint, "data", "tokenizer", str(args.text), "--vocab", str(args.vocab)]
+        make += ["--out", f"{scratch}/t.json"]
         for threads in (1, 2):
             cpu, wall, memory = cpu_of_program(make, threads)
-            print(f"making {args.vocab} tokens of {len(whole) / 1e6:.1f} MB, {threads} thread(s): {cpu:.1f} s of processors, "
-                  f"{wall:.1f} s, at most {memory:.0f} MB resident, the mapped text among them")
+            print(f"making {args.vocab} tokens of {len(whole) / 1e6:.1f} MB, {threads} thread(s): "
+                  f"{cpu:.1f} s of processors, {wall:.1f} s, "
+                  f"at most {memory:.0f} MB resident, the mapped text among them")
         everything = whole.decode()
         cpu = cpu_of(lambda: trained(everything, args.vocab))
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"tokenizers' BpeTrainer, one thread: {cpu:.1f} s of a processor, "
-              f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB resident, the text among them")
+              f"at most {resident:.0f} MB resident, the text among them")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Makes tests/data/bpe/ again from its text.txt: a small byte-level BPE by Hugging Face's BpeTrainer, in each of the forms
-that glint reads, and ids.json, texts with the ids that tokenizers and tiktoken give. They were made with tokenizers
+"""Makes tests/data/bpe/ again from its text.txt: a small byte-level BPE by Hugging Face's BpeTrainer, in each of the
+forms that glint reads, and ids.json, texts with the ids that tokenizers and tiktoken give.
+They were made with tokenizers
 0.23.3 and tiktoken 0.14.0.
   python tests/interop/bpe_golden.py        needs tokenizers and tiktoken"""
 
@@ -18,8 +19,10 @@ TEXTS = [
     "  two  spaces\tand\n\n\nlines \r\n end   ",
     "int main() { return x->y[0x1F] == 3.14; }  // code\n\t\tindent",
     "1234567890 12,345 ½ ² Ⅻ ١٢٣",
-    "naïve café, Łódź, Привет мир, 中文字符, 日本語テキスト, العربية, हिन्दी",
-    "e\u0301 👩‍👩‍👧 🏳️‍🌈 😀😀😀\u00a0no-break\u2003em\u3000wide\u180emongol\u200bzero\u0085next",
+    "naïve café, Łódź, Привет мир, "
+    "中文字符, 日本語テキスト, العربية, हिन्दी",
+    "e\u0301 👩‍👩‍👧 🏳️‍🌈 "
+    "😀😀😀\u00a0no-break\u2003em\u3000wide\u180emongol\u200bzero\u0085next",
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     "----------------------------------------------------------------------==========",
     " ", "\n", "'", " '", "<|endoftext|> is text here", "ends with spaces  \n",
@@ -64,7 +67,8 @@ def main():
     (FOLDER / "ids.json").write_text("[\n" + ",\n".join(json.dumps(case) for case in ids) + "\n]\n")
     ordinary.model.save(str(FOLDER))
     (FOLDER / "small.tiktoken").write_text("".join(
-        f"{base64.b64encode(token).decode()} {rank}\n" for token, rank in sorted(ranks.items(), key=lambda item: item[1])))
+        f"{base64.b64encode(token).decode()} {rank}\n"
+        for token, rank in sorted(ranks.items(), key=lambda item: item[1])))
     ordinary.add_special_tokens(["<|endoftext|>"])
     ordinary.save(str(FOLDER / "tokenizer.json"), pretty=False)
 

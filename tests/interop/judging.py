@@ -54,7 +54,8 @@ def folder():
     return tempfile.TemporaryDirectory(prefix="glint-interop-")
 
 
-TEXT = ('Who tamed the whale?" asked Sara.\n\n"The old digger below the miner\'s hut," said his tiny king. It\'s  late;\n'
+TEXT = ('Who tamed the whale?" asked Sara.\n\n"The old digger below the miner\'s hut," said his tiny king. '
+        'It\'s  late;\n'
         '\tthe cat sat, the cow ate 17 apples -- naïve café, Привет, 日本語 🙂.\n') * 60
 
 

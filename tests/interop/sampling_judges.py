@@ -43,9 +43,9 @@ def loaded(run):
     with open(f"{run}/config.json") as file:
         options = json.load(file)
     weights = load_file(f"{run}/best/model.safetensors")
-    config = GPT2Config(vocab_size=weights["wte.weight"].shape[0], n_positions=options["context"], n_embd=options["embd"],
-                        n_layer=options["layers"], n_head=options["heads"], activation_function="gelu",
-                        bos_token_id=None, eos_token_id=None)
+    config = GPT2Config(vocab_size=weights["wte.weight"].shape[0], n_positions=options["context"],
+                        n_embd=options["embd"], n_layer=options["layers"], n_head=options["heads"],
+                        activation_function="gelu", bos_token_id=None, eos_token_id=None)
     model = GPT2LMHeadModel(config).eval()
     missing, unexpected = model.transformer.load_state_dict(weights, strict=False)
     check(not missing and not unexpected, f"other weights: {missing} {unexpected}")
@@ -66,7 +66,8 @@ def main():
         # Greedy, up to the context's end.
         with torch.inference_mode():
             for penalty in (1.0, 1.3, 0.8):
-                got = sample(run, "--prompt", prompt, "--tokens", 50, "--temperature", 0, "--repetition-penalty", penalty)
+                got = sample(run, "--prompt", prompt, "--tokens", 50, "--temperature", 0,
+                             "--repetition-penalty", penalty)
                 expected = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=50,
                                           min_new_tokens=50, repetition_penalty=penalty, suppress_tokens=[unknown],
                                           pad_token_id=0)

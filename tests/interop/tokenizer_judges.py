@@ -1,9 +1,9 @@
-"""glint's byte-level BPE against Hugging Face's tokenizers and OpenAI's tiktoken, through the program: `glint data prepare`
-encodes random texts as JSON lines, and the ids in tokens.bin must be theirs; the merges of `glint data tokenizer` must be
-BpeTrainer's.
+"""glint's byte-level BPE against Hugging Face's tokenizers and OpenAI's tiktoken, through the program: `glint data
+prepare` encodes random texts as JSON lines, and the ids in tokens.bin must be theirs; the merges of `glint data
+tokenizer` must be BpeTrainer's.
   python tests/interop/tokenizer_judges.py [--glint build/glint] [--texts 3000] [--seed N] [--gpt2 FOLDER]
-FOLDER holds GPT-2's vocabulary, encoder.json and vocab.bpe, or vocab.json and merges.txt. Characters that Unicode 14 does
-not have (that of Python 3.11 and of PCRE2 10.42) are left out: newer libraries cut around them in another way."""
+FOLDER holds GPT-2's vocabulary, encoder.json and vocab.bpe, or vocab.json and merges.txt. Characters that Unicode 14
+does not have (that of Python 3.11 and of PCRE2 10.42) are left out: newer libraries cut around them in another way."""
 
 import argparse
 import base64
@@ -29,10 +29,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bpe_golden import GPT2_PATTERN, byte_level, ranks_of, trained  # noqa: E402
 
 ROOT = Path(__file__).parent.parent.parent
-SPACES = [" ", "  ", "    ", "\t", "\n", "\r\n", "\v", "\f", "\x1c", "\x1f", "\x85", "\xa0", "\u1680", "\u180e", "\u2003",
-          "\u200b", "\u2028", "\u202f", "\u3000", "\ufeff"]
-CONTRACTIONS = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'S", "’s", "''s", "'", "'r", "'l", "'v", "don't", "I'LL"]
-OTHERS = ["😀", "👩‍👩‍👧", "🏳️‍🌈", "é", "e\u0301", "ﬁ", "中文", "日本語テキスト", "한국어", "العربية", "हिन्दी", "²", "½", "Ⅻ", "١٢٣",
+SPACES = [" ", "  ", "    ", "\t", "\n", "\r\n", "\v", "\f", "\x1c", "\x1f", "\x85", "\xa0", "\u1680", "\u180e",
+          "\u2003", "\u200b", "\u2028", "\u202f", "\u3000", "\ufeff"]
+CONTRACTIONS = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'S", "’s", "''s", "'", "'r", "'l", "'v",
+                "don't", "I'LL"]
+OTHERS = ["😀", "👩‍👩‍👧", "🏳️‍🌈", "é", "e\u0301", "ﬁ", "中文",
+          "日本語テキスト", "한국어", "العربية", "हिन्दी",
+          "²", "½", "Ⅻ", "١٢٣",
           "<|endoftext|>", "<|end", "|>"]
 ASSIGNED = [chr(c) for c in range(1, 0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Co", "Cs")]
 

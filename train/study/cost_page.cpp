@@ -96,8 +96,9 @@ std::string arena_section(const Study& study, const ordered_json& kept, const or
   for (picture::BlockMap& map : maps) map.y.high = most;  // the same scale
   study.write("arena.svg", picture::draw_maps(maps, {.height = 380}));
   return str_cat(
-      "## Memory over the step\n\n![The arena over a step](arena.svg)\n\nEach rectangle is a buffer: from the step that "
-      "writes it to the last that reads it, at its place in the\narena. Parameters, their gradients and "
+      "## Memory over the step\n\n![The arena over a step](arena.svg)\n\n"
+      "Each rectangle is a buffer: from the step that writes it to the last that reads it, at its place in the\n"
+      "arena. Parameters, their gradients and "
       "AdamW's moments lie elsewhere. Names and bytes are in the picture's tooltips.\n\n",
       all.table, less.table);
 }
@@ -115,8 +116,9 @@ std::string sites_section(const Study& study, const ordered_json& rows) {
   }
   panel.parts.clear();  // one part needs no legend
   study.write("sites.svg", picture::draw_bars({panel}));
-  return "## Dropout at each site, and recompute\n\n![A step with dropout at each site](sites.svg)\n\nThe variants are timed in turn; "
-         "\"more\" is the median, over the rounds, of what a step takes more than the first\nvariant's of the same round.\n\n" +
+  return "## Dropout at each site, and recompute\n\n![A step with dropout at each site](sites.svg)\n\n"
+         "The variants are timed in turn; \"more\" is the median, over the rounds, of what a step takes more than the "
+         "first\nvariant's of the same round.\n\n" +
          markdown_table(table) + "\n";
 }
 
@@ -139,8 +141,8 @@ std::string lengths_section(const Study& study, const std::vector<int>& lengths,
     }
   }
   study.write("lengths.svg", picture::draw_lines({time, memory}, {.same_axes = false}));
-  return "## Attention over T\n\n![Steps over T](lengths.svg)\n\nA step of the same model with as many tokens, in fewer and longer "
-         "sequences.\n\n" +
+  return "## Attention over T\n\n![Steps over T](lengths.svg)\n\n"
+         "A step of the same model with as many tokens, in fewer and longer sequences.\n\n" +
          markdown_table(table);
 }
 

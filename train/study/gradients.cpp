@@ -156,7 +156,8 @@ void study_gradients(GradientFlags f) {
       " threads. Ranks are computed\nhere one after another, each with its part of the batch and its masks, and ",
       "added in their order, as\nranks on CPUs do. The last rows are other gradients: training averages over them.\n\n",
       distance_table(ways),
-      "\n![Distances by layer and tensor](model.svg)\n\nThe ways that move it, by layer and tensor; empty: the same bits.\n");
+      "\n![Distances by layer and tensor](model.svg)\n\n"
+      "The ways that move it, by layer and tensor; empty: the same bits.\n");
   study.write_json("gradients.json",
                    ordered_json{{"layers", layers}, {"random", random}, {"orders", orders}, {"gradient", ways}});
   study.write("fp32.svg", layers_picture(layers, {kFlash, kReference}));
