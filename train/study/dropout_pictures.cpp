@@ -96,6 +96,7 @@ std::string sizes(const DropoutFlags& flags, const DropoutFindings& x) {
       add_point(gap_line, x.size_curves[n].parameters, x.size_curves[n].gap());
       add_point(best_line, x.size_curves[n].parameters, x.size_curves[n].best());
     }
+    gap.x.ticks = best.x.ticks = gap_line.x;
     gap.lines.push_back(gap_line), best.lines.push_back(best_line);
   }
   return picture::draw_lines({gap, best}, {.same_axes = false});
