@@ -29,9 +29,9 @@ struct NewtonSchulzScratch {
   NewtonSchulzScratch(const AnyContext& ctx, const MatrixSize& size, void* memory) {
     size_t at = 0;
     const auto take = [&](size_t count) {
-      char* const begin = static_cast<char*>(memory) + at;
+      void* const begin = memory ? static_cast<char*>(memory) + at : nullptr;  // null: only the bytes are wanted
       at += (count + 255) / 256 * 256;
-      return static_cast<void*>(begin);
+      return begin;
     };
     const size_t square = sizeof(Scalar) * static_cast<size_t>(size.shorter()) * static_cast<size_t>(size.shorter());
     squares = static_cast<double*>(take(sizeof(double)));
