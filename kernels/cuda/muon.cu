@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kFlatThreads) zero_kernel(float* x, size_t n) 
 }
 
 // The place of element i of a (rows, columns) array in its transpose.
-__device__ size_t turned_place(size_t i, int rows, int columns) {
+__device__ inline size_t turned_place(size_t i, int rows, int columns) {
   const auto width = static_cast<size_t>(columns);
   return i % width * static_cast<size_t>(rows) + i / width;
 }

@@ -14,7 +14,7 @@ constexpr int kMostChannels = 32 * kCount * kMost;
 
 // call(first element of a head, its number), for all heads of the warp.
 template <typename Call>
-__device__ void for_heads(const QkNormShape& shape, const Call& call) {
+__device__ inline void for_heads(const QkNormShape& shape, const Call& call) {
   const int heads = shape.rows * shape.heads, warps = gridDim.x * kWarps;
   for (int number = blockIdx.x * kWarps + threadIdx.x / 32; number < heads; number += warps) {
     const size_t row = number / shape.heads;
@@ -22,10 +22,10 @@ __device__ void for_heads(const QkNormShape& shape, const Call& call) {
   }
 }
 
-__device__ int channel(int k) { return (k * 32 + threadIdx.x % 32) * kCount; }
+__device__ inline int channel(int k) { return (k * 32 + threadIdx.x % 32) * kCount; }
 
 template <typename Scalar>
-__device__ void load(Pack<Scalar, kCount> (&packs)[kMost], const Scalar* from, int HS) {
+__device__ inline void load(Pack<Scalar, kCount> (&packs)[kMost], const Scalar* from, int HS) {
 #pragma unroll
   for (int k = 0; k < kMost; ++k) packs[k] = load_pack<kCount>(from + min(channel(k), HS), HS - channel(k));
 }

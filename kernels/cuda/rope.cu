@@ -21,7 +21,9 @@ __global__ void __launch_bounds__(kFlatThreads)
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       const float angle = static_cast<float>(position) * rope_frequency(begin + i, shape);
-      cosine[i] = cosf(angle), sine[i] = direction * sinf(angle);
+      const double half_turns = angle * 0.31830988618379067;  // 1 / pi; cosf() of a large angle needs local memory
+      sincospif(static_cast<float>(half_turns - 2 * rint(half_turns / 2)), &sine[i], &cosine[i]);
+      sine[i] *= direction;
     }
     Scalar* x = packed + token * shape.stride + begin;
     for (int head = 0; head < shape.heads; ++head, x += shape.HS) {

@@ -7,7 +7,7 @@ namespace {
 
 // The packs of a thread: gate and up of the same channels.
 template <typename Scalar, typename F>
-__device__ void for_each_part(int rows, int H, const F& f) {
+__device__ inline void for_each_part(int rows, int H, const F& f) {
   constexpr int kCount = kPack<Scalar>;
   const int parts = (H + kCount - 1) / kCount;
   for_each_pack<1>(static_cast<size_t>(rows) * parts, [&](size_t thread, int) {
@@ -18,8 +18,8 @@ __device__ void for_each_part(int rows, int H, const F& f) {
 }
 
 // Below -87 the exponential is near infinity, and x sigmoid(x) nothing.
-__device__ float bounded(float x) { return x < -87.0f ? -87.0f : x; }
-__device__ float sigmoid(float x) { return 1.0f / (1.0f + ptx::exp2(x * -1.4426950408889634f)); }
+__device__ inline float bounded(float x) { return x < -87.0f ? -87.0f : x; }
+__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + ptx::exp2(x * -1.4426950408889634f)); }
 
 template <typename Scalar>
 __global__ void __launch_bounds__(kFlatThreads) forward_kernel(Scalar* out, const Scalar* packed, int rows, int H) {
