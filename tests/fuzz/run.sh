@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes every reader (tests/fuzz/fuzz.cpp) under AddressSanitizer and UndefinedBehaviorSanitizer, from the seeds in
 # tests/fuzz/seeds/READER.
-#   tests/fuzz/run.sh [SECONDS [READER...]]   default: 30 s each; two at a time
+#   tests/fuzz/run.sh [SECONDS [READER...]]   default: 30 s each; three at a time
 # What breaks a reader is kept in build-asan/fuzz/. The last line is "N passed, N failed": readers.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -23,9 +23,9 @@ fuzz() {
     -print_final_stats=1 -artifact_prefix="$found-" "$found" "tests/fuzz/seeds/$1" > "$found.log" 2>&1
 }
 passed=0 failed=0
-for ((i = 0; i < ${#readers[@]}; i += 2)); do
+for ((i = 0; i < ${#readers[@]}; i += 3)); do
   pids=()
-  for reader in "${readers[@]:i:2}"; do
+  for reader in "${readers[@]:i:3}"; do
     fuzz "$reader" &
     pids+=($!)
   done
