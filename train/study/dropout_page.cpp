@@ -35,7 +35,7 @@ double distance(const RowCurves& a, const RowCurves& b) {
 }
 
 // What a difference of losses, better if negative, says.
-std::string verdict(const SeedStatistics& x, const char* better, const char* worse,
+std::string outcome(const SeedStatistics& x, const char* better, const char* worse,
                     const char* neither = "no difference shows at this scale") {
   return x.is_below(0) ? better : x.is_above(0) ? worse : neither;
 }
@@ -44,7 +44,7 @@ std::string training_text(const DropoutFindings& x, size_t row) {
   const SeedStatistics change =
       difference_of(x.curves[row].best(), x.curves[static_cast<size_t>(x.rows[row].base)].best());
   return str_cat("in training its best validation loss changes by ", change.text(), ": ",
-                 verdict(change, "lower", "higher"));
+                 outcome(change, "lower", "higher"));
 }
 
 std::string table_of(const std::vector<DropoutRow>& rows, const std::vector<RowCurves>& curves) {
@@ -150,9 +150,9 @@ std::string answers(const DropoutFlags& flags, const DropoutFindings& x) {
   table.push_back({"It regularises at every model size", sizes_answer(x)});
   table.push_back({"Dropout is what regularises",
                    str_cat("p ", flags.dropout, " at all sites changes the gap by ", regular.text(), ": ",
-                           verdict(regular, "yes", "no"), ". With the same mask in each step it changes by ",
+                           outcome(regular, "yes", "no"), ". With the same mask in each step it changes by ",
                            constant.text(), " against new masks: ",
-                           verdict(constant, "it is smaller still", "a mask that stays can be learnt around",
+                           outcome(constant, "it is smaller still", "a mask that stays can be learnt around",
                                    "no difference shows at this scale, where a text meets other masks anyway, "
                                    "at other places of the batch and of the sequence"))});
   table.push_back({"The mask need not be stored",

@@ -48,7 +48,7 @@ std::string error_table(const ordered_json& rows) {
 }
 
 // The bounds of FlashAttention's tests: twice the error of a plain implementation, three times for gradients.
-void judge_errors(Verdicts& verdicts, const ordered_json& rows, const std::string& where) {
+void judge_errors(Claims& claims, const ordered_json& rows, const std::string& where) {
   for (const auto& [kernel, than, what] :
        {std::tuple{kFlash, kReference, "fp32: errors of the fused kernel against those of the reference"},
         std::tuple{kBf16, kReferenceBf16, "bf16: the same"}}) {
@@ -59,7 +59,7 @@ void judge_errors(Verdicts& verdicts, const ordered_json& rows, const std::strin
       holds = holds && ratio <= (result == kResults[0] ? 2 : 3);
       ratios += str_cat(ratios.empty() ? "" : ", ", result, " ", formatted("%.2f", ratio), " times");
     }
-    verdicts.add(holds, str_cat(what, ", ", where, ": at most ", ratios, " (allowed: 2, gradients 3)"));
+    claims.add(holds, str_cat(what, ", ", where, ": at most ", ratios, " (allowed: 2, gradients 3)"));
   }
 }
 
@@ -88,7 +88,7 @@ std::string order_table(const ordered_json& rows) {
   return markdown_table(table);
 }
 
-void judge_orders(Verdicts& verdicts, const ordered_json& rows) {
+void judge_orders(Claims& claims, const ordered_json& rows) {
   bool same = true;
   double most = 0;
   for (const ordered_json& row : rows) {
@@ -99,8 +99,8 @@ void judge_orders(Verdicts& verdicts, const ordered_json& rows) {
       if (errors > 0) most = std::max(most, r["distance"].get<double>() / errors);
     }
   }
-  verdicts.add(same, "attention twice in the same order gives the same bits");
-  verdicts.add(
+  claims.add(same, "attention twice in the same order gives the same bits");
+  claims.add(
       most <= 1 + 1e-6,
       str_cat("attention in another order is no further away than the two errors against double add up to (at most ",
               formatted("%.2f", most), " of it)"));
@@ -119,7 +119,7 @@ std::string distance_table(const ordered_json& ways) {
   return markdown_table(table);
 }
 
-void judge_ways(Verdicts& verdicts, const ordered_json& ways) {
+void judge_ways(Claims& claims, const ordered_json& ways) {
   constexpr double kFp32 = 1e-5;  // a hundred roundings of fp32
   bool same = true;
   double rounding = 0, bf16 = 0, noise = 0;
@@ -130,17 +130,17 @@ void judge_ways(Verdicts& verdicts, const ordered_json& ways) {
     if (way["kind"] == "bf16") bf16 = distance;
     if (way["kind"] == "noise") noise = std::max(noise, distance);
   }
-  verdicts.add(same, "the model's gradient twice in the same way, and with --recompute, has the same bits");
-  verdicts.add(rounding < kFp32,
-               str_cat("threads, micro-batches, ranks and the reference attention move the gradient by no "
-                       "more than fp32's rounding: at most ",
-                       formatted("%.1e", rounding), " of it (allowed: ", kFp32, ")"));
-  verdicts.add(bf16 < 0.1 * noise,
-               str_cat("bf16 moves it by ", formatted("%.1e", bf16), ", less than a tenth of what another batch does (",
-                       formatted("%.1e", noise), ")"));
+  claims.add(same, "the model's gradient twice in the same way, and with --recompute, has the same bits");
+  claims.add(rounding < kFp32,
+             str_cat("threads, micro-batches, ranks and the reference attention move the gradient by no "
+                     "more than fp32's rounding: at most ",
+                     formatted("%.1e", rounding), " of it (allowed: ", kFp32, ")"));
+  claims.add(bf16 < 0.1 * noise,
+             str_cat("bf16 moves it by ", formatted("%.1e", bf16), ", less than a tenth of what another batch does (",
+                     formatted("%.1e", noise), ")"));
 }
 
-void Verdicts::add(bool holds, const std::string& claim) {
+void Claims::add(bool holds, const std::string& claim) {
   good = good && holds;
   text += str_cat("- ", holds ? "yes" : "**no**", ": ", claim, "\n");
 }

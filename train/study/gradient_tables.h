@@ -1,4 +1,4 @@
-// The tables and verdicts of `glint study gradients`, from its JSON (train/study/gradient_units.h).
+// The tables and claims of `glint study gradients`, from its JSON (train/study/gradient_units.h).
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@
 namespace glint {
 
 // One line for each claim; `good` becomes false where one does not hold.
-struct Verdicts {
+struct Claims {
   bool good = true;
   std::string text{};
 
@@ -17,12 +17,12 @@ struct Verdicts {
 
 // Of attention_errors(): the worst layer at each T. where: "in each layer".
 std::string error_table(const nlohmann::ordered_json& rows);
-void judge_errors(Verdicts& verdicts, const nlohmann::ordered_json& rows, const std::string& where);
+void judge_errors(Claims& claims, const nlohmann::ordered_json& rows, const std::string& where);
 // Of order_distances().
 std::string order_table(const nlohmann::ordered_json& rows);
-void judge_orders(Verdicts& verdicts, const nlohmann::ordered_json& rows);
+void judge_orders(Claims& claims, const nlohmann::ordered_json& rows);
 // Of gradient_distances().
 std::string distance_table(const nlohmann::ordered_json& ways);
-void judge_ways(Verdicts& verdicts, const nlohmann::ordered_json& ways);
+void judge_ways(Claims& claims, const nlohmann::ordered_json& ways);
 
 }  // namespace glint

@@ -126,11 +126,11 @@ void study_gradients(GradientFlags f) {
   const ordered_json &ways = results[0], &orders = results[1];
   const ordered_json layers = joined(results, first_layers, first_random),
                      random = joined(results, first_random, results.size());
-  Verdicts verdicts;
-  judge_errors(verdicts, layers, "in each layer of the model");
-  if (!random.empty()) judge_errors(verdicts, random, "of random inputs");
-  judge_orders(verdicts, orders);
-  judge_ways(verdicts, ways);
+  Claims claims;
+  judge_errors(claims, layers, "in each layer of the model");
+  if (!random.empty()) judge_errors(claims, random, "of random inputs");
+  judge_orders(claims, orders);
+  judge_ways(claims, ways);
 
   const std::string about =
       f.run.empty() ? str_cat("A model of ", f.model.layers, " layers, ", f.model.heads, " heads and ", f.model.embd,
@@ -141,7 +141,7 @@ void study_gradients(GradientFlags f) {
                      : str_cat("## Attention over T\n\nRandom inputs, ", kRandomHeads, " heads of ", kRandomHeadSize,
                                " channels.\n\n", error_table(random), "\n![Errors over T](random.svg)\n\n");
   const std::string page = str_cat(
-      verdicts.text, "\n", about, "; ", f.batch, " sequences of its training data.\n",
+      claims.text, "\n", about, "; ", f.batch, " sequences of its training data.\n",
       "An error or a distance is the root of the mean square of the differences, against that of the values. One\n",
       "rounding to fp32 changes a value by at most 6e-8 of itself, one to bf16 by 4e-3. All of it runs on the CPU,\n",
       "where bf16 is computed in fp32 and rounded where arrays are written.\n\n",
@@ -164,9 +164,9 @@ void study_gradients(GradientFlags f) {
   study.write("bf16.svg", layers_picture(layers, {kBf16, kReferenceBf16}));
   if (!random.empty()) study.write("random.svg", random_picture(random));
   study.write("model.svg", distances_picture(ways, f.model.layers));
-  write_out(verdicts.text);
+  write_out(claims.text);
   study.write_page("What precision costs", page);
-  GLINT_REQUIRE(verdicts.good, "a bound does not hold: see ", f.out, "/study.md");
+  GLINT_REQUIRE(claims.good, "a bound does not hold: see ", f.out, "/study.md");
 }
 
 CLI::Option* add_list(CLI::App& command, const std::string& name, std::vector<int>& list, const std::string& help,

@@ -48,7 +48,7 @@ std::string test_table(ordered_json& tests, int& noticed) {
   std::vector<double> p_values;
   for (const ordered_json& test : tests) p_values.push_back(test["p"]);
   const std::vector<double> corrected = holm(p_values);
-  std::vector<std::vector<std::string>> rows = {{"test", "measured", "expected", "p", "corrected", "verdict"}};
+  std::vector<std::vector<std::string>> rows = {{"test", "measured", "expected", "p", "corrected", "outcome"}};
   for (size_t n = 0; n < tests.size(); ++n) {
     const bool random = corrected[n] >= kLevel;
     noticed += !random;
@@ -99,13 +99,13 @@ void study_mask(const MaskStudyFlags& f) {
                 "`: ", mask["kept"].get<int>(), " kept, sha256 ", mask["sha256"].get<std::string>().substr(0, 16),
                 "..., ", mask["same"].get<bool>() ? "as FlashAttention-2's" : "**not FlashAttention-2's**", "\n");
   }
-  const std::string verdict =
+  const std::string outcome =
       str_cat(noticed ? str_cat("**", noticed, " of ", tests.size(), " tests notice something**")
                       : str_cat("None of ", tests.size(), " tests tells the masks from random ones"),
               "; the kernel's masks and FlashAttention-2's are ", same ? "" : "**not** ", "the same, bit for bit.\n");
   const double drawn = static_cast<double>(f.axes.elements());
   const std::string page = str_cat(
-      verdict, "\n", f.axes.masks(), " masks of ", f.axes.T, " x ", f.axes.T, ", ", drawn / 1e6, " million elements, ",
+      outcome, "\n", f.axes.masks(), " masks of ", f.axes.T, " x ", f.axes.T, ", ", drawn / 1e6, " million elements, ",
       f.source == StudiedMasks::defined ? "as kernels/dropout.h defines them" : "as the attention kernel applies them",
       ".\np = ", f.dropout, " drops ", 255 - keep_rule(f.p()).threshold, "/256 = ", f.rate(),
       " of them; this rate is expected below. p-values are two-sided, and corrected for\ntheir number by Holm's ",
@@ -127,7 +127,7 @@ void study_mask(const MaskStudyFlags& f) {
   study.write("lags.svg", mask_lags_picture(results[0]["lags"]));
   study.write("bytes.svg", mask_bytes_picture(results[1]));
   study.write("rate.svg", mask_8bit_picture());
-  write_out(verdict);
+  write_out(outcome);
   study.write_page("Dropout's masks", page);
   GLINT_REQUIRE(same && !noticed, "the masks are not as expected: see ", f.out, "/study.md");
 }
