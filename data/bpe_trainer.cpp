@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <limits>
 #include <unordered_map>
 #include <utility>
@@ -110,7 +111,8 @@ class Trainer {
   void recount() {
     counts_.clear();
     queue_.clear();
-    std::vector<int64_t> at_most(size_t{1} << 20);  // by hash: pairs that share one are counted together
+    // By hash: pairs that share one are counted together.
+    std::vector<int64_t> at_most(std::min(size_t{1} << 20, std::bit_ceil(symbols_.size())));
     const auto for_each_pair = [&](const auto& visit) {
       for (uint32_t w = 0; w < words_.size(); ++w) {
         const int32_t* const symbols = symbols_.data() + words_[w].begin;

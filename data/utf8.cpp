@@ -75,6 +75,7 @@ void CharacterSet::add(std::string_view text) {
       continue;
     }
     const Utf8Step step = decode_utf8(at, end);
+    if (others_.size() <= step.code_point) others_.resize(step.code_point + 1);
     others_[step.code_point] = true;
     at += std::max(step.length, 1);
   }
@@ -82,8 +83,8 @@ void CharacterSet::add(std::string_view text) {
 
 std::u32string CharacterSet::sorted() const {
   std::u32string characters;
-  for (char32_t c = 0; c <= kLastCodePoint; ++c) {
-    if (c < 128 ? ascii_[c] : others_[c]) characters.push_back(c);
+  for (char32_t c = 0; c < std::max(ascii_.size(), others_.size()); ++c) {
+    if (c < ascii_.size() ? ascii_[c] : others_[c]) characters.push_back(c);
   }
   return characters;
 }

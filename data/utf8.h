@@ -56,7 +56,7 @@ class CharacterSet {
 
  private:
   std::array<bool, 128> ascii_{};
-  std::vector<bool> others_ = std::vector<bool>(kLastCodePoint + 1);
+  std::vector<bool> others_;  // up to the largest seen
 };
 
 // Turns bytes into complete characters, to print tokens that may be parts of characters. Invalid bytes become U+FFFD.
