@@ -117,7 +117,10 @@ void require_byte_level(const Json& file, const char* part, const std::string& n
 std::vector<Bpe::Added> added_tokens(const Json& file, const std::string& name) {
   std::vector<Bpe::Added> added;
   for (const Json& token : file.value("added_tokens", Json::array())) {
-    added.push_back({token.at("id").get<int32_t>(), token.at("content").get<std::string>()});
+    const Json& id = token.at("id");
+    GLINT_REQUIRE(id.is_number_integer() && id >= 0 && id < INT32_MAX, name, ": the id of an added token is ",
+                  id.dump());
+    added.push_back({id.get<int32_t>(), token.at("content").get<std::string>()});
     for (const char* flag : {"lstrip", "rstrip", "single_word"})
       GLINT_REQUIRE(is_unset(token, flag), name, ": the added token ", added.back().content, " has ", flag,
                     ", which glint does not do");

@@ -38,9 +38,20 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }
 
+// The file that a rename may replace: behind a symbolic link the file itself, never a device, a pipe or a folder.
+std::filesystem::path replaceable(const std::filesystem::path& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  GLINT_REQUIRE(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status), "can't write ",
+                path.string(), ": it is ", std::filesystem::is_directory(status) ? "a folder" : "no regular file",
+                "; give the name of a file");
+  return std::filesystem::is_symlink(path, error) && std::filesystem::exists(status) ? std::filesystem::canonical(path)
+                                                                                     : path;
+}
+
 }  // namespace
 
-FileWriter::FileWriter(std::filesystem::path path) : path_(std::move(path)), partial_(path_) {
+FileWriter::FileWriter(const std::filesystem::path& path) : path_(replaceable(path)), partial_(path_) {
   remove_leftovers(path_, folder_of(path_));
   partial_ += std::string(kPartial) + std::to_string(::getpid());
   descriptor_ = Descriptor(::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));

@@ -16,8 +16,8 @@ class FileWriter {
  public:
   // Starts `path` + ".partial.<process id>" next to the target. Every system error (no such folder, no permission,
   // disk full) is a UserError that names the target; the target does not change before commit(). What processes
-  // that were killed have left of this target is removed.
-  explicit FileWriter(std::filesystem::path path);
+  // that were killed have left of this target is removed. A target that is no regular file is refused.
+  explicit FileWriter(const std::filesystem::path& path);
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
   ~FileWriter();  // without commit(): removes what was written

@@ -106,7 +106,7 @@ class Encoding {
  private:
   struct Encoded {
     size_t begin = 0, tokens = 0, unknown = 0;
-    int64_t returns = 0;
+    int64_t returns = 0, nuls = 0;
   };
 
   void encode(std::span<const TextPiece> pieces) {
@@ -123,7 +123,7 @@ class Encoding {
       total_.tokens += one.tokens;
       total_.bytes += pieces[i].text.size();
       unknown_tokens_ += one.unknown;
-      result_.carriage_returns += one.returns;
+      result_.carriage_returns += one.returns, result_.nuls += one.nuls;
       if (one.unknown > 0) count_unknown(pieces[i].text, tokenizer_, result_.unknown);
     }
     if (!progress_) return;
@@ -146,6 +146,7 @@ class Encoding {
     }
     encoded.tokens = static_cast<size_t>(next - first);
     encoded.returns = std::count(piece.text.begin(), piece.text.end(), '\r');
+    encoded.nuls = std::count(piece.text.begin(), piece.text.end(), '\0');
   }
 
   const TextSource& source_;
@@ -186,12 +187,26 @@ void save_unknown(const CharacterCounts& unknown, const fs::path& path) {
   fs::remove(path, ignored);  // of another text
 }
 
-// Returns the number of carriage returns.
-int64_t prepare(const TextSource& source, NewTokenizer made, const fs::path& folder, const Tokenizer* given,
-                const PrepareOptions& options) {
+// What is a token, and hardly meant to be one.
+std::string note_about(const TokenizedText& text, const std::string& name) {
+  std::string note;
+  if (text.carriage_returns > 0)
+    note = str_cat("note: ", name, " has ", text.carriage_returns,
+                   R"( carriage returns (\r), a token for the model; to remove them: tr -d '\r')");
+  if (text.nuls > 0 && text.info.tokenizer != TokenizerKind::byte)
+    note += str_cat(note.empty() ? "" : "\n", "note: ", name, " has ", text.nuls,
+                    " NUL characters, a token for the model; if it is UTF-16: iconv -f UTF-16LE -t UTF-8");
+  return note;
+}
+
+// Returns a note, or nothing.
+std::string prepare(const TextSource& source, NewTokenizer made, const fs::path& folder, const Tokenizer* given,
+                    const PrepareOptions& options) {
   std::error_code error;
   fs::create_directories(folder, error);
   GLINT_REQUIRE(!error, "can't make the folder ", folder.string(), ": ", error.message());
+  GLINT_REQUIRE(!fs::exists(folder / "config.json"), folder.string(),
+                " holds a run or a model, whose tokenizer would be replaced: choose another folder");
   return reading(source, [&] {
     const Tokenizer tokenizer = given ? *given : tokenizer_for(source, made);
     TokenFileWriter file(folder / kTokensFile, bytes_per_token(tokenizer.vocabulary()), options.shard_tokens);
@@ -201,10 +216,12 @@ int64_t prepare(const TextSource& source, NewTokenizer made, const fs::path& fol
     GLINT_REQUIRE(tokens >= kFewestCharacters, source.name, " has only ", tokens,
                   tokenizer.bpe() ? " tokens" : " characters", ": at least ", kFewestCharacters,
                   " are needed, and many more to learn from");
+    GLINT_REQUIRE(text.info.train_tokens > 0 && text.info.val_tokens > 0, source.name, " has no text for ",
+                  text.info.val_tokens > 0 ? "training" : "validation");
     file.commit(text.info);
     tokenizer.save(folder / kTokenizerFile);
     save_unknown(text.unknown, folder / kUnknownFile);
-    return text.carriage_returns;
+    return note_about(text, source.name);
   });
 }
 
@@ -222,11 +239,12 @@ std::string to_json(const CharacterCounts& counts) {
 
 std::string prepare_text(const TextPaths& paths, NewTokenizer made, const fs::path& folder, const Tokenizer* given,
                          const PrepareOptions& options) {
+  GLINT_REQUIRE(std::count(paths.text.begin(), paths.text.end(), "-") +
+                        std::count(paths.validation.begin(), paths.validation.end(), "-") <=
+                    1,
+                "standard input (-) can be one text only");
   const TextSource source = text_source(paths, given ? given->kind() : made.kind);
-  const int64_t returns = prepare(source, made, folder, given, options);
-  if (returns == 0) return "";
-  return str_cat("note: ", source.name, " has ", returns,
-                 R"( carriage returns (\r), a token for the model; to remove them: tr -d '\r')");
+  return prepare(source, made, folder, given, options);
 }
 
 void prepare_corpus(uint64_t bytes, uint64_t seed, NewTokenizer made, const fs::path& folder, const Tokenizer* given) {

@@ -62,7 +62,7 @@ using TokenSink = std::function<void(const void* tokens, size_t count)>;
 struct TokenizedText {
   TokenFileInfo info;
   CharacterCounts unknown;  // over both splits
-  int64_t carriage_returns = 0;
+  int64_t carriage_returns = 0, nuls = 0;
 };
 TokenizedText tokenize_text(const TextPaths& paths, const Tokenizer& tokenizer, const TokenSink& sink);
 

@@ -1,5 +1,6 @@
 #include "data/streamed_files.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -8,6 +9,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "data/descriptor.h"
 #include "data/parallel_for.h"
 #include "data/split.h"
 #include "data/utf8.h"
@@ -85,43 +87,74 @@ bool is_stream(const fs::path& path) {
   return path == "-" || path.extension() == ".gz" || path.extension() == ".jsonl";
 }
 
-// A file through zlib, which hands on what is not compressed.
+// A file, decompressed if it begins as gzip does. (zlib's gzread takes what it can't read behind a member for the end.)
 class StreamedFiles::Input {
  public:
-  explicit Input(const fs::path& path) : name_(path == "-" ? "standard input" : path.string()) {
+  explicit Input(const fs::path& path) : name_(path == "-" ? "standard input" : path.string()), buffer_(1 << 18) {
     std::error_code ignored;
     GLINT_REQUIRE(path == "-" || fs::exists(path, ignored), name_, " does not exist");
     GLINT_REQUIRE(!fs::is_directory(path, ignored), name_, " is a folder; give a file");
-    errno = 0;
-    file_ = path == "-" ? ::gzdopen(::dup(STDIN_FILENO), "rb") : ::gzopen(path.c_str(), "rb");
-    GLINT_REQUIRE(file_, "can't read ", name_, ": ", std::strerror(errno));
-    ::gzbuffer(file_, 1 << 18);
+    descriptor_ = Descriptor(path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (descriptor_ < 0) fail(std::strerror(errno));
+    constexpr int kGzipOnly = 15 + 16;
+    compressed_ = inside_ = has_input() && stream_.avail_in >= 2 && buffer_[0] == 0x1F && buffer_[1] == 0x8B;
+    GLINT_CHECK(!compressed_ || ::inflateInit2(&stream_, kGzipOnly) == Z_OK, "zlib");
   }
   Input(const Input&) = delete;
   Input& operator=(const Input&) = delete;
-  ~Input() { ::gzclose(file_); }
+  ~Input() {
+    if (compressed_) ::inflateEnd(&stream_);
+  }
 
   const std::string& name() const { return name_; }
-  uint64_t offset() const { return static_cast<uint64_t>(std::max<z_off_t>(0, ::gzoffset(file_))); }
+  uint64_t offset() const { return read_ - stream_.avail_in; }
   size_t fill(char* out, size_t bytes) {
     size_t count = 0;
-    while (count < bytes) {
-      const int got = ::gzread(file_, out + count, static_cast<unsigned>(std::min<size_t>(bytes - count, 1 << 30)));
-      int error = Z_OK;
-      const char* const message = ::gzerror(file_, &error);
-      GLINT_REQUIRE(error == Z_OK || error == Z_STREAM_END, "can't read ", name_, ": ",
-                    error == Z_BUF_ERROR ? "the gzip file is cut short"
-                    : error == Z_ERRNO   ? std::strerror(errno)
-                                         : message);
-      if (got <= 0) break;
-      count += static_cast<size_t>(got);
+    while (count < bytes && has_input()) {
+      const size_t room = std::min<size_t>(bytes - count, 1 << 30);
+      if (!compressed_) {
+        const size_t some = std::min<size_t>(room, stream_.avail_in);
+        std::memcpy(out + count, stream_.next_in, some);
+        count += some, skip(some);
+        continue;
+      }
+      stream_.next_out = reinterpret_cast<Bytef*>(out + count), stream_.avail_out = static_cast<uInt>(room);
+      const int result = ::inflate(&stream_, Z_NO_FLUSH);
+      if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) fail(stream_.msg ? stream_.msg : "zlib");
+      count += room - stream_.avail_out;
+      inside_ = result != Z_STREAM_END;
+      if (!inside_) begin_member();
     }
+    if (count < bytes && inside_) fail("the gzip file is cut short");
     return count;
   }
 
  private:
+  [[noreturn]] void fail(const char* what) const { throw UserError(str_cat("can't read ", name_, ": ", what)); }
+  void skip(size_t bytes) { stream_.next_in += bytes, stream_.avail_in -= static_cast<uInt>(bytes); }
+  bool has_input() {
+    if (stream_.avail_in > 0) return true;
+    ssize_t count = 0;
+    do count = ::read(descriptor_, buffer_.data(), buffer_.size());
+    while (count < 0 && errno == EINTR);
+    if (count < 0) fail(std::strerror(errno));
+    stream_.next_in = buffer_.data(), stream_.avail_in = static_cast<uInt>(count);
+    read_ += static_cast<uint64_t>(count);
+    return count > 0;
+  }
+  void begin_member() {  // zeros may pad the file
+    while (has_input() && *stream_.next_in == 0) skip(1);
+    if (stream_.avail_in == 0) return;
+    ::inflateReset(&stream_);
+    inside_ = true;
+  }
+
   std::string name_;
-  gzFile file_;
+  std::vector<Bytef> buffer_;
+  Descriptor descriptor_;
+  z_stream stream_{};
+  uint64_t read_ = 0;
+  bool compressed_ = false, inside_ = false;  // inside_: of a member
 };
 
 StreamedFiles::StreamedFiles(std::vector<fs::path> files, TokenizerKind kind, std::string field)
@@ -136,12 +169,12 @@ StreamedFiles::StreamedFiles(std::vector<fs::path> files, TokenizerKind kind, st
   if (!known) file_bytes_ = 0;
 }
 
-bool StreamedFiles::has_lines(const fs::path& file) const {
-  if (file == "-") return !field_.empty();
+bool has_lines(const fs::path& file, bool field_given) {
+  if (file == "-") return field_given;
   return (file.extension() == ".gz" ? file.stem() : file).extension() == ".jsonl";
 }
 
-bool StreamedFiles::several() const { return files_.size() > 1 || has_lines(files_.front()); }
+bool StreamedFiles::several() const { return files_.size() > 1 || has_lines(files_.front(), !field_.empty()); }
 
 double StreamedFiles::fraction() const {
   return file_bytes_ == 0 ? -1.0 : static_cast<double>(files_done_ + file_at_) / static_cast<double>(file_bytes_);
@@ -156,7 +189,7 @@ void StreamedFiles::read(const VisitText& visit) {
                   "--tokenizer byte, or a tokenizer's file");
     read_input_ = read_input_ || file == "-";
     Input input(file);
-    if (has_lines(file)) read_lines(input, cutter, visit);
+    if (has_lines(file, !field_.empty())) read_lines(input, cutter, visit);
     else read_text(input, cutter, visit);
     std::error_code ignored;
     files_done_ += file_bytes_ == 0 ? 0 : fs::file_size(file, ignored);
@@ -201,10 +234,12 @@ void StreamedFiles::read_lines(Input& input, Cutter& cutter, const VisitText& vi
     nlohmann::json json = nlohmann::json::parse(lines[i], nullptr, false);
     GLINT_REQUIRE(json.is_object(), where(), "this is not a JSON object in UTF-8");
     const auto found = json.find(field);
+    GLINT_REQUIRE(found == json.end() || found->is_string(), where(), "'", field, "' is not a string but ",
+                  found->type_name());
     std::string fields;
     for (const auto& [name, value] : json.items()) fields += (fields.empty() ? "" : ", ") + name;
-    GLINT_REQUIRE(found != json.end() && found->is_string(), where(), "there is no string '", field,
-                  "'; its fields are ", fields, ": name one by --field");
+    GLINT_REQUIRE(found != json.end(), where(), "there is no string '", field, "'; its fields are ", fields,
+                  ": name one by --field");
     documents[i] = std::move(found->get_ref<std::string&>());
   };
   for (bool ended = false; !ended;) {

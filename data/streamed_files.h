@@ -38,6 +38,8 @@ void read_document(
 
 // Whether a file can't be mapped as the text that it is: *.gz, *.jsonl, "-".
 bool is_stream(const std::filesystem::path& path);
+// Whether it holds a document in each line: *.jsonl, *.jsonl.gz, and "-" where a field is given.
+bool has_lines(const std::filesystem::path& path, bool field_given);
 
 class StreamedFiles {
  public:
@@ -51,7 +53,6 @@ class StreamedFiles {
   class Input;
   void read_text(Input& input, Cutter& cutter, const VisitText& visit);
   void read_lines(Input& input, Cutter& cutter, const VisitText& visit);
-  bool has_lines(const std::filesystem::path& file) const;
 
   std::vector<std::filesystem::path> files_;
   TokenizerKind kind_;

@@ -189,6 +189,11 @@ uint64_t training_share(uint64_t n) { return n / 10 * 9 + n % 10 * 9 / 10; }
 TextSource text_source(const TextPaths& paths, TokenizerKind kind) {
   const Files files = files_of(paths.text);
   const Files validation = paths.validation.empty() ? Files{} : files_of(paths.validation);
+  const auto lines = [](const Files& some) {
+    return std::any_of(some.all.begin(), some.all.end(), [](const fs::path& file) { return has_lines(file, true); });
+  };
+  GLINT_REQUIRE(paths.field.empty() || lines(files) || lines(validation),
+                "--field is of *.jsonl and of -, and no text is one");
   const auto any_stream = [](const Files& some) { return std::any_of(some.all.begin(), some.all.end(), is_stream); };
   TextSource source = any_stream(files) || any_stream(validation)
                           ? streamed_source(files, validation, kind, paths.field)

@@ -119,4 +119,13 @@ std::string Utf8Stream::finish() {
   return out;
 }
 
+std::string printable(std::string text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]), next = static_cast<unsigned char>(text[i + 1]);
+    if (byte == 0xC2 && next >= 0x80 && next < 0xA0) text.replace(i, 2, "?");
+    if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7F) text[i] = '?';
+  }
+  return text;
+}
+
 }  // namespace glint

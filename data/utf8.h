@@ -69,4 +69,7 @@ class Utf8Stream {
   std::string pending_;
 };
 
+// Text with ? for control characters but line breaks and tabs, so that what a file holds can't steer a terminal.
+std::string printable(std::string text);
+
 }  // namespace glint

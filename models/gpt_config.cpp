@@ -1,5 +1,7 @@
 #include "models/gpt_config.h"
 
+#include <cmath>
+
 #include "kernels/check.h"
 
 namespace glint {
@@ -21,7 +23,8 @@ void GptConfig::validate() const {
   if (kind == ModelKind::llama) {
     GLINT_REQUIRE(!bias, "`bias` is of `model` gpt2; Llama has none: leave it out");
     GLINT_REQUIRE(activation == Gelu::erf, "`activation` is of `model` gpt2; Llama's is SwiGLU: leave it out");
-    GLINT_REQUIRE(rope_theta > 0.0f, "`rope_theta` ", rope_theta, ": give a number above 0");
+    GLINT_REQUIRE(rope_theta > 0.0f && std::isfinite(rope_theta), "`rope_theta` ", rope_theta,
+                  ": give a number above 0");
   } else {
     GLINT_REQUIRE(rope_theta == GptConfig().rope_theta,
                   "`rope_theta` is of `model` llama; GPT-2 learns its positions: leave it out");

@@ -14,7 +14,8 @@ DeviceMemory::DeviceMemory(size_t bytes, const std::string& what, const Device& 
   GLINT_REQUIRE(
       data_, "no memory for ", what, " on ", device.name(), ": ", human_bytes(static_cast<double>(bytes)),
       " are needed, ", fault,
-      "; lower `micro_batch`, `context` or the size of the model, or use `recompute` true or `optimizer_dtype` bf16");
+      "; lower the batch (in training: --micro-batch), the context or the size of the model, or train with --recompute "
+      "true or --optimizer-dtype bf16");
 }
 
 DeviceMemory::~DeviceMemory() {

@@ -55,6 +55,9 @@ void format_help(CLI::App& app) {
 }
 
 void parse(CLI::App& app, std::vector<std::string> arguments) {
+  for (const std::string& argument : arguments)  // CLI11 would take the next argument for the value
+    if (argument.starts_with("--") && argument.find('=') == argument.size() - 1)
+      throw UsageError(argument + " has no value");
   std::reverse(arguments.begin(), arguments.end());  // CLI11 reads them from the back
   try {
     app.parse(std::move(arguments));
@@ -86,6 +89,10 @@ std::string with_flags(const CLI::App& app, std::string message) {
       for (size_t at; (at = message.find(field)) != std::string::npos;) message.replace(at, field.size(), "--" + name);
     }
   }
+  const bool one_flag = parsed_command(app)->get_option_no_throw("--dropout");  // that sets all three
+  for (const char* field : {"`embd_dropout`", "`attn_dropout`", "`resid_dropout`"})
+    if (const size_t at = message.find(field); one_flag && at != std::string::npos)
+      message.replace(at, std::string_view(field).size(), "--dropout");
   return message;
 }
 

@@ -1,7 +1,10 @@
 // What glint adds to CLI11: flags that take names, defaults in brackets in the help, and errors of one line.
 #pragma once
 
+#include <cctype>
+#include <cerrno>
 #include <cmath>
+#include <cstdlib>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -51,13 +54,28 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, Choice& value, c
                         : option->default_str(initial);
 }
 
-// What CLI11 accepts as a number but no option does: "-1" for an unsigned one, "nan", "inf".
+// What is wrong with a number, in words, also where CLI11 would take it: 010 for 8, 2^64 for 2^64 - 1, -1 for an
+// unsigned one, nan and inf.
 template <typename Value>
 std::string number_problem(const std::string& text) {
-  if (std::is_unsigned_v<Value> && text.starts_with('-')) return "'" + text + "' is negative";
+  const auto problem = [&](const char* what) { return "'" + text + "' " + what; };
   Value number{};
-  const bool infinite = CLI::detail::lexical_cast(text, number) && !std::isfinite(static_cast<double>(number));
-  return infinite ? "'" + text + "' is not a finite number" : "";
+  const bool read = CLI::detail::lexical_cast(text, number);
+  if constexpr (std::is_integral_v<Value>) {
+    const std::string digits = text.substr(text.starts_with('-') ? 1 : 0);
+    if (std::is_unsigned_v<Value> && digits != text) return problem("is negative");
+    if (digits.size() > 1 && digits[0] == '0' && std::isdigit(static_cast<unsigned char>(digits[1])))
+      return problem("begins with 0");
+    char* end = nullptr;
+    errno = 0;
+    if constexpr (std::is_unsigned_v<Value>) std::strtoull(text.c_str(), &end, 0);
+    else std::strtoll(text.c_str(), &end, 0);
+    if (errno == ERANGE || (!read && !text.empty() && *end == '\0')) return problem("is out of range");
+    return read ? "" : problem("is not a whole number");
+  } else {
+    if (!read) return problem("is not a number");
+    return std::isfinite(number) ? "" : problem("is not a finite number");
+  }
 }
 
 // Adds --name VALUE, with the variable's value as the default that the help shows (none for text).

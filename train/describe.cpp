@@ -68,6 +68,10 @@ std::vector<std::string> warnings_about(const TrainOptions& o, double checkpoint
   if (o.lr * o.weight_decay >= 1)
     warn("--lr ", o.lr, " times --weight-decay ", o.weight_decay, " is ", o.lr * o.weight_decay,
          ": from 1 on, each step decays weights to zero and beyond");
+  if (const int64_t end = std::min(o.steps, o.lr_decay_steps); o.warmup > end)
+    warn("the learning rate never reaches --lr ", o.lr, ": --warmup ", o.warmup, " goes on longer than ",
+         o.steps <= o.lr_decay_steps ? "--steps " : "--lr-decay-steps ", end);
+  if (o.patience > 0 && o.eval_every == 0) warn("--patience counts evaluations, and --eval-every 0 makes none");
   std::error_code unknown;
   const double free = static_cast<double>(std::filesystem::space(o.out, unknown).available);
   // last/ and its successor, and the weights in best/; those that a resumed run has are on the disk already.

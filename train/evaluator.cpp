@@ -59,9 +59,9 @@ double Evaluator::take_sum() {
   return result;
 }
 
-double Evaluator::mean_loss(const FillBatch& fill, int batches, Communicator* comm) {
+double Evaluator::mean_loss(const FillBatch& fill, int64_t batches, Communicator* comm) {
   double sums[] = {0, 0};  // of the losses, and their count
-  for (int i = comm ? comm->rank() : 0; i < batches; i += comm ? comm->size() : 1) {
+  for (int64_t i = comm ? comm->rank() : 0; i < batches; i += comm ? comm->size() : 1) {
     add([&](int32_t* tokens, int32_t* targets) {
       fill(tokens, targets, static_cast<uint64_t>(i) * static_cast<uint64_t>(batch_), batch_);
       return input_.n;

@@ -19,7 +19,7 @@ class Evaluator {
   int batch() const { return batch_; }
   // Mean loss, nats per token, over `batches` batches of the sequences 0, 1, ... of `fill`. Each of several ranks
   // evaluates its share of the batches, and all return the mean.
-  double mean_loss(const FillBatch& fill, int batches, Communicator* comm = nullptr);
+  double mean_loss(const FillBatch& fill, int64_t batches, Communicator* comm = nullptr);
 
   // Enqueues a batch. fill writes tokens and targets (batch, T) and returns how many of the first predictions count.
   void add(const std::function<size_t(int32_t* tokens, int32_t* targets)>& fill);

@@ -10,6 +10,7 @@
 #include <new>
 #include <string>
 
+#include "data/utf8.h"
 #include "kernels/check.h"
 #include "src/comm/communicator.h"
 #include "train/commands/commands.h"
@@ -49,7 +50,7 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is then an error of write(), like a full disk
   CLI::App app("Trains small GPTs from text, and samples from them.", "glint");
   const auto fail = [&app](const std::string& what, int code = kError) {
-    std::fprintf(stderr, "glint: %s\n", glint::with_flags(app, what).c_str());
+    std::fprintf(stderr, "glint: %s\n", glint::printable(glint::with_flags(app, what)).c_str());
     return code;
   };
   try {

@@ -104,6 +104,10 @@ TrainOptions TrainFlags::unvalidated() const {
 TrainOptions TrainFlags::fresh() const {
   const TrainOptions options = unvalidated();
   GLINT_REQUIRE(app_.count("--vocab") == 0 || options.tokenizer == "bpe", "--vocab goes with --tokenizer bpe");
+  GLINT_REQUIRE(app_.count("--decay-part") == 0 || options.schedule == Schedule::wsd,
+                "--decay-part goes with --schedule wsd");
+  GLINT_REQUIRE(app_.count("--muon-momentum") == 0 || options.optimizer == Optimizer::muon,
+                "--muon-momentum goes with --optimizer muon");
   options.validate();
   return options;
 }

@@ -10,6 +10,7 @@
 #include "src/measure/peak.h"
 #include "src/memory.h"
 #include "src/optimizer.h"
+#include "train/options.h"
 #include "train/training_step.h"
 
 namespace glint {
@@ -168,7 +169,7 @@ PlanDevice measured_cpu(const PlanRun& run, int threads) {
   GptConfig config = run.model;
   config.layers = std::min(2, config.layers);
   const int batch = std::min(run.micro_batch, std::max(1, 2048 / config.context));
-  const auto model = make_model(config, CpuContext{threads, default_matmul_engine()}, run.dtype);
+  const auto model = make_model(config, cpu_context(threads, MatmulChoice::automatic), run.dtype);
   model->initialize(1);
   const StepSettings settings = {.batch = batch,
                                  .micro_batch = batch,

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "data/utf8.h"
+
 namespace glint {
 
 namespace {
@@ -77,7 +79,7 @@ void Progress::note(const std::string& line) {
 
 void Progress::warning(const std::string& line) {
   clear_live_line();
-  std::fprintf(stderr, "%s\n", line.c_str());
+  std::fprintf(stderr, "%s\n", printable(line).c_str());
 }
 
 void Progress::finish() {

@@ -8,8 +8,10 @@ RandomStep::RandomStep(TrainOptions options, const Device& device, DType dtype, 
     : options_(std::move(options)) {
   GptConfig& config = options_.model;
   if (config.kv_heads == 0) config.kv_heads = config.heads;
-  GLINT_REQUIRE(options_.batch >= 1 && options_.batch % team.size() == 0, "--batch ", options_.batch,
-                " does not divide over ", team.size(), " ranks");
+  GLINT_REQUIRE(options_.batch >= 1, "--batch ", options_.batch, ": give 1 or more");
+  GLINT_REQUIRE(options_.zero == 0 || options_.zero == 1, "--zero ", options_.zero, ": give 0 or 1");
+  GLINT_REQUIRE(options_.batch % team.size() == 0, "--batch ", options_.batch, " does not divide over ", team.size(),
+                " ranks");
   const int share = options_.batch / team.size();
   if (options_.micro_batch == 0) options_.micro_batch = share;
   GLINT_REQUIRE(options_.loss_chunk >= 0, "--loss-chunk ", options_.loss_chunk, ": give 0 or more");

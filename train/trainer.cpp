@@ -89,6 +89,7 @@ class Trainer {
   void require_same_start();
   bool should_sync() const;
   StepResult sync();
+  [[noreturn]] void fail_nonfinite();
 
   TrainOptions options_;
   RunFolder& folder_;
@@ -144,11 +145,12 @@ void Trainer::evaluate(Progress& progress) {
           windows.fill(tokens, targets, 0, first, count);
           data_.require_unchanged();
         },
-        (options_.eval_batches * options_.batch + evaluator_.batch() - 1) / evaluator_.batch(), &team_.comm());
+        (int64_t{options_.eval_batches} * options_.batch + evaluator_.batch() - 1) / evaluator_.batch(), &team_.comm());
   };
   MetricsLine line = line_of_step();
   line.val_loss = last_val_ = loss_of(val_probe_);
   line.train_loss = loss_of(train_probe_);
+  if (!std::isfinite(*line.val_loss)) fail_nonfinite();
   folder_.append(line);
   std::string note =
       str_cat("step ", step(), ": validation loss ", *line.val_loss, ", training loss ", *line.train_loss);
@@ -173,15 +175,19 @@ void Trainer::draw_sample(Progress& progress) {
   time_left_.sampled();
 }
 
-StepResult Trainer::sync() {
-  const StepResult result = step_.result();
-  if (result.finite() && result.step == step()) return result;
+void Trainer::fail_nonfinite() {
   const bool saved = has_checkpoint(folder_.paths().last());
   const std::string first = find_nonfinite(step_, fill_, team_);
   throw UserError(str_cat(
       "step ", step() + 1, ": the loss or its gradient is no longer finite; first in ", first, ". ",
       saved ? "The last good checkpoint is " + folder_.paths().last().string() : "No checkpoint has been written yet",
       "; try a lower --lr or a longer --warmup", options_.grad_clip > 0 ? "" : ", or a --grad-clip"));
+}
+
+StepResult Trainer::sync() {
+  const StepResult result = step_.result();
+  if (!result.finite() || result.step != step()) fail_nonfinite();
+  return result;
 }
 
 // Whether the host waits for the last step: to report it, to use the parameters, or to compare signals over the ranks.

@@ -49,6 +49,15 @@ TEST_CASE("a leading byte order mark is no part of a text; carriage returns are,
   CHECK(Dataset::open(folder / "d").tokenizer().characters() == U"\n\rab");
 }
 
+TEST_CASE("NUL characters are noted, but of a byte tokenizer") {
+  const test::TemporaryFolder folder;
+  std::string utf16;
+  for (const char c : std::string("of a text in UTF-16")) utf16 += {c, '\0'};
+  const auto path = folder.file("utf16.txt", utf16);
+  CHECK(prepare_text(path, TokenizerKind::character, folder / "out").find("19 NUL characters") != std::string::npos);
+  CHECK(prepare_text(path, TokenizerKind::byte, folder / "bytes").empty());
+}
+
 TEST_CASE("files and folders become one text, with a token before each document") {
   const test::TemporaryFolder folder;
   fs::create_directories(folder / "texts/deep/.git");

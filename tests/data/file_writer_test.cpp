@@ -1,5 +1,7 @@
 #include "data/file_writer.h"
 
+#include <sys/stat.h>
+
 #include <doctest/doctest.h>
 
 #include <iterator>
@@ -47,6 +49,19 @@ TEST_CASE("a file that is not committed leaves no trace") {
   }
   CHECK(content_of(path) == "before");
   CHECK(files_in(folder) == 1);
+}
+
+TEST_CASE("a pipe is not replaced; behind a symbolic link the file is") {
+  const test::TemporaryFolder folder;
+  const auto pipe = folder / "pipe", link = folder / "link", path = folder.file("name", "before");
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK(message_of<UserError>([&] { write_file(pipe, "x"); }).find("it is no regular file") != std::string::npos);
+  CHECK(std::filesystem::is_fifo(pipe));
+  CHECK(message_of<UserError>([&] { write_file(folder.path(), "x"); }).find("a folder") != std::string::npos);
+  std::filesystem::create_symlink("name", link);
+  write_file(link, "after");
+  CHECK(std::filesystem::is_symlink(link));
+  CHECK(content_of(path) == "after");
 }
 
 TEST_CASE("a full disk keeps the old file") {

@@ -87,13 +87,14 @@ TEST_CASE("in *.jsonl each line is a document") {
       CHECK(ids_of(dataset)[0] == dataset.tokenizer().separator());
       CHECK(nlohmann::json::parse(dataset.to_json())["documents"] == 201);
     }
-  TextPaths other = folder.file("c.jsonl", R"({"content": "another field, long enough"})");
+  TextPaths other = folder.file("c.jsonl", R"({"content": "another field, long enough"}
+{"content": "another field, long enough"})");
   CHECK(message_of<UserError>([&] { prepare_text(other, TokenizerKind::byte, folder / "out"); }) ==
         (folder / "c.jsonl").string() +
             ", line 1: there is no string 'text'; its fields are content: name one by --field");
   other.field = "content";
   prepare_text(other, TokenizerKind::byte, folder / "out");
-  CHECK(Dataset::open(folder / "out").text_bytes(Split::all) == 26);
+  CHECK(Dataset::open(folder / "out").text_bytes(Split::all) == 52);
 }
 
 TEST_CASE("what is not what its name says is refused, with its line") {
@@ -107,7 +108,7 @@ TEST_CASE("what is not what its name says is refused, with its line") {
   CHECK(refusal(folder.file("a.jsonl", good + good + "{\"text\": \n"))
             .ends_with("a.jsonl, line 3: this is not a JSON object in UTF-8"));
   CHECK(refusal(folder.file("b.jsonl", good + "[1]")).find("line 2: ") != std::string::npos);
-  CHECK(refusal(folder.file("c.jsonl", good + "{\"text\": 1}")).find("line 2: there is no string") !=
+  CHECK(refusal(folder.file("c.jsonl", good + "{\"text\": 1}")).find("line 2: 'text' is not a string but number") !=
         std::string::npos);
   CHECK(refusal(folder.file("d.jsonl", good + "{\"text\": \"\xFF\"}")).find("line 2: ") != std::string::npos);
   CHECK(refusal(folder / "none.gz").ends_with("none.gz does not exist"));
@@ -121,6 +122,11 @@ TEST_CASE("what is not what its name says is refused, with its line") {
   std::string damaged = whole;
   damaged[damaged.size() / 2] ^= 0x55;
   CHECK(refusal(folder.file("h.gz", damaged)).find("can't read ") == 0);
+  damaged = whole;
+  damaged[0] ^= 0x55;  // of a second member: what comes behind the first is not dropped
+  CHECK(refusal(folder.file("i.gz", whole + damaged)).ends_with("i.gz: incorrect header check"));
+  prepare_text(folder.file("j.gz", whole + whole + std::string(1000, '\0')), TokenizerKind::byte, folder / "two");
+  CHECK(Dataset::open(folder / "two").text_bytes(Split::all) == 2 * some_text(20000).size());
 }
 
 TEST_CASE("documents of a stream are cut into pieces that give the same tokens") {

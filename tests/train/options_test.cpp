@@ -64,7 +64,7 @@ TEST_CASE("options: every flag sets its field, and JSON restores every field") {
   SUBCASE("GPT-2, AdamW") {}
   SUBCASE("Llama, Muon") { llama = true; }
   const std::set<std::string> of_gpt2 = {"bias", "activation", "optimizer-dtype"};
-  const std::set<std::string> of_llama = {"model", "rope-theta", "qk-norm", "optimizer"};
+  const std::set<std::string> of_llama = {"model", "rope-theta", "qk-norm", "optimizer", "muon-momentum"};
   std::vector<std::string> arguments;
   const auto defaults = to_json(fresh({}));
   for (const auto& [name, initial] : defaults.items()) {

@@ -93,7 +93,7 @@ TEST_CASE("sample: log probabilities of the tokens drawn and of the likeliest, w
 TEST_CASE("sample: each prompt of a file is continued as it is alone") {
   const ScratchFolder folder;
   const std::string run = trained(folder);
-  write_file_for_test(folder / "prompts", "the \n\nshe\r\n");
+  write_file_for_test(folder / "prompts", "\xEF\xBB\xBFthe \n\nshe\r\n");
   write_file_for_test(folder / "prompts.jsonl", "\"the \"\n{\"prompt\": \"she\", \"id\": 7}\n");
   std::string expected;
   for (const char* prompt : {"the ", "she"}) {

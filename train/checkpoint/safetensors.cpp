@@ -115,7 +115,7 @@ void StoredTensor::to_floats(float* out, size_t n) const {
   if (type == "F32") std::memcpy(out, bytes_in_file, n * sizeof(float));
   else if (type == "BF16") convert(Bf16{});
   else if (type == "F16") convert(Half{});
-  else throw UserError(str_cat(name, " is of type ", type, "; weights are F32, F16 or BF16"));
+  else GLINT_CHECK(false, name, " is of type ", type);
 }
 
 const char* type_name(DType dtype) { return dtype == DType::bf16 ? "BF16" : "F32"; }

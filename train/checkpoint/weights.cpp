@@ -1,6 +1,7 @@
 #include "train/checkpoint/weights.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "kernels/check.h"
@@ -54,7 +55,12 @@ void TensorsByName::take(std::span<const TensorView> targets, const std::string&
                   " and should be ", shape_text(target.shape));
     if (target.bytes() == 0) continue;
     if (types == Types::any_float && target.dtype == DType::f32) {
-      source->to_floats(static_cast<float*>(target.data), target.elements());
+      GLINT_REQUIRE(source->type == "F32" || source->type == "F16" || source->type == "BF16", path.string(), ": ", name,
+                    " is of type ", source->type, "; weights are F32, F16 or BF16");
+      float* const values = static_cast<float*>(target.data);
+      source->to_floats(values, target.elements());
+      GLINT_REQUIRE(std::all_of(values, values + target.elements(), [](float value) { return std::isfinite(value); }),
+                    path.string(), ": ", name, " holds NaN or infinity: these weights compute nothing");
     } else {
       GLINT_REQUIRE(source->data && source->dtype == target.dtype, path.string(), ": ", name, " is not of type ",
                     type_name(target.dtype));
@@ -73,8 +79,9 @@ void TensorsByName::require_all_taken() const {
 
 void load_weights(std::span<const SafetensorsFile> files, std::span<const TensorView> model, MoreRows more_rows) {
   TensorsByName sources(files);
-  sources.drop_if([](const std::string& name) {  // causal masks stored as tensors
-    return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
+  sources.drop_if([](const std::string& name) {  // causal masks and rotary frequencies stored as tensors
+    return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
+           name.ends_with(".rotary_emb.inv_freq");
   });
   sources.rename("transformer.");  // of Hugging Face's GPT2LMHeadModel
   const auto has = [&](const char* name) {

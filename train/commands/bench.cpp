@@ -13,8 +13,11 @@ namespace glint {
 
 void add_bench_flags(CLI::App& command, BenchFlags& flags) {
   add_device_flags(command, flags);
-  add_count(command, "--repeats", flags.repeats, "Timed runs, after one warm-up; the median is printed");
   command.add_flag("--json", flags.json, "One JSON object on standard output");
+}
+
+void add_repeats(CLI::App& command, BenchFlags& flags) {
+  add_count(command, "--repeats", flags.repeats, "Timed runs, after one warm-up; the median is printed");
 }
 
 void add_rank_flags(CLI::App& command, TrainOptions& options) {

@@ -20,6 +20,7 @@ struct BenchFlags : DeviceFlags {
 };
 
 void add_bench_flags(CLI::App& command, BenchFlags& flags);
+void add_repeats(CLI::App& command, BenchFlags& flags);
 
 // For benchmarks of several ranks: starts the ranks (unless a launcher has) and runs `body` in each.
 void add_rank_flags(CLI::App& command, TrainOptions& options);

@@ -72,6 +72,7 @@ void register_bench_attention(CLI::App& bench) {
   add_option(command, "--causal", flags->causal, "Each query attends only to keys up to its own position");
   add_option(command, "--attention", flags->kind, "Kernel");
   add_bench_flags(command, *flags);
+  add_repeats(command, *flags);
   command.callback([flags] { bench_attention(on_this_machine(*flags)); });
 }
 

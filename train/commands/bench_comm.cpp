@@ -89,6 +89,7 @@ void register_bench_comm(CLI::App& bench) {
   add_option(command, "--to-mb", flags->to_mb, "Largest buffer, MiB");
   add_rank_flags(command, flags->team);
   add_bench_flags(command, *flags);
+  add_repeats(command, *flags);
   command.callback([flags] {
     if (flags->team.ranks == 0 && ranks_from_environment().source.empty())
       flags->team.ranks = 2;  // the fewest to measure

@@ -39,6 +39,7 @@ void register_bench_matmul(CLI::App& bench) {
   add_option(command, "--out", flags->out, "Channels out");
   add_option(command, "--tied", flags->tied, "Weight as (out, in), like the classifier tied to the embedding");
   add_bench_flags(command, *flags);
+  add_repeats(command, *flags);
   command.callback([flags] { bench_matmul(on_this_machine(*flags)); });
 }
 

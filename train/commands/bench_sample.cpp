@@ -70,7 +70,7 @@ void bench_sample(SamplingBenchFlags flags) {
 void register_bench_sample(CLI::App& bench) {
   CLI::App& command = *bench.add_subcommand("sample", "Drawing tokens one by one, from a model with random weights");
   const auto flags = std::make_shared<SamplingBenchFlags>();
-  flags->model.vocab = 65;
+  flags->model.vocab = 65, flags->model.context = 256;
   flags->repeats = 3;
   add_model_flags(command, flags->model);
   add_count(command, "--count", flags->count, "Sequences side by side");
@@ -79,6 +79,7 @@ void register_bench_sample(CLI::App& bench) {
   add_sampling_flags(command, flags->sampling);
   add_option(command, "--graph", flags->graph, "On a GPU: run a step as one CUDA graph");
   add_bench_flags(command, *flags);
+  add_repeats(command, *flags);
   command.callback([flags] { bench_sample(*flags); });
 }
 

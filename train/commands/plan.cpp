@@ -16,6 +16,8 @@ namespace glint {
 
 namespace {
 
+constexpr double kUnknownLatency = -1;
+
 struct PlanFlags {
   PlanRun run;
   DtypeChoice dtype = DtypeChoice::bf16, moments = DtypeChoice::fp32;
@@ -24,9 +26,9 @@ struct PlanFlags {
   float dropout = 0;
   int batch = 0, each = 16, threads = 1;
   double memory_gb = 0, product_tflops = 0, attention_tflops = 0, memory_gbs = 0, link_gbs = 0, net_gbs = 0,
-         latency_us = -1;
+         latency_us = kUnknownLatency;
   int per_node = 0;
-  bool json = false;
+  bool json = false, micro_given = false;
 };
 
 // "1,2,6" or "8-1024", which doubles.
@@ -208,6 +210,7 @@ void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& d
 
 void print_plan(PlanFlags flags) {
   PlanRun& run = flags.run;
+  if (flags.dtype == DtypeChoice::automatic && flags.device != "here") flags.dtype = DtypeChoice::bf16;
   run.dtype = dtype_of(flags.dtype), run.moments = dtype_of(flags.moments);
   run.muon = flags.optimizer == Optimizer::muon;
   if (run.model.kv_heads == 0) run.model.kv_heads = run.model.heads;
@@ -216,7 +219,22 @@ void print_plan(PlanFlags flags) {
   GLINT_REQUIRE(run.loss_chunk >= 0, "--loss-chunk ", run.loss_chunk, ": give 0 or more");
   GLINT_REQUIRE(flags.batch >= 0 && flags.each >= 1 && run.micro_batch >= 1,
                 "--batch, --batch-per-device and --micro-batch are 1 or more");
+  for (const auto& [name, given] : {std::pair{"memory-gb", flags.memory_gb},
+                                    {"product-tflops", flags.product_tflops},
+                                    {"attention-tflops", flags.attention_tflops},
+                                    {"memory-gbs", flags.memory_gbs},
+                                    {"link-gbs", flags.link_gbs},
+                                    {"net-gbs", flags.net_gbs},
+                                    {"node", static_cast<double>(flags.per_node)},
+                                    {"latency-us", flags.latency_us == kUnknownLatency ? 0 : flags.latency_us}})
+    GLINT_REQUIRE(given >= 0, "--", name, " ", given, " is negative");
   run.batch = flags.batch > 0 ? flags.batch : flags.each;
+  const std::vector<int> counts = counts_of(flags.devices);
+  const auto divides = [&](int devices) {
+    return (flags.batch > 0 ? flags.batch / devices : flags.each) % run.micro_batch == 0;
+  };
+  if (!flags.micro_given)
+    while (run.micro_batch > 1 && !std::all_of(counts.begin(), counts.end(), divides)) --run.micro_batch;
   const PlanDevice device = device_of(flags);
   const auto model = planned_model(run);
   const std::vector<Row> rows = rows_of(flags, *model, device);
@@ -240,10 +258,12 @@ void register_plan(CLI::App& program) {
   add_option(command, "--loss-chunk", flags->run.loss_chunk, "Rows of logits in memory at a time; 0: all");
   add_option(command, "--batch", flags->batch, "Sequences per step, on all devices; 0: --batch-per-device on each");
   add_option(command, "--batch-per-device", flags->each, "Sequences per step of one device");
-  add_option(command, "--micro-batch", flags->run.micro_batch, "Sequences per pass of one device");
+  const CLI::Option* micro =
+      add_option(command, "--micro-batch", flags->run.micro_batch, "Sequences per pass of one device")
+          ->default_str("16, or less where that does not divide");
   add_option(command, "--devices", flags->devices, "Numbers of devices: 1,2,6 or 8-1024, which doubles");
   add_option(command, "--device", flags->device, "h100: measured; h200, a100: by data sheet; here: this CPU, measured");
-  add_option(command, "--threads", flags->threads, "CPU threads of each rank, with --device here");
+  add_option(command, "--threads", flags->threads, "CPU threads of each rank, with --device here; 0: all");
   add_option(command, "--memory-gb", flags->memory_gb, "Memory of a device, GB (default: by data sheet)");
   add_option(command, "--product-tflops", flags->product_tflops, "Rate of matrix products, TFLOP/s");
   add_option(command, "--attention-tflops", flags->attention_tflops, "Rate of attention, TFLOP/s");
@@ -253,7 +273,10 @@ void register_plan(CLI::App& program) {
   add_option(command, "--node", flags->per_node, "Devices per node");
   add_option(command, "--latency-us", flags->latency_us, "Latency of a hop, microseconds");
   command.add_flag("--json", flags->json, "One JSON object on standard output");
-  command.callback([flags] { print_plan(*flags); });
+  command.callback([flags, micro] {
+    flags->micro_given = micro->count() > 0;
+    print_plan(*flags);
+  });
 }
 
 }  // namespace glint

@@ -38,7 +38,6 @@ void SampleFlags::validate() const {
   GLINT_REQUIRE(tokens >= 0, "--tokens ", tokens, " is negative");
   GLINT_REQUIRE(count >= 1, "--count ", count, " is less than 1");
   GLINT_REQUIRE(batch >= 1, "--batch ", batch, " is less than 1");
-  GLINT_REQUIRE(logprobs >= -1, "--logprobs ", logprobs, " is negative");
   GLINT_REQUIRE(logprobs < 0 || json, "--logprobs are part of the JSON; add --json");
   GLINT_REQUIRE(prompt.has_value() + prompt_file.has_value() + prompts.has_value() + interactive <= 1,
                 "give one of --prompt, --prompt-file, --prompts and --interactive");
@@ -100,7 +99,12 @@ class Sampler {
 };
 
 Prompt Sampler::encode(const std::optional<std::string>& text, const std::string& name) const {
-  Tokenizer::Encoded encoded = run_.tokenizer.encode(text.value_or(""), TokenNames::are_tokens);
+  Tokenizer::Encoded encoded;
+  try {
+    encoded = run_.tokenizer.encode(text.value_or(""), TokenNames::are_tokens);
+  } catch (const UserError& error) {
+    throw UserError(str_cat(name, ": ", error.what()));
+  }
   GLINT_REQUIRE(encoded.unknown.empty(), name,
                 " has characters that are not in the training text: ", describe_characters(encoded.unknown),
                 "; leave them out");
@@ -255,7 +259,8 @@ void register_sample(CLI::App& program) {
   command.add_flag("--json", flags->json, "Print a JSON object for each sample, a line each");
   command
       .add_option("--logprobs", flags->logprobs, "In the JSON: log probabilities of each token and of the N likeliest")
-      ->type_name("N");
+      ->type_name("N")
+      ->check(number_problem<unsigned>);
   add_choice(command, "--checkpoint", flags->checkpoint, "Which one to read; auto: best if it exists, else last",
              {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
   add_changed_flag(command, flags->changed);

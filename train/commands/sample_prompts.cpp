@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/file_writer.h"
+#include "data/streamed_files.h"
 #include "kernels/check.h"
 #include "train/command_line.h"
 
@@ -23,6 +24,7 @@ std::vector<NamedPrompt> read_prompts(const std::string& path) {
   int number = 0;
   for (std::string line; std::getline(lines, line);) {
     ++number;
+    if (number == 1 && line.starts_with(kByteOrderMark)) line.erase(0, kByteOrderMark.size());
     if (line.ends_with('\r')) line.pop_back();
     if (line.empty()) continue;
     const std::string name = str_cat("line ", number, " of --prompts ", path);

@@ -1,4 +1,5 @@
 // glint train: starts or resumes a run, in one process or in several ranks that share each batch.
+#include <csignal>
 #include <filesystem>
 #include <set>
 
@@ -77,6 +78,7 @@ void register_train(CLI::App& program) {
   const auto changed = std::make_shared<Changed>(Changed::refused);
   add_changed_flag(command, *changed);
   command.callback([flags, changed] {
+    std::signal(SIGPIPE, SIG_IGN);  // who reads the progress may go; the run goes on
     const Ranks place = ranks_from_environment();
     Start start;
     start.fresh = flags->resume().empty();

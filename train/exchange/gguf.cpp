@@ -41,6 +41,13 @@ std::vector<char> converted(std::span<const float> values, const Convert& conver
   return out;
 }
 
+Half finite_half(float value) {
+  const Half half = to_half(value);
+  GLINT_REQUIRE(std::isfinite(to_float(half)), "a weight is too large for fp16 (", value,
+                "): choose --dtype fp32 or bf16");
+  return half;
+}
+
 // Blocks of a scale, the largest magnitude / 127, and the values in its units.
 std::vector<char> quantized(std::span<const float> values) {
   GLINT_CHECK(values.size() % kQ8Block == 0, values.size(), " values");
@@ -52,7 +59,7 @@ std::vector<char> quantized(std::span<const float> values) {
     float largest = 0;
     for (int i = 0; i < kQ8Block; ++i) largest = std::max(largest, std::fabs(from[i]));
     const float scale = largest / 127, inverse = scale > 0 ? 1 / scale : 0;
-    const Half stored = to_half(scale);
+    const Half stored = finite_half(scale);
     std::memcpy(to, &stored, sizeof stored);
     for (int i = 0; i < kQ8Block; ++i)
       to[sizeof stored + static_cast<size_t>(i)] = static_cast<char>(std::lround(from[i] * inverse));
@@ -66,7 +73,7 @@ uint64_t padded_to_alignment(uint64_t bytes) { return (bytes + kGgufAlignment - 
 
 std::vector<char> packed(std::span<const float> values, GgufType type) {
   if (type == GgufType::q8_0) return quantized(values);
-  if (type == GgufType::f16) return converted<Half>(values, to_half);
+  if (type == GgufType::f16) return converted<Half>(values, finite_half);
   if (type == GgufType::bf16) return converted<Bf16>(values, to_bf16);
   return converted<float>(values, [](float value) { return value; });
 }

@@ -117,7 +117,9 @@ GptConfig read_llama_config(const nlohmann::json& json, const std::string& sourc
   model.tied = value("tie_word_embeddings", false);
   const nlohmann::json none = nlohmann::json::object();
   const auto object = [&](const char* key) -> const nlohmann::json& {
-    return json.contains(key) && json[key].is_object() ? json[key] : none;
+    if (!json.contains(key) || json[key].is_null()) return none;
+    GLINT_REQUIRE(json[key].is_object(), source, ": ", key, " cannot be ", json[key].dump());
+    return json[key];
   };
   const nlohmann::json &rope = object("rope_parameters"), &scaling = object("rope_scaling");
   model.rope_theta = static_cast<float>(value_of(rope, "rope_theta", value("rope_theta", 10000.0), source));

@@ -166,7 +166,10 @@ ImportedRun read_hf_model(const fs::path& place, const fs::path& tokenizer) {
   run.options.tokenizer = name_of(run.tokenizer.kind());
   run.options.complete();
   std::vector<SafetensorsFile> files;
-  for (const fs::path& path : paths) files.emplace_back(path);
+  size_t stored = 0;
+  for (const fs::path& path : paths) stored += files.emplace_back(path).tensors().size();
+  GLINT_REQUIRE(static_cast<size_t>(model.layers) <= stored, config.string(), " gives ", model.layers,
+                " layers, the weights have ", stored, " tensors: they don't belong together");
   run.model = make_model(model, CpuContext{}, DType::f32);
   Parameters& parameters = run.model->parameters();
   std::vector<TensorView> views = tensor_views(parameters, parameters.values());

@@ -179,7 +179,8 @@ void validate_cost(const CostFlags& flags) {
 
 ordered_json cost_settings(const CostFlags& flags) {
   const TrainOptions& o = flags.options;
-  return {{"layers", o.model.layers},
+  return {{"model", choice_name(o.model.kind)},
+          {"layers", o.model.layers},
           {"heads", o.model.heads},
           {"kv-heads", o.model.kv_heads},
           {"embd", o.model.embd},
@@ -187,6 +188,8 @@ ordered_json cost_settings(const CostFlags& flags) {
           {"vocab", o.model.vocab},
           {"bias", o.model.bias},
           {"activation", choice_name(o.model.activation)},
+          {"rope-theta", o.model.rope_theta},
+          {"qk-norm", o.model.qk_norm},
           {"batch", o.batch},
           {"micro-batch", o.micro_batch},
           {"recompute", o.recompute},

@@ -43,6 +43,7 @@ void validate_dropout(const DropoutFlags& flags) {
                 ": give a number above 0 and below 0.5; half of it and twice it are trained with too");
   GLINT_REQUIRE(flags.batch >= 2 && flags.batch % 2 == 0, "--batch ", flags.batch,
                 ": give an even number; one row is trained in two halves");
+  cpu_context(flags.threads, MatmulChoice::automatic);  // throws for a number that can't be
   GLINT_REQUIRE(flags.steps >= 20, "--steps ", flags.steps, ": give 20 or more");
   GLINT_REQUIRE(flags.train_tokens > flags.context, "--train-tokens ", flags.train_tokens,
                 ": give more than --context ", flags.context);

@@ -26,8 +26,6 @@ constexpr int kRandomHeads = 2, kRandomHeadSize = 64;
 
 void validate(GradientFlags& f) {
   GLINT_REQUIRE(f.batch >= 1 && f.batch <= 1024, "--batch ", f.batch, ": give a number from 1 to 1024");
-  GLINT_REQUIRE(f.threads >= 0, "--threads ", f.threads, " is negative");
-  if (f.threads == 0) f.threads = default_threads();
   for (const int T : f.random_contexts)
     GLINT_REQUIRE(T >= 2 && T <= 1 << 14, "--random-context ", T, ": give numbers from 2 to 16384, as 128,1024");
   GLINT_REQUIRE(f.dropout >= 0 && f.model.attn_dropout < 1, "--dropout ", f.dropout, " is not in [0, 1)");
@@ -68,6 +66,7 @@ ordered_json joined(const std::vector<ordered_json>& results, size_t begin, size
 }
 
 void study_gradients(GradientFlags f) {
+  f.threads = cpu_context(f.threads, MatmulChoice::automatic).threads;
   Subject subject(f);
   if (!f.run.empty()) f.model = subject.of_run().config;
   validate(f);

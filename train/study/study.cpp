@@ -120,7 +120,10 @@ Study::Study(const std::string& name, const StudyFlags& flags, ordered_json sett
   lock_ = lock_folder(folder_ / "done/lock", "the folder " + flags.out);
   const fs::path record = folder_ / "done/study.json";
   const ordered_json known = kept_json(record);
-  if (known.is_null()) {
+  const bool began = std::any_of(fs::directory_iterator(folder_ / "done"), {}, [&](const fs::directory_entry& entry) {
+    return entry.path().extension() == ".json" && entry.path() != record;
+  });
+  if (known.is_null() || !began) {
     write_file(record, ordered_json{{"study", name_}, {"settings", settings_}}.dump(1) + "\n");
     return;
   }

@@ -54,6 +54,8 @@ TEST_CASE("gguf: q8_0 is within half a step of a block's scale; 0 stays 0") {
     CHECK(std::fabs(got - values[i]) <= to_float(scale) * 0.57f);  // half a step, and the scale's rounding
   }
   CHECK(packed(std::vector<float>{1.0f, -2.0f}, GgufType::bf16) == std::vector<char>{'\x80', '\x3f', 0, '\xc0'});
+  CHECK_THROWS_AS(packed(std::vector<float>{1e6f}, GgufType::f16), UserError);
+  CHECK_THROWS_AS(packed(std::vector<float>(kQ8Block, 1e7f), GgufType::q8_0), UserError);
 }
 
 TEST_CASE("gguf: the bytes of a small file") {
