@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -132,12 +133,8 @@ TrainOptions options_from_json(const nlohmann::ordered_json& json, const std::st
 // The TOML file's keys over the options; `dropout` sets three, before their own keys. UserError with line and column.
 void apply_config(TrainOptions& options, const std::filesystem::path& path);
 
-// Bytes that one rank needs for weights, gradients, moments, and activations of one micro-batch: memory_of() in
-// train/plan.h. In double, so that huge sizes do not overflow.
-double needed_bytes(const TrainOptions& options);
-
-// Adds every option as a flag that sets its field, and --dropout, which sets three.
-void add_train_options(CLI::App& app, TrainOptions& options);
+// Adds the options as flags that set their fields: all in groups, or those of `names`. --dropout sets three.
+void add_train_options(CLI::App& app, TrainOptions& options, const std::vector<std::string_view>& names = {});
 
 // The flags of `glint train`: made before parsing, used after it.
 class TrainFlags {
@@ -180,12 +177,16 @@ struct DeviceFlags {
   MatmulChoice matmul = MatmulChoice::automatic;
   bool tf32 = false;
 };
-// The shape of a model, for commands that need no run folder. --kv-heads may stay 0.
-void add_model_flags(CLI::App& app, GptConfig& model);
+// The shape of a model, and the options of `names`: for commands that need no run folder.
+inline const std::vector<std::string_view> kShapeOptions = {
+    "model", "layers",       "heads",          "kv-heads",   "embd",       "context",
+    "bias",  "norm-epsilon", "tie-embeddings", "activation", "rope-theta", "qk-norm"};
+void add_model_flags(CLI::App& app, TrainOptions& options, std::vector<std::string_view> names = {});
 void add_device_flags(CLI::App& app, DeviceFlags& flags);
 // Those that narrow what is drawn; without --seed.
 void add_sampling_flags(CLI::App& app, SamplingOptions& sampling);
 Device open_device(const DeviceFlags& flags);
+Device open_device(const TrainOptions& options, int gpu = 0);
 DType dtype_of(DtypeChoice choice);
 
 // What `auto` is on this machine: a GPU where the build has CUDA and each process of this machine can have a GPU, then

@@ -27,11 +27,6 @@ namespace {
 
 constexpr int kSignalsEvery = 4;  // steps on GPUs between two comparisons of signals over the ranks
 
-Device device_of(const TrainOptions& given, const Team& team) {
-  const TrainOptions o = on_this_machine(given);
-  return open_device({o.device, o.dtype, team.gpu(), o.threads, o.matmul, o.tf32});
-}
-
 class Trainer {
  public:
   Trainer(const TrainOptions& options, const Device& device, RunFolder& folder, Dataset data, Team& team,
@@ -313,7 +308,7 @@ int Trainer::steps(SignalWatch& signals) {
 }  // namespace
 
 int start_training(TrainOptions options, RunFolder& folder, Team& team, Changed changed) {
-  const Device device = device_of(options, team);  // first: if it fails, nothing is written
+  const Device device = open_device(options, team.gpu());  // first: if it fails, nothing is written
   std::optional<Trainer> trainer;
   try {
     Dataset data = team_data(folder.paths(), options, team);
@@ -331,7 +326,7 @@ int start_training(TrainOptions options, RunFolder& folder, Team& team, Changed 
 }
 
 int resume_training(const TrainOptions& options, RunFolder& folder, Team& team, Changed changed) {
-  const Device device = device_of(options, team);
+  const Device device = open_device(options, team.gpu());
   Trainer trainer(options, device, folder, team_data(folder.paths(), options, team), team, changed);
   trainer.restore(changed);
   return trainer.run();

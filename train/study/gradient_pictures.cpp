@@ -1,11 +1,9 @@
-#include "train/study/gradient_pictures.h"
-
 #include <algorithm>
 #include <cmath>
+#include "train/study/gradients.h"
 
 #include "kernels/check.h"
 #include "train/picture/picture.h"
-#include "train/study/gradient_units.h"
 
 namespace glint {
 

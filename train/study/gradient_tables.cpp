@@ -1,12 +1,8 @@
-#include "train/study/gradient_tables.h"
-
 #include <algorithm>
 #include <cmath>
 #include <set>
 #include <tuple>
-
-#include "train/study/gradient_units.h"
-#include "train/study/study.h"
+#include "train/study/gradients.h"
 
 namespace glint {
 
