@@ -8,6 +8,7 @@
 #include "train/command_line.h"
 #include "train/loaded_run.h"
 #include "train/options_table.h"
+#include "train/text.h"
 
 namespace glint {
 namespace fs = std::filesystem;
@@ -142,12 +143,11 @@ TrainOptions TrainFlags::resumed(TrainOptions saved) const {
   }
   options.complete();
   const nlohmann::ordered_json now = to_json(options), then = to_json(saved);
-  const auto text = [](const auto& json) { return json.is_string() ? json.template get<std::string>() : json.dump(); };
   for_each_option(options, [&](const auto&, const OptionInfo& info) {
     if (info.on_resume == OnResume::free || info.on_resume == OnResume::moved || now[info.name] == then[info.name])
       return;
-    throw UserError(str_cat("--", info.name, " ", text(now[info.name]), " differs from the run's ",
-                            text(then[info.name]),
+    throw UserError(str_cat("--", info.name, " ", plain_text(now[info.name]), " differs from the run's ",
+                            plain_text(then[info.name]),
                             ": a resumed run keeps its own; leave the flag out, or start a new run without --resume"));
   });
   options.validate();

@@ -225,10 +225,11 @@ void register_plan(CLI::App& program) {
   GptConfig& model = options.model;  // GPT-2 124M
   model.layers = model.heads = 12, model.embd = 768, model.context = 1024, model.vocab = 50304;
   options.micro_batch = 16, options.dtype = DtypeChoice::bf16;
-  add_model_flags(command, options,
-                  {"dtype", "optimizer", "optimizer-dtype", "dropout", "recompute", "loss-chunk", "micro-batch"});
+  add_model_flags(command, options, {"optimizer", "optimizer-dtype", "dropout", "recompute", "loss-chunk"});
+  add_option(command, "--dtype", options.dtype, "Arithmetic");
   add_option(command, "--batch", flags->batch, "Sequences per step, on all devices; 0: --batch-per-device on each");
   add_option(command, "--batch-per-device", flags->each, "Sequences per step of one device");
+  add_option(command, "--micro-batch", options.micro_batch, "Sequences per pass of one device");
   add_option(command, "--devices", flags->devices, "Numbers of devices: 1,2,6 or 8-1024, which doubles");
   add_option(command, "--device", flags->device, "h100: measured; h200, a100: by data sheet; here: this CPU, measured");
   add_option(command, "--threads", flags->threads, "CPU threads of each rank, with --device here");

@@ -1,6 +1,7 @@
+#include "train/study/gradients.h"
+
 #include <algorithm>
 #include <cmath>
-#include "train/study/gradients.h"
 
 #include "kernels/check.h"
 #include "train/picture/picture.h"

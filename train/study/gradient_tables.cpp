@@ -1,8 +1,9 @@
+#include "train/study/gradients.h"
+
 #include <algorithm>
 #include <cmath>
 #include <set>
 #include <tuple>
-#include "train/study/gradients.h"
 
 namespace glint {
 

@@ -1,6 +1,7 @@
+#include "train/study/gradients.h"
+
 #include <algorithm>
 #include <cmath>
-#include "train/study/gradients.h"
 
 namespace glint {
 

@@ -9,6 +9,7 @@
 #include "data/file_writer.h"
 #include "src/clock.h"
 #include "src/machine.h"
+#include "train/commands/commands.h"
 #include "train/exit_code.h"
 #include "train/progress.h"
 #include "train/run_folder.h"
@@ -219,6 +220,14 @@ std::string markdown_table(const std::vector<std::vector<std::string>>& rows) {
     table += "|\n";
   }
   return table;
+}
+
+void register_study(CLI::App& program) {
+  CLI::App& studies = *program.add_subcommand("study", "Measure the kernels, with tables and pictures");
+  studies.require_subcommand(1);
+  for (const auto add : {register_study_ladder, register_study_dropout, register_study_mask, register_study_gradients,
+                         register_study_cost})
+    add(studies);
 }
 
 }  // namespace glint

@@ -46,6 +46,7 @@ class StudyCommand {
     CLI::Option* option = add_option(app, "--" + name, value, help);
     const auto json = [&value]() -> nlohmann::ordered_json {
       if constexpr (std::is_enum_v<Value>) return choice_name(value);
+      else if constexpr (std::is_same_v<Value, float>) return shortest(value);
       else return value;
     };
     if (json().is_array()) option->delimiter(',')->type_name("LIST")->default_str(flag_text(json()));
@@ -111,7 +112,7 @@ class Study {
 // "a | b | c" as a row of a table in Markdown; the first row of a table is its head.
 std::string markdown_table(const std::vector<std::vector<std::string>>& rows);
 
-// Add the studies to `glint study`.
+// Each adds its command to `glint study`.
 void register_study_ladder(CLI::App& studies);
 void register_study_dropout(CLI::App& studies);
 void register_study_mask(CLI::App& studies);
