@@ -149,11 +149,12 @@ void RunLog::sampled(uint64_t step, const std::string& text) {
 }
 
 void RunLog::finish(const TrainingStep& step) {
-  const CollectiveQueue::Times times = step.exchanged();
-  if (times.busy > 0)
-    note(str_cat("ranks: exchanging gradients and parameters took ",
-                 1000 * times.busy / static_cast<double>(step.timed_steps()), " ms a step, ",
-                 std::lround(100 * (1 - std::min(1.0, times.waited / times.busy))), "% of it overlapped with backward"));
+  if (const CollectiveQueue::Times times = step.exchanged(); times.busy > 0) {
+    const double ms = 1000 * times.busy / static_cast<double>(step.timed_steps());
+    note(str_cat("ranks: exchanging gradients and parameters took ", ms, " ms a step, ",
+                 std::lround(100 * (1 - std::min(1.0, times.waited / times.busy))),
+                 "% of it overlapped with backward"));
+  }
   progress_.finish();
 }
 
