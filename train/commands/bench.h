@@ -2,10 +2,9 @@
 #pragma once
 
 #include <functional>
-#include <string_view>
+#include <string>
+#include <variant>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "src/device.h"
 #include "src/measure/median.h"
@@ -22,12 +21,16 @@ struct BenchFlags : DeviceFlags {
 
 void add_bench_flags(CLI::App& command, BenchFlags& flags);
 
-// For benchmarks of several ranks, with kRankOptions: starts the ranks (unless a launcher has), runs `body` in each.
-inline const std::vector<std::string_view> kRankOptions = {"ranks", "comm-timeout", "interface"};
+// For benchmarks of several ranks: starts the ranks (unless a launcher has) and runs `body` in each.
+void add_rank_flags(CLI::App& command, TrainOptions& options);
 void run_in_team(TrainOptions options, DeviceChoice device, const std::function<void(Team&)>& body);
 
 // Prints the results as one JSON object, or a line each.
-void print_results(const nlohmann::ordered_json& results, bool as_json);
+struct BenchResult {
+  std::string name;
+  std::variant<double, int64_t, uint64_t, std::string> value;
+};
+void print_results(const std::vector<BenchResult>& results, bool as_json);
 
 void register_bench_comm(CLI::App& bench);
 void register_bench_attention(CLI::App& bench);

@@ -1,6 +1,8 @@
 // glint bench comm: bandwidth of collectives, as defined by NVIDIA's nccl-tests (doc/PERFORMANCE.md).
 #include <cstdio>
 
+#include <nlohmann/json.hpp>
+
 #include "kernels/check.h"
 #include "src/comm/collective_queue.h"
 #include "src/memory.h"
@@ -73,7 +75,9 @@ void bench_comm(CommFlags flags, Team& team) {
     }
   }
   if (team.is_main() && flags.json)
-    print_results({{"ranks", team.size()}, {"device", device.name()}, {"results", json}}, true);
+    std::printf(
+        "%s\n",
+        nlohmann::ordered_json{{"ranks", team.size()}, {"device", device.name()}, {"results", json}}.dump().c_str());
 }
 
 }  // namespace
@@ -83,7 +87,7 @@ void register_bench_comm(CLI::App& bench) {
   const auto flags = std::make_shared<CommFlags>();
   add_option(command, "--from-kb", flags->from_kb, "Smallest buffer, KiB; each next one is four times larger");
   add_option(command, "--to-mb", flags->to_mb, "Largest buffer, MiB");
-  add_train_options(command, flags->team, kRankOptions);
+  add_rank_flags(command, flags->team);
   add_bench_flags(command, *flags);
   command.callback([flags] {
     if (flags->team.ranks == 0 && ranks_from_environment().source.empty())
