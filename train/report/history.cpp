@@ -1,4 +1,4 @@
-#include "train/report/report.h"
+#include "train/report/history.h"
 
 #include <algorithm>
 #include <cmath>

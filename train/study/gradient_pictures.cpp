@@ -1,10 +1,11 @@
-#include "train/study/gradients.h"
+#include "train/study/gradient_pictures.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "kernels/check.h"
 #include "train/picture/picture.h"
+#include "train/study/gradient_units.h"
 
 namespace glint {
 

@@ -1,9 +1,12 @@
-#include "train/study/gradients.h"
+#include "train/study/gradient_tables.h"
 
 #include <algorithm>
 #include <cmath>
 #include <set>
 #include <tuple>
+
+#include "train/study/gradient_units.h"
+#include "train/study/study.h"
 
 namespace glint {
 

@@ -1,7 +1,9 @@
-#include "train/study/mask.h"
+#include "train/study/mask_pictures.h"
 
 #include <cmath>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "kernels/dropout.h"
 #include "train/picture/picture.h"
