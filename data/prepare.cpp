@@ -13,6 +13,7 @@
 #include "data/bpe.h"
 #include "data/file_writer.h"
 #include "data/parallel_for.h"
+#include "data/streamed_files.h"
 #include "data/utf8.h"
 #include "kernels/check.h"
 
@@ -106,7 +107,7 @@ class Encoding {
  private:
   struct Encoded {
     size_t begin = 0, tokens = 0, unknown = 0;
-    int64_t returns = 0, nuls = 0;
+    int64_t returns = 0, nuls = 0, ends = 0;
   };
 
   void encode(std::span<const TextPiece> pieces) {
@@ -123,7 +124,9 @@ class Encoding {
       total_.tokens += one.tokens;
       total_.bytes += pieces[i].text.size();
       unknown_tokens_ += one.unknown;
-      result_.carriage_returns += one.returns, result_.nuls += one.nuls;
+      result_.carriage_returns += one.returns;
+      result_.nuls += one.nuls;
+      result_.ends_of_text += one.ends;
       if (one.unknown > 0) count_unknown(pieces[i].text, tokenizer_, result_.unknown);
     }
     if (!progress_) return;
@@ -147,6 +150,8 @@ class Encoding {
     encoded.tokens = static_cast<size_t>(next - first);
     encoded.returns = std::count(piece.text.begin(), piece.text.end(), '\r');
     encoded.nuls = std::count(piece.text.begin(), piece.text.end(), '\0');
+    encoded.ends = -1;
+    for_each_document(piece.text, kEndOfText, [&](std::string_view) { ++encoded.ends; });
   }
 
   const TextSource& source_;
@@ -187,19 +192,7 @@ void save_unknown(const CharacterCounts& unknown, const fs::path& path) {
   fs::remove(path, ignored);  // of another text
 }
 
-// What is a token, and hardly meant to be one.
-std::string note_about(const TokenizedText& text, const std::string& name) {
-  std::string note;
-  if (text.carriage_returns > 0)
-    note = str_cat("note: ", name, " has ", text.carriage_returns,
-                   R"( carriage returns (\r), a token for the model; to remove them: tr -d '\r')");
-  if (text.nuls > 0 && text.info.tokenizer != TokenizerKind::byte)
-    note += str_cat(note.empty() ? "" : "\n", "note: ", name, " has ", text.nuls,
-                    " NUL characters, a token for the model; if it is UTF-16: iconv -f UTF-16LE -t UTF-8");
-  return note;
-}
-
-// Returns a note, or nothing.
+// Returns a line for each thing that a user may not expect in the text.
 std::string prepare(const TextSource& source, NewTokenizer made, const fs::path& folder, const Tokenizer* given,
                     const PrepareOptions& options) {
   std::error_code error;
@@ -221,7 +214,16 @@ std::string prepare(const TextSource& source, NewTokenizer made, const fs::path&
     file.commit(text.info);
     tokenizer.save(folder / kTokenizerFile);
     save_unknown(text.unknown, folder / kUnknownFile);
-    return note_about(text, source.name);
+    std::string notes;
+    const auto note = [&](int64_t count, const char* what, const char* remedy) {
+      if (count > 0) notes += str_cat(notes.empty() ? "" : "\n", "note: ", source.name, " has ", count, what, remedy);
+    };
+    note(text.carriage_returns, R"( carriage returns (\r), a token for the model)", R"(; to remove them: tr -d '\r')");
+    note(tokenizer.kind() == TokenizerKind::byte ? 0 : text.nuls, " NUL characters, a token for the model",
+         "; if it is UTF-16: iconv -f UTF-16LE -t UTF-8");
+    note(text.ends_of_text, " <|endoftext|>, each taken as text like other",
+         "; where they end documents: glint data prepare --separator '<|endoftext|>'");
+    return notes;
   });
 }
 
