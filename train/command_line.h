@@ -71,9 +71,9 @@ std::string number_problem(const std::string& text) {
     if constexpr (std::is_unsigned_v<Value>) std::strtoull(text.c_str(), &end, 0);
     else std::strtoll(text.c_str(), &end, 0);
     if (errno == ERANGE || (!read && !text.empty() && *end == '\0')) return problem("is out of range");
-    return read ? "" : problem("is not a whole number");
+    return read ? "" : problem("is no whole number");
   } else {
-    if (!read) return problem("is not a number");
+    if (!read) return problem("is no number");
     return std::isfinite(number) ? "" : problem("is not a finite number");
   }
 }

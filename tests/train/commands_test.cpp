@@ -94,7 +94,7 @@ TEST_CASE("a mistake in the command line is named, with what is likely meant") {
       {{"train", "-layers", "4"}, "'-layers' is no flag of glint train; did you mean --layers?"},
       {{"train", "--layers", "4", "extra"}, "glint train takes no argument 'extra'; see glint train --help"},
       {{"info", "--threads"}, "--threads needs a value: INT; see glint info --help"},
-      {{"train", "--layers", "x"}, "--layers: 'x' is no number; see glint train --help"},
+      {{"train", "--layers", "x"}, "--layers: 'x' is no whole number; see glint train --help"},
       {{"sample"}, "glint sample needs RUN; see glint sample --help"},
       {{"data", "prepare", "x"}, "glint data prepare needs --out; see"}};
   for (const auto& [arguments, message] : cases) {

@@ -55,8 +55,8 @@ TEST_CASE("misuse: numbers and flags that CLI11 would take for something else") 
   check_refused({"sample", "run", "--prompt=", "--json"}, "--prompt= has no value");
   check_refused({"plan", "--layers", "010"}, "'010' begins with 0");
   check_refused({"plan", "--layers", "3000000000"}, "'3000000000' is out of range");
-  check_refused({"plan", "--layers", "1e3"}, "'1e3' is not a whole number");
-  check_refused({"plan", "--memory-gb", "much"}, "'much' is not a number");
+  check_refused({"plan", "--layers", "1e3"}, "'1e3' is no whole number");
+  check_refused({"plan", "--memory-gb", "much"}, "'much' is no number");
   check_refused({"mask", "--seed", "18446744073709551616"}, "is out of range");
   check_refused({"mask", "--seed", "-1"}, "is negative");
   CHECK(run_program({"mask", "--seed", "18446744073709551615", "--rows", "1"}).code == 0);
