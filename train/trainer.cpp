@@ -131,7 +131,8 @@ void Trainer::save(bool best) {
                                  .rng_offset = step_.rng().offset,
                                  .best_val_loss = best_,
                                  .evaluations_since_best = since_best_,
-                                 .options = options_};
+                                 .options = options_,
+                                 .end_token = data_.tokenizer().separator()};
   const auto& folder = best ? folder_.paths().best() : folder_.paths().last();
   save_checkpoint_together(folder, best ? Saved::weights : Saved::all, model_->parameters(), step_, team_, state);
   if (!best) saved_step_ = step();
@@ -252,7 +253,8 @@ void Trainer::note_start(Progress& progress) {
   line.device = device_.name(), line.dtype = p.dtype() == DType::bf16 ? "bf16" : "fp32";
   folder_.append(line);
   progress.note(describe_run(*model_, step_, data_, team_, options_.batch));
-  if (step() > 0) progress.note(str_cat("resumed at step ", step()));
+  const bool last = step() >= static_cast<uint64_t>(options_.steps);
+  if (step() > 0) progress.note(str_cat("resumed at step ", step(), last ? ", the last: --steps trains longer" : ""));
   if (step() > 0 && !done() && options_.steps > options_.lr_decay_steps)
     progress.note(str_cat("the decay ended at --lr-decay-steps ", options_.lr_decay_steps,
                           ", which a resumed run keeps: from there on the learning rate is --min-lr ",
@@ -270,7 +272,7 @@ int Trainer::steps(SignalWatch& signals) {
     const double peak = 1e9 * team_.size() * peak_gflops(device_, model_->parameters().dtype());
     if (peak > 0) mfu_of_token_ = model_->flops_per_token(options_.model.context) / peak;
   }
-  if (options_.tensorboard) folder_.write_to_tensorboard(options_, step());
+  if (options_.tensorboard) folder_.write_to_tensorboard(options_);
   note_start(progress);
   if (options_.tune && !done()) {
     const Tuned tuned = tune_products(step_, fill_, device_, team_, folder_.paths().products());

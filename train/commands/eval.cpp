@@ -91,7 +91,7 @@ void evaluate(const EvalFlags& flags) {
 void register_eval(CLI::App& program) {
   CLI::App& command = *program.add_subcommand("eval", "The exact loss of a trained model over a whole split");
   const auto flags = std::make_shared<EvalFlags>();
-  command.add_option("run", flags->run, "Run folder")->required();
+  command.add_option("RUN", flags->run, "Run folder")->required();
   add_option(command, "--data", flags->data,
              "Another text, folder of texts, or prepared folder (default: the run's own)");
   add_choice(command, "--split", flags->split, "Part of the data",

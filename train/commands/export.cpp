@@ -45,7 +45,7 @@ void export_run(const ExportFlags& flags) {
 void register_export(CLI::App& program) {
   CLI::App& command = *program.add_subcommand("export", "Write a trained model for transformers or llama.cpp");
   const auto flags = std::make_shared<ExportFlags>();
-  command.add_option("run", flags->run, "Run folder")->required();
+  command.add_option("RUN", flags->run, "Run folder")->required();
   command.add_option("--out", flags->out, "The folder (hf) or file (gguf) to write")->required()->type_name("PATH");
   add_choice(command, "--format", flags->format, "Of Hugging Face's transformers, or of llama.cpp",
              {{"hf", Format::hf}, {"gguf", Format::gguf}});

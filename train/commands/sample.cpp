@@ -238,7 +238,7 @@ void sample(SampleFlags flags) {
 void register_sample(CLI::App& program) {
   CLI::App& command = *program.add_subcommand("sample", "Print text drawn from a trained model");
   const auto flags = std::make_shared<SampleFlags>();
-  command.add_option("run", flags->run, "Run folder")->required();
+  command.add_option("RUN", flags->run, "Run folder")->required();
   command.add_option("--prompt", flags->prompt, "Text to continue (default: how a text begins)");
   command.add_option("--prompt-file", flags->prompt_file, "A file with it; -: standard input")->type_name("FILE|-");
   command.add_option("--prompts", flags->prompts, "Several: a line each; of FILE.jsonl a string, or {\"prompt\": ...}")

@@ -19,7 +19,9 @@ std::string plain(double value, int decimals) {
     return label;
   }
   std::snprintf(text, sizeof text, "%.*f", decimals, value);
-  return text;
+  std::string label = text;
+  if (std::abs(value) >= 1e4) label.insert(std::min(label.find('.'), label.size()) - 3, ",");
+  return label;
 }
 
 int decimals_of(double step) { return std::clamp(static_cast<int>(-std::floor(std::log10(step) + 1e-9)), 0, 8); }
