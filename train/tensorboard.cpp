@@ -141,7 +141,10 @@ TensorBoard::TensorBoard(const fs::path& folder, const fs::path& metrics, const 
   write(event_at(0).message(7, Message().integer(1, kStart)).text());
   write(event_at(0).message(5, Message().message(1, hyperparameters(options))).text());
   for (const MetricsLine& line : read_metrics(metrics)) add(line);
-  for (const fs::path& path : earlier) fs::remove(path, error);
+  for (const fs::path& path : earlier) {  // a TensorBoard that is reading a file would not get over its removal
+    if (fs::file_size(path, error) == 0) fs::remove(path, error);
+    else fs::resize_file(path, 0, error);
+  }
 }
 
 void TensorBoard::add(const MetricsLine& line) {

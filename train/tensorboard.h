@@ -17,8 +17,8 @@ namespace glint {
 
 class TensorBoard {
  public:
-  // Begins a file with the lines that metrics.jsonl has so far. It takes the place of those of the folder, and tells a
-  // TensorBoard that has read them to forget all of their points.
+  // Begins a file with the lines that metrics.jsonl has so far. It takes the place of those of the folder, which are
+  // emptied, and tells a TensorBoard that has read them to forget all of their points.
   TensorBoard(const std::filesystem::path& folder, const std::filesystem::path& metrics,
               const nlohmann::ordered_json& options);
   void add(const MetricsLine& line);

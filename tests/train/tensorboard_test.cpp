@@ -79,11 +79,14 @@ TEST_CASE("tensorboard: whole records; a later start writes a file with all line
   CHECK(has(files[0][4], std::string("\x10\xac\x02", 3)));                   // step 300
   CHECK(has(files[0][4], std::string("loss\x15\x00\x00\x20\x40", 9)));
   CHECK(has(files[0][4], "    one\n    two"));
-  write_file_for_test(run + "/events.out.tfevents.0000000001.another", "");
-  write_file_for_test(metrics, to_text(before) + to_text(line));  // one that came while it was off
+  write_file_for_test(run + "/events.out.tfevents.0000000001.another", "");  // of another program: stays
+  write_file_for_test(metrics, to_text(before) + to_text(line));             // one that came while it was off
   TensorBoard(run, metrics, options).add(line);
   const auto again = events_of(run);
-  REQUIRE(again.size() == 2);  // another program's stays
-  REQUIRE(again[1].size() == 6);
-  for (size_t i = 0; i < 5; ++i) CHECK(again[1][i].substr(9) == files[0][i].substr(9));  // but for the time
+  REQUIRE(again.size() == 3);
+  CHECK(again[1].empty());
+  REQUIRE(again[2].size() == 6);
+  for (size_t i = 0; i < 5; ++i) CHECK(again[2][i].substr(9) == files[0][i].substr(9));  // but for the time
+  TensorBoard(run, metrics, options);
+  CHECK(events_of(run).size() == 3);  // those that were empty are gone, but for the other program's
 }
