@@ -107,7 +107,9 @@ void RunLog::start(Model& model, const TrainingStep& training, const Dataset& da
   line.device = device.name(), line.dtype = p.dtype() == DType::bf16 ? "bf16" : "fp32";
   folder_.append(line);
   note(describe_run(model, training, data, team_, options_.batch));
-  if (step > 0) note(str_cat("resumed at step ", step, done ? ", the last: --steps trains longer" : ""));
+  if (step > 0)
+    note(str_cat("resumed at step ", step,
+                 step >= static_cast<uint64_t>(options_.steps) ? ", the last: --steps trains longer" : ""));
   if (step > 0 && !done && options_.steps > options_.lr_decay_steps)
     note(str_cat("the decay ended at --lr-decay-steps ", options_.lr_decay_steps,
                  ", which a resumed run keeps: from there on the learning rate is --min-lr ", options_.min_lr));
