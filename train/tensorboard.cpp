@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/check.h"
+#include "train/text.h"
 
 namespace glint {
 
@@ -102,7 +103,7 @@ Message hyperparameters(const ordered_json& options) {
     Message held;  // google.protobuf.Value
     if (value.is_number()) held.number(2, value.get<double>());
     else if (value.is_boolean()) held.integer(4, value.get<bool>());
-    else held.bytes(3, value.is_string() ? value.get<std::string>() : value.dump());
+    else held.bytes(3, plain_text(value));
     session.message(1, Message().bytes(1, name).message(2, held));
   }
   const Message data = Message().integer(1, 0).message(3, session);  // version, SessionStartInfo

@@ -197,12 +197,12 @@ TEST_CASE("a separator ends documents as a file's end does, also where it lies a
       CHECK(text_back(dataset, Split::all) == text_back(apart, Split::all));
       if (kind != TokenizerKind::bpe) CHECK(ids_of(dataset) == ids_of(apart));
     }
-    TextPaths lines(folder.file("l.jsonl", json));
+    TextPaths lines(folder.file("l.jsonl", json + "\n" + json));
     const std::string note = prepare_text(lines, kind, folder / "out", &apart.tokenizer());
-    CHECK(note.find(" has 1 <|endoftext|>,") != std::string::npos);
-    CHECK(Dataset::open(folder / "out").documents() == 1);
+    CHECK(note.find(" has 2 <|endoftext|>,") != std::string::npos);
+    CHECK(Dataset::open(folder / "out").documents() == 2);
     lines.separator = end;
     prepare_text(lines, kind, folder / "out", &apart.tokenizer());
-    CHECK(Dataset::open(folder / "out").documents() == 2);
+    CHECK(Dataset::open(folder / "out").documents() == 4);
   }
 }

@@ -1,6 +1,4 @@
 // glint data: tokenises a text, describes a prepared folder, writes the built-in corpus.
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -17,38 +15,13 @@
 #include "src/clock.h"
 #include "src/memory.h"
 #include "train/commands/commands.h"
+#include "train/progress.h"
 #include "train/run_data.h"
 
 namespace glint {
 namespace fs = std::filesystem;
 
 namespace {
-
-// A line that says how far it is: rewritten on a terminal, elsewhere one every ten seconds.
-class TextProgressLine {
- public:
-  ~TextProgressLine() {
-    if (on_terminal_ && shown_ > 0) std::fputs("\r\x1b[K", stderr);
-  }
-  void operator()(uint64_t bytes, double fraction) {
-    const double seconds = seconds_since(start_);
-    if (seconds < shown_ + (on_terminal_ ? 0.2 : 10.0)) return;
-    shown_ = seconds;
-    std::string line = str_cat(human_bytes(static_cast<double>(bytes)), ", ",
-                               static_cast<int64_t>(static_cast<double>(bytes) / (seconds + 1e-9) / 1e6), " MB/s");
-    if (fraction > 0) {
-      const auto left = static_cast<int64_t>(seconds * (1 - fraction) / fraction + 0.5);
-      line = str_cat(static_cast<int>(100 * fraction), "%, ", line, ", ", std::max<int64_t>(0, left), " s left");
-    }
-    std::fprintf(stderr, on_terminal_ ? "\r%s\x1b[K" : "%s\n", line.c_str());
-    std::fflush(stderr);
-  }
-
- private:
-  const bool on_terminal_ = ::isatty(STDERR_FILENO) == 1;
-  const Clock::time_point start_ = Clock::now();
-  double shown_ = 0;
-};
 
 struct Texts {
   std::vector<fs::path> in;
@@ -86,15 +59,24 @@ void prepare(const PrepareFlags& flags) {
   const TokenizerKind kind = given ? given->kind() : tokenizer_kind_named(flags.tokenizer);
   TextPaths paths = flags.paths();
   if (!flags.val.empty()) paths.validation.emplace_back(flags.val);
-  std::string note;
-  {
-    TextProgressLine line;
-    const auto progress = [&](uint64_t bytes, double fraction) { line(bytes, fraction); };
-    note = prepare_text(paths, {kind, flags.vocabulary}, flags.out, given ? &*given : nullptr,
-                        {progress, flags.shard_tokens});
-  }
-  if (!note.empty()) std::fprintf(stderr, "%s\n", note.c_str());
-  std::fputs(Dataset::open(flags.out).describe().c_str(), stderr);
+  Progress line({});
+  const double start = seconds_now();
+  double shown = start;
+  const auto show = [&](uint64_t bytes, double fraction) {
+    const double now = seconds_now(), seconds = now - start;
+    if (now - shown < (line.is_terminal() ? 0.2 : 10.0)) return;
+    shown = now;
+    const double done = static_cast<double>(bytes);
+    line.show(str_cat(fraction > 0 ? str_cat(static_cast<int>(100 * fraction), "%, ") : "", human_bytes(done), ", ",
+                      static_cast<int64_t>(done / seconds / 1e6), " MB/s",
+                      fraction > 0 ? ", " + duration_text(seconds * (1 - fraction) / fraction) + " left" : ""));
+  };
+  const std::string note =
+      prepare_text(paths, {kind, flags.vocabulary}, flags.out, given ? &*given : nullptr, {show, flags.shard_tokens});
+  if (!note.empty()) line.note(note);
+  std::string about = Dataset::open(flags.out).describe();
+  about.pop_back();  // the line break
+  line.note(about);
 }
 
 void register_prepare(CLI::App& data) {

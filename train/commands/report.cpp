@@ -1,9 +1,8 @@
 // glint report: the curves and settings of runs, as one HTML page or as a picture of their losses.
+#include "train/report/report.h"
 #include "data/file_writer.h"
 #include "kernels/check.h"
 #include "train/commands/commands.h"
-#include "train/report/charts.h"
-#include "train/report/page.h"
 
 namespace glint {
 

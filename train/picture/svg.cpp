@@ -69,23 +69,11 @@ std::string shortened(const std::string& words, double width) {
 std::string escaped(std::string_view words) {
   std::string safe;
   for (const char c : words) {
-    switch (c) {
-      case '&':
-        safe += "&amp;";
-        break;
-      case '<':
-        safe += "&lt;";
-        break;
-      case '>':
-        safe += "&gt;";
-        break;
-      case '"':
-        safe += "&quot;";
-        break;
-      // XML 1.0 has no other control characters.
-      default:
-        safe += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? '?' : c;
-    }
+    if (c == '&') safe += "&amp;";
+    else if (c == '<') safe += "&lt;";
+    else if (c == '>') safe += "&gt;";
+    else if (c == '"') safe += "&quot;";
+    else safe += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? '?' : c;  // XML 1.0 has no others
   }
   return safe;
 }
@@ -156,6 +144,11 @@ std::string Svg::finish(double width, double height, std::string_view title) con
                  "\" height=\"", std::ceil(height), "\" viewBox=\"0 0 ", std::ceil(width), " ", std::ceil(height),
                  "\">\n<title>", escaped(title), "</title>\n", style_sheet(),
                  "<rect class=\"page\" width=\"100%\" height=\"100%\"/>\n", body_, "</svg>\n");
+}
+
+void add_to_legend(std::vector<LegendEntry>& legend, const LegendEntry& entry) {
+  if (std::none_of(legend.begin(), legend.end(), [&](const LegendEntry& known) { return known.name == entry.name; }))
+    legend.push_back(entry);
 }
 
 double draw_legend(Svg& svg, double left, double top, double width, const std::vector<LegendEntry>& entries) {

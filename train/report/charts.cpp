@@ -1,4 +1,4 @@
-#include "train/report/charts.h"
+#include "train/report/report.h"
 
 #include <nlohmann/json.hpp>
 
