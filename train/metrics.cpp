@@ -27,7 +27,7 @@ std::vector<MetricsLine> read_metrics(const std::filesystem::path& path, std::ve
   for (size_t at = 0, end = 0; (end = content.find('\n', at)) != std::string::npos; at = end + 1) {
     const ordered_json json = ordered_json::parse(content.begin() + static_cast<std::ptrdiff_t>(at),
                                                   content.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
-    if (!json.is_object() || !json.contains("step") || !json["step"].is_number_unsigned()) break;
+    if (!json.is_object() || !json.contains("step") || !json["step"].is_number_unsigned()) continue;
     const auto text = [&](const char* key) {
       return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : "";
     };
