@@ -18,10 +18,8 @@ void qk_norm(Graph& g, Tensor qkv, AttentionHeads heads, float eps) {
             .forward = g.on_device(
                 [=]<typename Scalar>(const auto& ctx) { qk_norm_forward(ctx, qkv.data<Scalar>(), rstd.f32(), shape); }),
             .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              GLINT_CHECK(dqkv.write() == Write::add, "the packed heads have a user that comes later");
-              const Scalar* values = qkv.data<Scalar>();
-              const float* inverse = rstd.f32();
-              qk_norm_backward(ctx, dqkv.data<Scalar>(), values, inverse, shape);
+              GLINT_CHECK(dqkv.write() == Write::add, "attention, recorded later, reads the same packed heads");
+              qk_norm_backward(ctx, dqkv.data<Scalar>(), qkv.data<Scalar>(), rstd.f32(), shape);
             })});
 }
 

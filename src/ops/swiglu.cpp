@@ -17,12 +17,10 @@ Tensor swiglu(Graph& g, Tensor packed) {
             .saved = {packed},
             .sinks = {dpacked},
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              const Scalar* in = packed.data<Scalar>();
-              swiglu_forward(ctx, out.data<Scalar>(), in, rows, H);
+              swiglu_forward(ctx, out.data<Scalar>(), packed.data<Scalar>(), rows, H);
             }),
             .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              const Scalar* dout = out.gradient<Scalar>();
-              swiglu_backward(ctx, dpacked.data<Scalar>(), dout, rows, H);
+              swiglu_backward(ctx, dpacked.data<Scalar>(), out.gradient<Scalar>(), rows, H);
             })});
   return out;
 }
