@@ -37,12 +37,7 @@ void GradientExchange::gather_gradients(size_t end) {
   queue_->join();
 }
 
-void GradientExchange::finish(double* losses, size_t n) {
-  queue_->all_reduce(losses, n);
-  queue_->join();
-}
-
-void GradientExchange::add_up(double* sums, size_t n) {
+void GradientExchange::sum_and_join(double* sums, size_t n) {
   queue_->all_reduce(sums, n);
   queue_->join();
 }

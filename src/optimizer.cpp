@@ -58,7 +58,7 @@ void optimizer_step(Parameters& p, const Partition& partition, GradientExchange*
           sum_of_squares(ctx, out, p.gradients() + piece.begin, piece.size(), rest);
         }
         if (pieces != 1) sum(ctx, &state->gradient_squares, squares, pieces);
-        if (partition.sharded) exchange->add_up(&state->gradient_squares, 1);
+        if (partition.sharded) exchange->sum_and_join(&state->gradient_squares, 1);
         prepare_update(ctx, state, static_cast<float>(grad_clip), settings);
         for (const Piece& piece : partition.pieces) {
           if (piece.begin < partition.muon) continue;

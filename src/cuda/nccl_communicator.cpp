@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/cuda/check_cuda.h"
+#include "src/clock.h"
 #include "src/comm/ranks.h"
 #include "src/device.h"
 
@@ -14,7 +15,6 @@ namespace glint {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
 constexpr auto kEnding = std::chrono::seconds(10);  // timeout of ncclCommFinalize
 constexpr auto kErrorPollEvery = std::chrono::milliseconds(100);
 constexpr auto kPoll = std::chrono::microseconds(50);
