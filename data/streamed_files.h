@@ -27,7 +27,7 @@ class Cutter {
   TokenizerKind kind_;
   uint64_t before_;  // bytes
 };
-inline constexpr uint64_t kLongPieces = uint64_t{64} << 18;  // before: all pieces are long
+inline constexpr uint64_t kLongPieces = uint64_t{64} << 18;  // as `before`: pieces of 256 KiB from the start
 
 // Visits a document, or (opens: false) the end of one, that fill(buffer, size) reads: the number of bytes, less than
 // size at the end only. check(text), of what is about to be visited.

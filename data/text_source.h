@@ -15,8 +15,7 @@
 namespace glint {
 
 // Files, each a document; a folder stands for all files in it that are not hidden, in the order of their names. In a
-// file
-// *.jsonl each line is a document, the string of a field of its JSON object. Files *.gz are decompressed. "-" is
+// file *.jsonl each line is a document, the string of a field of its JSON object. Files *.gz are decompressed. "-" is
 // standard input.
 struct TextPaths {
   std::vector<std::filesystem::path> text, validation{};  // validation empty: the end of `text`
