@@ -70,7 +70,7 @@ void backward_row(float* dweight, float* dbias, const BackwardRow<Scalar>& row, 
     simd::map(row.dx, C, gradient, row.dout, row.x, row.weight);
   } else {
     const auto added = [=](Floats dout, Floats x, Floats weight, Floats dx) { return dx + gradient(dout, x, weight); };
-    simd::map(row.dx, C, added, row.dout, row.x, row.weight, static_cast<const Scalar*>(row.dx));
+    simd::map(row.dx, C, added, row.dout, row.x, row.weight, row.dx);
   }
 }
 
@@ -81,8 +81,7 @@ void add_blocks(float* to, const float* partial, size_t blocks, size_t C, Range 
   float* sums = to + range.begin;
   for (size_t block = 0; block < blocks; ++block) {
     simd::map(
-        sums, n, [](Floats a, Floats b) { return a + b; }, static_cast<const float*>(sums),
-        partial + block * 2 * C + range.begin);
+        sums, n, [](Floats a, Floats b) { return a + b; }, sums, partial + block * 2 * C + range.begin);
   }
 }
 

@@ -38,7 +38,7 @@ void add_bias(const CpuContext& ctx, float* out, const float* bias, size_t rows,
     for (size_t row = range.begin; row < range.end; ++row) {
       float* to = out + row * n;
       simd::map(
-          to, n, [](Floats a, Floats b) { return a + b; }, static_cast<const float*>(to), bias);
+          to, n, [](Floats a, Floats b) { return a + b; }, to, bias);
     }
   });
 }

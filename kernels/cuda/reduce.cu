@@ -10,7 +10,7 @@ namespace glint {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr size_t kMostBlocks = 1024;  // partial sums; independent of the GPU, so that bits are too
+constexpr size_t kMaxBlocks = 1024;  // partial sums; independent of the GPU, so that bits are too
 
 struct Itself {
   __device__ double operator()(double x) const { return x; }
@@ -20,7 +20,7 @@ struct Square {
 };
 
 unsigned blocks_for(size_t n) {
-  return static_cast<unsigned>(std::clamp<size_t>((n + kReduceBlock - 1) / kReduceBlock, 1, kMostBlocks));
+  return static_cast<unsigned>(std::clamp<size_t>((n + kReduceBlock - 1) / kReduceBlock, 1, kMaxBlocks));
 }
 
 // partial (blocks): each block's sum of op(x) over its packs, or the result if there is one block.

@@ -124,11 +124,11 @@ TEST_CASE("a kill before or after any system call of a save leaves a complete fo
     MESSAGE("skipped: this process may not trace its children");
     return;
   }
-  constexpr int kMostStops = 2000;
+  constexpr int kMaxStops = 2000;
   for (const Swap swap : {Swap::exchange, Swap::two_renames}) {
     bool killed = true;
     int stops = 0, new_ones = 0;
-    for (; killed && stops < kMostStops; ++stops) {
+    for (; killed && stops < kMaxStops; ++stops) {
       ScratchFolder folder;
       save(folder / "state", "former", swap);
       killed = killed_at_stop(stops, [&] { save(folder / "state", "new", swap); });
