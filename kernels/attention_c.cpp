@@ -116,7 +116,7 @@ HeadView<Scalar> view_of(const Arguments& a, const char* name, const glint_atten
     if (size == 1) return int64_t{a.head_size};
     require(value >= a.head_size, GLINT_ATTENTION_INVALID, name, ".", which, "_stride ", value,
             " is less than head_size ", a.head_size);
-    require(value * int64_t{sizeof(Scalar)} % unit == 0, GLINT_ATTENTION_INVALID, name, ".", which, "_stride ", value,
+    require(value % (unit / int64_t{sizeof(Scalar)}) == 0, GLINT_ATTENTION_INVALID, name, ".", which, "_stride ", value,
             " elements is no multiple of ", unit, " bytes");
     return value;
   };

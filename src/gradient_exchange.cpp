@@ -6,8 +6,7 @@ GradientExchange::GradientExchange(Graph& graph, const Parameters& parameters, c
                                    Communicator& comm)
     : parameters_(parameters),
       partition_(partition),
-      queue_(std::visit([&](const auto& ctx) { return make_collective_queue(ctx, comm); },
-                        parameters.device().context())) {
+      queue_(parameters.device().visit([&](const auto& ctx) { return make_collective_queue(ctx, comm); })) {
   for (const Bucket& bucket : partition.buckets) {
     std::vector<const Parameter*> inside;
     for (const Parameter& parameter : parameters.all())
