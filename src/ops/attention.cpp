@@ -32,7 +32,7 @@ Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionK
             .scratch = scratch,
             .backward_scratch = backward_scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              Scalar* x = qkv.data<Scalar>();
+              const Scalar* x = qkv.data<Scalar>();
               attention_forward(with_kernels(ctx, kind),
                                 AttentionForward<Scalar>{.out = unpacked(out.data<Scalar>(), shape),
                                                          .lse = lse.f32(),
@@ -44,7 +44,7 @@ Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionK
                                                          .dropout = dropout});
             }),
             .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              Scalar *x = qkv.data<Scalar>(), *dout = out.gradient<Scalar>();
+              const Scalar *x = qkv.data<Scalar>(), *dout = out.gradient<Scalar>();
               Scalar* dx = dqkv.data<Scalar>();
               GLINT_CHECK(dqkv.write() == Write::set, "the packed heads have one user that reads them");
               attention_backward(with_kernels(ctx, kind),
@@ -81,7 +81,7 @@ Tensor decode_attention(Graph& g, Tensor qkv, Tensor cache, const AttentionShape
             .outputs = {out},
             .scratch = scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              Scalar* x = qkv.data<Scalar>();
+              const Scalar* x = qkv.data<Scalar>();
               decode_attention(ctx, DecodeAttention<Scalar>{.out = unpacked(out.data<Scalar>(), shape),
                                                             .q = packed.q(x),
                                                             .k = packed.k(x),
@@ -114,7 +114,7 @@ Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads
        .outputs = {out},
        .scratch = scratch,
        .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-         Scalar* x = qkv.data<Scalar>();
+         const Scalar* x = qkv.data<Scalar>();
          Scalar* own = cache.data<Scalar>() + int64_t{*place.sequence} * 2 * capacity * row;
          kv_cache_append(ctx, own, *place.first, packed.k(x), packed.v(x), {shape.T, shape.NKV, shape.HS, capacity});
          AttentionShape now = shape;

@@ -36,7 +36,7 @@ Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p) 
             .backward_scratch = backward_scratch,
             .forward =
                 [=, &ctx] {
-                  float* x = qkv.f32();
+                  const float* x = qkv.f32();
                   reference_attention_forward(ctx,
                                               {.out = unpacked(out.f32(), shape),
                                                .lse = lse.f32(),
@@ -50,7 +50,7 @@ Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p) 
                 },
             .backward =
                 [=, &ctx] {
-                  float *x = qkv.f32(), *dout = out.gradient();
+                  const float *x = qkv.f32(), *dout = out.gradient();
                   float* dx = dqkv.data();
                   GLINT_CHECK(dqkv.write() == Write::set, "the packed heads have one user that reads them");
                   reference_attention_backward(ctx,
