@@ -30,6 +30,35 @@ struct Partial {
   float max = -INFINITY, sum = 0.0f;
   float o[kCount] = {};
 
+  // Adds kAhead keys; a score of -inf: none.
+  template <typename Values>
+  __device__ void add(const float (&score)[kAhead], const Values (&v)[kAhead]) {
+    float new_max = max;
+#pragma unroll
+    for (int n = 0; n < kAhead; ++n) new_max = fmaxf(new_max, score[n]);
+    if (new_max == -INFINITY) return;
+    const float alpha = ptx::exp2(max - new_max);
+    max = new_max;
+    sum *= alpha;
+#pragma unroll
+    for (float& x : o) x *= alpha;
+#pragma unroll
+    for (int n = 0; n < kAhead; ++n) {
+      const float p = ptx::exp2(score[n] - new_max);
+      sum += p;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) o[i] = fmaf(p, v[n][i], o[i]);
+    }
+  }
+  // With that of the lane `distance` away, which gets the same.
+  __device__ void merge_across(int distance) {
+    float other[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) other[i] = __shfl_xor_sync(0xffffffffu, o[i], distance);
+    const float other_max = __shfl_xor_sync(0xffffffffu, max, distance),
+                other_sum = __shfl_xor_sync(0xffffffffu, sum, distance);
+    merge(other_max, other_sum, other);
+  }
   __device__ void merge(float other_max, float other_sum, const float (&other)[kCount]) {
     const float new_max = fmaxf(max, other_max);
     if (new_max == -INFINITY) return;
@@ -94,7 +123,7 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const __grid_constant_
   for (int first = begin; first < end; first += groups * kAhead) {  // the same for all threads
     const Keys now = next;
     next = load(first + groups * kAhead);  // while these are used
-    float score[kAhead], max = partial.max;
+    float score[kAhead];
 #pragma unroll
     for (int n = 0; n < kAhead; ++n) {
       score[n] = 0.0f;
@@ -103,32 +132,12 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const __grid_constant_
       for (int distance = d.lanes / 2; distance > 0; distance /= 2)
         score[n] += __shfl_xor_sync(0xffffffffu, score[n], distance);
       if (first + n * groups + group >= end) score[n] = -INFINITY;
-      max = fmaxf(max, score[n]);
     }
-    if (max == -INFINITY) continue;  // no keys for this group
-    const float alpha = ptx::exp2(partial.max - max);
-    partial.max = max;
-    partial.sum *= alpha;
-#pragma unroll
-    for (float& x : partial.o) x *= alpha;
-#pragma unroll
-    for (int n = 0; n < kAhead; ++n) {
-      const float p = ptx::exp2(score[n] - max);
-      partial.sum += p;
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) partial.o[i] = fmaf(p, now.v[n][i], partial.o[i]);
-    }
+    partial.add(score, now.v);
   }
 
   // The groups of a warp, then the warps.
-  for (int distance = d.lanes; distance < 32; distance *= 2) {
-    float other[kCount];
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) other[i] = __shfl_xor_sync(0xffffffffu, partial.o[i], distance);
-    const float other_max = __shfl_xor_sync(0xffffffffu, partial.max, distance),
-                other_sum = __shfl_xor_sync(0xffffffffu, partial.sum, distance);
-    partial.merge(other_max, other_sum, other);
-  }
+  for (int distance = d.lanes; distance < 32; distance *= 2) partial.merge_across(distance);
   Shared& shared = dynamic_shared<Shared>();
   const int warp = threadIdx.x / 32, channel = threadIdx.x;
   if (threadIdx.x % 32 == 0) shared.max[warp] = partial.max, shared.sum[warp] = partial.sum;
