@@ -1,14 +1,14 @@
 #include "kernels/rope.h"
 
-#include "src/ops.h"
+#include "src/ops/packed_heads.h"
 
 namespace glint {
 
 void rope(Graph& g, Tensor qkv, AttentionHeads heads, float theta, const int* first_position) {
   GLINT_CHECK(!g.training() || !first_position, "training starts at position 0");
-  const int stride = qkv.shape().last(), HS = stride / (heads.query + 2 * heads.key_value);
-  const RopeShape shape{qkv.shape()[0], qkv.shape()[1], heads.query + heads.key_value, stride, HS,
-                        theta,          first_position};
+  const AttentionShape packed = shape_of(qkv, heads);
+  const RopeShape shape{packed.B, packed.T,      heads.query + heads.key_value, qkv.shape().last(), packed.HS,
+                        theta,    first_position};
   const GradientSink dqkv = g.gradient_into(qkv);
   g.record(
       {.name = "rope",

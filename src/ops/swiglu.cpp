@@ -6,6 +6,7 @@ namespace glint {
 
 Tensor swiglu(Graph& g, Tensor packed) {
   const int rows = packed.shape().rows(), H = packed.shape().last() / 2;
+  GLINT_CHECK(2 * H == packed.shape().last(), packed.name(), " has an odd width, ", packed.shape().last());
   Shape shape = packed.shape();
   shape.sizes.back() = H;
   const Tensor out = g.tensor("swiglu", shape);
