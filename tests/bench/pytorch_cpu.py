@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 @dataclass
 class Step:
-    """One optimizer step of a GPT; `steps` of them are timed in a round."""
+    """One optimizer step of a model; `steps` of them are timed in a round."""
     title: str
     target: float  # PyTorch time / glint time, at least
     layers: int
@@ -34,7 +34,9 @@ class Step:
     dropout: float
     steps: int
     peak_gb: float = 0  # glint's peak memory, at most; 0: not checked
-    activation: str = "erf"  # GELU: exact, or tanh, GPT-2's
+    activation: str = "erf"  # GPT-2's GELU: exact, or tanh
+    model: str = "gpt2"  # or llama
+    optimizer: str = "adamw"  # or muon, torch.optim.Muon
 
 
 @dataclass
@@ -56,6 +58,8 @@ ROWS = {
     "gpu-recipe": Step("6/6/384, T 256, B 8, p 0.2", 2.0, 6, 6, 384, 256, 8, 65, 0.2, 2),
     "124m-short": Step("124M, B 4, T 64, p 0", 1.3, 12, 12, 768, 64, 4, 50304, 0.0, 3, peak_gb=2.6),
     "124m-long": Step("124M, B 1, T 1024, p 0.1", 1.8, 12, 12, 768, 1024, 1, 50304, 0.1, 1),
+    "llama": Step("Llama 6/6/384, T 256, B 8", 1.8, 6, 6, 384, 256, 8, 65, 0.0, 2, model="llama"),
+    "llama-muon": Step("the same, Muon", 1.2, 6, 6, 384, 256, 8, 65, 0.0, 2, model="llama", optimizer="muon"),
     "attention": Attention("attention H 12, D 64, T 1024, p 0", 1.3, 0.0),
     "attention-dropout": Attention("attention H 12, D 64, T 1024, p 0.1", 5.0, 0.1),
 }
@@ -97,16 +101,79 @@ class Gpt(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), y.flatten())
 
 
+class LlamaBlock(nn.Module):
+    def __init__(self, row):
+        super().__init__()
+        C, hidden = row.embd, -(-8 * row.embd // 3 // 64) * 64
+        self.heads = row.heads
+        self.ln_1, self.ln_2 = nn.RMSNorm(C, eps=1e-5), nn.RMSNorm(C, eps=1e-5)
+        self.q, self.k, self.v, self.o = (nn.Linear(C, C, bias=False) for _ in range(4))
+        self.gate, self.up = nn.Linear(C, hidden, bias=False), nn.Linear(C, hidden, bias=False)
+        self.down = nn.Linear(hidden, C, bias=False)
+        size = C // row.heads
+        angle = torch.arange(row.context)[:, None] / 10000 ** (torch.arange(0, size, 2) / size)
+        self.register_buffer("cos", torch.cos(angle).repeat(1, 2))
+        self.register_buffer("sin", torch.sin(angle).repeat(1, 2))
+
+    def rotate(self, x):
+        a, b = x.chunk(2, -1)
+        return x * self.cos + torch.cat((-b, a), -1) * self.sin
+
+    def forward(self, x):
+        B, T, C = x.shape
+        h = self.ln_1(x)
+        q, k, v = (linear(h).view(B, T, self.heads, -1).transpose(1, 2) for linear in (self.q, self.k, self.v))
+        out = F.scaled_dot_product_attention(self.rotate(q), self.rotate(k), v, is_causal=True)
+        x = x + self.o(out.transpose(1, 2).reshape(B, T, C))
+        h = self.ln_2(x)
+        return x + self.down(F.silu(self.gate(h)) * self.up(h))
+
+
+class Llama(nn.Module):
+    def __init__(self, row):
+        super().__init__()
+        self.wte = nn.Embedding(row.vocab, row.embd)
+        self.blocks = nn.Sequential(*(LlamaBlock(row) for _ in range(row.layers)))
+        self.norm = nn.RMSNorm(row.embd, eps=1e-5)
+        for p in self.parameters():
+            if p.dim() >= 2:
+                nn.init.normal_(p, std=0.02)
+
+    def forward(self, x, y):
+        logits = self.norm(self.blocks(self.wte(x))) @ self.wte.weight.T
+        return F.cross_entropy(logits.flatten(0, 1), y.flatten())
+
+
+def model_of(row):
+    torch.manual_seed(1)
+    return Llama(row) if row.model == "llama" else Gpt(row)
+
+
+class Optimizers:
+    """AdamW, and Muon for the matrices of layers where the row wants it; as glint trains."""
+
+    def __init__(self, model, row, betas=(0.9, 0.99)):
+        self.parameters = list(model.parameters())
+        matrices = [p for p in model.blocks.parameters() if p.dim() >= 2] if row.optimizer == "muon" else []
+        rest = [p for p in self.parameters if not any(p is m for m in matrices)]
+        groups = [dict(params=[p for p in rest if p.dim() >= 2], weight_decay=0.1),
+                  dict(params=[p for p in rest if p.dim() < 2], weight_decay=0.0)]
+        self.optimizers = [torch.optim.AdamW(groups, lr=1e-4, betas=betas, fused=True)]
+        if matrices:
+            self.optimizers.append(torch.optim.Muon(matrices, lr=1e-4, adjust_lr_fn="match_rms_adamw"))
+
+    def step(self):
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+
 class TorchStep:
     def __init__(self, row):
-        torch.manual_seed(1)
-        self.row = row
-        self.model = Gpt(row)
+        self.row, self.model = row, model_of(row)
+        self.optimizers = Optimizers(self.model, row)
         self.data = torch.randint(row.vocab, (1 << 16,))
-        decayed = [p for p in self.model.parameters() if p.dim() >= 2]
-        others = [p for p in self.model.parameters() if p.dim() < 2]
-        groups = [dict(params=decayed, weight_decay=0.1), dict(params=others, weight_decay=0.0)]
-        self.optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.99), fused=True)
 
     def __call__(self):
         T = self.row.context
@@ -115,9 +182,7 @@ class TorchStep:
         y = torch.stack([self.data[i + 1:i + 1 + T] for i in at])
         loss = self.model(x, y)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizers.step()
         return loss.item()
 
 
@@ -150,7 +215,8 @@ def run_glint(program, row, threads):
                "--threads", str(threads)]
     flags = dict(heads=row.heads, context=row.context, batch=row.batch, dropout=row.dropout)
     if isinstance(row, Step):
-        flags |= dict(layers=row.layers, embd=row.embd, vocab=row.vocab, steps=row.steps)
+        flags |= dict(layers=row.layers, embd=row.embd, vocab=row.vocab, steps=row.steps,
+                      activation=row.activation, model=row.model, optimizer=row.optimizer)
     else:
         flags |= {"head-size": row.head_size, "causal": "true"}
     for name, value in flags.items():

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Times glint's training step against the same model in PyTorch, eager and compiled, in turn on one GPU: GPT-2 124M
-with and without dropout, nanoGPT's Shakespeare model, and GPT-2 350M (no biases; MODELS has the shapes).
+with and without dropout, nanoGPT's Shakespeare model, GPT-2 350M, and a Llama with AdamW and with Muon (no biases;
+MODELS has the shapes).
 
     python3 tests/gpu/bench_training.py --glint build-gpu/glint [--seconds 150] [--json FILE] [--markdown FILE]
 
@@ -23,10 +24,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.nn as nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bench"))
-from pytorch_cpu import Gpt, Step  # the model of the CPU benchmark
+from pytorch_cpu import Optimizers, Step, model_of  # as the CPU benchmark's
 
 STEPS = 10  # timed in a round
 # Title, compiled PyTorch's time / glint's at least, layers, heads, channels, context, batch, vocabulary, dropout,
@@ -34,8 +34,11 @@ STEPS = 10  # timed in a round
 MODELS = (Step("GPT-2 124M", 1.4, 12, 12, 768, 1024, 32, 50304, 0.1, STEPS, activation="tanh"),
           Step("GPT-2 124M", 1.4, 12, 12, 768, 1024, 32, 50304, 0.0, STEPS, activation="tanh"),
           Step("Shakespeare 10.6M", 2.5, 6, 6, 384, 256, 64, 65, 0.2, STEPS),
-          Step("GPT-2 350M", 1.3, 24, 16, 1024, 1024, 16, 50304, 0.1, STEPS, activation="tanh"))
-TINY = (Step("tiny", 0, 1, 2, 32, 16, 2, 65, 0.1, 1), Step("tiny", 0, 1, 2, 32, 16, 2, 65, 0.0, 1))
+          Step("GPT-2 350M", 1.3, 24, 16, 1024, 1024, 16, 50304, 0.1, STEPS, activation="tanh"),
+          Step("Llama 124M", 1.3, 12, 12, 768, 1024, 32, 50304, 0.0, STEPS, model="llama"),
+          Step("Llama 124M, Muon", 1.3, 12, 12, 768, 1024, 32, 50304, 0.0, STEPS, model="llama", optimizer="muon"))
+TINY = (Step("tiny", 0, 1, 2, 32, 16, 2, 65, 0.1, 1), Step("tiny", 0, 1, 2, 32, 16, 2, 65, 0.0, 1),
+        Step("tiny Llama, Muon", 0, 1, 2, 32, 16, 2, 65, 0.0, 1, model="llama", optimizer="muon"))
 COMPILE_SECONDS = 40  # PyTorch's, and its steps
 MOST_GAPS = 0.03  # of the step
 LOSS_CHUNKS = (0, 8192, 4096, 2048)  # rows; 0: whole logits
@@ -43,14 +46,10 @@ LOSS_CHUNKS = (0, 8192, 4096, 2048)  # rows; 0: whole logits
 
 class TorchTraining:
     def __init__(self, row, device, compiled):
-        torch.manual_seed(1)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         self.row, self.device = row, device
-        self.model = Gpt(row).to(device)
-        decayed = [p for p in self.model.parameters() if p.dim() >= 2]
-        others = [p for p in self.model.parameters() if p.dim() < 2]
-        groups = [dict(params=decayed, weight_decay=0.1), dict(params=others, weight_decay=0.0)]
-        self.optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95), fused=True)
+        self.model = model_of(row).to(device)
+        self.optimizers = Optimizers(self.model, row, betas=(0.9, 0.95))
         self.forward = torch.compile(self.model) if compiled else self.model
         self.tokens = torch.randint(row.vocab, (row.batch, row.context + 1), device=device)
 
@@ -59,9 +58,7 @@ class TorchTraining:
         with torch.autocast(self.device, dtype=torch.bfloat16):
             loss = self.forward(x, y)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizers.step()
 
     def milliseconds(self, steps):
         times = []
@@ -98,7 +95,8 @@ def time_torch(row, device, compiled, rounds):
 def run_glint(program, row, *more, steps=STEPS):
     """The output of `glint bench step --json`."""
     flags = dict(device="cuda", dtype="bf16", layers=row.layers, heads=row.heads, embd=row.embd, vocab=row.vocab,
-                 context=row.context, batch=row.batch, dropout=row.dropout, activation=row.activation, steps=steps)
+                 context=row.context, batch=row.batch, dropout=row.dropout, activation=row.activation, model=row.model,
+                 optimizer=row.optimizer, steps=steps)
     command = [program, "bench", "step", "--json", *more]
     command += [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
