@@ -37,10 +37,10 @@ inline Floats exp_shifted(Floats logits, float largest) { return simd::exp2((log
 // there; it may be the logits.
 template <typename Scalar>
 double sum_of_exp(const Scalar* logits, size_t V, float largest, float* exponentials) {
-  constexpr size_t kStretch = 1024;
+  constexpr size_t kBlock = 1024;
   double total = 0.0;
-  for (size_t first = 0; first < V; first += kStretch) {
-    const size_t n = std::min(kStretch, V - first), whole = n - n % simd::kWidth;
+  for (size_t first = 0; first < V; first += kBlock) {
+    const size_t n = std::min(kBlock, V - first), whole = n - n % simd::kWidth;
     const Scalar* from = logits + first;
     Floats sums[2] = {};
     for (size_t i = 0; i < whole; i += simd::kWidth) {

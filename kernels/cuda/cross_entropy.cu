@@ -60,7 +60,7 @@ struct HeldRow {
   __device__ Softmax softmax(Shared& shared) {
     float largest = -INFINITY, total = 0.0f;
     each([&](float logit) { largest = fmaxf(largest, logit); });  // a NaN shows in the total
-    largest = reduce_block(largest, Largest{}, shared.largest, 0);
+    largest = reduce_block(largest, Max{}, shared.largest, 0);
     forget();
     each([&](float logit) { total += exp_shifted(logit, largest); });
     return {largest, reduce_block(total, Sum{}, shared.total, 0)};
@@ -118,7 +118,7 @@ struct LongRow {
 #pragma unroll
       for (int i = 0; i < kCount; ++i) total += exp_shifted(pack[i], shift);
     }
-    const float of_block = reduce_block(largest, Largest{}, shared.largest, 0);
+    const float of_block = reduce_block(largest, Max{}, shared.largest, 0);
     if (largest != -INFINITY) total *= exp_shifted(largest, of_block);
     return {of_block, reduce_block(total, Sum{}, shared.total, 0)};
   }

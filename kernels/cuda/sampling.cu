@@ -87,7 +87,7 @@ struct Row {
   __device__ __forceinline__ float largest() {
     float most = -INFINITY;
     for_each(0, V, threadIdx.x, kThreads, [&](int, float logit) { most = fmaxf(most, logit); });
-    return reduce_block(most, Largest{}, shared.maxima, turn++);
+    return reduce_block(most, Max{}, shared.maxima, turn++);
   }
 
   template <typename Measure>
