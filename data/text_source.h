@@ -20,6 +20,7 @@ namespace glint {
 struct TextPaths {
   std::vector<std::filesystem::path> text, validation{};  // validation empty: the end of `text`
   std::string field{};                                    // of JSON lines; empty: "text". Given, "-" is JSON lines
+  std::string separator{};                                // a text at which documents end too; no part of them
 
   TextPaths(std::filesystem::path file) : text{std::move(file)} {}  // NOLINT: one file is a text
   TextPaths(std::vector<std::filesystem::path> all, std::vector<std::filesystem::path> val)
