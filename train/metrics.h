@@ -34,7 +34,7 @@ auto numbers_of(Line& line) {
 }
 
 std::string to_text(const MetricsLine& line);  // with a line break
-// The lines of a file, up to one that is incomplete or damaged. `ends`: where each ends, in bytes.
+// The lines of a file, but for damaged ones and an incomplete last one. `ends`: where each ends, in bytes.
 std::vector<MetricsLine> read_metrics(const std::filesystem::path& path, std::vector<size_t>* ends = nullptr);
 
 }  // namespace glint
