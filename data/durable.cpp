@@ -43,6 +43,13 @@ void remove_tree(const fs::path& path) {
   if (error) fail("remove", path, error.value());
 }
 
+void sync_folder(const fs::path& path) {
+  const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descriptor < 0) fail("open folder", path, errno);
+  const int error = ::fsync(descriptor) == 0 ? 0 : errno;
+  if (error != 0 && error != EINVAL && error != ENOTSUP) fail("sync folder", path, error);  // some file systems can't
+}
+
 }  // namespace
 
 struct DurableFile::Hash {
@@ -128,28 +135,6 @@ void DurableFolder::swap_in(Swap swap) {
 fs::path whole_folder(const fs::path& path) {
   const fs::path former = with_suffix(path, ".former");
   return !fs::exists(path) && fs::exists(former) ? former : path;
-}
-
-void write_file_durably(const fs::path& path, const std::string& content) {
-  const fs::path partial = with_suffix(path, ".partial");
-  try {
-    DurableFile out(partial);
-    out.write(content.data(), content.size());
-    out.finish();
-    rename_or_fail(partial, path);
-  } catch (const UserError&) {
-    std::error_code ignored;
-    fs::remove(partial, ignored);
-    throw;
-  }
-  sync_folder(parent_of(path));
-}
-
-void sync_folder(const fs::path& path) {
-  const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (descriptor < 0) fail("open folder", path, errno);
-  const int error = ::fsync(descriptor) == 0 ? 0 : errno;
-  if (error != 0 && error != EINVAL && error != ENOTSUP) fail("sync folder", path, error);  // some file systems can't
 }
 
 uint64_t checksum_of(const void* data, size_t bytes) { return XXH3_64bits(data, bytes); }

@@ -1,4 +1,5 @@
 #include "data/durable.h"
+#include "data/file_writer.h"
 
 #include <sys/mount.h>
 #include <sys/ptrace.h>
@@ -189,14 +190,14 @@ TEST_CASE("a disk that fills up during a save: an error, the old folder stays, t
 TEST_CASE("one file is replaced durably") {
   ScratchFolder folder;
   const std::string path = folder / "config.json";
-  write_file_durably(path, "one");
-  write_file_durably(path, "two");
+  write_file(path, "one");
+  write_file(path, "two");
   CHECK(test::read_file(path) == "two");
   {
     FileSizeLimit limit(100);
-    CHECK_THROWS_AS(write_file_durably(path, std::string(1000, 'x')), UserError);
+    CHECK_THROWS_AS(write_file(path, std::string(1000, 'x')), UserError);
   }
   CHECK(test::read_file(path) == "two");
   CHECK(std::distance(fs::directory_iterator(folder / ""), {}) == 1);
-  CHECK_THROWS_AS(write_file_durably(folder / "missing/config.json", "x"), UserError);
+  CHECK_THROWS_AS(write_file(folder / "missing/config.json", "x"), UserError);
 }
