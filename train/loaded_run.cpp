@@ -22,7 +22,7 @@ void add_changed_flag(CLI::App& command, Changed& changed) {
 }
 
 void add_run_flags(CLI::App& command, RunFlags& flags) {
-  command.add_option("run", flags.run, "Run folder")->required();
+  command.add_option("RUN", flags.run, "Run folder")->required();
   add_option(command, "--checkpoint", flags.checkpoint, "Which one to read; auto: best if it exists, else last");
   add_changed_flag(command, flags.changed);
 }

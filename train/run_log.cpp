@@ -101,13 +101,15 @@ void RunLog::start(Model& model, const TrainingStep& training, const Dataset& da
     const double peak = 1e9 * team_.size() * peak_gflops(device, p.dtype());
     if (peak > 0) mfu_of_token_ = model.flops_per_token(options_.model.context) / peak;
   }
-  if (options_.tensorboard) folder_.write_to_tensorboard(options_, step);
+  if (options_.tensorboard) folder_.write_to_tensorboard(options_);
   MetricsLine line = line_of(step);
   line.machine = str_cat(cpu_name(), ", ", human_bytes(static_cast<double>(machine_memory())));
   line.device = device.name(), line.dtype = p.dtype() == DType::bf16 ? "bf16" : "fp32";
   folder_.append(line);
   note(describe_run(model, training, data, team_, options_.batch));
-  if (step > 0) note(str_cat("resumed at step ", step));
+  if (step > 0)
+    note(str_cat("resumed at step ", step,
+                 step >= static_cast<uint64_t>(options_.steps) ? ", the last: --steps trains longer" : ""));
   if (step > 0 && !done && options_.steps > options_.lr_decay_steps)
     note(str_cat("the decay ended at --lr-decay-steps ", options_.lr_decay_steps,
                  ", which a resumed run keeps: from there on the learning rate is --min-lr ", options_.min_lr));

@@ -111,7 +111,8 @@ void Trainer::save(bool best) {
                                  .rng_offset = step_.rng().offset,
                                  .best_val_loss = best_,
                                  .evaluations_since_best = since_best_,
-                                 .options = options_};
+                                 .options = options_,
+                                 .end_token = data_.tokenizer().separator()};
   const auto& folder = best ? folder_.paths().best() : folder_.paths().last();
   save_checkpoint_together(folder, best ? Saved::weights : Saved::all, model_->parameters(), step_, team_, state);
   if (!best) saved_step_ = step();

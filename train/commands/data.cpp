@@ -10,6 +10,7 @@
 #include "data/dataset.h"
 #include "data/file_writer.h"
 #include "data/prepare.h"
+#include "data/utf8.h"
 #include "kernels/check.h"
 #include "src/clock.h"
 #include "src/memory.h"
@@ -22,25 +23,41 @@ namespace fs = std::filesystem;
 
 namespace {
 
-struct PrepareFlags {
+struct Texts {
   std::vector<fs::path> in;
-  std::string val, out, tokenizer = "char", tokenizer_from, field;
+  std::string field;
+  std::optional<std::string> separator;
+
+  TextPaths paths() const {
+    GLINT_REQUIRE(!separator || (!separator->empty() && find_utf8_error(*separator) == std::string::npos),
+                  "--separator is ", separator->empty() ? "empty" : "not UTF-8",
+                  ": give the text that stands between documents, such as '<|endoftext|>'");
+    TextPaths paths(in, {});
+    paths.field = field, paths.separator = separator.value_or("");
+    return paths;
+  }
+};
+
+CLI::Option* add_texts(CLI::App& command, Texts& texts) {
+  command.add_option("--field", texts.field,
+                     "Field of *.jsonl that holds the text (default: text); makes - JSON lines");
+  command.add_option("--separator", texts.separator, "Text between documents within a file, such as '<|endoftext|>'");
+  return command.add_option("TEXT", texts.in,
+                            "UTF-8 text, *.jsonl, *.gz: files, or folders of them; -: standard input");
+}
+
+struct PrepareFlags : Texts {
+  std::string val, out, tokenizer = "char", tokenizer_from;
   int vocabulary = kUsualVocabulary;
   uint64_t shard_tokens = kTokensPerFile;
 };
-
-CLI::Option* add_texts(CLI::App& command, std::vector<fs::path>& in, std::string& field) {
-  command.add_option("--field", field, "Field of *.jsonl that holds the text (default: text); makes - JSON lines");
-  return command.add_option("in", in, "UTF-8 text, *.jsonl, *.gz: files, or folders of them; -: standard input");
-}
 
 void prepare(const PrepareFlags& flags) {
   std::optional<Tokenizer> given;
   if (!flags.tokenizer_from.empty()) given = Tokenizer::load(fs::path(flags.tokenizer_from) / kTokenizerFile);
   else given = Tokenizer::given(flags.tokenizer);
   const TokenizerKind kind = given ? given->kind() : tokenizer_kind_named(flags.tokenizer);
-  TextPaths paths(flags.in, {});
-  paths.field = flags.field;
+  TextPaths paths = flags.paths();
   if (!flags.val.empty()) paths.validation.emplace_back(flags.val);
   Progress line({});
   const double start = seconds_now();
@@ -65,7 +82,7 @@ void prepare(const PrepareFlags& flags) {
 void register_prepare(CLI::App& data) {
   CLI::App& command = *data.add_subcommand("prepare", "Tokenise a text once for many runs");
   const auto flags = std::make_shared<PrepareFlags>();
-  add_texts(command, flags->in, flags->field)->required();
+  add_texts(command, *flags)->required();
   command.add_option("--val-data", flags->val, "Text for validation (default: the last 10%)");
   command.add_option("--out", flags->out, "Folder for the tokens")->required();
   CLI::Option* kind =
@@ -81,21 +98,19 @@ void register_prepare(CLI::App& data) {
   });
 }
 
-struct TokenizerFlags {
-  std::vector<fs::path> in;
-  std::string out, field;
+struct TokenizerFlags : Texts {
+  std::string out;
   int vocabulary = kUsualVocabulary;
 };
 
 void register_tokenizer(CLI::App& data) {
   CLI::App& command = *data.add_subcommand("tokenizer", "Make a byte-level BPE from a text");
   const auto flags = std::make_shared<TokenizerFlags>();
-  add_texts(command, flags->in, flags->field)->required();
+  add_texts(command, *flags)->required();
   add_option(command, "--vocab", flags->vocabulary, "Tokens, with the 256 bytes and <|endoftext|>");
   command.add_option("--out", flags->out, "File to write, in the form of Hugging Face's tokenizer.json")->required();
   command.callback([flags] {
-    TextPaths paths(flags->in, {});
-    paths.field = flags->field;
+    const TextPaths paths = flags->paths();
     FileWriter file(flags->out);  // fails before the work is done
     const Tokenizer tokenizer = bpe_of_text(paths, flags->vocabulary);
     file.append(tokenizer.to_json());
@@ -112,7 +127,7 @@ struct InfoFlags {
 void register_data_info(CLI::App& data) {
   CLI::App& command = *data.add_subcommand("info", "Check and describe a prepared folder");
   const auto flags = std::make_shared<InfoFlags>();
-  command.add_option("dir", flags->folder, "Prepared folder, or run folder")->required();
+  command.add_option("DIR", flags->folder, "Prepared folder, or run folder")->required();
   command.add_flag("--json", flags->json, "One JSON object");
   command.callback([flags] {
     const RunPaths run{flags->folder};

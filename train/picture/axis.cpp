@@ -15,7 +15,9 @@ std::string plain(double value, int decimals) {
         label.replace(at, std::string_view(zero).size(), zero[1] == '-' ? "e-" : "e");
     return label;
   }
-  return formatted(str_cat("%.", decimals, "f").c_str(), value);
+  std::string label = formatted(str_cat("%.", decimals, "f").c_str(), value);
+  if (std::abs(value) >= 1e4) label.insert(std::min(label.find('.'), label.size()) - 3, ",");
+  return label;
 }
 
 int decimals_of(double step) { return std::clamp(static_cast<int>(-std::floor(std::log10(step) + 1e-9)), 0, 8); }

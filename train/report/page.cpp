@@ -118,7 +118,7 @@ std::string settings(const std::vector<RunHistory>& runs) {
     Row row = {option.name};
     for (const ordered_json& options : all) row.push_back(shown(options[option.name]));
     const bool differs = std::set<std::string>(row.begin() + 1, row.end()).size() > 1;
-    if (differs) row[0] += " \xE2\x89\xA0";  // not equal
+    if (differs) row[0] += "\xC2\xA0\xE2\x89\xA0";  // no break, not equal
     body += row_of(row, str_cat(differs ? " class=\"differs\"" : "", " title=\"", escaped(option.help), "\""));
   });
   return table(run_names(runs, "option"), body);
@@ -188,11 +188,12 @@ std::string report_page(const std::vector<RunHistory>& runs) {
       escaped(names), "</title>\n<style>", kReportStyle, "</style></head>\n<body><main>\n<h1>", escaped(names),
       "</h1>\n", summary(runs));
   html += str_cat(
-      "<h2>Curves</h2>\n<input type=\"checkbox\" id=\"logarithmic\"/><label for=\"logarithmic\"> logarithmic</label>\n",
+      "<h2>Curves</h2>\n<input type=\"checkbox\" id=\"logarithmic\"/><label for=\"logarithmic\"> logarithmic axes</label>\n",
       "<div class=\"charts\">\n", figures(runs), "</div>\n");
   html += "<h2>Settings</h2>\n";
   if (several)
-    html += "<input type=\"checkbox\" id=\"differences\"/><label for=\"differences\"> differences only</label>\n";
+    html +=
+        "<input type=\"checkbox\" id=\"differences\" checked=\"checked\"/><label for=\"differences\"> differences only</label>\n";
   html += "<div class=\"settings\">" + settings(runs) + "</div>\n";
   if (!texts.empty()) html += "<h2>Samples along the way</h2>\n<div class=\"samples\">\n" + texts + "</div>\n";
   html += str_cat("<h2>Dropout sites</h2>\n", dropout_sites(runs), "<h2>Machine</h2>\n", machines(runs),
