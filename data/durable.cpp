@@ -43,13 +43,6 @@ void remove_tree(const fs::path& path) {
   if (error) fail("remove", path, error.value());
 }
 
-void sync_folder(const fs::path& path) {
-  const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (descriptor < 0) fail("open folder", path, errno);
-  const int error = ::fsync(descriptor) == 0 ? 0 : errno;
-  if (error != 0 && error != EINVAL && error != ENOTSUP) fail("sync folder", path, error);  // some file systems can't
-}
-
 }  // namespace
 
 struct DurableFile::Hash {
@@ -135,6 +128,13 @@ void DurableFolder::swap_in(Swap swap) {
 fs::path whole_folder(const fs::path& path) {
   const fs::path former = with_suffix(path, ".former");
   return !fs::exists(path) && fs::exists(former) ? former : path;
+}
+
+void sync_folder(const fs::path& path) {
+  const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descriptor < 0) fail("open folder", path, errno);
+  const int error = ::fsync(descriptor) == 0 ? 0 : errno;
+  if (error != 0 && error != EINVAL && error != ENOTSUP) fail("sync folder", path, error);  // some file systems can't
 }
 
 uint64_t checksum_of(const void* data, size_t bytes) { return XXH3_64bits(data, bytes); }

@@ -1,4 +1,4 @@
-// Atomic replacement of folders (of files: data/file_writer.h): a crash leaves the old or the new one, complete.
+// Atomic replacement of a folder: a crash leaves the old or the new one, complete. (Of a file: file_writer.h.)
 #pragma once
 
 #include <cstdint>
@@ -57,6 +57,8 @@ class DurableFolder {
 
 // Where the latest complete state of DIR is: DIR itself, or DIR.former after a crash between two renames.
 std::filesystem::path whole_folder(const std::filesystem::path& path);
+
+void sync_folder(const std::filesystem::path& path);
 
 // XXH3-64 (Y. Collet): the checksum of all files of a run.
 uint64_t checksum_of(const void* data, size_t bytes);

@@ -1,5 +1,6 @@
 // glint report: the curves and settings of runs, as one HTML page or as a picture of their losses.
 #include "train/report/report.h"
+
 #include "data/file_writer.h"
 #include "kernels/check.h"
 #include "train/commands/commands.h"
