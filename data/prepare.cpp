@@ -13,6 +13,7 @@
 #include "data/bpe.h"
 #include "data/file_writer.h"
 #include "data/parallel_for.h"
+#include "data/streamed_files.h"
 #include "data/utf8.h"
 #include "kernels/check.h"
 
@@ -106,7 +107,7 @@ class Encoding {
  private:
   struct Encoded {
     size_t begin = 0, tokens = 0, unknown = 0;
-    int64_t returns = 0;
+    int64_t returns = 0, ends = 0;
   };
 
   void encode(std::span<const TextPiece> pieces) {
@@ -124,6 +125,7 @@ class Encoding {
       total_.bytes += pieces[i].text.size();
       unknown_tokens_ += one.unknown;
       result_.carriage_returns += one.returns;
+      result_.ends_of_text += one.ends;
       if (one.unknown > 0) count_unknown(pieces[i].text, tokenizer_, result_.unknown);
     }
     if (!progress_) return;
@@ -146,6 +148,8 @@ class Encoding {
     }
     encoded.tokens = static_cast<size_t>(next - first);
     encoded.returns = std::count(piece.text.begin(), piece.text.end(), '\r');
+    encoded.ends = -1;
+    for_each_document(piece.text, kEndOfText, [&](std::string_view) { ++encoded.ends; });
   }
 
   const TextSource& source_;
@@ -186,9 +190,9 @@ void save_unknown(const CharacterCounts& unknown, const fs::path& path) {
   fs::remove(path, ignored);  // of another text
 }
 
-// Returns the number of carriage returns.
-int64_t prepare(const TextSource& source, NewTokenizer made, const fs::path& folder, const Tokenizer* given,
-                const PrepareOptions& options) {
+// Returns a line for each thing that a user may not expect in the text.
+std::string prepare(const TextSource& source, NewTokenizer made, const fs::path& folder, const Tokenizer* given,
+                    const PrepareOptions& options) {
   std::error_code error;
   fs::create_directories(folder, error);
   GLINT_REQUIRE(!error, "can't make the folder ", folder.string(), ": ", error.message());
@@ -204,7 +208,14 @@ int64_t prepare(const TextSource& source, NewTokenizer made, const fs::path& fol
     file.commit(text.info);
     tokenizer.save(folder / kTokenizerFile);
     save_unknown(text.unknown, folder / kUnknownFile);
-    return text.carriage_returns;
+    std::string notes;
+    const auto note = [&](int64_t count, const char* what, const char* remedy) {
+      if (count > 0) notes += str_cat(notes.empty() ? "" : "\n", "note: ", source.name, " has ", count, what, remedy);
+    };
+    note(text.carriage_returns, R"( carriage returns (\r), a token for the model)", R"(; to remove them: tr -d '\r')");
+    note(text.ends_of_text, " <|endoftext|>, each taken as text like other",
+         "; where they end documents: glint data prepare --separator '<|endoftext|>'");
+    return notes;
   });
 }
 
@@ -223,10 +234,7 @@ std::string to_json(const CharacterCounts& counts) {
 std::string prepare_text(const TextPaths& paths, NewTokenizer made, const fs::path& folder, const Tokenizer* given,
                          const PrepareOptions& options) {
   const TextSource source = text_source(paths, given ? given->kind() : made.kind);
-  const int64_t returns = prepare(source, made, folder, given, options);
-  if (returns == 0) return "";
-  return str_cat("note: ", source.name, " has ", returns,
-                 R"( carriage returns (\r), a token for the model; to remove them: tr -d '\r')");
+  return prepare(source, made, folder, given, options);
 }
 
 void prepare_corpus(uint64_t bytes, uint64_t seed, NewTokenizer made, const fs::path& folder, const Tokenizer* given) {

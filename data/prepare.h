@@ -43,7 +43,7 @@ struct PrepareOptions {
 
 // Tokenises a text into folder (created if missing; files of the same names are replaced). Without a given tokenizer, a
 // tokenizer is made from the training split, and each of several documents (bpe: each document) begins with a
-// separator token. Returns a line for the user about the text, or nothing. UserError: a file that can't be read
+// separator token. Returns lines for the user about the text, or nothing. UserError: a file that can't be read
 // (MappedFile), is not UTF-8 (char, bpe; says where), changed meanwhile, or has fewer than kFewestCharacters; a folder
 // that can't be written.
 std::string prepare_text(const TextPaths& paths, NewTokenizer made, const std::filesystem::path& folder,
@@ -61,8 +61,8 @@ std::string to_json(const CharacterCounts& counts);  // {"character": count, ...
 using TokenSink = std::function<void(const void* tokens, size_t count)>;
 struct TokenizedText {
   TokenFileInfo info;
-  CharacterCounts unknown;  // over both splits
-  int64_t carriage_returns = 0;
+  CharacterCounts unknown;                         // over both splits
+  int64_t carriage_returns = 0, ends_of_text = 0;  // kEndOfText taken as text; one that pieces cut is not counted
 };
 TokenizedText tokenize_text(const TextPaths& paths, const Tokenizer& tokenizer, const TokenSink& sink);
 

@@ -71,13 +71,21 @@ void read_document(const FillText& fill, Cutter& cutter, const VisitText& visit,
     if (opens && text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
     const size_t skipped = buffer.size() - text.size();
     check(text.substr(0, kind == TokenizerKind::byte || ended ? text.size() : whole_characters(text)));
-    const size_t cut = ended ? text.size() : cut_of(text, kind);
-    if (cut == 0) continue;
     pieces.clear();
-    cutter.append(pieces, text.substr(0, cut), opens);
-    visit(pieces);
-    opens = false;
-    buffer.erase(0, skipped + cut);
+    std::string_view rest = text;  // of the document that goes on
+    for_each_document(text, cutter.separator(), [&](std::string_view document) {
+      rest = document;
+      if (document.data() + document.size() == text.data() + text.size()) return;
+      cutter.append(pieces, document, opens);
+      opens = true;
+    });
+    const size_t held = ended ? 0 : std::max<size_t>(1, cutter.separator().size()) - 1;  // may begin a separator
+    const std::string_view known = rest.substr(0, rest.size() - std::min(held, rest.size()));
+    const size_t cut = ended ? rest.size() : cut_of(known, kind);
+    cutter.append(pieces, rest.substr(0, cut), opens);
+    opens = opens && cut == 0;
+    if (!pieces.empty()) visit(pieces);
+    buffer.erase(0, skipped + (text.size() - rest.size()) + cut);
   }
 }
 
@@ -124,8 +132,8 @@ class StreamedFiles::Input {
   gzFile file_;
 };
 
-StreamedFiles::StreamedFiles(std::vector<fs::path> files, TokenizerKind kind, std::string field)
-    : files_(std::move(files)), kind_(kind), field_(std::move(field)) {
+StreamedFiles::StreamedFiles(std::vector<fs::path> files, TokenizerKind kind, std::string field, std::string separator)
+    : files_(std::move(files)), kind_(kind), field_(std::move(field)), separator_(std::move(separator)) {
   bool known = true;
   for (const fs::path& file : files_) {
     std::error_code error;
@@ -141,7 +149,7 @@ bool StreamedFiles::has_lines(const fs::path& file) const {
   return (file.extension() == ".gz" ? file.stem() : file).extension() == ".jsonl";
 }
 
-bool StreamedFiles::several() const { return files_.size() > 1 || has_lines(files_.front()); }
+bool StreamedFiles::several() const { return files_.size() > 1 || has_lines(files_.front()) || !separator_.empty(); }
 
 double StreamedFiles::fraction() const {
   return file_bytes_ == 0 ? -1.0 : static_cast<double>(files_done_ + file_at_) / static_cast<double>(file_bytes_);
@@ -149,7 +157,7 @@ double StreamedFiles::fraction() const {
 
 void StreamedFiles::read(const VisitText& visit) {
   files_done_ = 0;
-  Cutter cutter(kind_);
+  Cutter cutter(kind_, 0, separator_);
   for (const fs::path& file : files_) {
     GLINT_REQUIRE(file != "-" || !read_input_,
                   "standard input can be read once, and this tokenizer is made from the text before it is used: give "
@@ -167,6 +175,7 @@ void StreamedFiles::read(const VisitText& visit) {
 void StreamedFiles::read_text(Input& input, Cutter& cutter, const VisitText& visit) {
   uint64_t bytes = 0;
   int64_t lines = 1;
+  const int64_t separator_lines = std::count(separator_.begin(), separator_.end(), '\n');
   const auto check = [&](std::string_view text) {
     const size_t error = kind_ == TokenizerKind::byte ? std::string_view::npos : find_utf8_error(text);
     if (error == std::string_view::npos) return;
@@ -179,6 +188,7 @@ void StreamedFiles::read_text(Input& input, Cutter& cutter, const VisitText& vis
                   file_at_ = input.offset();
                   visit(pieces);
                   for (const TextPiece& piece : pieces) {
+                    if (piece.opens && bytes > 0) bytes += separator_.size(), lines += separator_lines;
                     bytes += piece.text.size();
                     lines += std::count(piece.text.begin(), piece.text.end(), '\n');
                   }
@@ -222,7 +232,8 @@ void StreamedFiles::read_lines(Input& input, Cutter& cutter, const VisitText& vi
     documents.resize(std::max(documents.size(), lines.size()));
     parallel_for(lines.size(), document_of);
     pieces.clear();
-    for (size_t i = 0; i < lines.size(); ++i) cutter.append(pieces, documents[i], true);
+    for (size_t i = 0; i < lines.size(); ++i)
+      for_each_document(documents[i], separator_, [&](std::string_view text) { cutter.append(pieces, text, true); });
     file_at_ = input.offset();
     visit(pieces);
     before += lines.size();

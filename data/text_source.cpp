@@ -47,13 +47,14 @@ Files files_of(const std::vector<fs::path>& paths) {
   return files;
 }
 
-// Mapped files, each a document.
+// Mapped files, each a document, or several with a separator between them.
 class Documents {
  public:
-  Documents(const std::vector<fs::path>& files, TokenizerKind kind) : kind_(kind) {
-    for (const fs::path& file : files) add(file);
+  Documents(const std::vector<fs::path>& files, TokenizerKind kind, const std::string& separator) : kind_(kind) {
+    for (const fs::path& file : files) add(file, separator);
+    several_ = files.size() > 1 || !separator.empty();
   }
-  size_t size() const { return files_.size(); }
+  bool several() const { return several_; }
   uint64_t units() const { return units_; }  // characters of char, else bytes
 
   // Units begin .. end-1, but for parts of characters.
@@ -76,7 +77,7 @@ class Documents {
       GLINT_REQUIRE(file.unchanged(), file.path().string(), " was changed while glint read it: try again");
   }
   void require_utf8() const {
-    for (size_t i = 0; i < files_.size(); ++i) require_utf8(files_[i], documents_[i].text);
+    for (const MappedFile& file : files_) require_utf8(file);
   }
 
  private:
@@ -85,15 +86,21 @@ class Documents {
     uint64_t units;
   };
 
-  void add(const fs::path& path) {
+  void add(const fs::path& path, std::string_view separator) {
     files_.emplace_back(path, MappedFile::Access::sequential);
-    std::string_view text = files_.back().bytes();
-    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-    if (kind_ == TokenizerKind::character) require_utf8(files_.back(), text);
-    documents_.push_back({text, kind_ == TokenizerKind::character ? count_code_points(text) : text.size()});
-    units_ += documents_.back().units;
+    if (kind_ == TokenizerKind::character) require_utf8(files_.back());
+    for_each_document(text_of(files_.back()), separator, [&](std::string_view text) {
+      documents_.push_back({text, kind_ == TokenizerKind::character ? count_code_points(text) : text.size()});
+      units_ += documents_.back().units;
+    });
   }
-  static void require_utf8(const MappedFile& file, std::string_view text) {
+  static std::string_view text_of(const MappedFile& file) {
+    std::string_view text = file.bytes();
+    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+    return text;
+  }
+  static void require_utf8(const MappedFile& file) {
+    const std::string_view text = text_of(file);
     const size_t error = find_utf8_error(text);
     if (error == std::string_view::npos) return;
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(error), '\n');
@@ -112,6 +119,7 @@ class Documents {
   std::vector<MappedFile> files_;
   std::vector<Document> documents_;
   uint64_t units_ = 0;
+  bool several_ = false;
 };
 
 // Visits documents in batches.
@@ -147,10 +155,11 @@ ReadText reader_of(std::vector<TextPiece> documents, TokenizerKind kind) {
   };
 }
 
-TextSource mapped_source(const Files& files, const Files& validation_files, TokenizerKind kind) {
-  const auto text = std::make_shared<Documents>(files.all, kind);
+TextSource mapped_source(const Files& files, const Files& validation_files, TokenizerKind kind,
+                         const std::string& separator) {
+  const auto text = std::make_shared<Documents>(files.all, kind, separator);
   const bool own = !validation_files.all.empty();
-  const auto validation = own ? std::make_shared<Documents>(validation_files.all, kind) : text;
+  const auto validation = own ? std::make_shared<Documents>(validation_files.all, kind, separator) : text;
   const uint64_t cut = own ? text->units() : training_share(text->units());
   const auto train = text->part(0, cut), val = validation->part(own ? 0 : cut, validation->units());
   uint64_t bytes = 0;
@@ -159,15 +168,15 @@ TextSource mapped_source(const Files& files, const Files& validation_files, Toke
   return {.name = files.name,
           .train = reader_of(train, kind),
           .val = reader_of(val, kind),
-          .several = text->size() > 1 || validation->size() > 1,
+          .several = text->several() || validation->several(),
           .require_unchanged = [=] { text->require_unchanged(), validation->require_unchanged(); },
           .require_utf8 = [=] { text->require_utf8(), validation->require_utf8(); },
           .bytes = bytes};
 }
 
 TextSource streamed_source(const Files& files, const Files& validation_files, TokenizerKind kind,
-                           const std::string& field) {
-  const auto text = std::make_shared<StreamedFiles>(files.all, kind, field);
+                           const TextPaths& paths) {
+  const auto text = std::make_shared<StreamedFiles>(files.all, kind, paths.field, paths.separator);
   TextSource source{.name = files.name,
                     .train = [=](const VisitText& visit) { text->read(visit); },
                     .val = [](const VisitText&) {},
@@ -175,7 +184,7 @@ TextSource streamed_source(const Files& files, const Files& validation_files, To
                     .cut_at_end = true,
                     .fraction = [=] { return text->fraction(); }};
   if (validation_files.all.empty()) return source;
-  const auto validation = std::make_shared<StreamedFiles>(validation_files.all, kind, field);
+  const auto validation = std::make_shared<StreamedFiles>(validation_files.all, kind, paths.field, paths.separator);
   source.val = [=](const VisitText& visit) { validation->read(visit); };
   source.several = source.several || validation->several();
   source.cut_at_end = false;
@@ -191,8 +200,8 @@ TextSource text_source(const TextPaths& paths, TokenizerKind kind) {
   const Files validation = paths.validation.empty() ? Files{} : files_of(paths.validation);
   const auto any_stream = [](const Files& some) { return std::any_of(some.all.begin(), some.all.end(), is_stream); };
   TextSource source = any_stream(files) || any_stream(validation)
-                          ? streamed_source(files, validation, kind, paths.field)
-                          : mapped_source(files, validation, kind);
+                          ? streamed_source(files, validation, kind, paths)
+                          : mapped_source(files, validation, kind, paths.separator);
   if (!validation.all.empty()) source.name += ", for validation " + validation.name;
   return source;
 }

@@ -15,12 +15,12 @@
 namespace glint {
 
 // Files, each a document; a folder stands for all files in it that are not hidden, in the order of their names. In a
-// file
-// *.jsonl each line is a document, the string of a field of its JSON object. Files *.gz are decompressed. "-" is
+// file *.jsonl each line is a document, the string of a field of its JSON object. Files *.gz are decompressed. "-" is
 // standard input.
 struct TextPaths {
   std::vector<std::filesystem::path> text, validation{};  // validation empty: the end of `text`
   std::string field{};                                    // of JSON lines; empty: "text". Given, "-" is JSON lines
+  std::string separator{};                                // a text at which documents end too; no part of them
 
   TextPaths(std::filesystem::path file) : text{std::move(file)} {}  // NOLINT: one file is a text
   TextPaths(std::vector<std::filesystem::path> all, std::vector<std::filesystem::path> val)

@@ -72,9 +72,10 @@ CLI::Option* add_option(CLI::App& app, const std::string& name, Value& value, co
   }
 }
 
-// A number of repetitions, 1 to 100000.
+// A number of repetitions.
+inline const CLI::Validator kCount = CLI::Range(1, 100000).description("");
 inline CLI::Option* add_count(CLI::App& app, const std::string& name, int& value, const std::string& help) {
-  return add_option(app, name, value, help)->check(CLI::Range(1, 100000).description(""));
+  return add_option(app, name, value, help)->check(kCount);
 }
 
 }  // namespace glint

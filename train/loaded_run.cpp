@@ -21,10 +21,15 @@ void add_changed_flag(CLI::App& command, Changed& changed) {
       "Load weights that another program has written into the checkpoint");
 }
 
-LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, const Device& device, DType dtype,
-                   Changed changed) {
-  LoadedRun run{existing_run(root), {}, Tokenizer::of_bytes(), nullptr};
-  const auto folder = checkpoint_of(run.paths, which);
+void add_run_flags(CLI::App& command, RunFlags& flags) {
+  command.add_option("RUN", flags.run, "Run folder")->required();
+  add_option(command, "--checkpoint", flags.checkpoint, "Which one to read; auto: best if it exists, else last");
+  add_changed_flag(command, flags.changed);
+}
+
+LoadedRun load_run(const RunFlags& flags, const Device& device, DType dtype) {
+  LoadedRun run{existing_run(flags.run), {}, Tokenizer::of_bytes(), nullptr};
+  const auto folder = checkpoint_of(run.paths, flags.checkpoint);
   run.tokenizer = Tokenizer::load(run.paths.tokenizer());
   run.state = read_checkpoint_state(folder);
   const GptConfig& config = run.state.options.model;
@@ -35,14 +40,14 @@ LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, con
   if (run.state.options.tune) use_tuned_products(device, run.paths.products());
   Parameters& parameters = run.model->parameters();
   HostCopy values(parameters, parameters.values());
-  load_checkpoint(folder, tensor_views(parameters, values.data()), {}, {}, changed);
+  load_checkpoint(folder, tensor_views(parameters, values.data()), {}, {}, flags.changed);
   values.store();
   parameters.refresh_rounded();
   return run;
 }
 
 void load_initial(Model& model, const std::filesystem::path& run, Changed changed) {
-  LoadedRun from = load_run(run, WhichCheckpoint::automatic, CpuContext{}, DType::f32, changed);
+  LoadedRun from = load_run({.run = run, .changed = changed}, CpuContext{}, DType::f32);
   Parameters& parameters = model.parameters();
   HostCopy values(parameters, parameters.values());
   for (const Parameter& target : parameters.all()) {

@@ -14,6 +14,19 @@
 namespace glint {
 
 enum class WhichCheckpoint { automatic, best, last };  // automatic: best if it exists, else last
+inline Names<WhichCheckpoint> names_of(WhichCheckpoint) {
+  return {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}};
+}
+
+// A run to load, as commands name it.
+struct RunFlags {
+  std::string run;
+  WhichCheckpoint checkpoint = WhichCheckpoint::automatic;
+  Changed changed = Changed::refused;
+};
+void add_run_flags(CLI::App& command, RunFlags& flags);
+// --accept-changed alone.
+void add_changed_flag(CLI::App& command, Changed& changed);
 
 struct LoadedRun {
   RunPaths paths;
@@ -26,12 +39,9 @@ struct LoadedRun {
 std::filesystem::path checkpoint_of(const RunPaths& paths, WhichCheckpoint which);
 
 // The model on `device`, to compute in `dtype`.
-LoadedRun load_run(const std::filesystem::path& root, WhichCheckpoint which, const Device& device, DType dtype,
-                   Changed changed = Changed::refused);
+LoadedRun load_run(const RunFlags& flags, const Device& device, DType dtype);
 // Copies the weights of another run; a longer context's positions end at this one's.
 void load_initial(Model& model, const std::filesystem::path& run, Changed changed);
-// --accept-changed
-void add_changed_flag(CLI::App& command, Changed& changed);
 
 // Views for checkpoints of a flat buffer in the host's memory with the layout of the parameters, from element `begin`
 // on. Scalar: float, Bf16.

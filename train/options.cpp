@@ -42,7 +42,8 @@ std::string nearest_divisors(int n, int wrong) {
 }
 
 void require_fits(const TrainOptions& options) {
-  const double needed = needed_bytes(options), available = static_cast<double>(machine_memory());
+  const double needed = memory_of(plan_run(on_this_machine(options))),
+               available = static_cast<double>(machine_memory());
   if (needed <= available) return;
   throw UserError(str_cat("a model of --layers ", options.model.layers, " and --embd ", options.model.embd,
                           " with --context ", options.model.context, " and --micro-batch ", options.micro_batch,
@@ -101,22 +102,6 @@ void TrainOptions::validate() const {
   config.validate();
 }
 
-double needed_bytes(const TrainOptions& options) {
-  PlanRun run{.model = options.model,
-              .dtype = dtype_of(on_this_machine(options).dtype),
-              .attention = options.attention,
-              .recompute = options.recompute,
-              .loss_chunk = options.loss_chunk,
-              .batch = options.batch,
-              .micro_batch = options.micro_batch,
-              .devices = options.ranks,
-              .zero = options.zero == 1,
-              .moments = dtype_of(options.optimizer_dtype),
-              .muon = options.optimizer == Optimizer::muon};
-  run.model.vocab = std::max(run.model.vocab, 1);  // unknown before the data are read
-  return memory_of(run);
-}
-
 int default_threads() { return std::max(1, std::min(omp_get_max_threads(), omp_get_num_procs())); }
 
 MatmulEngine matmul_engine(MatmulChoice choice) {
@@ -162,6 +147,11 @@ Device open_device(const DeviceFlags& given) {
   const DeviceFlags flags = on_this_machine(given);
   return flags.device == DeviceChoice::cuda ? Device::cuda(flags.gpu, flags.tf32)
                                             : Device(cpu_context(flags.threads, flags.matmul));
+}
+
+Device open_device(const TrainOptions& given, int gpu) {
+  const TrainOptions o = on_this_machine(given);  // which counts its ranks
+  return open_device({o.device, o.dtype, gpu, o.threads, o.matmul, o.tf32});
 }
 
 DType dtype_of(DtypeChoice choice) { return choice == DtypeChoice::bf16 ? DType::bf16 : DType::f32; }

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -61,57 +62,44 @@ const char* choice_name(Choice value) {
   return "";
 }
 
-// The defaults suit a laptop's CPU and the built-in corpus. complete() replaces those that depend on other options.
+// The table says what they mean. The defaults suit a laptop's CPU and the built-in corpus; complete() replaces those
+// that depend on other options.
 struct TrainOptions {
   static constexpr double kUnset = std::numeric_limits<double>::quiet_NaN();  // values that no flag can have
   static constexpr int64_t kUnsetSteps = std::numeric_limits<int64_t>::min();
 
-  std::vector<std::string> data;  // text files and folders, or a prepared folder; empty: the built-in corpus
-  std::string val_data;           // text file or folder for validation; empty: the end of `data`
-  std::string init_from;          // run to take weights, shape and tokenizer from
-  std::string out = "run";        // run folder
-  GptConfig model;                // vocab: asked of a new bpe, then what the tokenizer has; kv_heads 0: as heads
-
-  int batch = 12;       // sequences per optimizer step
-  int micro_batch = 0;  // sequences per forward/backward pass of a rank, divides batch / ranks; 0: all of them
-  int64_t steps = 2000;
-  double lr = 1e-3;
-  double min_lr = kUnset;        // unset: lr / 10
-  int64_t warmup = kUnsetSteps;  // unset: 100, at most a tenth of lr_decay_steps
-  int64_t lr_decay_steps = 0;    // 0: as steps
-  Schedule schedule = Schedule::cosine;
-  double decay_part = 0.2;  // of lr_decay_steps, for wsd
-  double beta1 = 0.9, beta2 = 0.99, eps = 1e-8;
-  Optimizer optimizer = Optimizer::adamw;
-  double muon_momentum = 0.95;
-  double weight_decay = 0.1;  // 2-D tensors only
-  double grad_clip = 1.0;     // 0: no limit
-
-  int64_t eval_every = 250;  // steps; 0: never
-  int eval_batches = 20;
-  int patience = 0;                // evaluations without a better validation loss that end the run; 0: never
-  int64_t log_every = 10;          // 0: never
-  int64_t checkpoint_every = 500;  // 0: at the end only
-  int64_t sample_every = 0;        // 0: never
-  bool tensorboard = false;
+  std::vector<std::string> data;  // empty: the built-in corpus
+  std::string val_data, init_from, out = "run", tokenizer = "char";
   uint64_t seed = 1337;
-  int threads = 0;                 // 0: all that this process may use
-  std::string tokenizer = "char";  // char, byte, bpe, or the path of a tokenizer's file or folder
-  AttentionKind attention = AttentionKind::flash;
-  MatmulChoice matmul = MatmulChoice::automatic;
-  bool recompute = false;
-  int loss_chunk = 0;  // rows of logits in memory at a time; 0: all
-  bool graph = true, tf32 = false, tune = true;
+  GptConfig model;  // vocab: asked of a new bpe, then what the tokenizer has; kv_heads 0: as heads
+
+  int64_t steps = 2000;
+  int batch = 12, micro_batch = 0;  // 0: batch / ranks
+  double lr = 1e-3, min_lr = kUnset;
+  int64_t warmup = kUnsetSteps, lr_decay_steps = 0;  // 0: as steps
+  Schedule schedule = Schedule::cosine;
+  double decay_part = 0.2;
+  Optimizer optimizer = Optimizer::adamw;
+  double beta1 = 0.9, beta2 = 0.99, eps = 1e-8, weight_decay = 0.1, muon_momentum = 0.95, grad_clip = 1.0;
+  DtypeChoice optimizer_dtype = DtypeChoice::fp32;
+
+  int64_t eval_every = 250, log_every = 10, checkpoint_every = 500, sample_every = 0;  // 0: never
+  int eval_batches = 20, patience = 0;
+  bool tensorboard = false, quiet = false;
+
   DeviceChoice device = DeviceChoice::automatic;
   DtypeChoice dtype = DtypeChoice::automatic;
-  DtypeChoice optimizer_dtype = DtypeChoice::fp32;  // of AdamW's moments
-  bool quiet = false;
-  int ranks = 0;              // processes that share each batch; 0: as many as a launcher has started, or one
-  int zero = 0;               // 1: each rank stores only its part of AdamW's moments (ZeRO stage 1)
-  double bucket_mb = 25;      // largest bucket of gradients sent at once, MiB
-  double comm_timeout = 120;  // seconds that a rank waits for another
-  int restarts = 0;           // how often the launcher starts the ranks again after one has failed
-  std::string interface;      // network interface that ranks talk over; empty: see GlooOptions
+  int threads = 0;  // 0: all that this process may use
+  AttentionKind attention = AttentionKind::flash;
+  MatmulChoice matmul = MatmulChoice::automatic;
+  int loss_chunk = 0;
+  bool recompute = false, graph = true, tf32 = false, tune = true;
+
+  int ranks = 0;  // 0: as many as a launcher has started, or one
+  int zero = 0;
+  double bucket_mb = 25, comm_timeout = 120;
+  int restarts = 0;
+  std::string interface;  // empty: see GlooOptions
 
   TrainOptions() { model.kv_heads = 0; }
 
@@ -124,6 +112,8 @@ struct TrainOptions {
   void validate() const;
 };
 
+// 0.1f as 0.1, which reads back as 0.1f.
+double shortest(float value);
 // Key by key, in the order of the table; floats read back bit for bit.
 nlohmann::ordered_json to_json(const TrainOptions& options);
 // Throws UserError naming `source` if a key is missing, unknown or of the wrong type.
@@ -132,12 +122,8 @@ TrainOptions options_from_json(const nlohmann::ordered_json& json, const std::st
 // The TOML file's keys over the options; `dropout` sets three, before their own keys. UserError with line and column.
 void apply_config(TrainOptions& options, const std::filesystem::path& path);
 
-// Bytes that one rank needs for weights, gradients, moments, and activations of one micro-batch: memory_of() in
-// train/plan.h. In double, so that huge sizes do not overflow.
-double needed_bytes(const TrainOptions& options);
-
-// Adds every option as a flag that sets its field, and --dropout, which sets three.
-void add_train_options(CLI::App& app, TrainOptions& options);
+// Adds the options as flags that set their fields: all in groups, or those of `names`. --dropout sets three.
+void add_train_options(CLI::App& app, TrainOptions& options, const std::vector<std::string_view>& names = {});
 
 // The flags of `glint train`: made before parsing, used after it.
 class TrainFlags {
@@ -180,12 +166,16 @@ struct DeviceFlags {
   MatmulChoice matmul = MatmulChoice::automatic;
   bool tf32 = false;
 };
-// The shape of a model, for commands that need no run folder. --kv-heads may stay 0.
-void add_model_flags(CLI::App& app, GptConfig& model);
+// The shape of a model, and the options of `names`: for commands that need no run folder.
+inline const std::vector<std::string_view> kShapeOptions = {
+    "model", "layers",       "heads",          "kv-heads",   "embd",       "context",
+    "bias",  "norm-epsilon", "tie-embeddings", "activation", "rope-theta", "qk-norm"};
+void add_model_flags(CLI::App& app, TrainOptions& options, std::vector<std::string_view> names = {});
 void add_device_flags(CLI::App& app, DeviceFlags& flags);
 // Those that narrow what is drawn; without --seed.
 void add_sampling_flags(CLI::App& app, SamplingOptions& sampling);
 Device open_device(const DeviceFlags& flags);
+Device open_device(const TrainOptions& options, int gpu = 0);
 DType dtype_of(DtypeChoice choice);
 
 // What `auto` is on this machine: a GPU where the build has CUDA and each process of this machine can have a GPU, then

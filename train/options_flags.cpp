@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include <nlohmann/json.hpp>
@@ -7,6 +8,7 @@
 #include "train/command_line.h"
 #include "train/loaded_run.h"
 #include "train/options_table.h"
+#include "train/text.h"
 
 namespace glint {
 namespace fs = std::filesystem;
@@ -51,15 +53,23 @@ void require_same_shape(const TrainOptions& from, const TrainOptions& options, c
 
 }  // namespace
 
-void add_train_options(CLI::App& app, TrainOptions& options) {
-  for_each_option(options, [&]<typename Value>(Value& value, const OptionInfo& info) {
-    if (info.name == std::string_view("attn-dropout")) {  // before the options it sets, so that those override it
+void add_train_options(CLI::App& app, TrainOptions& options, const std::vector<std::string_view>& names) {
+  const auto wanted = [&](std::string_view name) {
+    return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
+  };
+  for_each_option(options, [&]<typename Value>(Value& value, OptionInfo info) {
+    if (!names.empty()) info.group = "Options";  // CLI11's own
+    // Before the options it sets, so that those override it.
+    if (info.name == std::string_view("attn-dropout") && wanted("dropout")) {
       const auto set = [&m = options.model](float p) {
         GLINT_REQUIRE(p >= 0 && p < 1, "--dropout ", p, " is not in [0, 1)");
         m.embd_dropout = m.attn_dropout = m.resid_dropout = p;
       };
-      app.add_option_function<float>("--dropout", set, "sets the following three")->default_str("0")->group(info.group);
+      app.add_option_function<float>("--dropout", set, "Drop probability of all three sites")
+          ->default_str("0")
+          ->group(info.group);
     }
+    if (!wanted(info.name)) return;
     CLI::Option* option = add_option(app, std::string("--") + info.name, value, info.help)->group(info.group);
     if (info.shown_default) option->default_str(info.shown_default);
     else if constexpr (std::is_same_v<Value, std::string>) option->default_str(value);
@@ -133,31 +143,21 @@ TrainOptions TrainFlags::resumed(TrainOptions saved) const {
   }
   options.complete();
   const nlohmann::ordered_json now = to_json(options), then = to_json(saved);
-  const auto text = [](const auto& json) { return json.is_string() ? json.template get<std::string>() : json.dump(); };
   for_each_option(options, [&](const auto&, const OptionInfo& info) {
     if (info.on_resume == OnResume::free || info.on_resume == OnResume::moved || now[info.name] == then[info.name])
       return;
-    throw UserError(str_cat("--", info.name, " ", text(now[info.name]), " differs from the run's ",
-                            text(then[info.name]),
+    throw UserError(str_cat("--", info.name, " ", plain_text(now[info.name]), " differs from the run's ",
+                            plain_text(then[info.name]),
                             ": a resumed run keeps its own; leave the flag out, or start a new run without --resume"));
   });
   options.validate();
   return options;
 }
 
-void add_model_flags(CLI::App& app, GptConfig& model) {
-  model.kv_heads = 0;
-  add_option(app, "--model", model.kind, "Architecture");
-  add_option(app, "--layers", model.layers, "Layers");
-  add_option(app, "--heads", model.heads, "Query heads");
-  add_option(app, "--kv-heads", model.kv_heads, "Key/value heads; 0: as --heads");
-  add_option(app, "--embd", model.embd, "Channels");
-  add_option(app, "--context", model.context, "Tokens per sequence");
-  add_option(app, "--vocab", model.vocab, "Vocabulary");
-  add_option(app, "--bias", model.bias, "Biases in linear layers and layer norms");
-  add_option(app, "--activation", model.activation, "GELU");
-  add_option(app, "--rope-theta", model.rope_theta, "Base of Llama's rotary positions");
-  add_option(app, "--qk-norm", model.qk_norm, "RMSNorm of Llama's queries and keys");
+void add_model_flags(CLI::App& app, TrainOptions& options, std::vector<std::string_view> names) {
+  names.insert(names.end(), kShapeOptions.begin(), kShapeOptions.end());
+  add_train_options(app, options, names);
+  add_option(app, "--vocab", options.model.vocab, "Vocabulary");
 }
 
 void add_device_flags(CLI::App& app, DeviceFlags& flags) {

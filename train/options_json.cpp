@@ -39,9 +39,7 @@ ordered_json json_of(const Value& value) {
   if constexpr (std::is_enum_v<Value>) {
     return choice_name(value);
   } else if constexpr (std::is_same_v<Value, float>) {
-    char text[32]{};
-    std::to_chars(text, text + sizeof text - 1, value);
-    return std::strtod(text, nullptr);  // 0.1f as 0.1, which reads back as 0.1f
+    return shortest(value);
   } else if constexpr (std::is_same_v<Value, std::vector<std::string>>) {
     if (value.size() == 1) return value.front();
     return value.empty() ? ordered_json("") : ordered_json(value);
@@ -109,6 +107,12 @@ toml::table parsed(const fs::path& path) try {
 }
 
 }  // namespace
+
+double shortest(float value) {
+  char text[32]{};
+  std::to_chars(text, text + sizeof text - 1, value);
+  return std::strtod(text, nullptr);
+}
 
 void apply_config(TrainOptions& options, const fs::path& path) {
   toml::table table = parsed(path);

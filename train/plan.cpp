@@ -10,7 +10,7 @@
 #include "src/measure/peak.h"
 #include "src/memory.h"
 #include "src/optimizer.h"
-#include "train/training_step.h"
+#include "train/random_step.h"
 
 namespace glint {
 
@@ -91,6 +91,22 @@ const char* name_of(RateSource source) {
   return "";
 }
 
+PlanRun plan_run(const TrainOptions& o) {
+  PlanRun run{.model = o.model,
+              .dtype = dtype_of(o.dtype),
+              .attention = o.attention,
+              .recompute = o.recompute,
+              .loss_chunk = o.loss_chunk,
+              .batch = o.batch,
+              .micro_batch = o.micro_batch,
+              .devices = o.ranks,
+              .zero = o.zero == 1,
+              .moments = dtype_of(o.optimizer_dtype),
+              .muon = o.optimizer == Optimizer::muon};
+  run.model.vocab = std::max(run.model.vocab, 1);  // unknown before the data are read
+  return run;
+}
+
 std::unique_ptr<Model> planned_model(const PlanRun& run) {
   const double largest = largest_tensor(run), tokens = static_cast<double>(run.micro_batch) * run.model.context;
   GLINT_REQUIRE(largest <= kAbsurd, "no machine has the memory for a model of --embd ", run.model.embd,
@@ -165,26 +181,18 @@ double memory_of(const PlanRun& run) {
 }
 
 PlanDevice measured_cpu(const PlanRun& run, int threads) {
-  GptConfig config = run.model;
-  config.layers = std::min(2, config.layers);
-  const int batch = std::min(run.micro_batch, std::max(1, 2048 / config.context));
-  const auto model = make_model(config, CpuContext{threads, default_matmul_engine()}, run.dtype);
-  model->initialize(1);
-  const StepSettings settings = {.batch = batch,
-                                 .micro_batch = batch,
-                                 .context = config.context,
-                                 .attention = run.attention,
-                                 .recompute = run.recompute};
-  TrainingStep step(*model, settings, {.seed = 1});
-  const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t, int count) {
-    for (int i = 0; i < count * config.context; ++i)
-      tokens[i] = i * 7 % config.vocab, targets[i] = i * 5 % config.vocab;
-  };
-  step.run(fill, 1e-4);  // touches every page
+  TrainOptions options;
+  options.model = run.model, options.attention = run.attention, options.recompute = run.recompute;
+  options.model.layers = std::min(2, run.model.layers);
+  options.batch = options.micro_batch = std::min(run.micro_batch, std::max(1, 2048 / run.model.context));
+  Team alone({}, "", options);
+  RandomStep random(options, CpuContext{threads, default_matmul_engine()}, run.dtype, alone);
+  random.run();  // touches every page
+  TrainingStep& step = random.step();
   step.profile(true);
   double spent_seconds = 0;
   for (int steps = 0; steps < 3 || (spent_seconds < 1 && steps < 100); ++steps) {
-    step.run(fill, 1e-4);
+    random.run();
     spent_seconds = 0;
     for (const auto& [name, stats] : step.profiled()) spent_seconds += stats.seconds;
   }

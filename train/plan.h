@@ -32,6 +32,7 @@
 #include <string>
 
 #include "models/model.h"
+#include "train/options.h"
 
 namespace glint {
 
@@ -90,6 +91,8 @@ struct PlanWork {
     double attention_backward = 0, gelu = 0;        // FLOPs that are not in `attention`, bytes that are not in `bytes`
   } forward, backward;
 };
+// Of completed options.
+PlanRun plan_run(const TrainOptions& options);
 // The model of a run, without memory. Throws UserError if it is too large for any machine.
 std::unique_ptr<Model> planned_model(const PlanRun& run);
 // Records and plans the graph of one micro-batch, without memory.

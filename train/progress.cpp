@@ -7,19 +7,16 @@
 #include <cmath>
 #include <cstdio>
 
+#include "kernels/check.h"
+#include "train/text.h"
+
 namespace glint {
 
 namespace {
 
-std::string format(const char* pattern, double value) {
-  char buffer[64];
-  std::snprintf(buffer, sizeof buffer, pattern, value);
-  return buffer;
-}
-
 std::string rate_text(double tokens_per_s) {
-  if (tokens_per_s >= 1e6) return format("%.2fM tok/s", tokens_per_s / 1e6);
-  return tokens_per_s >= 1e4 ? format("%.1fk tok/s", tokens_per_s / 1e3) : format("%.0f tok/s", tokens_per_s);
+  if (tokens_per_s >= 1e6) return formatted("%.2fM tok/s", tokens_per_s / 1e6);
+  return tokens_per_s >= 1e4 ? formatted("%.1fk tok/s", tokens_per_s / 1e3) : formatted("%.0f tok/s", tokens_per_s);
 }
 
 size_t terminal_width() {
@@ -31,16 +28,11 @@ size_t terminal_width() {
 }  // namespace
 
 std::string duration_text(double seconds) {
-  const auto s = static_cast<long long>(std::llround(std::clamp(seconds, 0.0, 1e12)));
-  char buffer[64];
-  if (s < 60) {
-    std::snprintf(buffer, sizeof buffer, "%lld s", s);
-  } else if (s < 3600) {
-    std::snprintf(buffer, sizeof buffer, "%lld min %02lld s", s / 60, s % 60);
-  } else {
-    std::snprintf(buffer, sizeof buffer, "%lld h %02lld min", s / 3600, s % 3600 / 60);
-  }
-  return buffer;
+  const long long s = std::llround(std::clamp(seconds, 0.0, 1e12));
+  const auto two_digits = [](long long n) { return str_cat(n < 10 ? "0" : "", n); };
+  if (s < 60) return str_cat(s, " s");
+  if (s < 3600) return str_cat(s / 60, " min ", two_digits(s % 60), " s");
+  return str_cat(s / 3600, " h ", two_digits(s % 3600 / 60), " min");
 }
 
 Progress::Progress(const ProgressSettings& settings, bool is_terminal)
@@ -48,10 +40,10 @@ Progress::Progress(const ProgressSettings& settings, bool is_terminal)
 
 std::string Progress::line(const ProgressReport& report) const {
   std::string result = "step " + std::to_string(report.step) + "/" + std::to_string(settings_.steps);
-  result += format("  loss %.4f", report.loss);
-  if (report.val_loss) result += format("  val %.4f", *report.val_loss);
+  result += formatted("  loss %.4f", report.loss);
+  if (report.val_loss) result += formatted("  val %.4f", *report.val_loss);
   result += "  " + rate_text(report.tokens_per_s);
-  if (report.mfu) result += format("  MFU %.0f%%", 100 * *report.mfu);
+  if (report.mfu) result += formatted("  MFU %.0f%%", 100 * *report.mfu);
   if (report.seconds_left && report.step < settings_.steps)
     result += "  " + duration_text(*report.seconds_left) + " left";
   return result;

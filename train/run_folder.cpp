@@ -159,8 +159,8 @@ void RunFolder::append(const MetricsLine& line) {
   if (tensorboard_) tensorboard_->add(line);
 }
 
-void RunFolder::write_to_tensorboard(const TrainOptions& options, uint64_t step) {
-  if (writes_) tensorboard_.emplace(paths_.root, paths_.metrics(), step, to_json(options));
+void RunFolder::write_to_tensorboard(const TrainOptions& options) {
+  if (writes_) tensorboard_.emplace(paths_.root, paths_.metrics(), to_json(options));
 }
 
 void RunFolder::forget_metrics_after(uint64_t step) {

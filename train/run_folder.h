@@ -57,8 +57,8 @@ class RunFolder {
   const RunPaths& paths() const { return paths_; }
   void write_config(const TrainOptions& options);
   void append(const MetricsLine& line);
-  // From here on append() writes TensorBoard's event files too. step: where the run begins or goes on.
-  void write_to_tensorboard(const TrainOptions& options, uint64_t step);
+  // From here on append() writes TensorBoard's event files too.
+  void write_to_tensorboard(const TrainOptions& options);
   // Removes the files that a run writes before its first step.
   void discard() noexcept;
   // Removes lines after `step`, and an incomplete last line, before the run continues from `step`.

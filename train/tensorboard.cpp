@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/check.h"
+#include "train/text.h"
 
 namespace glint {
 
@@ -102,7 +103,7 @@ Message hyperparameters(const ordered_json& options) {
     Message held;  // google.protobuf.Value
     if (value.is_number()) held.number(2, value.get<double>());
     else if (value.is_boolean()) held.integer(4, value.get<bool>());
-    else held.bytes(3, value.is_string() ? value.get<std::string>() : value.dump());
+    else held.bytes(3, plain_text(value));
     session.message(1, Message().bytes(1, name).message(2, held));
   }
   const Message data = Message().integer(1, 0).message(3, session);  // version, SessionStartInfo
@@ -119,29 +120,32 @@ std::string as_code(const std::string& text) {
 
 }  // namespace
 
-TensorBoard::TensorBoard(const fs::path& folder, const fs::path& metrics, uint64_t step, const ordered_json& options) {
-  constexpr const char* kPrefix = "events.out.tfevents.";
+TensorBoard::TensorBoard(const fs::path& folder, const fs::path& metrics, const ordered_json& options) {
+  constexpr const char *kPrefix = "events.out.tfevents.", *kSuffix = ".glint";
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   long long number = std::chrono::duration_cast<std::chrono::seconds>(now).count();  // TensorBoard reads in its order
-  bool is_first = true;
-  std::error_code unreadable;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, unreadable)) {
+  std::vector<fs::path> earlier;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename();
     if (!name.starts_with(kPrefix)) continue;
-    is_first = false;
     number = std::max(number, 1 + std::strtoll(name.c_str() + std::strlen(kPrefix), nullptr, 10));
+    if (name.ends_with(kSuffix)) earlier.push_back(entry.path());
   }
   char name[64];
-  std::snprintf(name, sizeof name, "%s%010lld.glint", kPrefix, number);
+  std::snprintf(name, sizeof name, "%s%010lld%s", kPrefix, number, kSuffix);
   path_ = folder / name;
   file_ = Descriptor(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666));
   GLINT_REQUIRE(file_ >= 0, "cannot write ", path_.string(), ": ", std::strerror(errno));
   write(event_at(0).bytes(3, "brain.Event:2").text());
-  constexpr uint64_t kStart = 1;  // SessionLog: from the second one on TensorBoard drops points from its step on
-  write(event_at(is_first ? 0 : step + 1).message(7, Message().integer(1, kStart)).text());
-  if (!is_first) return;
+  constexpr uint64_t kStart = 1;  // SessionLog: TensorBoard drops the points that it has, from this step on
+  write(event_at(0).message(7, Message().integer(1, kStart)).text());
   write(event_at(0).message(5, Message().message(1, hyperparameters(options))).text());
   for (const MetricsLine& line : read_metrics(metrics)) add(line);
+  for (const fs::path& path : earlier) {  // a TensorBoard that is reading a file would not get over its removal
+    if (fs::file_size(path, error) == 0) fs::remove(path, error);
+    else fs::resize_file(path, 0, error);
+  }
 }
 
 void TensorBoard::add(const MetricsLine& line) {

@@ -17,9 +17,9 @@ namespace glint {
 
 class TensorBoard {
  public:
-  // Begins a file after those of the folder. If there is none yet, it gets the lines that metrics.jsonl has so far;
-  // otherwise it tells TensorBoard to forget all points after `step`, where the run goes on.
-  TensorBoard(const std::filesystem::path& folder, const std::filesystem::path& metrics, uint64_t step,
+  // Begins a file with the lines that metrics.jsonl has so far. It takes the place of those of the folder, which are
+  // emptied, and tells a TensorBoard that has read them to forget all of their points.
+  TensorBoard(const std::filesystem::path& folder, const std::filesystem::path& metrics,
               const nlohmann::ordered_json& options);
   void add(const MetricsLine& line);
 

@@ -4,20 +4,14 @@
 
 #include "data/batches.h"
 #include "src/clock.h"
-#include "src/machine.h"
-#include "src/measure/peak.h"
-#include "src/memory.h"
 #include "train/checkpoint/team_checkpoint.h"
-#include "train/describe.h"
 #include "train/evaluator.h"
 #include "train/loaded_run.h"
-#include "train/nonfinite.h"
-#include "train/progress.h"
 #include "train/run_data.h"
+#include "train/run_log.h"
 #include "train/schedule.h"
 #include "train/signals.h"
 #include "train/text_stream.h"
-#include "train/time_left.h"
 #include "train/training_step.h"
 #include "train/tuning.h"
 
@@ -26,11 +20,6 @@ namespace glint {
 namespace {
 
 constexpr int kSignalsEvery = 4;  // steps on GPUs between two comparisons of signals over the ranks
-
-Device device_of(const TrainOptions& given, const Team& team) {
-  const TrainOptions o = on_this_machine(given);
-  return open_device({o.device, o.dtype, team.gpu(), o.threads, o.matmul, o.tf32});
-}
 
 class Trainer {
  public:
@@ -48,8 +37,7 @@ class Trainer {
         train_windows_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::training),
         train_probe_(data_.tokens(Split::train), options.model.context, options.seed, Sampling::evaluation),
         val_probe_(data_.tokens(Split::val), options.model.context, options.seed, Sampling::evaluation),
-        time_left_({static_cast<uint64_t>(options.steps), static_cast<uint64_t>(options.eval_every),
-                    static_cast<uint64_t>(options.checkpoint_every), static_cast<uint64_t>(options.sample_every)}) {}
+        log_(options_, folder, team) {}
 
   // Loads the last checkpoint, if there is one.
   void restore(Changed changed);
@@ -71,21 +59,15 @@ class Trainer {
     return model;
   }
   int steps(SignalWatch& signals);
-  void note_start(Progress& progress);
   uint64_t step() const { return step_.rng().step; }
   bool at(int64_t interval) const { return interval > 0 && step() % static_cast<uint64_t>(interval) == 0; }
   bool stalled() const { return options_.patience > 0 && since_best_ >= options_.patience; }
   bool done() const { return step() >= static_cast<uint64_t>(options_.steps) || stalled(); }
-  uint64_t tokens_per_step() const {
-    return static_cast<uint64_t>(options_.batch) * static_cast<uint64_t>(options_.model.context);
-  }
-  uint64_t tokens() const { return step() * tokens_per_step(); }
-  MetricsLine line_of_step() const { return {.step = step(), .tokens = tokens()}; }
 
   void save(bool best);
-  void evaluate(Progress& progress);
-  void draw_sample(Progress& progress);
-  int train_one_step(Progress& progress, SignalWatch& signals);
+  void evaluate();
+  void draw_sample();
+  int train_one_step(SignalWatch& signals);
   void require_same_start();
   bool should_sync() const;
   StepResult sync();
@@ -99,19 +81,16 @@ class Trainer {
   TrainingStep step_;
   Evaluator evaluator_;
   RandomWindows train_windows_, train_probe_, val_probe_;
-  TimeLeft time_left_;
+  RunLog log_;
   const FillBatch fill_ = [this](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
     train_windows_.fill(tokens, targets, step(), first, count);
     data_.require_unchanged();
   };
 
-  std::optional<double> best_, last_val_;
-  int since_best_ = 0;       // evaluations
-  bool save_asked_ = false;  // by SIGUSR1, on any rank
+  std::optional<double> best_;  // validation loss
+  int since_best_ = 0;          // evaluations
+  bool save_asked_ = false;     // by SIGUSR1, on any rank
   std::optional<uint64_t> saved_step_;
-  double interval_seconds_ = 0;  // of training since the last line of metrics
-  uint64_t interval_steps_ = 0;
-  double mfu_of_token_ = 0;  // MFU at one token a second; 0: unknown
 };
 
 void Trainer::restore(Changed changed) {
@@ -125,19 +104,21 @@ void Trainer::restore(Changed changed) {
 }
 
 void Trainer::save(bool best) {
+  const auto tokens_per_step = static_cast<uint64_t>(options_.batch) * static_cast<uint64_t>(options_.model.context);
   const CheckpointState state = {.step = step(),
-                                 .tokens = tokens(),
+                                 .tokens = step() * tokens_per_step,
                                  .rng_seed = step_.rng().seed,
                                  .rng_offset = step_.rng().offset,
                                  .best_val_loss = best_,
                                  .evaluations_since_best = since_best_,
-                                 .options = options_};
+                                 .options = options_,
+                                 .end_token = data_.tokenizer().separator()};
   const auto& folder = best ? folder_.paths().best() : folder_.paths().last();
   save_checkpoint_together(folder, best ? Saved::weights : Saved::all, model_->parameters(), step_, team_, state);
   if (!best) saved_step_ = step();
 }
 
-void Trainer::evaluate(Progress& progress) {
+void Trainer::evaluate() {
   const auto loss_of = [&](const RandomWindows& windows) {
     return evaluator_.mean_loss(
         [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
@@ -146,31 +127,19 @@ void Trainer::evaluate(Progress& progress) {
         },
         (options_.eval_batches * options_.batch + evaluator_.batch() - 1) / evaluator_.batch(), &team_.comm());
   };
-  MetricsLine line = line_of_step();
-  line.val_loss = last_val_ = loss_of(val_probe_);
-  line.train_loss = loss_of(train_probe_);
-  folder_.append(line);
-  std::string note =
-      str_cat("step ", step(), ": validation loss ", *line.val_loss, ", training loss ", *line.train_loss);
-  if (data_.entropy()) note += str_cat(" (entropy ", *data_.entropy(), ")");
-  progress.note(note);
-  time_left_.evaluated();
+  const double val_loss = loss_of(val_probe_), train_loss = loss_of(train_probe_);
+  log_.evaluated(step(), val_loss, train_loss, data_.entropy());
   if (step() == 0) return;
-  if (best_ && *best_ <= *last_val_) return static_cast<void>(++since_best_);
-  best_ = last_val_, since_best_ = 0;
+  if (best_ && *best_ <= val_loss) return static_cast<void>(++since_best_);
+  best_ = val_loss, since_best_ = 0;
   save(true);
-  time_left_.saved_best();
+  log_.time_left().saved_best();
 }
 
 // Rank 0 draws alone, what `glint sample --checkpoint last` would print.
-void Trainer::draw_sample(Progress& progress) {
+void Trainer::draw_sample() {
   constexpr int kTokens = 200;
-  if (!team_.is_main()) return;
-  MetricsLine line = line_of_step();
-  line.sample = default_sample(*model_, data_.tokenizer(), kTokens);
-  folder_.append(line);
-  progress.note(str_cat("step ", step(), ", a sample: ", *line.sample));
-  time_left_.sampled();
+  if (team_.is_main()) log_.sampled(step(), default_sample(*model_, data_.tokenizer(), kTokens));
 }
 
 StepResult Trainer::sync() {
@@ -192,7 +161,7 @@ bool Trainer::should_sync() const {
 }
 
 // Returns the signal that any rank has received, or 0.
-int Trainer::train_one_step(Progress& progress, SignalWatch& signals) {
+int Trainer::train_one_step(SignalWatch& signals) {
   const auto start = Clock::now();
   const double lr = learning_rate(options_, static_cast<int64_t>(step()));
   step_.run(fill_, lr);
@@ -203,24 +172,10 @@ int Trainer::train_one_step(Progress& progress, SignalWatch& signals) {
     result = sync();
     stop = team_.largest(signals.received());
     save_asked_ = team_.largest(save_asked_) != 0;
-    time_left_.stepped(step());
+    log_.time_left().stepped(step());
   }
-  interval_seconds_ += seconds_since(start);
-  interval_steps_ += 1;
-  if (!at(options_.log_every) && !done()) return stop;
-
-  const double step_seconds = interval_seconds_ / static_cast<double>(interval_steps_);
-  MetricsLine line = line_of_step();
-  line.loss = result.loss;
-  line.lr = lr;
-  line.grad_norm = result.gradient_norm;
-  line.step_ms = 1000 * step_seconds;
-  line.tokens_per_s = static_cast<double>(tokens_per_step()) / step_seconds;
-  if (mfu_of_token_ > 0) line.mfu = *line.tokens_per_s * mfu_of_token_;
-  folder_.append(line);
-  progress.report({step(), result.loss, last_val_, *line.tokens_per_s, line.mfu, time_left_.seconds()});
-  interval_seconds_ = 0;
-  interval_steps_ = 0;
+  log_.add_step(seconds_since(start));
+  if (at(options_.log_every) || done()) log_.report(result, lr);
   return stop;
 }
 
@@ -245,75 +200,49 @@ int Trainer::run() {
   }
 }
 
-void Trainer::note_start(Progress& progress) {
-  const Parameters& p = model_->parameters();
-  MetricsLine line = line_of_step();
-  line.machine = str_cat(cpu_name(), ", ", human_bytes(static_cast<double>(machine_memory())));
-  line.device = device_.name(), line.dtype = p.dtype() == DType::bf16 ? "bf16" : "fp32";
-  folder_.append(line);
-  progress.note(describe_run(*model_, step_, data_, team_, options_.batch));
-  if (step() > 0) progress.note(str_cat("resumed at step ", step()));
-  if (step() > 0 && !done() && options_.steps > options_.lr_decay_steps)
-    progress.note(str_cat("the decay ended at --lr-decay-steps ", options_.lr_decay_steps,
-                          ", which a resumed run keeps: from there on the learning rate is --min-lr ",
-                          options_.min_lr));
-  if (!team_.is_main()) return;
-  const double checkpoint_bytes = 3.0 * sizeof(float) * static_cast<double>(p.count());
-  for (const std::string& warning : warnings_about(options_, checkpoint_bytes, step())) progress.warning(warning);
-}
-
 int Trainer::steps(SignalWatch& signals) {
   int stop = 0;
-  const bool quiet = options_.quiet || !team_.is_main();
-  Progress progress({quiet, static_cast<uint64_t>(options_.steps)});
-  if (!quiet || (options_.tensorboard && team_.is_main())) {
-    const double peak = 1e9 * team_.size() * peak_gflops(device_, model_->parameters().dtype());
-    if (peak > 0) mfu_of_token_ = model_->flops_per_token(options_.model.context) / peak;
-  }
-  if (options_.tensorboard) folder_.write_to_tensorboard(options_, step());
-  note_start(progress);
+  log_.start(*model_, step_, data_, done());
   if (options_.tune && !done()) {
     const Tuned tuned = tune_products(step_, fill_, device_, team_, folder_.paths().products());
-    if (!tuned.note.empty()) progress.note(tuned.note);
-    if (!tuned.warning.empty() && team_.is_main()) progress.warning(tuned.warning);
+    if (!tuned.note.empty()) log_.note(tuned.note);
+    if (!tuned.warning.empty()) log_.warning(tuned.warning);
   }
   if (step() == 0 && !options_.init_from.empty()) save(false);  // to resume without that run
-  time_left_.start(step());
-  if (step() == 0 && !done() && options_.eval_every > 0) evaluate(progress);
+  log_.time_left().start(step());
+  if (step() == 0 && !done() && options_.eval_every > 0) evaluate();
   while (!done() && !stop) {
-    stop = train_one_step(progress, signals);
-    if (options_.eval_every > 0 && (at(options_.eval_every) || done())) evaluate(progress);
-    if (options_.sample_every > 0 && (at(options_.sample_every) || done())) draw_sample(progress);
+    stop = train_one_step(signals);
+    if (options_.eval_every > 0 && (at(options_.eval_every) || done())) evaluate();
+    if (options_.sample_every > 0 && (at(options_.sample_every) || done())) draw_sample();
     const bool asked = save_asked_ && (team_.size() == 1 || should_sync());  // all ranks know
     if (!at(options_.checkpoint_every) && !asked) continue;
     if (!should_sync()) sync();
-    save(false), time_left_.saved_checkpoint();
-    if (asked) progress.note(str_cat("step ", step(), ": saved, by SIGUSR1"));
+    save(false), log_.time_left().saved_checkpoint();
+    if (asked) log_.note(str_cat("step ", step(), ": saved, by SIGUSR1"));
     save_asked_ = false;
   }
   if (saved_step_ != step()) {
-    if (interval_steps_ > 0) sync();  // a signal came between two syncs
+    if (log_.has_unreported_steps()) sync();  // a signal came between two syncs
     save(false);
   }
-  if (const std::string exchange = describe_exchange(step_); !exchange.empty()) progress.note(exchange);
-  progress.finish();
+  log_.finish(step_);
   if (stop) {
-    if (team_.is_main())
-      progress.warning(
-          str_cat("stopped at step ", step(), "; continue with: glint train --resume ", folder_.paths().root.string()));
+    log_.warning(
+        str_cat("stopped at step ", step(), "; continue with: glint train --resume ", folder_.paths().root.string()));
     return stop;
   }
   if (stalled() && step() < static_cast<uint64_t>(options_.steps))
-    progress.note(str_cat("stopped at step ", step(), ": no better validation loss in ", since_best_,
-                          " evaluations (--patience)"));
-  progress.note(str_cat("done: ", folder_.paths().root.string(), " holds last/", best_ ? " and best/" : ""));
+    log_.note(str_cat("stopped at step ", step(), ": no better validation loss in ", since_best_,
+                      " evaluations (--patience)"));
+  log_.note(str_cat("done: ", folder_.paths().root.string(), " holds last/", best_ ? " and best/" : ""));
   return 0;
 }
 
 }  // namespace
 
 int start_training(TrainOptions options, RunFolder& folder, Team& team, Changed changed) {
-  const Device device = device_of(options, team);  // first: if it fails, nothing is written
+  const Device device = open_device(options, team.gpu());  // first: if it fails, nothing is written
   std::optional<Trainer> trainer;
   try {
     Dataset data = team_data(folder.paths(), options, team);
@@ -331,7 +260,7 @@ int start_training(TrainOptions options, RunFolder& folder, Team& team, Changed 
 }
 
 int resume_training(const TrainOptions& options, RunFolder& folder, Team& team, Changed changed) {
-  const Device device = device_of(options, team);
+  const Device device = open_device(options, team.gpu());
   Trainer trainer(options, device, folder, team_data(folder.paths(), options, team), team, changed);
   trainer.restore(changed);
   return trainer.run();

@@ -212,4 +212,11 @@ Profile TrainingStep::profiled() const {
   return profile;
 }
 
+std::string find_nonfinite(TrainingStep& step, const FillBatch& fill, Team& team) {
+  const std::string here = step.find_nonfinite(fill);
+  if (team.size() == 1) return here;
+  const std::string found = team.first_text(here == kSumOfGradients ? "" : str_cat(here, " on rank ", team.rank()));
+  return found.empty() ? here : found;
+}
+
 }  // namespace glint

@@ -118,4 +118,8 @@ class TrainingStep {
   CollectiveQueue::Times profiled_from_;
 };
 
+// After a result that is not finite: the first such tensor, with its rank if there are several (all of them call this):
+// "h.3.mlp.out on rank 2".
+std::string find_nonfinite(TrainingStep& step, const FillBatch& fill, Team& team);
+
 }  // namespace glint

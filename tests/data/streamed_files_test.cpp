@@ -164,3 +164,39 @@ TEST_CASE("validation may have a stream of its own, and a text of no words is on
   CHECK(dataset.text_bytes(Split::val) == 30000);
   CHECK(dataset.documents() == 2);
 }
+
+TEST_CASE("a separator ends documents as a file's end does, also where it lies across buffers") {
+  const test::TemporaryFolder folder;
+  const std::string end = "<|endoftext|>";
+  std::vector<std::string> documents = {some_text(70), "\xC3\xA9", std::string(kBatchBytes - 5, 'x'), "last one"};
+  documents[2].resize(kBatchBytes - 5 - documents[0].size() - 2 -
+                      2 * end.size());  // the third lies across a buffer's end
+  std::vector<fs::path> files;
+  std::string joined, json = "{\"text\": \"" + documents[1] + end + documents[3] + "\"}";
+  for (const std::string& document : documents) {
+    files.push_back(folder.file("d" + std::to_string(files.size()), document));
+    joined += document + end;  // the last is empty, and no document
+  }
+  write_gz(folder / "joined.gz", joined);
+  for (const TokenizerKind kind : kKinds) {
+    INFO(name_of(kind));
+    prepare_text({files, {}}, {kind, 300}, folder / "apart");
+    const Dataset apart = Dataset::open(folder / "apart");
+    for (const fs::path& path : {folder.file("joined", joined), folder / "joined.gz"}) {
+      TextPaths text(path);
+      text.separator = end;
+      CHECK(prepare_text(text, kind, folder / "out", &apart.tokenizer()).empty());
+      const Dataset dataset = Dataset::open(folder / "out");
+      CHECK(dataset.documents() == documents.size());
+      CHECK(text_back(dataset, Split::all) == text_back(apart, Split::all));
+      if (kind != TokenizerKind::bpe) CHECK(ids_of(dataset) == ids_of(apart));
+    }
+    TextPaths lines(folder.file("l.jsonl", json));
+    const std::string note = prepare_text(lines, kind, folder / "out", &apart.tokenizer());
+    CHECK(note.find(" has 1 <|endoftext|>,") != std::string::npos);
+    CHECK(Dataset::open(folder / "out").documents() == 1);
+    lines.separator = end;
+    prepare_text(lines, kind, folder / "out", &apart.tokenizer());
+    CHECK(Dataset::open(folder / "out").documents() == 2);
+  }
+}

@@ -145,6 +145,8 @@ def judge_export(scratch, path, what, exact=True):
             check(filecmp.cmp(best + "/model.safetensors", again + "/last/model.safetensors", shallow=False),
                   f"export, {what}: the run's bytes once imported")
     model = transformers.AutoModelForCausalLM.from_pretrained(path + "/best").eval()
+    end = transformers.AutoConfig.from_pretrained(path + "-fp32").eos_token_id
+    check(model.config.eos_token_id == end, f"{path}/best: eos_token_id is not the export's, {end}")
     far = difference(theirs(model, ids), logits(path, ids))
     check(far < 2e-6, f"a checkpoint itself, {what}: logits within {far:.1e}")
 

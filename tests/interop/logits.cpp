@@ -15,7 +15,7 @@ int main(int argc, char** argv) try {
   std::vector<int32_t> ids;
   for (int32_t id; std::fread(&id, sizeof id, 1, stdin) == 1;) ids.push_back(id);
   const Device device = cpu_context(0, MatmulChoice::automatic);
-  const LoadedRun run = load_run(argv[1], WhichCheckpoint::automatic, device, DType::f32);
+  const LoadedRun run = load_run({.run = argv[1]}, device, DType::f32);
   Graph g({.device = device});
   const Tensor tokens = g.input("tokens", {1, static_cast<int64_t>(ids.size())}, DType::i32);
   const Tensor logits = run.model->head(g, run.model->hidden(g, tokens, AttentionKind::flash));

@@ -88,9 +88,11 @@ def main():
         options = [option if option != "100000" else "40" for option in options]
         subprocess.run([glint, "train", "--out", late, *options[:-1], "false"], check=True, stderr=subprocess.DEVNULL)
         check(not any("tfevents" in name for name in os.listdir(late)), "event files without --tensorboard")
-        command = [glint, "train", "--resume", late, "--steps", "60", "--tensorboard", "true"]
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-        compare(late)
+        for steps, on in [(60, "true"), (80, "false"), (100, "true")]:
+            command = [glint, "train", "--resume", late, "--steps", str(steps), "--tensorboard", on]
+            subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+            if on == "true":
+                compare(late)
         print(f"tensorboard_judges.py: {points} points, {samples} samples and the hyperparameters are the same")
 
 

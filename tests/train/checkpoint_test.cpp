@@ -68,11 +68,15 @@ TEST_CASE("a checkpoint restores every bit that was saved") {
   }
   model.values[3] = -0.0f, m.values[1] = 1e-42f;  // a sign and a denormal
   CheckpointState state = state_at(123);
+  state.end_token = 64;
   state.options.lr = 0.1 + 0.2;
   state.options.model.attn_dropout = 0.1f;
   CHECK(!has_checkpoint(folder / "last"));
   save_checkpoint(folder / "last", model.views, m.views, v.views, state);
   CHECK(has_checkpoint(folder / "last"));
+  const auto hf = nlohmann::json::parse(test::read_file(folder / "last/config.json"));
+  CHECK(hf["eos_token_id"] == 64);
+  CHECK(hf["bos_token_id"] == 64);
 
   Tensors model2(1), m2(2), v2(3);
   const CheckpointState loaded = load_checkpoint(folder / "last", model2.views, m2.views, v2.views);

@@ -85,6 +85,26 @@ TEST_CASE("wrong usage: one line on standard error, exit 2") {
   }
 }
 
+TEST_CASE("a mistake in the command line is named, with what is likely meant") {
+  const std::vector<std::pair<Arguments, const char*>> cases = {
+      {{"trian"}, "'trian' is no command of glint; did you mean train?"},
+      {{"data", "prep", "x"}, "'prep' is no command of glint data; did you mean prepare?"},
+      {{"train", "--lyaers", "4"}, "'--lyaers' is no flag of glint train; did you mean --layers? see"},
+      {{"train", "--learning-rate=1"}, "'--learning-rate=1' is no flag of glint train; see glint train --help"},
+      {{"train", "-layers", "4"}, "'-layers' is no flag of glint train; did you mean --layers?"},
+      {{"train", "--layers", "4", "extra"}, "glint train takes no argument 'extra'; see glint train --help"},
+      {{"info", "--threads"}, "--threads needs a value: INT; see glint info --help"},
+      {{"train", "--layers", "x"}, "--layers: 'x' is no number; see glint train --help"},
+      {{"sample"}, "glint sample needs RUN; see glint sample --help"},
+      {{"data", "prepare", "x"}, "glint data prepare needs --out; see"}};
+  for (const auto& [arguments, message] : cases) {
+    const auto ran = run_program(arguments);
+    CHECK(ran.code == 2);
+    INFO(ran.err);
+    CHECK(ran.err.find(message) != std::string::npos);
+  }
+}
+
 TEST_CASE("info describes this build and this machine") {
   const auto ran = run_program({"info", "--threads", "1"});
   CHECK(ran.code == 0);

@@ -130,6 +130,22 @@ TEST_CASE("picture: lines, their bands, levels and legend") {
   CHECK(outline.find(" 86") != std::string::npos);
 }
 
+TEST_CASE("picture: lines that lie upon one another take turns") {
+  const std::vector<double> x = {1, 2, 3, 4}, same = {1, 2, 3, 4};
+  LinePanel panel{"", {"x"}, {"y"}, {}};
+  for (const char* name : {"a", "b", "c"}) panel.lines.push_back({name, x, same});
+  panel.lines.push_back({"apart", x, {1, 2, 3, 5}});
+  const std::string svg = draw_lines({panel});
+  check_picture(svg);
+  for (const char* offset : {"-0", "-12", "-24"})
+    CHECK(count_in(svg, str_cat("stroke-dasharray=\"12 24\" stroke-dashoffset=\"", offset, "\"")) == 1);
+  CHECK(count_in(svg, "<title>a: ") == 2);  // markers, at 1 and 4
+  CHECK(count_in(svg, "<title>b: ") == 1);
+  CHECK(count_in(svg, "<title>apart: ") == 4);
+  panel.lines[0].style.pale = true;  // of noise, and behind
+  CHECK(count_in(draw_lines({panel}), "stroke-dasharray=\"12 12\"") == 2);
+}
+
 TEST_CASE("picture: hostile values are left out, not drawn") {
   const std::vector<double> values = {1, kNan, kInf, -kInf, 0, -1, 1e300, 1e-300};
   for (const bool logarithmic : {false, true}) {

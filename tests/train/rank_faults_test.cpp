@@ -16,7 +16,7 @@
 #include "tests/train/run_program.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/exit_code.h"
-#include "train/nonfinite.h"
+#include "train/training_step.h"
 
 #ifdef GLINT_WITH_GLOO
 

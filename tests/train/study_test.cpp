@@ -92,7 +92,7 @@ TEST_CASE("study: what is done is kept, and an interrupted study goes on after i
   std::vector<std::string> worked;
   bool stops = true;
   const auto unit = [&](const std::string& name, bool fails) {
-    return StudyUnit{.name = name, .work = [&worked, &stops, name, fails](const StudyUnit::PartDone& part_done) {
+    return StudyUnit{.name = name, .work = [&worked, &stops, name, fails](const PartDone& part_done) {
                        part_done(0.5);
                        if (fails && stops) throw UserError("stopped");
                        worked.push_back(name);

@@ -120,7 +120,7 @@ void save_checkpoint(const fs::path& folder, std::span<const TensorView> model, 
   DurableFolder out(folder);
   json["files"][kModelFile] = hexadecimal(write_safetensors(out, kModelFile, model));
   if (!not_in_hf(state.options.model)) {
-    out.write_text(kHfConfigFile, hf_config(state.options.model, DType::f32, -1).dump(2) + "\n");
+    out.write_text(kHfConfigFile, hf_config(state.options.model, DType::f32, state.end_token).dump(2) + "\n");
   }
   if (!m.empty() || !v.empty()) {
     std::vector<TensorView> moments;

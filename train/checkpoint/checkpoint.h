@@ -24,6 +24,7 @@ struct CheckpointState {
   std::optional<double> best_val_loss;
   int evaluations_since_best = 0;
   TrainOptions options;  // complete, with vocab
+  int end_token = -1;    // the tokenizer's separator, for config.json; not read again
 };
 
 // Replaces `folder`. m and v have names of the model's tensors; both empty: no optimizer file.

@@ -37,7 +37,6 @@ class TensorsByName {
 
  private:
   void add(const SafetensorsFile& file);
-  std::string where(const std::string& name) const;
 
   std::map<std::string, std::pair<const StoredTensor*, std::filesystem::path>> tensors_;
   std::filesystem::path first_file_;

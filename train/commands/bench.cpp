@@ -3,11 +3,10 @@
 
 #include <cstdio>
 
-#include <nlohmann/json.hpp>
-
 #include "kernels/check.h"
 #include "train/commands/commands.h"
 #include "train/launcher.h"
+#include "train/text.h"
 
 namespace glint {
 
@@ -15,13 +14,6 @@ void add_bench_flags(CLI::App& command, BenchFlags& flags) {
   add_device_flags(command, flags);
   add_count(command, "--repeats", flags.repeats, "Timed runs, after one warm-up; the median is printed");
   command.add_flag("--json", flags.json, "One JSON object on standard output");
-}
-
-void add_rank_flags(CLI::App& command, TrainOptions& options) {
-  add_option(command, "--ranks", options.ranks,
-             "Processes, one per GPU; 0: one, or as many as the launcher has started");
-  add_option(command, "--comm-timeout", options.comm_timeout, "Seconds that a rank waits for another one");
-  add_option(command, "--interface", options.interface, "Network interface between ranks");
 }
 
 void run_in_team(TrainOptions options, DeviceChoice device, const std::function<void(Team&)>& body) {
@@ -38,22 +30,11 @@ void run_in_team(TrainOptions options, DeviceChoice device, const std::function<
   run_as_rank(place, std::filesystem::temp_directory_path() / "glint-bench", options, body);
 }
 
-void print_results(const std::vector<BenchResult>& results, bool as_json) {
-  nlohmann::ordered_json object;
-  for (const auto& [name, value] : results) {
-    std::visit([&, name = name](const auto& known) { object[name] = known; }, value);
-  }
-  if (as_json) {
-    std::printf("%s\n", object.dump().c_str());
-    return;
-  }
-  for (const auto& [key, value] : object.items()) {
-    if (value.is_number_float()) {
-      std::printf("%-24s %g\n", key.c_str(), value.get<double>());
-    } else {
-      std::printf("%-24s %s\n", key.c_str(), value.dump().c_str());
-    }
-  }
+void print_results(const nlohmann::ordered_json& results, bool as_json) {
+  if (as_json) return write_out(results.dump() + "\n");
+  for (const auto& [name, value] : results.items())
+    std::printf("%-24s %s\n", name.c_str(),
+                value.is_number_float() ? formatted("%g", value.get<double>()).c_str() : value.dump().c_str());
 }
 
 void register_bench(CLI::App& program) {

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <functional>
-#include <string>
-#include <variant>
+#include <string_view>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "src/device.h"
 #include "src/measure/median.h"
@@ -21,16 +22,12 @@ struct BenchFlags : DeviceFlags {
 
 void add_bench_flags(CLI::App& command, BenchFlags& flags);
 
-// For benchmarks of several ranks: starts the ranks (unless a launcher has) and runs `body` in each.
-void add_rank_flags(CLI::App& command, TrainOptions& options);
+// For benchmarks of several ranks, with kRankOptions: starts the ranks (unless a launcher has), runs `body` in each.
+inline const std::vector<std::string_view> kRankOptions = {"ranks", "comm-timeout", "interface"};
 void run_in_team(TrainOptions options, DeviceChoice device, const std::function<void(Team&)>& body);
 
 // Prints the results as one JSON object, or a line each.
-struct BenchResult {
-  std::string name;
-  std::variant<double, int64_t, uint64_t, std::string> value;
-};
-void print_results(const std::vector<BenchResult>& results, bool as_json);
+void print_results(const nlohmann::ordered_json& results, bool as_json);
 
 void register_bench_comm(CLI::App& bench);
 void register_bench_attention(CLI::App& bench);

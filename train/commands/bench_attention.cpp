@@ -19,20 +19,19 @@ struct AttentionFlags : BenchFlags {
 
 void print_times(const AttentionFlags& flags, const AttentionShape& shape, const Device& device,
                  const AttentionTimes& t) {
-  std::vector<BenchResult> results = {
+  nlohmann::ordered_json results = {
       {"forward_ms", t.forward_ms}, {"backward_ms", t.backward_ms}, {"total_ms", t.total_ms}};
   const double gflop = 1e-9 * flops_of(shape);
   if (device.is_cpu()) {
     const int threads = std::get<CpuContext>(device.context()).threads;
     const double gflops = 3.5 * gflop / t.total_ms * 1000, peak = measure_peak_gflops(threads);
-    results.insert(results.end(),
-                   {{"gflops", gflops}, {"peak_gflops", peak}, {"share_of_peak", gflops / peak}, {"threads", threads}});
+    results.update({{"gflops", gflops}, {"peak_gflops", peak}, {"share_of_peak", gflops / peak}, {"threads", threads}});
   } else {
-    results.insert(results.end(),
-                   {{"forward_tflops", gflop / t.forward_ms}, {"backward_tflops", 2.5 * gflop / t.backward_ms}});
-    results.push_back({"kernels", t.kernels});
+    results.update({{"forward_tflops", gflop / t.forward_ms},
+                    {"backward_tflops", 2.5 * gflop / t.backward_ms},
+                    {"kernels", t.kernels}});
   }
-  results.push_back({"device", device.name()});
+  results["device"] = device.name();
   print_results(results, flags.json);
 }
 

@@ -1,8 +1,6 @@
 // glint bench comm: bandwidth of collectives, as defined by NVIDIA's nccl-tests (doc/PERFORMANCE.md).
 #include <cstdio>
 
-#include <nlohmann/json.hpp>
-
 #include "kernels/check.h"
 #include "src/comm/collective_queue.h"
 #include "src/memory.h"
@@ -75,9 +73,7 @@ void bench_comm(CommFlags flags, Team& team) {
     }
   }
   if (team.is_main() && flags.json)
-    std::printf(
-        "%s\n",
-        nlohmann::ordered_json{{"ranks", team.size()}, {"device", device.name()}, {"results", json}}.dump().c_str());
+    print_results({{"ranks", team.size()}, {"device", device.name()}, {"results", json}}, true);
 }
 
 }  // namespace
@@ -87,7 +83,7 @@ void register_bench_comm(CLI::App& bench) {
   const auto flags = std::make_shared<CommFlags>();
   add_option(command, "--from-kb", flags->from_kb, "Smallest buffer, KiB; each next one is four times larger");
   add_option(command, "--to-mb", flags->to_mb, "Largest buffer, MiB");
-  add_rank_flags(command, flags->team);
+  add_train_options(command, flags->team, kRankOptions);
   add_bench_flags(command, *flags);
   command.callback([flags] {
     if (flags->team.ranks == 0 && ranks_from_environment().source.empty())

@@ -9,7 +9,7 @@ namespace glint {
 namespace {
 
 struct SamplingBenchFlags : BenchFlags {
-  GptConfig model;
+  TrainOptions options;  // the model
   SamplingOptions sampling;
   int count = 1, prompt = 16, tokens = 128;
   bool graph = true;
@@ -27,17 +27,18 @@ double least_bytes(const Model& model, const GptConfig& config, int sequences, d
 }
 
 void bench_sample(SamplingBenchFlags flags) {
-  if (flags.model.kv_heads == 0) flags.model.kv_heads = flags.model.heads;
-  GLINT_REQUIRE(flags.tokens >= 2 && flags.prompt + flags.tokens <= flags.model.context + 1, "--prompt ", flags.prompt,
-                " and --tokens ", flags.tokens, " have to fit into --context ", flags.model.context,
+  flags.options.complete();
+  const GptConfig& config = flags.options.model;
+  GLINT_REQUIRE(flags.tokens >= 2 && flags.prompt + flags.tokens <= config.context + 1, "--prompt ", flags.prompt,
+                " and --tokens ", flags.tokens, " have to fit into --context ", config.context,
                 ", with 2 tokens or more");
   flags.sampling.validate();
   const Device device = open_device(flags);
-  const auto model = make_model(flags.model, device, dtype_of(flags.dtype));
+  const auto model = make_model(config, device, dtype_of(flags.dtype));
   model->initialize(1);
   Generator generator(*model, flags.count, flags.graph);
   std::vector<int32_t> prompt;
-  for (int i = 0; i < flags.prompt; ++i) prompt.push_back(i * 7 % flags.model.vocab);
+  for (int i = 0; i < flags.prompt; ++i) prompt.push_back(i * 7 % config.vocab);
   const auto ms_of = [&](int tokens) {
     const auto start = Clock::now();
     generator.generate(prompt, tokens, flags.sampling, [](int, int32_t) { return true; });
@@ -50,7 +51,7 @@ void bench_sample(SamplingBenchFlags flags) {
     of_all.push_back(ms_of(flags.tokens));
   }
   const double prompt_ms = median(of_prompt), ms = (median(of_all) - prompt_ms) / (flags.tokens - 1);
-  const double bytes = least_bytes(*model, flags.model, flags.count, flags.prompt + 0.5 * flags.tokens);
+  const double bytes = least_bytes(*model, config, flags.count, flags.prompt + 0.5 * flags.tokens);
   const double bandwidth = measure_bandwidth(device), reached = 1e-6 * bytes / ms;
   print_results({{"ms_per_token", ms},
                  {"tokens_per_s", 1000 / ms},
@@ -70,9 +71,9 @@ void bench_sample(SamplingBenchFlags flags) {
 void register_bench_sample(CLI::App& bench) {
   CLI::App& command = *bench.add_subcommand("sample", "Drawing tokens one by one, from a model with random weights");
   const auto flags = std::make_shared<SamplingBenchFlags>();
-  flags->model.vocab = 65;
+  flags->options.model.vocab = 65;
   flags->repeats = 3;
-  add_model_flags(command, flags->model);
+  add_model_flags(command, flags->options);
   add_count(command, "--count", flags->count, "Sequences side by side");
   add_count(command, "--prompt", flags->prompt, "Tokens of the prompt");
   add_count(command, "--tokens", flags->tokens, "Tokens to draw for each sequence");

@@ -15,7 +15,6 @@ namespace {
 
 struct StepFlags : BenchFlags {
   TrainOptions options;  // all but those of BenchFlags
-  float dropout = 0.0f;
   int steps = 20;
   bool profile = false, evaluate = false;
 };
@@ -45,13 +44,12 @@ MemoryInUse memory_in_use(const Device& device) {
 }
 
 void bench_step(StepFlags flags, Team& team) {
-  GptConfig& config = flags.options.model;
-  config.embd_dropout = config.attn_dropout = config.resid_dropout = flags.dropout;
   flags.gpu = team.gpu();
   const Device device = open_device(flags);
   RandomStep random(flags.options, device, dtype_of(flags.dtype), team);
   TrainingStep& step = random.step();
   const TrainOptions& options = random.options();
+  const GptConfig& config = options.model;
   Model& model = random.model();
   if (options.tune) {
     const Tuned tuned = tune_products(step, random.fill(), device, team, "");
@@ -75,26 +73,26 @@ void bench_step(StepFlags flags, Team& team) {
   const double peak = team.size() * peak_gflops(device, model.parameters().dtype());
   const double tokens = static_cast<double>(options.batch) * config.context;
   const double gflops = model.flops_per_token(config.context) * tokens / ms * 1e-6;
-  std::vector<BenchResult> results = {
+  nlohmann::ordered_json results = {
       {"median_ms", ms},     {"tokens_per_s", 1000 * tokens / ms}, {"gflops", gflops},
       {"peak_gflops", peak}, {"share_of_peak", gflops / peak},     {"device", device.name()}};
   if (team.size() > 1) {
     const double busy = exchanged.busy - exchanged_before.busy, waited = exchanged.waited - exchanged_before.waited;
     const auto steps = static_cast<double>(step.timed_steps() - timed_before);
-    results.insert(results.end(), {{"ranks", int64_t{team.size()}},
-                                   {"exchanged_mbytes", 1e-6 * (exchanged.bytes - exchanged_before.bytes) / steps},
-                                   {"exchange_ms", 1000 * busy / steps},
-                                   {"exposed_ms", 1000 * waited / steps},
-                                   {"hidden", busy > 0 ? std::max(0.0, 1 - waited / busy) : 0.0}});
+    results.update({{"ranks", team.size()},
+                    {"exchanged_mbytes", 1e-6 * (exchanged.bytes - exchanged_before.bytes) / steps},
+                    {"exchange_ms", 1000 * busy / steps},
+                    {"exposed_ms", 1000 * waited / steps},
+                    {"hidden", busy > 0 ? std::max(0.0, 1 - waited / busy) : 0.0}});
   }
-  if (device.is_cpu()) results.push_back({"threads", int64_t{std::get<CpuContext>(device.context()).threads}});
+  if (device.is_cpu()) results["threads"] = std::get<CpuContext>(device.context()).threads;
   if (flags.profile) {
     const double bandwidth = measure_bandwidth(device);
     const auto ops = op_times(step.profiled(), flags.steps + 1, peak, bandwidth);
     print_profile(ops);
-    results.push_back({"bandwidth_gbytes", bandwidth});
+    results["bandwidth_gbytes"] = bandwidth;
     for (const OpTime& op : flags.json ? ops : std::vector<OpTime>())
-      results.insert(results.end(), {{"ms: " + op.name, op.ms}, {"of peak: " + op.name, op.of_peak}});
+      results["ms: " + op.name] = op.ms, results["of peak: " + op.name] = op.of_peak;
   }
   if (flags.evaluate) {
     constexpr int kBatches = 20;
@@ -102,14 +100,14 @@ void bench_step(StepFlags flags, Team& team) {
                         options.graph);
     const auto several = [&] { evaluator.mean_loss(random.fill(), kBatches); };
     const double batch_ms = device.visit([&](const auto& ctx) { return median_ms(ctx, 5, several); }) / kBatches;
-    results.push_back({"evaluation_ms_per_micro_batch", batch_ms});
+    results["evaluation_ms_per_micro_batch"] = batch_ms;
   }
-  results.insert(results.end(), {{"parameters", model.parameters().count()},
-                                 {"arena_bytes", step.arena_bytes()},
-                                 {"device_bytes", step.arena_bytes() + model.parameters().bytes()},
-                                 {"peak_bytes", peak_memory()},
-                                 {"host_growth_bytes", after.host - before.host},
-                                 {"device_growth_bytes", after.device - before.device}});
+  results.update({{"parameters", model.parameters().count()},
+                  {"arena_bytes", step.arena_bytes()},
+                  {"device_bytes", step.arena_bytes() + model.parameters().bytes()},
+                  {"peak_bytes", peak_memory()},
+                  {"host_growth_bytes", after.host - before.host},
+                  {"device_growth_bytes", after.device - before.device}});
   print_results(results, flags.json);
 }
 
@@ -120,24 +118,14 @@ void register_bench_step(CLI::App& bench) {
   const auto flags = std::make_shared<StepFlags>();
   TrainOptions& options = flags->options;
   options.model.vocab = 65;
-  add_model_flags(command, options.model);
-  add_option(command, "--dropout", flags->dropout, "Drop probability, everywhere");
-  add_option(command, "--batch", options.batch, "Sequences per step");
-  add_option(command, "--micro-batch", options.micro_batch, "Sequences per pass; 0: as --batch");
+  std::vector<std::string_view> names = {"dropout",   "batch",      "micro-batch", "attention",
+                                         "recompute", "loss-chunk", "optimizer",   "optimizer-dtype",
+                                         "graph",     "tune",       "zero",        "bucket-mb"};
+  names.insert(names.end(), kRankOptions.begin(), kRankOptions.end());
+  add_model_flags(command, options, names);
   add_count(command, "--steps", flags->steps, "Timed steps; the median is printed");
-  add_option(command, "--attention", options.attention, "Kernel");
-  add_option(command, "--recompute", options.recompute, "Recompute activations in backward: slower, less memory");
-  add_option(command, "--loss-chunk", options.loss_chunk, "Rows of logits in memory at a time; 0: all");
-  add_option(command, "--optimizer", options.optimizer, "Muon: for the matrices of layers");
-  add_option(command, "--optimizer-dtype", options.optimizer_dtype, "Number format of AdamW's moments");
-  add_option(command, "--graph", options.graph, "On a GPU: run a step as one CUDA graph");
-  add_option(command, "--tune", options.tune,
-             "On a GPU: measure which algorithm is the fastest for each matrix product");
   command.add_flag("--evaluate", flags->evaluate, "Time the evaluation of micro-batches too");
   command.add_flag("--profile", flags->profile, "Print on standard error where the time goes");
-  add_rank_flags(command, options);
-  add_option(command, "--zero", options.zero, "1: each rank stores only its part of AdamW's moments (ZeRO stage 1)");
-  add_option(command, "--bucket-mb", options.bucket_mb, "Largest bucket of gradients sent at once, MiB");
   add_bench_flags(command, *flags);
   command.callback([flags] {
     run_in_team(flags->options, flags->device, [&](Team& team) { bench_step(on_this_machine(*flags), team); });

@@ -1,6 +1,4 @@
 // glint data: tokenises a text, describes a prepared folder, writes the built-in corpus.
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -12,10 +10,12 @@
 #include "data/dataset.h"
 #include "data/file_writer.h"
 #include "data/prepare.h"
+#include "data/utf8.h"
 #include "kernels/check.h"
 #include "src/clock.h"
 #include "src/memory.h"
 #include "train/commands/commands.h"
+#include "train/progress.h"
 #include "train/run_data.h"
 
 namespace glint {
@@ -23,67 +23,66 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A line that says how far it is: rewritten on a terminal, elsewhere one every ten seconds.
-class TextProgressLine {
- public:
-  ~TextProgressLine() {
-    if (on_terminal_ && shown_ > 0) std::fputs("\r\x1b[K", stderr);
-  }
-  void operator()(uint64_t bytes, double fraction) {
-    const double seconds = seconds_since(start_);
-    if (seconds < shown_ + (on_terminal_ ? 0.2 : 10.0)) return;
-    shown_ = seconds;
-    std::string line = str_cat(human_bytes(static_cast<double>(bytes)), ", ",
-                               static_cast<int64_t>(static_cast<double>(bytes) / (seconds + 1e-9) / 1e6), " MB/s");
-    if (fraction > 0) {
-      const auto left = static_cast<int64_t>(seconds * (1 - fraction) / fraction + 0.5);
-      line = str_cat(static_cast<int>(100 * fraction), "%, ", line, ", ", std::max<int64_t>(0, left), " s left");
-    }
-    std::fprintf(stderr, on_terminal_ ? "\r%s\x1b[K" : "%s\n", line.c_str());
-    std::fflush(stderr);
-  }
+struct Texts {
+  std::vector<fs::path> in;
+  std::string field;
+  std::optional<std::string> separator;
 
- private:
-  const bool on_terminal_ = ::isatty(STDERR_FILENO) == 1;
-  const Clock::time_point start_ = Clock::now();
-  double shown_ = 0;
+  TextPaths paths() const {
+    GLINT_REQUIRE(!separator || (!separator->empty() && find_utf8_error(*separator) == std::string::npos),
+                  "--separator is ", separator->empty() ? "empty" : "not UTF-8",
+                  ": give the text that stands between documents, such as '<|endoftext|>'");
+    TextPaths paths(in, {});
+    paths.field = field, paths.separator = separator.value_or("");
+    return paths;
+  }
 };
 
-struct PrepareFlags {
-  std::vector<fs::path> in;
-  std::string val, out, tokenizer = "char", tokenizer_from, field;
+CLI::Option* add_texts(CLI::App& command, Texts& texts) {
+  command.add_option("--field", texts.field,
+                     "Field of *.jsonl that holds the text (default: text); makes - JSON lines");
+  command.add_option("--separator", texts.separator, "Text between documents within a file, such as '<|endoftext|>'");
+  return command.add_option("TEXT", texts.in,
+                            "UTF-8 text, *.jsonl, *.gz: files, or folders of them; -: standard input");
+}
+
+struct PrepareFlags : Texts {
+  std::string val, out, tokenizer = "char", tokenizer_from;
   int vocabulary = kUsualVocabulary;
   uint64_t shard_tokens = kTokensPerFile;
 };
-
-CLI::Option* add_texts(CLI::App& command, std::vector<fs::path>& in, std::string& field) {
-  command.add_option("--field", field, "Field of *.jsonl that holds the text (default: text); makes - JSON lines");
-  return command.add_option("in", in, "UTF-8 text, *.jsonl, *.gz: files, or folders of them; -: standard input");
-}
 
 void prepare(const PrepareFlags& flags) {
   std::optional<Tokenizer> given;
   if (!flags.tokenizer_from.empty()) given = Tokenizer::load(fs::path(flags.tokenizer_from) / kTokenizerFile);
   else given = Tokenizer::given(flags.tokenizer);
   const TokenizerKind kind = given ? given->kind() : tokenizer_kind_named(flags.tokenizer);
-  TextPaths paths(flags.in, {});
-  paths.field = flags.field;
+  TextPaths paths = flags.paths();
   if (!flags.val.empty()) paths.validation.emplace_back(flags.val);
-  std::string note;
-  {
-    TextProgressLine line;
-    const auto progress = [&](uint64_t bytes, double fraction) { line(bytes, fraction); };
-    note = prepare_text(paths, {kind, flags.vocabulary}, flags.out, given ? &*given : nullptr,
-                        {progress, flags.shard_tokens});
-  }
-  if (!note.empty()) std::fprintf(stderr, "%s\n", note.c_str());
-  std::fputs(Dataset::open(flags.out).describe().c_str(), stderr);
+  Progress line({});
+  const double start = seconds_now();
+  double shown = start;
+  const auto show = [&](uint64_t bytes, double fraction) {
+    const double now = seconds_now(), seconds = now - start;
+    if (now - shown < (line.is_terminal() ? 0.2 : 10.0)) return;
+    shown = now;
+    const double done = static_cast<double>(bytes);
+    line.show(str_cat(fraction > 0 ? str_cat(static_cast<int>(100 * fraction), "%, ") : "", human_bytes(done), ", ",
+                      static_cast<int64_t>(done / seconds / 1e6), " MB/s",
+                      fraction > 0 ? ", " + duration_text(seconds * (1 - fraction) / fraction) + " left" : ""));
+  };
+  const std::string note =
+      prepare_text(paths, {kind, flags.vocabulary}, flags.out, given ? &*given : nullptr, {show, flags.shard_tokens});
+  if (!note.empty()) line.note(note);
+  std::string about = Dataset::open(flags.out).describe();
+  about.pop_back();  // the line break
+  line.note(about);
 }
 
 void register_prepare(CLI::App& data) {
   CLI::App& command = *data.add_subcommand("prepare", "Tokenise a text once for many runs");
   const auto flags = std::make_shared<PrepareFlags>();
-  add_texts(command, flags->in, flags->field)->required();
+  add_texts(command, *flags)->required();
   command.add_option("--val-data", flags->val, "Text for validation (default: the last 10%)");
   command.add_option("--out", flags->out, "Folder for the tokens")->required();
   CLI::Option* kind =
@@ -99,21 +98,19 @@ void register_prepare(CLI::App& data) {
   });
 }
 
-struct TokenizerFlags {
-  std::vector<fs::path> in;
-  std::string out, field;
+struct TokenizerFlags : Texts {
+  std::string out;
   int vocabulary = kUsualVocabulary;
 };
 
 void register_tokenizer(CLI::App& data) {
   CLI::App& command = *data.add_subcommand("tokenizer", "Make a byte-level BPE from a text");
   const auto flags = std::make_shared<TokenizerFlags>();
-  add_texts(command, flags->in, flags->field)->required();
+  add_texts(command, *flags)->required();
   add_option(command, "--vocab", flags->vocabulary, "Tokens, with the 256 bytes and <|endoftext|>");
   command.add_option("--out", flags->out, "File to write, in the form of Hugging Face's tokenizer.json")->required();
   command.callback([flags] {
-    TextPaths paths(flags->in, {});
-    paths.field = flags->field;
+    const TextPaths paths = flags->paths();
     FileWriter file(flags->out);  // fails before the work is done
     const Tokenizer tokenizer = bpe_of_text(paths, flags->vocabulary);
     file.append(tokenizer.to_json());
@@ -130,7 +127,7 @@ struct InfoFlags {
 void register_data_info(CLI::App& data) {
   CLI::App& command = *data.add_subcommand("info", "Check and describe a prepared folder");
   const auto flags = std::make_shared<InfoFlags>();
-  command.add_option("dir", flags->folder, "Prepared folder, or run folder")->required();
+  command.add_option("DIR", flags->folder, "Prepared folder, or run folder")->required();
   command.add_flag("--json", flags->json, "One JSON object");
   command.callback([flags] {
     const RunPaths run{flags->folder};

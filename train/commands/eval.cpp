@@ -16,14 +16,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
-struct EvalFlags : DeviceFlags {
-  std::string run, data;
+struct EvalFlags : DeviceFlags, RunFlags {
+  std::string data;
   Split split = Split::val;
   int batch = 16;
   bool json = false;
-  WhichCheckpoint checkpoint = WhichCheckpoint::automatic;
   AttentionKind attention = AttentionKind::flash;
-  Changed changed = Changed::refused;
 };
 
 Dataset open_data(const EvalFlags& flags, const LoadedRun& run) {
@@ -52,7 +50,7 @@ double exact_loss(Model& model, const EvalFlags& flags, Dataset& data, const Seq
 
 void evaluate(const EvalFlags& flags) {
   GLINT_REQUIRE(flags.batch >= 1, "--batch ", flags.batch, " is less than 1");
-  LoadedRun run = load_run(flags.run, flags.checkpoint, open_device(flags), dtype_of(flags.dtype), flags.changed);
+  LoadedRun run = load_run(flags, open_device(flags), dtype_of(flags.dtype));
   Dataset data = open_data(flags, run);
   const SequentialWindows windows(data.tokens(flags.split), run.model->context());
   const double loss = exact_loss(*run.model, flags, data, windows, run.state.options.loss_chunk);
@@ -91,16 +89,13 @@ void evaluate(const EvalFlags& flags) {
 void register_eval(CLI::App& program) {
   CLI::App& command = *program.add_subcommand("eval", "The exact loss of a trained model over a whole split");
   const auto flags = std::make_shared<EvalFlags>();
-  command.add_option("run", flags->run, "Run folder")->required();
+  add_run_flags(command, *flags);
   add_option(command, "--data", flags->data,
              "Another text, folder of texts, or prepared folder (default: the run's own)");
   add_choice(command, "--split", flags->split, "Part of the data",
              {{"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
   add_option(command, "--batch", flags->batch, "Sequences at a time");
-  add_choice(command, "--checkpoint", flags->checkpoint, "Which one to read; auto: best if it exists, else last",
-             {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
   add_option(command, "--attention", flags->attention, "Attention kernel");
-  add_changed_flag(command, flags->changed);
   add_device_flags(command, *flags);
   command.add_flag("--json", flags->json, "One JSON object on standard output");
   command.callback([flags] { evaluate(on_this_machine(*flags)); });

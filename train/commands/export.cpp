@@ -14,12 +14,10 @@ namespace {
 
 enum class Format { hf, gguf };
 
-struct ExportFlags {
-  std::string run, out;
+struct ExportFlags : RunFlags {
+  std::string out;
   Format format = Format::hf;
   GgufType dtype = GgufType::f32;
-  WhichCheckpoint checkpoint = WhichCheckpoint::automatic;
-  Changed changed = Changed::refused;
 };
 
 void export_run(const ExportFlags& flags) {
@@ -30,7 +28,7 @@ void export_run(const ExportFlags& flags) {
   const fs::path out = flags.out;
   if (hf) require_no_folder(out, "the model");
   else GLINT_REQUIRE(!fs::exists(out, error), "there is already a ", flags.out, ": choose another --out");
-  const LoadedRun run = load_run(flags.run, flags.checkpoint, CpuContext{}, DType::f32, flags.changed);
+  const LoadedRun run = load_run(flags, CpuContext{}, DType::f32);
   if (out.has_parent_path()) fs::create_directories(out.parent_path(), error);
   std::string note;
   if (hf) write_hf_model(out, run, flags.dtype == GgufType::bf16 ? DType::bf16 : DType::f32);
@@ -45,15 +43,12 @@ void export_run(const ExportFlags& flags) {
 void register_export(CLI::App& program) {
   CLI::App& command = *program.add_subcommand("export", "Write a trained model for transformers or llama.cpp");
   const auto flags = std::make_shared<ExportFlags>();
-  command.add_option("run", flags->run, "Run folder")->required();
+  add_run_flags(command, *flags);
   command.add_option("--out", flags->out, "The folder (hf) or file (gguf) to write")->required()->type_name("PATH");
   add_choice(command, "--format", flags->format, "Of Hugging Face's transformers, or of llama.cpp",
              {{"hf", Format::hf}, {"gguf", Format::gguf}});
   add_choice(command, "--dtype", flags->dtype, "Number format of matrices; fp16 and q8_0 of gguf only",
              {{"fp32", GgufType::f32}, {"bf16", GgufType::bf16}, {"fp16", GgufType::f16}, {"q8_0", GgufType::q8_0}});
-  add_choice(command, "--checkpoint", flags->checkpoint, "Which one to read; auto: best if it exists, else last",
-             {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
-  add_changed_flag(command, flags->changed);
   command.callback([flags] { export_run(*flags); });
 }
 

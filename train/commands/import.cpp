@@ -27,6 +27,7 @@ void import_run(const ImportFlags& flags) {
   DurableFolder folder(paths.root);
   CheckpointState state;
   state.rng_seed = run.options.seed, state.options = run.options;
+  state.end_token = run.tokenizer.separator();
   save_checkpoint(folder.file(paths.last().filename()), tensor_views(parameters, parameters.values()), {}, {}, state);
   folder.write_text(paths.tokenizer().filename(), run.tokenizer.to_json());
   folder.write_text(paths.config().filename(), run_config(run.options));
@@ -45,7 +46,7 @@ void register_import(CLI::App& program) {
   CLI::App& command = *program.add_subcommand("import", "Make a run of a GPT-2 or Llama in Hugging Face's format");
   const auto flags = std::make_shared<ImportFlags>();
   command
-      .add_option("model", flags->place, "Folder of config.json, safetensors and tokenizer.json; or its safetensors")
+      .add_option("MODEL", flags->place, "Folder of config.json, safetensors and tokenizer.json; or its safetensors")
       ->required()
       ->type_name("DIR|FILE");
   command.add_option("--out", flags->out, "The run folder to make")->required()->type_name("RUN");

@@ -9,6 +9,7 @@
 #include "src/memory.h"
 #include "train/commands/commands.h"
 #include "train/options.h"
+#include "train/text.h"
 
 namespace glint {
 
@@ -18,11 +19,7 @@ namespace {
 
 void line(const char* name, const std::string& value) { std::printf("%-10s %s\n", name, value.c_str()); }
 
-std::string rounded(double value) {
-  char buffer[32];
-  std::snprintf(buffer, sizeof buffer, value < 100 ? "%.1f" : "%.0f", value);
-  return buffer;
-}
+std::string rounded(double value) { return formatted(value < 100 ? "%.1f" : "%.0f", value); }
 
 std::string compiler() {
 #if defined(__clang__)

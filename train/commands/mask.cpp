@@ -11,17 +11,15 @@
 
 #include "data/file_writer.h"
 #include "kernels/check.h"
-#include "kernels/dropout.h"
 #include "src/measure/attention_mask.h"
 #include "src/memory.h"
 #include "train/commands/commands.h"
-#include "train/sha256.h"
+#include "train/head_mask.h"
+#include "train/text.h"
 
 namespace glint {
 
 namespace {
-
-enum class MaskSource { definition, cpu, cuda };
 
 struct MaskFlags {
   float p = 0.1f;
@@ -53,51 +51,20 @@ void validate(const MaskFlags& flags) {
                 flags.rows, " --cols ", flags.cols, ": with --device up to ", kMost, " each");
 }
 
-// Keep bits of rows x cols, packed: element (i, j) is bit k = i*cols + j, that is bit k%8 (lowest first) of byte k/8.
-class Mask {
- public:
-  explicit Mask(const MaskFlags& flags)
-      : rows_(flags.rows), cols_(flags.cols), bits_((static_cast<size_t>(rows_ * cols_) + 7) / 8) {
-    if (flags.source != MaskSource::definition) {
-      const Device device =
-          flags.source == MaskSource::cuda ? Device::cuda() : Device(cpu_context(0, MatmulChoice::automatic));
-      draw_by_kernel(device, dtype_of(flags.dtype), flags.attention,
-                     {rows_, cols_, flags.p, {flags.seed, flags.offset, 0, flags.sequence_head()}},
-                     [this](int64_t i, int64_t j) { keep(i, j); });
-      return;
-    }
-    const uint8_t threshold = keep_rule(flags.p).threshold;
-    for (int64_t i = 0; i < rows_; ++i) {
-      for (int64_t j = 0; j < cols_; ++j) {
-        if (keep_attention(flags.seed, flags.offset, flags.sequence_head(), static_cast<uint32_t>(i),
-                           static_cast<uint32_t>(j), threshold))
-          keep(i, j);
-      }
-    }
+HeadMask drawn(const MaskFlags& flags) {
+  HeadMask mask(flags.rows, flags.cols);
+  if (flags.source == MaskSource::definition) {
+    mask.draw(flags.p, flags.seed, flags.offset, flags.sequence_head());
+  } else {
+    draw_by_kernel(device_of(flags.source), dtype_of(flags.dtype), flags.attention,
+                   {flags.rows, flags.cols, flags.p, {flags.seed, flags.offset, 0, flags.sequence_head()}},
+                   [&](int64_t i, int64_t j) { mask.keep(i, j); });
   }
-
-  bool kept(int64_t i, int64_t j) const {
-    const auto k = static_cast<size_t>(i * cols_ + j);
-    return i >= rows_ || j >= cols_ || (bits_[k / 8] >> (k % 8) & 1);
-  }
-  int64_t rows() const { return rows_; }
-  int64_t cols() const { return cols_; }
-  int64_t count() const { return kept_; }
-  const std::vector<uint8_t>& bits() const { return bits_; }
-
- private:
-  void keep(int64_t i, int64_t j) {
-    const auto k = static_cast<size_t>(i * cols_ + j);
-    bits_[k / 8] = static_cast<uint8_t>(bits_[k / 8] | 1 << (k % 8));
-    ++kept_;
-  }
-
-  int64_t rows_, cols_, kept_ = 0;
-  std::vector<uint8_t> bits_;
-};
+  return mask;
+}
 
 // A binary PBM (P4): dropped elements black. Rows are padded to whole bytes, highest bit first.
-void write_pbm(const Mask& mask, const std::string& path) {
+void write_pbm(const HeadMask& mask, const std::string& path) {
   FileWriter file(path);
   file.append(str_cat("P4\n", mask.cols(), " ", mask.rows(), "\n"));
   std::vector<uint8_t> row(static_cast<size_t>(mask.cols() + 7) / 8);
@@ -123,7 +90,7 @@ bool locale_is_utf8() {
 
 // The upper left part that fits the terminal: with UTF-8, half blocks show two rows per line; otherwise # means
 // dropped.
-std::string picture(const Mask& mask) {
+std::string picture(const HeadMask& mask) {
   constexpr int64_t kLinesAround = 4;  // the other output, and the prompt
   winsize size{};
   const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > kLinesAround;
@@ -151,14 +118,12 @@ std::string picture(const Mask& mask) {
 
 void show_mask(const MaskFlags& flags) {
   validate(flags);
-  const Mask mask(flags);
+  const HeadMask mask = drawn(flags);
   const int64_t elements = mask.rows() * mask.cols();
   if (!flags.out.empty()) write_pbm(mask, flags.out);
   const double percent = 100.0 * static_cast<double>(mask.count()) / static_cast<double>(elements);
-  char share[32];
-  std::snprintf(share, sizeof share, "%.2f", percent);
-  write_out(str_cat("kept ", mask.count(), " of ", elements, " (", share, "%)\nsha256 ", sha256(mask.bits()), "\n",
-                    flags.out.empty() ? picture(mask) : ""));
+  write_out(str_cat("kept ", mask.count(), " of ", elements, " (", formatted("%.2f", percent), "%)\nsha256 ",
+                    mask.sha256(), "\n", flags.out.empty() ? picture(mask) : ""));
 }
 
 }  // namespace
@@ -175,9 +140,8 @@ void register_mask(CLI::App& program) {
   add_option(command, "--head", flags->head, "The head to show");
   add_option(command, "--rows", flags->rows, "Query positions");
   add_option(command, "--cols", flags->cols, "Key positions");
-  add_choice(command, "--device", flags->source,
-             "none: the mask as defined; else what this device's attention kernel drops",
-             {{"none", MaskSource::definition}, {"cpu", MaskSource::cpu}, {"cuda", MaskSource::cuda}});
+  add_option(command, "--device", flags->source,
+             "none: the mask as defined; else what this device's attention kernel drops");
   add_option(command, "--dtype", flags->dtype, "Number format of the kernel, with --device");
   add_choice(command, "--attention", flags->attention, "Kernel, with --device cuda",
              {{"flash", AttentionKind::flash}, {"flash-sm80", AttentionKind::flash_sm80}});

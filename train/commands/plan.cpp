@@ -11,17 +11,15 @@
 #include "train/commands/commands.h"
 #include "train/options.h"
 #include "train/plan.h"
+#include "train/text.h"
 
 namespace glint {
 
 namespace {
 
 struct PlanFlags {
-  PlanRun run;
-  DtypeChoice dtype = DtypeChoice::bf16, moments = DtypeChoice::fp32;
-  Optimizer optimizer = Optimizer::adamw;
+  TrainOptions options;  // of the model, the pass and the optimizer
   std::string device = "h100", devices = "8-1024";
-  float dropout = 0;
   int batch = 0, each = 16, threads = 1;
   double memory_gb = 0, product_tflops = 0, attention_tflops = 0, memory_gbs = 0, link_gbs = 0, net_gbs = 0,
          latency_us = -1;
@@ -52,9 +50,8 @@ std::vector<int> counts_of(const std::string& list) {
   return counts;
 }
 
-PlanDevice device_of(const PlanFlags& flags) {
-  PlanDevice device =
-      flags.device == "here" ? measured_cpu(flags.run, flags.threads) : device_preset(flags.device, flags.run);
+PlanDevice device_of(const PlanFlags& flags, const PlanRun& run) {
+  PlanDevice device = flags.device == "here" ? measured_cpu(run, flags.threads) : device_preset(flags.device, run);
   const auto set = [](Rate& to, double given, double unit) {
     if (given > 0) to = {given * unit, RateSource::given};
   };
@@ -89,9 +86,9 @@ struct Row {
   double scaling(int zero) const { return rate(zero) / alone_rate / run.devices; }
 };
 
-std::vector<Row> rows_of(const PlanFlags& flags, Model& model, const PlanDevice& device) {
+std::vector<Row> rows_of(const PlanFlags& flags, const PlanRun& alone, Model& model, const PlanDevice& device) {
   std::vector<Row> rows;
-  Row row{flags.run, {}, 1.0};
+  Row row{alone, {}, 1.0};
   PlanRun& run = row.run;
   const PlanWork work = work_of(run, model);
   row.plans[0] = plan_of(run, model.parameters(), work, device);
@@ -163,10 +160,7 @@ void print_row(const Row& row) {
 
 void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& device) {
   const auto rate = [](const Rate& it, double unit) {
-    char text[64];
-    const double value = it / unit;
-    std::snprintf(text, sizeof text, value < 100 ? "%.3g (%s)" : "%.0f (%s)", value, name_of(it.source));
-    return std::string(text);
+    return str_cat(formatted(it < 100 * unit ? "%.3g" : "%.0f", it / unit), " (", name_of(it.source), ")");
   };
   const auto format = [](DType dtype) { return dtype == DType::bf16 ? "bf16" : "fp32"; };
   std::printf(
@@ -207,19 +201,18 @@ void print_table(const std::vector<Row>& rows, Model& model, const PlanDevice& d
 }
 
 void print_plan(PlanFlags flags) {
-  PlanRun& run = flags.run;
-  run.dtype = dtype_of(flags.dtype), run.moments = dtype_of(flags.moments);
-  run.muon = flags.optimizer == Optimizer::muon;
-  if (run.model.kv_heads == 0) run.model.kv_heads = run.model.heads;
-  run.model.embd_dropout = run.model.attn_dropout = run.model.resid_dropout = flags.dropout;
-  run.model.validate();
-  GLINT_REQUIRE(run.loss_chunk >= 0, "--loss-chunk ", run.loss_chunk, ": give 0 or more");
-  GLINT_REQUIRE(flags.batch >= 0 && flags.each >= 1 && run.micro_batch >= 1,
+  TrainOptions& options = flags.options;
+  GLINT_REQUIRE(options.loss_chunk >= 0, "--loss-chunk ", options.loss_chunk, ": give 0 or more");
+  GLINT_REQUIRE(flags.batch >= 0 && flags.each >= 1 && options.micro_batch >= 1,
                 "--batch, --batch-per-device and --micro-batch are 1 or more");
+  options.ranks = 1;
+  options.complete();
+  PlanRun run = plan_run(options);
+  run.model.validate();
   run.batch = flags.batch > 0 ? flags.batch : flags.each;
-  const PlanDevice device = device_of(flags);
+  const PlanDevice device = device_of(flags, run);
   const auto model = planned_model(run);
-  const std::vector<Row> rows = rows_of(flags, *model, device);
+  const std::vector<Row> rows = rows_of(flags, run, *model, device);
   flags.json ? print_json(rows, *model, device) : print_table(rows, *model, device);
 }
 
@@ -228,19 +221,15 @@ void print_plan(PlanFlags flags) {
 void register_plan(CLI::App& program) {
   CLI::App& command = *program.add_subcommand("plan", "Predict memory, time and scaling of training on many devices");
   const auto flags = std::make_shared<PlanFlags>();
-  GptConfig& model = flags->run.model;  // GPT-2 124M
+  TrainOptions& options = flags->options;
+  GptConfig& model = options.model;  // GPT-2 124M
   model.layers = model.heads = 12, model.embd = 768, model.context = 1024, model.vocab = 50304;
-  flags->run.micro_batch = 16;
-  add_model_flags(command, model);
-  add_option(command, "--dtype", flags->dtype, "Arithmetic");
-  add_option(command, "--optimizer", flags->optimizer, "Muon: for the matrices of layers");
-  add_option(command, "--optimizer-dtype", flags->moments, "Number format of AdamW's moments");
-  add_option(command, "--dropout", flags->dropout, "Drop probability, everywhere");
-  add_option(command, "--recompute", flags->run.recompute, "Recompute activations in backward: slower, less memory");
-  add_option(command, "--loss-chunk", flags->run.loss_chunk, "Rows of logits in memory at a time; 0: all");
+  options.micro_batch = 16, options.dtype = DtypeChoice::bf16;
+  add_model_flags(command, options, {"optimizer", "optimizer-dtype", "dropout", "recompute", "loss-chunk"});
+  add_option(command, "--dtype", options.dtype, "Arithmetic");
   add_option(command, "--batch", flags->batch, "Sequences per step, on all devices; 0: --batch-per-device on each");
   add_option(command, "--batch-per-device", flags->each, "Sequences per step of one device");
-  add_option(command, "--micro-batch", flags->run.micro_batch, "Sequences per pass of one device");
+  add_option(command, "--micro-batch", options.micro_batch, "Sequences per pass of one device");
   add_option(command, "--devices", flags->devices, "Numbers of devices: 1,2,6 or 8-1024, which doubles");
   add_option(command, "--device", flags->device, "h100: measured; h200, a100: by data sheet; here: this CPU, measured");
   add_option(command, "--threads", flags->threads, "CPU threads of each rank, with --device here");

@@ -1,9 +1,8 @@
 // glint report: the curves and settings of runs, as one HTML page or as a picture of their losses.
+#include "train/report/report.h"
 #include "data/durable.h"
 #include "kernels/check.h"
 #include "train/commands/commands.h"
-#include "train/report/charts.h"
-#include "train/report/page.h"
 
 namespace glint {
 
@@ -26,7 +25,7 @@ void report(const ReportFlags& flags) {
 void register_report(CLI::App& program) {
   CLI::App& command = *program.add_subcommand("report", "Draw the curves of runs, beside their settings and samples");
   const auto flags = std::make_shared<ReportFlags>();
-  command.add_option("runs", flags->runs, "Run folders")->required();
+  command.add_option("RUN", flags->runs, "Run folders")->required();
   command.add_option("--out", flags->out, "HTML page to write, which needs no other file")->type_name("FILE");
   command.add_option("--svg", flags->svg, "Picture of the losses alone")->type_name("FILE");
   command.callback([flags] { report(*flags); });

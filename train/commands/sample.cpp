@@ -21,15 +21,12 @@ using nlohmann::ordered_json;
 
 namespace {
 
-struct SampleFlags : DeviceFlags {
-  std::string run;
+struct SampleFlags : DeviceFlags, RunFlags {
   std::optional<std::string> prompt, prompt_file, prompts;
   std::vector<std::string> stops;
   int tokens = 500, count = 1, batch = 16, logprobs = -1;  // logprobs -1: none
   bool json = false, interactive = false;
   SamplingOptions sampling;
-  WhichCheckpoint checkpoint = WhichCheckpoint::automatic;
-  Changed changed = Changed::refused;
 
   void validate() const;
 };
@@ -75,8 +72,7 @@ struct Drawn {
 class Sampler {
  public:
   explicit Sampler(SampleFlags flags)
-      : flags_(std::move(flags)),
-        run_(load_run(flags_.run, flags_.checkpoint, open_device(flags_), dtype_of(flags_.dtype), flags_.changed)) {
+      : flags_(std::move(flags)), run_(load_run(flags_, open_device(flags_), dtype_of(flags_.dtype))) {
     flags_.sampling.never = run_.tokenizer.unknown();
   }
 
@@ -238,7 +234,7 @@ void sample(SampleFlags flags) {
 void register_sample(CLI::App& program) {
   CLI::App& command = *program.add_subcommand("sample", "Print text drawn from a trained model");
   const auto flags = std::make_shared<SampleFlags>();
-  command.add_option("run", flags->run, "Run folder")->required();
+  add_run_flags(command, *flags);
   command.add_option("--prompt", flags->prompt, "Text to continue (default: how a text begins)");
   command.add_option("--prompt-file", flags->prompt_file, "A file with it; -: standard input")->type_name("FILE|-");
   command.add_option("--prompts", flags->prompts, "Several: a line each; of FILE.jsonl a string, or {\"prompt\": ...}")
@@ -256,9 +252,6 @@ void register_sample(CLI::App& program) {
   command
       .add_option("--logprobs", flags->logprobs, "In the JSON: log probabilities of each token and of the N likeliest")
       ->type_name("N");
-  add_choice(command, "--checkpoint", flags->checkpoint, "Which one to read; auto: best if it exists, else last",
-             {{"auto", WhichCheckpoint::automatic}, {"best", WhichCheckpoint::best}, {"last", WhichCheckpoint::last}});
-  add_changed_flag(command, flags->changed);
   add_device_flags(command, *flags);
   command.callback([flags] { sample(on_this_machine(*flags)); });
 }

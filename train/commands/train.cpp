@@ -10,6 +10,7 @@
 #include "train/launcher.h"
 #include "train/loaded_run.h"
 #include "train/run_data.h"
+#include "train/text.h"
 #include "train/trainer.h"
 
 namespace glint {
@@ -25,8 +26,7 @@ void require_same_options(const TrainOptions& options, Team& team) {
   Team::Fields fields = {{"version of glint", version()}};
   const auto json = to_json(options);
   for (const auto& [name, value] : json.items())
-    if (!of_one_rank.contains(name))
-      fields.emplace_back("--" + name, value.is_string() ? value.get<std::string>() : value.dump());
+    if (!of_one_rank.contains(name)) fields.emplace_back("--" + name, plain_text(value));
   team.require_same(fields);
 }
 

@@ -73,24 +73,20 @@ void add_tokenizer(GgufWriter& gguf, const Tokenizer& tokenizer) {
   gguf.add("tokenizer.ggml.add_bos_token", false);
 }
 
-// "h.3.mlp.c_fc.weight" -> "blk.3.ffn_up.weight"
+// "h.3.mlp.c_fc.weight" and "model.layers.3.mlp.up_proj.weight" -> "blk.3.ffn_up.weight"
 std::string gguf_name(const std::string& name) {
-  static const std::map<std::string, std::string> kNames = {
-      {"wte", "token_embd"},  {"wpe", "position_embd"},    {"ln_f", "output_norm"},        {"lm_head", "output"},
-      {"ln_1", "attn_norm"},  {"attn.c_attn", "attn_qkv"}, {"attn.c_proj", "attn_output"}, {"ln_2", "ffn_norm"},
-      {"mlp.c_fc", "ffn_up"}, {"mlp.c_proj", "ffn_down"}};
-  const bool in_block = name.starts_with("h.");
-  const size_t begin = in_block ? name.find('.', 2) + 1 : 0, end = name.rfind('.');
-  return (in_block ? "blk." + name.substr(2, begin - 2) : "") + kNames.at(name.substr(begin, end - begin)) +
-         name.substr(end);
-}
-
-// Llama's, as llama.cpp's convert_hf_to_gguf.py has them: it turns neighbouring channels of a head, so that row j HS/2
-// + i of a query or key head stands at 2 i + j.
-void add_llama_tensors(GgufWriter& gguf, const Parameters& parameters, int head_size, GgufType type) {
-  static const std::map<std::string, std::string> kNames = {{"model.embed_tokens", "token_embd"},
-                                                            {"model.norm", "output_norm"},
+  static const std::map<std::string, std::string> kNames = {{"wte", "token_embd"},
+                                                            {"wpe", "position_embd"},
+                                                            {"ln_f", "output_norm"},
+                                                            {"ln_1", "attn_norm"},
+                                                            {"attn.c_attn", "attn_qkv"},
+                                                            {"attn.c_proj", "attn_output"},
+                                                            {"ln_2", "ffn_norm"},
+                                                            {"mlp.c_fc", "ffn_up"},
+                                                            {"mlp.c_proj", "ffn_down"},
                                                             {"lm_head", "output"},
+                                                            {"model.embed_tokens", "token_embd"},
+                                                            {"model.norm", "output_norm"},
                                                             {"input_layernorm", "attn_norm"},
                                                             {"self_attn.q_proj", "attn_q"},
                                                             {"self_attn.k_proj", "attn_k"},
@@ -100,60 +96,56 @@ void add_llama_tensors(GgufWriter& gguf, const Parameters& parameters, int head_
                                                             {"mlp.gate_proj", "ffn_gate"},
                                                             {"mlp.up_proj", "ffn_up"},
                                                             {"mlp.down_proj", "ffn_down"}};
-  constexpr std::string_view kLayers = "model.layers.";
-  for (const Parameter& parameter : parameters.all()) {
-    for (const NamedTensor& tensor : parameter.tensors()) {
-      std::string stem = tensor.name.substr(0, tensor.name.rfind('.')), block;
-      if (stem.starts_with(kLayers)) {
-        const size_t dot = stem.find('.', kLayers.size());
-        block = "blk." + stem.substr(kLayers.size(), dot - kLayers.size()) + ".";
-        stem = stem.substr(dot + 1);
-      }
-      const bool matrix = tensor.shape.sizes.size() == 2, turned = stem.ends_with("q_proj") || stem.ends_with("k_proj");
-      const auto columns = static_cast<size_t>(tensor.shape.last()), rows = tensor.shape.elements() / columns,
-                 HS = static_cast<size_t>(head_size);
-      GgufType stored = matrix ? type : GgufType::f32;
-      if (stored == GgufType::q8_0 && columns % kQ8Block != 0) stored = GgufType::f16;
-      const float* const from = parameters.value_at(tensor.offset);
-      gguf.add_tensor(block + kNames.at(stem) + ".weight", matrix ? rows : 0, columns, stored, [=] {
-        std::vector<float> values(from, from + rows * columns);
-        for (size_t row = 0; turned && row < rows; ++row) {
-          const size_t in_head = row % HS, source = row - in_head + in_head % 2 * (HS / 2) + in_head / 2;
-          std::copy_n(from + source * columns, columns, values.begin() + static_cast<std::ptrdiff_t>(row * columns));
-        }
-        return values;
-      });
-    }
+  size_t begin = 0;
+  std::string block;
+  for (const std::string layers : {"h.", "model.layers."}) {
+    if (!name.starts_with(layers)) continue;
+    begin = name.find('.', layers.size()) + 1;
+    block = "blk." + name.substr(layers.size(), begin - layers.size());
   }
+  const size_t end = name.rfind('.');
+  return block + kNames.at(name.substr(begin, end - begin)) + name.substr(end);
 }
 
-void add_tensors(GgufWriter& gguf, const Model& model, const GptConfig& config, GgufType type) {
-  const Parameters& parameters = model.parameters();
+// Where llama.cpp has another order: GPT-2's linear weights are (in, out) here. Of Llama's query and key heads
+// (convert_hf_to_gguf.py) it rotates neighbouring channels: row j HS/2 + i of a head stands at 2 i + j.
+enum class Order { same, transposed, interleaved };
+
+std::vector<float> in_order(const float* from, size_t rows, size_t columns, Order order, size_t HS) {
+  std::vector<float> values(from, from + rows * columns);
+  for (size_t i = 0; order == Order::transposed && i < values.size(); ++i)
+    values[i] = from[i % columns * rows + i / columns];
+  for (size_t row = 0; order == Order::interleaved && row < rows; ++row) {
+    const size_t in_head = row % HS, source = row - in_head + in_head % 2 * (HS / 2) + in_head / 2;
+    std::copy_n(from + source * columns, columns, values.begin() + static_cast<std::ptrdiff_t>(row * columns));
+  }
+  return values;
+}
+
+void add_tensors(GgufWriter& gguf, const Parameters& parameters, const GptConfig& config, GgufType type) {
+  const bool llama = config.kind == ModelKind::llama;
   for (const Parameter& parameter : parameters.all()) {
-    const float* const from = parameters.value_at(parameter.offset);
-    const std::string name = gguf_name(parameter.name);
-    const Shape& shape = parameter.stored;
-    const bool linear = parameter.name.find(".c_") != std::string::npos && shape.sizes.size() == 2;
-    if (shape.sizes.size() == 1) {
-      const auto n = static_cast<size_t>(shape[0]);
-      gguf.add_tensor(name, 0, n, GgufType::f32, [=] { return std::vector<float>(from, from + n); });
-    } else {
-      const auto rows = static_cast<size_t>(shape[linear ? 1 : 0]),
-                 columns = static_cast<size_t>(shape[linear ? 0 : 1]);
-      GgufType stored = parameter.name == "wpe.weight" ? GgufType::f32 : type;
+    for (const NamedTensor& tensor : parameter.tensors()) {
+      const std::string name = gguf_name(tensor.name);
+      const bool matrix = tensor.shape.sizes.size() == 2;
+      Order order = Order::same;
+      if (name.ends_with("attn_q.weight") || name.ends_with("attn_k.weight")) order = Order::interleaved;
+      if (!llama && matrix && tensor.name.find(".c_") != std::string::npos) order = Order::transposed;
+      auto columns = static_cast<size_t>(tensor.shape.last()), rows = tensor.shape.elements() / columns;
+      if (order == Order::transposed) std::swap(rows, columns);
+      GgufType stored = matrix && name != "position_embd.weight" ? type : GgufType::f32;
       if (stored == GgufType::q8_0 && columns % kQ8Block != 0) stored = GgufType::f16;
-      gguf.add_tensor(name, rows, columns, stored, [=] {
-        std::vector<float> values(from, from + rows * columns);
-        for (size_t i = 0; linear && i < values.size(); ++i) values[i] = from[i % columns * rows + i / columns];
-        return values;
-      });
+      gguf.add_tensor(
+          name, matrix ? rows : 0, columns, stored,
+          [from = parameters.value_at(tensor.offset), rows, columns, order,
+           HS = static_cast<size_t>(config.head_size())] { return in_order(from, rows, columns, order, HS); });
+      const bool lacks_bias = !llama && !config.bias && name.ends_with(".weight") && name != "token_embd.weight" &&
+                              name != "position_embd.weight" && name != "output.weight";
+      if (!lacks_bias) continue;
+      const size_t n = matrix ? rows : columns;  // llama.cpp asks for biases
+      gguf.add_tensor(name.substr(0, name.size() - 6) + "bias", 0, n, GgufType::f32,
+                      [n] { return std::vector<float>(n); });
     }
-    if (config.bias || !name.ends_with(".weight") || name == "token_embd.weight" || name == "position_embd.weight" ||
-        name == "output.weight")
-      continue;
-    const auto n = static_cast<size_t>(linear ? shape[1] : shape[0]);  // llama.cpp asks for biases
-    gguf.add_tensor(name.substr(0, name.size() - 6) + "bias", 0, n, GgufType::f32,
-                    [n] { return std::vector<float>(n); });
   }
 }
 
@@ -193,8 +185,7 @@ std::string write_gguf(const std::filesystem::path& path, const LoadedRun& run, 
     gguf.add("gpt2.attention.layer_norm_epsilon", model.norm_epsilon);
   }
   add_tokenizer(gguf, run.tokenizer);
-  if (llama) add_llama_tensors(gguf, run.model->parameters(), model.head_size(), type);
-  else add_tensors(gguf, *run.model, model, type);
+  add_tensors(gguf, run.model->parameters(), model, type);
   gguf.write(path);
   if (llama || model.activation == Gelu::tanh) return "";
   return "llama.cpp computes GPT-2 with the tanh GELU, this model has the exact one (--activation erf): its logits "

@@ -1,12 +1,11 @@
 #include "train/exchange/hf_config.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cstdlib>
 
 #include <nlohmann/json.hpp>
 
 #include "kernels/check.h"
+#include "train/options.h"
 
 namespace glint {
 using nlohmann::ordered_json;
@@ -25,13 +24,6 @@ constexpr Activation kActivations[] = {{"gelu_new", Gelu::tanh},          {"gelu
                                        {"gelu_fast", Gelu::tanh},         {"gelu_accurate", Gelu::tanh},
                                        {"gelu_python", Gelu::erf}};
 
-// 1e-5f as 1e-05, which reads back as 1e-5f.
-double shortest(float value) {
-  char text[32]{};
-  std::to_chars(text, text + sizeof text - 1, value);
-  return std::strtod(text, nullptr);
-}
-
 // What GPT2Config has for a key that is left out, or null, is `missing`.
 template <typename Value>
 Value value_of(const nlohmann::json& json, const char* key, Value missing, const std::string& source) {
@@ -47,6 +39,12 @@ Value value_of(const nlohmann::json& json, const char* key, Value missing, const
 std::string text_of(const nlohmann::json& json, const char* key) {
   const auto found = json.find(key);
   return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+void validate(const GptConfig& model, const std::string& source) try {
+  model.validate();
+} catch (const UserError& error) {
+  throw UserError(str_cat(source, ": ", error.what()));
 }
 
 ModelKind kind_of(const nlohmann::json& json, const std::string& source) {
@@ -129,11 +127,7 @@ GptConfig read_llama_config(const nlohmann::json& json, const std::string& sourc
   GLINT_REQUIRE(activation == "silu", source, ": hidden_act '", activation, "'; glint computes silu");
   for (const char* key : {"attention_bias", "mlp_bias"})
     GLINT_REQUIRE(!value(key, false), source, ": ", key, " is true; glint's Llama has no biases");
-  try {
-    model.validate();
-  } catch (const UserError& error) {
-    throw UserError(str_cat(source, ": ", error.what()));
-  }
+  validate(model, source);
   GLINT_REQUIRE(value("head_dim", model.head_size()) == model.head_size(), source, ": head_dim is not hidden_size / ",
                 "num_attention_heads");
   const int inner = value("intermediate_size", 11008);
@@ -203,11 +197,7 @@ GptConfig read_hf_config(const nlohmann::json& json, const std::string& source) 
         std::pair{"add_cross_attention", false}})
     GLINT_REQUIRE(value(key, needed) == needed, source, ": ", key, " is ", needed ? "false" : "true",
                   ", which glint does not compute");
-  try {
-    model.validate();
-  } catch (const UserError& error) {
-    throw UserError(str_cat(source, ": ", error.what()));
-  }
+  validate(model, source);
   return model;
 }
 

@@ -21,24 +21,17 @@ namespace {
 constexpr const char *kHfWeights = "model.safetensors", *kHfIndex = "model.safetensors.index.json",
                      *kTokenizerJson = "tokenizer.json";
 
-// The parameters as transformers names them, each weight without a bias followed by one of zeros.
-std::vector<TensorView> hf_tensors(const Parameters& parameters, bool biases, std::vector<float>& zeros) {
-  std::vector<TensorView> tensors;
-  std::vector<NamedTensor> all;
-  for (const Parameter& parameter : parameters.all())
-    for (NamedTensor& tensor : parameter.tensors()) all.push_back(std::move(tensor));
-  for (const NamedTensor& tensor : all) {
-    const bool whole = tensor.name == "lm_head.weight" || tensor.name.starts_with("model.");  // Llama's
-    const std::string name = whole ? tensor.name : "transformer." + tensor.name;
-    tensors.push_back({name, tensor.shape.sizes, parameters.value_at(tensor.offset)});
-    const bool linear = name.find(".c_") != std::string::npos, norm = name.find(".ln_") != std::string::npos;
-    if (biases || !(linear || norm)) continue;
-    zeros.resize(std::max(zeros.size(), static_cast<size_t>(tensor.shape.last())));
-    tensors.push_back({name.substr(0, name.size() - 6) + "bias", {tensor.shape.sizes.back()}});
+// The views of a GPT-2 without biases, each weight that has one in transformers followed by one of zeros in memory.
+std::vector<TensorView> with_zero_biases(const std::vector<TensorView>& views,
+                                         std::vector<std::vector<float>>& biases) {
+  std::vector<TensorView> all;
+  for (const TensorView& view : views) {
+    all.push_back(view);
+    if (view.name.find(".c_") == std::string::npos && view.name.find("ln_") == std::string::npos) continue;
+    biases.emplace_back(static_cast<size_t>(view.shape.back()));
+    all.push_back({view.name.substr(0, view.name.size() - 6) + "bias", {view.shape.back()}, biases.back().data()});
   }
-  for (TensorView& view : tensors)
-    if (!view.data) view.data = zeros.data();
-  return tensors;
+  return all;
 }
 
 nlohmann::json read_json(const fs::path& path) {
@@ -107,26 +100,17 @@ Tokenizer read_tokenizer(const fs::path& folder, const fs::path& given) {
   return Tokenizer::load(place);
 }
 
-// The views of a model without biases, and of biases in memory, to see that those of the file are 0.
-std::vector<TensorView> with_biases_of_zero(std::vector<TensorView> views, std::vector<std::vector<float>>& biases) {
-  std::vector<TensorView> all;
-  for (const TensorView& view : views) {
-    all.push_back(view);
-    if (view.name.find(".c_") == std::string::npos && view.name.find("ln_") == std::string::npos) continue;
-    biases.emplace_back(static_cast<size_t>(view.shape.back()));
-    all.push_back({view.name.substr(0, view.name.size() - 6) + "bias", {view.shape.back()}, biases.back().data()});
-  }
-  return all;
-}
-
 }  // namespace
 
 void write_hf_model(const fs::path& folder, const LoadedRun& run, DType dtype) {
   const GptConfig& config = run.state.options.model;
   const auto reason = not_in_hf(config);
   GLINT_REQUIRE(!reason, run.paths.root.string(), " ", reason.value_or(""));
-  std::vector<float> zeros;
-  std::vector<TensorView> tensors = hf_tensors(run.model->parameters(), config.bias, zeros);
+  std::vector<std::vector<float>> biases;
+  std::vector<TensorView> tensors = tensor_views(run.model->parameters(), run.model->parameters().values());
+  if (!config.bias) tensors = with_zero_biases(tensors, biases);
+  for (TensorView& tensor : tensors)  // GPT2LMHeadModel's names
+    if (config.kind == ModelKind::gpt2 && tensor.name != "lm_head.weight") tensor.name = "transformer." + tensor.name;
   std::vector<std::vector<Bf16>> rounded;
   for (TensorView& tensor : tensors) {
     if (dtype != DType::bf16) break;
@@ -171,7 +155,7 @@ ImportedRun read_hf_model(const fs::path& place, const fs::path& tokenizer) {
   Parameters& parameters = run.model->parameters();
   std::vector<TensorView> views = tensor_views(parameters, parameters.values());
   std::vector<std::vector<float>> biases;
-  if (!model.bias) views = with_biases_of_zero(std::move(views), biases);
+  if (!model.bias) views = with_zero_biases(views, biases);
   load_weights(files, views, MoreRows::left_out);
   for (const auto& bias : biases)
     GLINT_REQUIRE(std::count(bias.begin(), bias.end(), 0.0f) == static_cast<std::ptrdiff_t>(bias.size()),

@@ -1,25 +1,23 @@
 #include "train/picture/axis.h"
 
-#include <cstdio>
-
 #include "kernels/check.h"
+#include "train/text.h"
 
 namespace glint::picture {
 
 namespace {
 
 std::string plain(double value, int decimals) {
-  char text[64];
   if (value != 0 && (std::abs(value) >= 1e6 || std::abs(value) < 1e-4)) {
-    std::snprintf(text, sizeof text, "%.2g", value);
-    std::string label = text;  // 2e-07 -> 2e-7
+    std::string label = formatted("%.2g", value);  // 2e-07 -> 2e-7
     for (const char* zero : {"e-0", "e+0", "e+"})
       if (const size_t at = label.find(zero); at != label.npos)
         label.replace(at, std::string_view(zero).size(), zero[1] == '-' ? "e-" : "e");
     return label;
   }
-  std::snprintf(text, sizeof text, "%.*f", decimals, value);
-  return text;
+  std::string label = formatted(str_cat("%.", decimals, "f").c_str(), value);
+  if (std::abs(value) >= 1e4) label.insert(std::min(label.find('.'), label.size()) - 3, ",");
+  return label;
 }
 
 int decimals_of(double step) { return std::clamp(static_cast<int>(-std::floor(std::log10(step) + 1e-9)), 0, 8); }
@@ -90,13 +88,11 @@ double label_width(const std::vector<Tick>& ticks) {
 }
 
 void draw_x_axis(Svg& svg, const Box& box, const Scale& scale, const std::string& name) {
-  double free_from = -INFINITY;
+  LabelSpace space(6);
   for (const auto& [value, label] : scale.ticks(kXTicks)) {
-    const double x = scale.at(value), half = text_width(label) / 2;
+    const double x = scale.at(value);
     svg.line(x, box.top, x, box.bottom(), "class=\"grid\"");
-    if (x - half < free_from) continue;
-    svg.text(x, box.bottom() + 16, "middle", label, "class=\"dim\"");
-    free_from = x + half + 6;
+    if (space.take(x, text_width(label))) svg.text(x, box.bottom() + 16, "middle", label, "class=\"dim\"");
   }
   svg.line(box.left, box.bottom(), box.right(), box.bottom(), "class=\"axis\"");
   svg.text(box.left + box.width / 2, box.bottom() + 34, "middle", name);

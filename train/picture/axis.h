@@ -41,6 +41,20 @@ class Scale {
   double low_ = INFINITY, high_ = -INFINITY, from_ = 0, to_ = 1;
 };
 
+// Which labels along an axis, in the order of their places, have room beside those before.
+class LabelSpace {
+ public:
+  explicit LabelSpace(double gap) : gap_(gap) {}
+  bool take(double middle, double width) {
+    if (middle - width / 2 < free_from_) return false;
+    free_from_ = middle + width / 2 + gap_;
+    return true;
+  }
+
+ private:
+  double gap_, free_from_ = -INFINITY;
+};
+
 // Grid lines, labels and names around the box, whose scales are fitted to it. Labels that would overlap are left out.
 void draw_x_axis(Svg& svg, const Box& box, const Scale& scale, const std::string& name);
 void draw_y_axis(Svg& svg, const Box& box, const Scale& scale, const std::string& name);

@@ -11,10 +11,6 @@ namespace {
 
 constexpr double kRow = 22, kBar = 14, kLongestName = 230;
 
-struct BarWidths {
-  double names = 0, labels = 0;
-};
-
 double total(const Bar& bar) {
   double sum = 0;
   for (const double part : bar.parts) sum += std::isfinite(part) ? part : 0;
@@ -63,24 +59,21 @@ void draw_bar(Svg& svg, const BarPanel& panel, const Bar& bar, const Box& box, c
 
 std::string draw_bars(const std::vector<BarPanel>& panels, const Layout& layout) {
   const double width = layout.width > 0 ? layout.width : panels.size() == 1 ? 430 : 260;
-  BarWidths widths;
+  double names = 0, labels = 0;  // the widest
   std::vector<LegendEntry> legend;
-  const auto has_entry = [&](const std::string& name) {
-    return std::any_of(legend.begin(), legend.end(), [&](const LegendEntry& entry) { return entry.name == name; });
-  };
   for (const BarPanel& panel : panels) {
     for (const Bar& bar : panel.bars) {
-      widths.names = std::max(widths.names, std::min(kLongestName, text_width(bar.name)));
-      widths.labels = std::max(widths.labels, text_width(bar.label));
+      names = std::max(names, std::min(kLongestName, text_width(bar.name)));
+      labels = std::max(labels, text_width(bar.label));
     }
     for (size_t n = 0; n < panel.parts.size(); ++n)
-      if (!has_entry(panel.parts[n])) legend.push_back({panel.parts[n], {static_cast<int>(n), 0}, true});
+      add_to_legend(legend, {panel.parts[n], {static_cast<int>(n), 0}, true});
   }
   for (const BarPanel& panel : panels)
-    if (!panel.mark.empty() && !has_entry(panel.mark)) legend.push_back({panel.mark, {}, false, true});
+    if (!panel.mark.empty()) add_to_legend(legend, {panel.mark, {}, false, true});
   Svg svg;
   Rows rows(layout.per_row > 0 ? layout.per_row : 2, 12);
-  const double left = widths.names + 18, right = widths.labels + 18;
+  const double left = names + 18, right = labels + 18;
   for (const BarPanel& panel : panels) {
     const double height = std::max(1.0, static_cast<double>(panel.bars.size())) * kRow;
     const auto [x, y] = rows.place(left + width + right, kTitleHeight + height + kXAxisHeight);

@@ -7,6 +7,7 @@
 #include "kernels/check.h"
 #include "train/picture/axis.h"
 #include "train/picture/picture.h"
+#include "train/text.h"
 
 namespace glint::picture {
 
@@ -75,12 +76,6 @@ class Colours {
   bool diverges_;
 };
 
-std::string value_text(const Heatmap& map, double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, map.format.c_str(), value);
-  return text;
-}
-
 struct Cell {
   double width, height;
 };
@@ -88,7 +83,7 @@ struct Cell {
 void draw_cells(Svg& svg, const Heatmap& map, const Box& box, const Cell& cell, const Colours& colours) {
   const size_t columns = map.columns.size();
   double widest = 0;
-  for (const double value : map.values) widest = std::max(widest, text_width(value_text(map, value)));
+  for (const double value : map.values) widest = std::max(widest, text_width(formatted(map.format.c_str(), value)));
   const bool with_values = widest + 4 <= cell.width && cell.height >= 14;
   for (size_t n = 0; n < std::min(map.values.size(), map.rows.size() * columns); ++n) {
     const double value = map.values[n];
@@ -100,30 +95,27 @@ void draw_cells(Svg& svg, const Heatmap& map, const Box& box, const Cell& cell, 
     const std::string tooltip = map.values.size() > kMostTooltips
                                     ? ""
                                     : str_cat(map.y_name, " ", map.rows[row], ", ", map.x_name, " ",
-                                              map.columns[column], ": ", value_text(map, value));
+                                              map.columns[column], ": ", formatted(map.format.c_str(), value));
     svg.rect({at.left, at.top, at.width + 0.3, at.height + 0.3},
              str_cat("shape-rendering=\"crispEdges\" fill=\"", hex(colour), "\""), tooltip);
     if (with_values)
-      svg.text(at.left + at.width / 2, at.top + at.height / 2 + 4, "middle", value_text(map, value),
+      svg.text(at.left + at.width / 2, at.top + at.height / 2 + 4, "middle", formatted(map.format.c_str(), value),
                is_bright(colour) ? "style=\"fill:#000\"" : "style=\"fill:#fff\"");
   }
 }
 
 // Names along an edge, as many as fit.
 void draw_names(Svg& svg, const Heatmap& map, const Box& box, const Cell& cell) {
-  double free_from = -INFINITY;
+  LabelSpace below(5), beside(1);
   for (size_t n = 0; n < map.columns.size(); ++n) {
-    const double x = box.left + cell.width * (static_cast<double>(n) + 0.5), half = text_width(map.columns[n]) / 2;
-    if (x - half < free_from) continue;
-    svg.text(x, box.bottom() + 15, "middle", map.columns[n], "class=\"dim\"");
-    free_from = x + half + 5;
+    const double x = box.left + cell.width * (static_cast<double>(n) + 0.5);
+    if (below.take(x, text_width(map.columns[n])))
+      svg.text(x, box.bottom() + 15, "middle", map.columns[n], "class=\"dim\"");
   }
-  free_from = -INFINITY;
   for (size_t n = 0; n < map.rows.size(); ++n) {
     const double y = box.top + cell.height * (static_cast<double>(n) + 0.5);
-    if (y - 6 < free_from) continue;
-    svg.text(box.left - 6, y + 4, "end", shortened(map.rows[n], kLongestRowName), "class=\"dim\"");
-    free_from = y + 7;
+    if (beside.take(y, kTextHeight))
+      svg.text(box.left - 6, y + 4, "end", shortened(map.rows[n], kLongestRowName), "class=\"dim\"");
   }
   svg.text(box.left + box.width / 2, box.bottom() + 33, "middle", map.x_name);
 }
@@ -135,13 +127,12 @@ void draw_colour_bar(Svg& svg, const Colours& colours, const Box& box, const std
     svg.rect({box.left + n * part, box.top, part + 0.4, box.height},
              str_cat("shape-rendering=\"crispEdges\" fill=\"", hex(colours.of_share((n + 0.5) / kParts)), "\""));
   const Scale scale = colours.on_bar(box.left, box.right());
-  double free_from = -INFINITY;
+  LabelSpace space(6);
   for (const auto& [value, label] : scale.ticks(kXTicks)) {
-    const double x = scale.at(value), half = text_width(label) / 2;
-    if (x - half < free_from) continue;
+    const double x = scale.at(value);
+    if (!space.take(x, text_width(label))) continue;
     svg.line(x, box.bottom(), x, box.bottom() + 4, "class=\"axis\"");
     svg.text(x, box.bottom() + 16, "middle", label, "class=\"dim\"");
-    free_from = x + half + 6;
   }
   svg.text(box.right() + 14, box.top + 11, "start", name);
 }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "kernels/check.h"
@@ -78,20 +79,54 @@ void draw_band(Svg& svg, const Line& line, const Scales& scales, int colour) {
   });
 }
 
-void draw_line(Svg& svg, const Line& line, const Scales& scales, const Style& style) {
+// Lines that lie upon one another take turns: each has its part of every so many pixels, and of the markers.
+struct Turn {
+  size_t at = 0, of = 1;
+};
+
+bool coincide(const Line& a, const Line& b, const Scales& scales) {
+  if (a.style.pale || b.style.pale || a.x != b.x || a.y.size() != b.y.size()) return false;
+  return std::equal(a.y.begin(), a.y.end(), b.y.begin(), [&](double ya, double yb) {
+    if (!scales.y.shows(ya) || !scales.y.shows(yb)) return scales.y.shows(ya) == scales.y.shows(yb);
+    return std::abs(scales.y.at(ya) - scales.y.at(yb)) <= 0.5;
+  });
+}
+
+std::vector<Turn> turns_of(const std::vector<Line>& lines, const Scales& scales) {
+  std::vector<Turn> turns(lines.size());
+  std::vector<bool> has_turn(lines.size());
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (has_turn[i]) continue;
+    std::vector<size_t> group = {i};
+    for (size_t j = i + 1; j < lines.size(); ++j)
+      if (!has_turn[j] && coincide(lines[i], lines[j], scales)) group.push_back(j), has_turn[j] = true;
+    for (size_t n = 0; n < group.size(); ++n) turns[group[n]] = {n, group.size()};
+  }
+  return turns;
+}
+
+std::string stroke_with(const Style& style, Turn turn) {
+  constexpr size_t kPixels = 12;
+  if (turn.of == 1) return stroke_of(style) + " stroke-linecap=\"round\"";
+  return str_cat(stroke_of(Style{style.colour}), " stroke-dasharray=\"", kPixels, " ", kPixels * (turn.of - 1),
+                 "\" stroke-dashoffset=\"-", kPixels * turn.at, "\"");
+}
+
+void draw_line(Svg& svg, const Line& line, const Scales& scales, const std::string& stroke) {
   for_each_stretch(line, scales, [&](size_t first, size_t last) {
     std::string way;
     for (size_t i = first; i < last; ++i)
       way += (i == first ? "M" : "L") + point(scales.x.at(line.x[i]), scales.y.at(line.y[i]));
     if (last == first + 1) way += "h0.1";
-    svg.path(way, stroke_of(style) + " fill=\"none\" stroke-linejoin=\"round\" stroke-linecap=\"round\"", line.name);
+    svg.path(way, stroke + " fill=\"none\" stroke-linejoin=\"round\"", line.name);
   });
 }
 
-void draw_markers(Svg& svg, const Line& line, const Scales& scales, size_t shape, int colour) {
+void draw_markers(Svg& svg, const Line& line, const Scales& scales, size_t shape, int colour, Turn turn) {
   if (!has_markers(line)) return;
   for_each_stretch(line, scales, [&](size_t first, size_t last) {
     for (size_t i = first; i < last; ++i) {
+      if (i % turn.of != turn.at) continue;
       std::string tooltip = str_cat(line.name, ": ", line.x[i], ", ", line.y[i]);
       if (i < line.low.size() && i < line.high.size()) tooltip += str_cat(" (", line.low[i], " to ", line.high[i], ")");
       svg.marker(scales.x.at(line.x[i]), scales.y.at(line.y[i]), shape, fill_class(colour), tooltip);
@@ -109,12 +144,15 @@ void draw_panel(Svg& svg, const LinePanel& panel, const Box& box, const Scales& 
     svg.line(box.left, scales.y.at(y), box.right(), scales.y.at(y),
              "class=\"ink\" stroke-dasharray=\"1 3\" stroke-width=\"1.5\"");
   for (const Line& line : panel.lines) draw_band(svg, line, scales, styles.at(line.name).second.colour);
+  const std::vector<Turn> turns = turns_of(panel.lines, scales);
+  const auto& lines = panel.lines;
   for (const bool pale : {true, false})
-    for (const Line& line : panel.lines)
-      if (line.style.pale == pale) draw_line(svg, line, scales, styles.at(line.name).second);
-  for (const Line& line : panel.lines) {
-    const auto& [shape, style] = styles.at(line.name);
-    draw_markers(svg, line, scales, shape, style.colour);
+    for (size_t n = 0; n < lines.size(); ++n)
+      if (lines[n].style.pale == pale)
+        draw_line(svg, lines[n], scales, stroke_with(styles.at(lines[n].name).second, turns[n]));
+  for (size_t n = 0; n < lines.size(); ++n) {
+    const auto& [shape, style] = styles.at(lines[n].name);
+    draw_markers(svg, lines[n], scales, shape, style.colour, turns[n]);
   }
   for (const auto& [name, y] : panel.levels)
     svg.text(box.right() - 4, scales.y.at(y) - 4, "end", name, "class=\"dim halo\"");
@@ -131,7 +169,7 @@ std::string draw_lines(const std::vector<LinePanel>& panels, const Layout& layou
     for (Scales& to : scales)
       for (const Scales& from : scales) to.x.include(from.x), to.y.include(from.y);
   }
-  double labels = 0;  // the widest of y
+  double labels = layout.labels;  // the widest of y
   for (size_t n = 0; n < panels.size(); ++n) {
     Scales fitted = scales[n];
     fitted.fit({0, 0, width, height}, 0);

@@ -17,11 +17,6 @@ std::string fitting_name(const std::string& name, double width) {
   return text_width(last) <= width ? last : "";
 }
 
-void draw_rectangle(Svg& svg, const Block& block, const Box& at) {
-  svg.rect(at, fill_class(block.kind, "edge") + " stroke-width=\"0.7\"",
-           block.tooltip.empty() ? block.name : block.tooltip);
-}
-
 void draw_name(Svg& svg, const Block& block, const Box& at) {
   constexpr double kMargin = 4;
   const double x = at.left + at.width / 2, y = at.top + at.height / 2;
@@ -66,18 +61,16 @@ std::string draw_maps(const std::vector<BlockMap>& panels, const Layout& layout)
       return Box{left_edge, top, x.at(block.right) - left_edge, y.at(block.bottom) - top};
     };
     svg.begin_clip(box);
-    for (const Block& block : map.blocks) draw_rectangle(svg, block, place(block));
+    for (const Block& block : map.blocks)
+      svg.rect(place(block), fill_class(block.kind, "edge") + " stroke-width=\"0.7\"",
+               block.tooltip.empty() ? block.name : block.tooltip);
     svg.end_clip();
     for (const auto& [value, name] : map.sections) {
       svg.line(x.at(value), box.top - 16, x.at(value), box.bottom(), "class=\"ink\" stroke-dasharray=\"4 3\"");
       svg.text(x.at(value) + 4, box.top - 8, "start", name);
     }
     for (const Block& block : map.blocks) draw_name(svg, block, place(block));
-    for (size_t n = 0; n < map.kinds.size(); ++n) {
-      const auto same = [&](const LegendEntry& entry) { return entry.name == map.kinds[n]; };
-      if (std::none_of(legend.begin(), legend.end(), same))
-        legend.push_back({map.kinds[n], {static_cast<int>(n), 0}, true});
-    }
+    for (size_t n = 0; n < map.kinds.size(); ++n) add_to_legend(legend, {map.kinds[n], {static_cast<int>(n), 0}, true});
   }
   const double bottom = rows.bottom() + 6;
   const double legend_height = draw_legend(svg, left, bottom, rows.width() - left, legend);

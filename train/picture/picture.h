@@ -45,6 +45,7 @@ struct Layout {
   int per_row = 0;               // panels in a row; 0: what suits the kind
   bool same_axes = true;         // of lines: all panels have one range of x and one of y
   double width = 0, height = 0;  // of a panel without its labels; 0: what suits the kind
+  double labels = 0;             // of lines: room for those of y, at least, so that several pictures are in line
 };
 std::string draw_lines(const std::vector<LinePanel>& panels, const Layout& layout = {});
 

@@ -12,17 +12,18 @@ namespace {
 struct Colour {
   const char *light, *dark, *text;  // text: what is readable on it, on a light page
 };
-constexpr Colour kPalette[kColours] = {{"#0072b2", "#0072b2", "#fff"}, {"#d55e00", "#d55e00", "#000"},
+constexpr Colour kPalette[kColours] = {{"#0072b2", "#2f93d4", "#fff"}, {"#d55e00", "#d55e00", "#000"},
                                        {"#009e73", "#009e73", "#000"}, {"#cc79a7", "#cc79a7", "#000"},
                                        {"#e69f00", "#e69f00", "#000"}, {"#56b4e9", "#56b4e9", "#000"},
                                        {"#000000", "#f0f0f0", "#fff"}};
 constexpr const char* kDashPatterns[kDashes] = {"", "8 3", "2 2.5", "9 3 2 3"};
 
 std::string rules(const char* page, const char* ink, const char* dim, const char* grid, bool dark) {
-  std::string css = str_cat(".picture .page{fill:", page, "}.picture text{fill:", ink, "}.picture .dim{fill:", dim,
-                            "}.picture .grid{stroke:", grid, "}.picture .axis{stroke:", dim,
-                            "}.picture .ink{stroke:", ink, "}.picture .edge{stroke:", page,
-                            "}.picture .halo{stroke:", page, ";stroke-width:3px;paint-order:stroke}");
+  std::string css = str_cat(
+      ".picture .page{fill:", page, "}.picture text{fill:", ink, "}.picture .dim{fill:", dim,
+      "}.picture .grid{stroke:", grid, "}.picture .axis{stroke:", dim, "}.picture .ink{stroke:", ink,
+      "}.picture .edge{stroke:", page, "}.picture .halo{stroke:", page,
+      ";stroke-width:3px;paint-order:stroke}.picture .pale{stroke-width:1.2;stroke-opacity:", dark ? "0.7}" : "0.45}");
   for (int n = 0; n < kColours; ++n) {
     const char* colour = dark ? kPalette[n].dark : kPalette[n].light;
     const bool turns = std::string_view(kPalette[n].dark) != kPalette[n].light;
@@ -68,23 +69,11 @@ std::string shortened(const std::string& words, double width) {
 std::string escaped(std::string_view words) {
   std::string safe;
   for (const char c : words) {
-    switch (c) {
-      case '&':
-        safe += "&amp;";
-        break;
-      case '<':
-        safe += "&lt;";
-        break;
-      case '>':
-        safe += "&gt;";
-        break;
-      case '"':
-        safe += "&quot;";
-        break;
-      // XML 1.0 has no other control characters.
-      default:
-        safe += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? '?' : c;
-    }
+    if (c == '&') safe += "&amp;";
+    else if (c == '<') safe += "&lt;";
+    else if (c == '>') safe += "&gt;";
+    else if (c == '"') safe += "&quot;";
+    else safe += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? '?' : c;  // XML 1.0 has no others
   }
   return safe;
 }
@@ -103,8 +92,8 @@ std::string dash_attribute(int dash) {
 }
 
 std::string stroke_of(const Style& style) {
-  return str_cat(stroke_class(style.colour), dash_attribute(style.dash),
-                 style.pale ? " stroke-opacity=\"0.45\" stroke-width=\"1.2\"" : " stroke-width=\"1.8\"");
+  if (style.pale) return str_cat("class=\"s", style.colour % kColours, " pale\"", dash_attribute(style.dash));
+  return str_cat(stroke_class(style.colour), dash_attribute(style.dash), " stroke-width=\"1.8\"");
 }
 
 void Svg::element(const std::string& start, std::string_view name, std::string_view tooltip) {
@@ -155,6 +144,11 @@ std::string Svg::finish(double width, double height, std::string_view title) con
                  "\" height=\"", std::ceil(height), "\" viewBox=\"0 0 ", std::ceil(width), " ", std::ceil(height),
                  "\">\n<title>", escaped(title), "</title>\n", style_sheet(),
                  "<rect class=\"page\" width=\"100%\" height=\"100%\"/>\n", body_, "</svg>\n");
+}
+
+void add_to_legend(std::vector<LegendEntry>& legend, const LegendEntry& entry) {
+  if (std::none_of(legend.begin(), legend.end(), [&](const LegendEntry& known) { return known.name == entry.name; }))
+    legend.push_back(entry);
 }
 
 double draw_legend(Svg& svg, double left, double top, double width, const std::vector<LegendEntry>& entries) {

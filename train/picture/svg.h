@@ -67,6 +67,8 @@ struct LegendEntry {
   bool filled = false, mark = false;  // mark: the line across a bar
   int marker = -1;                    // the shape on the line; -1: none
 };
+// Adds an entry unless there is one of its name.
+void add_to_legend(std::vector<LegendEntry>& legend, const LegendEntry& entry);
 // Returns its height.
 double draw_legend(Svg& svg, double left, double top, double width, const std::vector<LegendEntry>& entries);
 

@@ -1,4 +1,4 @@
-#include "train/report/charts.h"
+#include "train/report/report.h"
 
 #include <nlohmann/json.hpp>
 
@@ -55,7 +55,7 @@ picture::LinePanel panel_of(const RunChart& chart, const std::vector<RunHistory>
 
 std::string draw(picture::LinePanel panel, bool logarithmic) {
   panel.y.logarithmic = logarithmic;
-  return picture::draw_lines({panel}, {.width = 430, .height = 250});  // legible on a phone too
+  return picture::draw_lines({panel}, {.width = 430, .height = 250, .labels = 46});  // legible on a phone too
 }
 
 // JSON that may stand in a script element of HTML and of XML.

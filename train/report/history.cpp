@@ -1,4 +1,4 @@
-#include "train/report/history.h"
+#include "train/report/report.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "train/report/page.h"
+#include "train/report/report.h"
 
 #include <algorithm>
 #include <map>
@@ -12,8 +12,8 @@
 #include "train/commands/commands.h"
 #include "train/options_table.h"
 #include "train/picture/svg.h"
-#include "train/report/charts.h"
 #include "train/report/page_parts.h"
+#include "train/text.h"
 
 namespace glint {
 
@@ -46,12 +46,6 @@ Row run_names(const std::vector<RunHistory>& runs, const std::string& first) {
   return head;
 }
 
-std::string number(double value, const char* format = "%.4g") {
-  char text[64];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
-}
-
 // 1234567 -> 1,234,567
 std::string counted(uint64_t value) {
   std::string text = std::to_string(value);
@@ -76,18 +70,18 @@ std::string summary(const std::vector<RunHistory>& runs) {
   };
   const auto median = [](const RunHistory& run, MetricsValue value, const char* format, double scale = 1) {
     const Series series = series_of(run, value);
-    return series.values.empty() ? "" : number(scale * median_of(series.values), format);
+    return series.values.empty() ? "" : formatted(format, scale * median_of(series.values));
   };
   add("best validation loss", [](const RunHistory& run) {
     const Series losses = series_of(run, &MetricsLine::val_loss);
     const auto best = std::min_element(losses.values.begin(), losses.values.end());
     if (best == losses.values.end()) return std::string();
     const double step = losses.steps[static_cast<size_t>(best - losses.values.begin())];
-    return str_cat(number(*best, "%.4f"), " at step ", step);
+    return str_cat(formatted("%.4f", *best), " at step ", step);
   });
   add("last training loss", [](const RunHistory& run) {
     const Series losses = series_of(run, &MetricsLine::loss);
-    return losses.values.empty() ? "" : number(losses.values.back(), "%.4f");
+    return losses.values.empty() ? "" : formatted("%.4f", losses.values.back());
   });
   add("steps", [](const RunHistory& run) {
     return str_cat(counted(run.lines.back().step), " of ", counted(static_cast<uint64_t>(run.options.steps)));
@@ -109,8 +103,7 @@ std::string summary(const std::vector<RunHistory>& runs) {
 }
 
 std::string shown(const ordered_json& value) {
-  if (value.is_number_float()) return number(value.get<double>(), "%.6g");
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  return value.is_number_float() ? formatted("%.6g", value.get<double>()) : plain_text(value);
 }
 
 std::string settings(const std::vector<RunHistory>& runs) {
@@ -125,7 +118,7 @@ std::string settings(const std::vector<RunHistory>& runs) {
     Row row = {option.name};
     for (const ordered_json& options : all) row.push_back(shown(options[option.name]));
     const bool differs = std::set<std::string>(row.begin() + 1, row.end()).size() > 1;
-    if (differs) row[0] += " \xE2\x89\xA0";  // not equal
+    if (differs) row[0] += "\xC2\xA0\xE2\x89\xA0";  // no break, not equal
     body += row_of(row, str_cat(differs ? " class=\"differs\"" : "", " title=\"", escaped(option.help), "\""));
   });
   return table(run_names(runs, "option"), body);
@@ -156,8 +149,8 @@ std::string dropout_sites(const std::vector<RunHistory>& runs) {
       if (p == 0) return;
       const KeepRule rule = keep_rule(p);
       body +=
-          row_of({run.name, site, str_cat(count), number(p), number(100 - 100 * (rule.threshold + 1) / 256.0, "%.2f%%"),
-                  number(rule.scale),
+          row_of({run.name, site, str_cat(count), formatted("%.4g", p),
+                  formatted("%.2f%%", 100 - 100 * (rule.threshold + 1) / 256.0), formatted("%.4g", rule.scale),
                   counted(dropout_offsets(static_cast<uint64_t>(run.options.batch), static_cast<uint64_t>(heads)))});
     };
     add("embedding", 1, 1, model.embd_dropout);
@@ -195,11 +188,12 @@ std::string report_page(const std::vector<RunHistory>& runs) {
       escaped(names), "</title>\n<style>", kReportStyle, "</style></head>\n<body><main>\n<h1>", escaped(names),
       "</h1>\n", summary(runs));
   html += str_cat(
-      "<h2>Curves</h2>\n<input type=\"checkbox\" id=\"logarithmic\"/><label for=\"logarithmic\"> logarithmic</label>\n",
+      "<h2>Curves</h2>\n<input type=\"checkbox\" id=\"logarithmic\"/><label for=\"logarithmic\"> logarithmic axes</label>\n",
       "<div class=\"charts\">\n", figures(runs), "</div>\n");
   html += "<h2>Settings</h2>\n";
   if (several)
-    html += "<input type=\"checkbox\" id=\"differences\"/><label for=\"differences\"> differences only</label>\n";
+    html +=
+        "<input type=\"checkbox\" id=\"differences\" checked=\"checked\"/><label for=\"differences\"> differences only</label>\n";
   html += "<div class=\"settings\">" + settings(runs) + "</div>\n";
   if (!texts.empty()) html += "<h2>Samples along the way</h2>\n<div class=\"samples\">\n" + texts + "</div>\n";
   html += str_cat("<h2>Dropout sites</h2>\n", dropout_sites(runs), "<h2>Machine</h2>\n", machines(runs),

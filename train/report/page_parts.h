@@ -19,8 +19,11 @@ th,td{border-bottom:1px solid var(--line);padding:3px 14px 3px 6px;text-align:le
 overflow-wrap:break-word}
 td{font-variant-numeric:tabular-nums}
 tbody th{font-weight:400;color:var(--dim);white-space:nowrap}
+@media (max-width:600px){tbody th{white-space:normal}}
+thead th{white-space:nowrap}
 thead th,.group th{background:var(--head);color:var(--ink);font-weight:600}
 .differs>*{background:var(--mark);color:var(--ink)}
+#differences:checked~.settings .differs>*{background:none}
 #differences:checked~.settings tr:not(.differs):not(:first-child),#differences:checked~.settings .group{display:none}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:16px;margin-top:8px}
 figure{margin:0;position:relative}

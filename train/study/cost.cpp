@@ -1,11 +1,14 @@
 // glint study cost: what a training step costs. Time op by op against the roofline, the arena's memory over the step,
 // and what dropout at each site, recompute, and the reference attention over T add.
 #include <algorithm>
+#include <map>
 #include <memory>
+#include <set>
 
 #include "src/measure/median.h"
 #include "src/measure/op_times.h"
 #include "src/measure/peak.h"
+#include "train/options_table.h"
 #include "train/random_step.h"
 #include "train/study/cost_page.h"
 
@@ -17,7 +20,6 @@ using nlohmann::ordered_json;
 
 struct CostFlags : StudyFlags {
   TrainOptions options;
-  DeviceFlags device;
   double dropout = 0.1;
   int steps = 15;
   std::vector<int> lengths = {64, 128, 256, 512, 1024};
@@ -32,7 +34,7 @@ struct CostVariant {
 class CostMeter {
  public:
   explicit CostMeter(const CostFlags& flags)
-      : flags_(flags), device_(open_device(flags.device)), dtype_(dtype_of(flags.device.dtype)), team_({}, "", {}) {}
+      : flags_(flags), device_(open_device(flags.options)), dtype_(dtype_of(flags.options.dtype)), team_({}, "", {}) {}
   const Device& device() const { return device_; }
 
   std::unique_ptr<RandomStep> make(const TrainOptions& options) {
@@ -40,7 +42,7 @@ class CostMeter {
   }
 
   // The ops of a step, and what the device can do at most.
-  ordered_json ops(const StudyUnit::PartDone& part_done) {
+  ordered_json ops(const PartDone& part_done) {
     const auto random = make(flags_.options);
     for (int warm_up = 0; warm_up < 2; ++warm_up) random->run();
     random->step().profile(true);
@@ -84,7 +86,7 @@ class CostMeter {
 
   // Median milliseconds of the variants, timed in turn, so that a slow moment of the machine hits all of them. Against
   // the first: the median over the rounds of what a step takes more.
-  ordered_json in_turn(const std::vector<CostVariant>& variants, const StudyUnit::PartDone& part_done) {
+  ordered_json in_turn(const std::vector<CostVariant>& variants, const PartDone& part_done) {
     std::vector<std::unique_ptr<RandomStep>> steps;
     std::vector<std::vector<double>> ms(variants.size()), more(variants.size());
     for (const CostVariant& variant : variants) {
@@ -141,9 +143,9 @@ std::vector<CostVariant> site_variants(const CostFlags& flags) {
 // The kinds of attention that this device has, at one length, without and with dropout of attention.
 std::vector<CostVariant> length_variants(const CostFlags& flags, int T) {
   std::vector<AttentionKind> kinds = {AttentionKind::flash};
-  if (flags.device.device == DeviceChoice::cuda) {
-    if (flags.device.dtype == DtypeChoice::bf16) kinds.push_back(AttentionKind::flash_sm80);
-  } else if (flags.device.dtype == DtypeChoice::fp32) {
+  if (flags.options.device == DeviceChoice::cuda) {
+    if (flags.options.dtype == DtypeChoice::bf16) kinds.push_back(AttentionKind::flash_sm80);
+  } else if (flags.options.dtype == DtypeChoice::fp32) {
     kinds.push_back(AttentionKind::reference);
   }
   std::vector<CostVariant> variants;
@@ -169,47 +171,17 @@ void validate_cost(const CostFlags& flags) {
     for (CostVariant& variant : length_variants(flags, T)) all.push_back(std::move(variant));
   }
   for (CostVariant& variant : all) {
-    TrainOptions& options = variant.options;
-    options.device = flags.device.device, options.dtype = flags.device.dtype, options.threads = flags.device.threads;
-    options.ranks = 1;
-    options.complete();
-    options.validate();
+    variant.options.ranks = 1;
+    variant.options.complete();
+    variant.options.validate();
   }
 }
 
-ordered_json cost_settings(const CostFlags& flags) {
-  const TrainOptions& o = flags.options;
-  return {{"layers", o.model.layers},
-          {"heads", o.model.heads},
-          {"kv-heads", o.model.kv_heads},
-          {"embd", o.model.embd},
-          {"context", o.model.context},
-          {"vocab", o.model.vocab},
-          {"bias", o.model.bias},
-          {"activation", choice_name(o.model.activation)},
-          {"batch", o.batch},
-          {"micro-batch", o.micro_batch},
-          {"recompute", o.recompute},
-          {"loss-chunk", o.loss_chunk},
-          {"graph", o.graph},
-          {"dropout", flags.dropout},
-          {"lengths", flags.lengths},
-          {"steps", flags.steps},
-          {"device", choice_name(flags.device.device)},
-          {"dtype", choice_name(flags.device.dtype)},
-          {"threads", flags.device.threads},
-          {"matmul", choice_name(flags.device.matmul)},
-          {"tf32", flags.device.tf32}};
-}
-
-void study_cost(CostFlags flags) {
-  flags.device = on_this_machine(flags.device);
-  std::sort(flags.lengths.begin(), flags.lengths.end());
-  flags.lengths.erase(std::unique(flags.lengths.begin(), flags.lengths.end()), flags.lengths.end());
+void study_cost(CostFlags& flags) {
+  flags.options = on_this_machine(flags.options);
   validate_cost(flags);
   CostMeter meter(flags);
-  Study study("cost", flags, cost_settings(flags), meter.device().name());
-  using PartDone = StudyUnit::PartDone;
+  Study study("cost", flags, flags.settings(), meter.device().name());
   const auto sites = site_variants(flags);
   std::vector<StudyUnit> units = {
       {"ops", 2, {}, [&](const PartDone& part_done) { return meter.ops(part_done); }},
@@ -243,32 +215,27 @@ void study_cost(CostFlags flags) {
 
 void register_study_cost(CLI::App& studies) {
   const auto flags = std::make_shared<CostFlags>();
-  CLI::App& command = add_study(studies, "cost", "What a training step costs, op by op, in time and memory", *flags);
+  StudyCommand command(studies, "cost", "What a training step costs, op by op, in time and memory", *flags);
   TrainOptions& options = flags->options;
-  options.model.vocab = 65, options.model.context = 128, options.batch = 16;
-  add_model_flags(command, options.model);
-  add_option(command, "--batch", options.batch, "Sequences per step");
-  add_option(command, "--micro-batch", options.micro_batch, "Sequences per pass; 0: as --batch");
-  add_option(command, "--recompute", options.recompute, "Recompute activations in backward, but for the comparison");
-  add_option(command, "--loss-chunk", options.loss_chunk, "Rows of logits in memory at a time; 0: all");
-  add_option(command, "--graph", options.graph, "On a GPU: run a step as one CUDA graph");
-  add_option(command, "--dropout", flags->dropout, "Drop probability where a site drops");
-  command.add_option("--lengths", flags->lengths, "Tokens per sequence to compare attention at, as 64,128")
-      ->delimiter(',')
-      ->type_name("LIST")
-      ->default_str("64,128,256,512,1024");
-  add_count(command, "--steps", flags->steps, "Timed steps of each variant");
-  add_device_flags(command, flags->device);
-  command.callback([&command, flags] {
-    TrainOptions& quick = flags->options;
-    quick_value(command, *flags, "--layers", quick.model.layers, 2);
-    quick_value(command, *flags, "--embd", quick.model.embd, 32);
-    quick_value(command, *flags, "--context", quick.model.context, 32);
-    quick_value(command, *flags, "--batch", quick.batch, 4);
-    quick_value(command, *flags, "--lengths", flags->lengths, {16, 64});
-    quick_value(command, *flags, "--steps", flags->steps, 3);
-    study_cost(*flags);
+  GptConfig& model = options.model;
+  model.context = 128, model.vocab = 65, options.batch = 16;
+  std::set<std::string_view> names = {"batch",  "micro-batch", "recompute", "loss-chunk", "graph",
+                                      "device", "dtype",       "threads",   "matmul",     "tf32"};
+  names.insert(kShapeOptions.begin(), kShapeOptions.end());
+  const std::map<std::string_view, int> quick = {{"layers", 2}, {"embd", 32}, {"context", 32}, {"batch", 4}};
+  for_each_option(options, [&]<typename Value>(Value& value, const OptionInfo& info) {
+    if (!names.contains(info.name)) return;
+    std::optional<Value> small;
+    if constexpr (std::is_same_v<Value, int>)
+      if (const auto found = quick.find(info.name); found != quick.end()) small = found->second;
+    CLI::Option* option = command.add(info.name, value, info.help, small);
+    if (info.shown_default) option->default_str(info.shown_default);
   });
+  command.add("vocab", model.vocab, "Vocabulary");
+  command.add("dropout", flags->dropout, "Drop probability where a site drops");
+  command.add("lengths", flags->lengths, "Tokens per sequence to compare attention at, as 64,128", std::vector{16, 64});
+  command.add("steps", flags->steps, "Timed steps of each variant", 3)->check(kCount);
+  command.run([flags] { study_cost(*flags); });
 }
 
 }  // namespace glint

@@ -107,21 +107,7 @@ void study_dropout(const DropoutFlags& flags) {
   validate_dropout(flags);
   const Dataset data = data_of(flags);
   data.require_context(flags.context);
-  Study study("dropout", flags,
-              {{"layers", flags.layers},
-               {"heads", flags.heads},
-               {"embd", flags.embd},
-               {"context", flags.context},
-               {"batch", flags.batch},
-               {"steps", flags.steps},
-               {"lr", flags.lr},
-               {"dropout", flags.dropout},
-               {"sizes", flags.sizes},
-               {"data", flags.data},
-               {"train-tokens", flags.train_tokens},
-               {"seeds", flags.seeds},
-               {"seed", flags.seed},
-               {"masks", flags.masks}});
+  Study study("dropout", flags, flags.settings());
   DropoutFindings findings{.rows = dropout_rows(flags),
                            .size_rows = size_rows(flags),
                            .entropy = data.entropy().value_or(0),
@@ -204,41 +190,27 @@ std::vector<DropoutRow> size_rows(const DropoutFlags& flags) {
 
 void register_study_dropout(CLI::App& studies) {
   const auto flags = std::make_shared<DropoutFlags>();
-  CLI::App& command =
-      add_study(studies, "dropout", "Training runs with dropout in other places and ways, on a CPU", *flags);
-  add_option(command, "--layers", flags->layers, "Transformer blocks");
-  add_option(command, "--heads", flags->heads, "Heads");
-  add_option(command, "--embd", flags->embd, "Channels");
-  add_option(command, "--context", flags->context, "Tokens per sequence");
-  add_option(command, "--batch", flags->batch, "Sequences per step");
-  add_option(command, "--steps", flags->steps, "Steps of each run");
-  add_option(command, "--lr", flags->lr, "Highest learning rate");
-  add_option(command, "--dropout", flags->dropout, "p: rows have half of it, it, and twice it");
-  command.add_option("--sizes", flags->sizes, "Models that are trained without dropout and with it: layers x channels")
-      ->delimiter(',')
-      ->type_name("LIST")
-      ->default_str("1x32,2x64,3x96,4x128");
-  command.add_option("--data", flags->data, "A text, or a folder of `glint data prepare` [the built-in corpus]")
+  StudyCommand command(studies, "dropout", "Training runs with dropout in other places and ways, on a CPU", *flags);
+  command.add("layers", flags->layers, "Transformer blocks", 1);
+  command.add("heads", flags->heads, "Heads", 2);
+  command.add("embd", flags->embd, "Channels", 32);
+  command.add("context", flags->context, "Tokens per sequence", 32);
+  command.add("batch", flags->batch, "Sequences per step", 8);
+  command.add("steps", flags->steps, "Steps of each run", 300);
+  command.add("lr", flags->lr, "Highest learning rate");
+  command.add("dropout", flags->dropout, "p: rows have half of it, it, and twice it");
+  command.add("sizes", flags->sizes, "Models that are trained without dropout and with it: layers x channels",
+              std::vector<std::string>{"1x16", "2x32"});
+  command.add("data", flags->data, "A text, or a folder of `glint data prepare` [the built-in corpus]")
       ->type_name("PATH");
-  add_option(command, "--train-tokens", flags->train_tokens,
-             "Of the training text, so few that a model learns them by heart");
-  add_count(command, "--seeds", flags->seeds, "Runs of each row")->check(CLI::Range(2, 1000).description(""));
-  add_option(command, "--seed", flags->seed, "The first seed");
-  add_count(command, "--masks", flags->masks, "Masks for the moments of one output");
-  add_option(command, "--threads", flags->threads, "Runs side by side, a thread each; 0: as many as there are CPUs");
-  command.callback([flags, &command] {
-    quick_value(command, *flags, "--layers", flags->layers, 1);
-    quick_value(command, *flags, "--heads", flags->heads, 2);
-    quick_value(command, *flags, "--embd", flags->embd, 32);
-    quick_value(command, *flags, "--context", flags->context, 32);
-    quick_value(command, *flags, "--batch", flags->batch, 8);
-    quick_value(command, *flags, "--steps", flags->steps, int64_t{300});
-    quick_value(command, *flags, "--train-tokens", flags->train_tokens, int64_t{1000});
-    quick_value(command, *flags, "--seeds", flags->seeds, 2);
-    quick_value(command, *flags, "--masks", flags->masks, 1024);
-    quick_value(command, *flags, "--sizes", flags->sizes, {"1x16", "2x32"});
-    study_dropout(*flags);
-  });
+  command.add("train-tokens", flags->train_tokens, "Of the training text, so few that a model learns them by heart",
+              1000);
+  command.add("seeds", flags->seeds, "Runs of each row", 2)->check(CLI::Range(2, 1000).description(""));
+  command.add("seed", flags->seed, "The first seed");
+  command.add("masks", flags->masks, "Masks for the moments of one output", 1024)->check(kCount);
+  add_option(command.app, "--threads", flags->threads,
+             "Runs side by side, a thread each; 0: as many as there are CPUs");
+  command.run([flags] { study_dropout(*flags); });
 }
 
 }  // namespace glint

@@ -4,6 +4,7 @@
 
 #include "src/measure/attention_mask.h"
 #include "src/measure/dropout_moments.h"
+#include "train/head_mask.h"
 #include "train/study/dropout.h"
 
 namespace glint {
@@ -33,17 +34,10 @@ void draw_head(int T, float p, const RngState& rng, const Kept& kept) {
   draw_by_kernel(CpuContext{}, DType::f32, AttentionKind::flash, {T, T, p, rng}, kept);
 }
 
-// The mask of tests/kernels/dropout_test.cpp that FlashAttention-2's own code has drawn: 512 x 512, p 0.1.
-bool draws_golden_mask() {
-  constexpr uint64_t kSeed = 0x1234567890abcdef, kHash = 0x24fd11b347ddb9b9;
-  std::vector<uint8_t> bits(512 * 512 / 8);
-  draw_head(512, 0.1f, {.seed = kSeed}, [&](int64_t i, int64_t j) {
-    uint8_t& byte = bits[static_cast<size_t>(i * 512 + j) / 8];
-    byte = static_cast<uint8_t>(byte | 1 << j % 8);
-  });
-  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (const uint8_t byte : bits) hash = (hash ^ byte) * 0x100000001b3;
-  return hash == kHash;
+bool draws_flash_attention_2_mask() {
+  HeadMask mask(512, 512);
+  draw_head(512, 0.1f, {.seed = kFlashAttention2Seed}, [&](int64_t i, int64_t j) { mask.keep(i, j); });
+  return mask.sha256() == kFlashAttention2Sha256;
 }
 
 ordered_json rates_of(const DropoutFlags& flags, const PartDone& done) {
@@ -74,7 +68,7 @@ ordered_json rates_of(const DropoutFlags& flags, const PartDone& done) {
           {"chance_of_row", 1 - std::pow(1 - std::erfc(largest / std::sqrt(2.0)), T)},
           {"rows", rows},
           {"heads", heads},
-          {"golden", draws_golden_mask()}};
+          {"golden", draws_flash_attention_2_mask()}};
 }
 
 }  // namespace

@@ -1,11 +1,10 @@
-#include "train/study/gradient_pictures.h"
+#include "train/study/gradients.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "kernels/check.h"
 #include "train/picture/picture.h"
-#include "train/study/gradient_units.h"
 
 namespace glint {
 

@@ -1,12 +1,9 @@
-#include "train/study/gradient_tables.h"
+#include "train/study/gradients.h"
 
 #include <algorithm>
 #include <cmath>
 #include <set>
 #include <tuple>
-
-#include "train/study/gradient_units.h"
-#include "train/study/study.h"
 
 namespace glint {
 

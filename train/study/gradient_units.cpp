@@ -1,4 +1,4 @@
-#include "train/study/gradient_units.h"
+#include "train/study/gradients.h"
 
 #include <algorithm>
 #include <cmath>
@@ -68,7 +68,7 @@ ordered_json attention_errors(const AttentionCase& x, int threads) {
   return rows;
 }
 
-ordered_json layer_errors(const StudiedModel& studied, const StudiedBatch& batch, int threads, const ShareDone& done) {
+ordered_json layer_errors(const StudiedModel& studied, const StudiedBatch& batch, int threads, const PartDone& done) {
   ordered_json all = ordered_json::array();
   const std::vector<AttentionCase> layers = record_attention(studied, batch, threads);
   for (size_t layer = 0; layer < layers.size(); ++layer) {
@@ -82,7 +82,7 @@ ordered_json layer_errors(const StudiedModel& studied, const StudiedBatch& batch
 }
 
 ordered_json order_distances(const StudiedModel& studied, const StudiedBatch& batch, int threads,
-                             const ShareDone& done) {
+                             const PartDone& done) {
   constexpr int kOrders = 3;
   ordered_json all = ordered_json::array();
   const std::vector<AttentionCase> layers = record_attention(studied, batch, threads);
@@ -116,7 +116,7 @@ ordered_json order_distances(const StudiedModel& studied, const StudiedBatch& ba
 }
 
 ordered_json gradient_distances(const StudiedModel& studied, const StudiedBatch& batch, int threads,
-                                const ShareDone& done) {
+                                const PartDone& done) {
   const GradientWay base{.threads = threads};
   const auto with = [&](auto change) {
     GradientWay way = base;

@@ -1,11 +1,5 @@
 // glint study gradients: what number formats, kernels and the order of summation cost in exactness.
-#include <algorithm>
-#include <cmath>
-
-#include "train/study/gradient_pictures.h"
-#include "train/study/gradient_tables.h"
-#include "train/study/gradient_units.h"
-#include "train/study/study.h"
+#include "train/study/gradients.h"
 
 namespace glint {
 
@@ -35,8 +29,6 @@ void validate(GradientFlags& f) {
   model.vocab = 2;
   model.validate();
   if (f.contexts.empty()) f.contexts = {f.model.context / 4, f.model.context / 2, f.model.context};
-  std::sort(f.contexts.begin(), f.contexts.end());
-  f.contexts.erase(std::unique(f.contexts.begin(), f.contexts.end()), f.contexts.end());
   for (const int T : f.contexts)
     GLINT_REQUIRE(T >= 2 && T <= f.model.context, "--lengths ", T, ": the model's context is ", f.model.context,
                   "; give numbers from 2 to that");
@@ -49,7 +41,7 @@ class Subject {
     if (!f.run.empty()) studied_ = studied_run(f.run, f.threads);
   }
   const StudiedModel& of_run() const { return *studied_; }
-  const StudiedModel& get(const ShareDone& done) {
+  const StudiedModel& get(const PartDone& done) {
     if (!studied_) studied_ = train_shortly({f_.model, f_.batch, f_.steps, f_.threads, f_.seed}, done);
     return *studied_;
   }
@@ -67,20 +59,14 @@ ordered_json joined(const std::vector<ordered_json>& results, size_t begin, size
   return all;
 }
 
-void study_gradients(GradientFlags f) {
+void study_gradients(GradientFlags& f) {
   Subject subject(f);
   if (!f.run.empty()) f.model = subject.of_run().config;
   validate(f);
-  ordered_json settings;
-  if (!f.run.empty()) settings["run"] = f.run;
-  else
-    settings = {{"layers", f.model.layers},   {"heads", f.model.heads}, {"embd", f.model.embd},
-                {"context", f.model.context}, {"dropout", f.dropout},   {"steps", f.steps}};
-  settings.update(ordered_json{{"lengths", f.contexts},
-                               {"random-context", f.random_contexts},
-                               {"batch", f.batch},
-                               {"threads", f.threads},
-                               {"seed", f.seed}});
+  ordered_json settings = f.settings();
+  for (const char* name : {"layers", "heads", "embd", "context", "dropout", "steps"})
+    if (!f.run.empty()) settings.erase(name);
+  if (f.run.empty()) settings.erase("run");
   Study study("gradients", f, settings);
   // A unit that needs the model: the first one trains it, in half of its time.
   const auto unit = [&](const std::string& name, double cost, auto measure) {
@@ -92,16 +78,16 @@ void study_gradients(GradientFlags f) {
                      }};
   };
   const int T = f.contexts.back();
-  std::vector<StudyUnit> units = {unit("the model's gradient", 20, [&](const StudiedModel& m, const ShareDone& done) {
+  std::vector<StudyUnit> units = {unit("the model's gradient", 20, [&](const StudiedModel& m, const PartDone& done) {
     return gradient_distances(m, subject.batch(T), f.threads, done);
   })};
-  units.push_back(unit("order of summation", 5, [&](const StudiedModel& m, const ShareDone& done) {
+  units.push_back(unit("order of summation", 5, [&](const StudiedModel& m, const PartDone& done) {
     return order_distances(m, subject.batch(T), f.threads, done);
   }));
   const size_t first_layers = units.size();
   for (const int length : f.contexts)
     units.push_back(unit(str_cat("layers, T ", length), 5.0 * length * length / (T * T),
-                         [&f, &subject, length](const StudiedModel& m, const ShareDone& done) {
+                         [&f, &subject, length](const StudiedModel& m, const PartDone& done) {
                            return layer_errors(m, subject.batch(length), f.threads, done);
                          }));
   const size_t first_random = units.size();
@@ -169,37 +155,26 @@ void study_gradients(GradientFlags f) {
   GLINT_REQUIRE(claims.good, "a bound does not hold: see ", f.out, "/study.md");
 }
 
-CLI::Option* add_list(CLI::App& command, const std::string& name, std::vector<int>& list, const std::string& help,
-                      const std::string& initial) {
-  return command.add_option(name, list, help)->delimiter(',')->type_name("LIST")->default_str(initial);
-}
-
 }  // namespace
 
 void register_study_gradients(CLI::App& studies) {
   const auto f = std::make_shared<GradientFlags>();
-  CLI::App& command = add_study(studies, "gradients", "What precision and the order of summation cost", *f);
-  CLI::Option* const run = command.add_option("--run", f->run, "Study this run's model and data")->type_name("RUN");
+  StudyCommand command(studies, "gradients", "What precision and the order of summation cost", *f);
+  CLI::Option* const run = command.add("run", f->run, "Study this run's model and data")->type_name("RUN");
   for (CLI::Option* option :
-       {add_option(command, "--layers", f->model.layers, "Layers of the model that is trained for a moment"),
-        add_option(command, "--heads", f->model.heads, "Its heads"),
-        add_option(command, "--embd", f->model.embd, "Its channels"),
-        add_option(command, "--context", f->model.context, "Its context"),
-        add_option(command, "--dropout", f->dropout, "Of its attention weights"),
-        add_count(command, "--steps", f->steps, "Steps that it is trained")})
+       {command.add("layers", f->model.layers, "Layers of the model that is trained for a moment", 2),
+        command.add("heads", f->model.heads, "Its heads"), command.add("embd", f->model.embd, "Its channels", 64),
+        command.add("context", f->model.context, "Its context", 64),
+        command.add("dropout", f->dropout, "Of its attention weights"),
+        command.add("steps", f->steps, "Steps that it is trained", 20)->check(kCount)})
     option->excludes(run);
-  add_list(command, "--lengths", f->contexts, "Tokens per sequence to measure, up to the context",
-           "a quarter, half, all of it");
-  add_list(command, "--random-context", f->random_contexts, "The same for random inputs", "128,512,2048");
-  add_option(command, "--batch", f->batch, "Sequences");
-  add_option(command, "--threads", f->threads, "CPU threads; 0: all");
-  add_option(command, "--seed", f->seed, "Of the weights, the masks and the random inputs");
-  command.callback([&command, f] {
-    quick_value(command, *f, "--layers", f->model.layers, 2);
-    quick_value(command, *f, "--embd", f->model.embd, 64);
-    quick_value(command, *f, "--context", f->model.context, 64);
-    quick_value(command, *f, "--steps", f->steps, 20);
-    quick_value(command, *f, "--random-context", f->random_contexts, {64, 128});
+  command.add("lengths", f->contexts, "Tokens per sequence to measure, up to the context")
+      ->default_str("a quarter, half, all of it");
+  command.add("random-context", f->random_contexts, "The same for random inputs", std::vector{64, 128});
+  command.add("batch", f->batch, "Sequences");
+  command.add("threads", f->threads, "CPU threads; 0: all");
+  command.add("seed", f->seed, "Of the weights, the masks and the random inputs");
+  command.run([f] {
     f->model.kv_heads = f->model.heads;
     f->model.attn_dropout = static_cast<float>(f->dropout);
     study_gradients(*f);

@@ -1,5 +1,4 @@
 // glint study ladder: attention in steps (kernels/ladder), timed, and checked against double.
-#include <algorithm>
 #include <cmath>
 #include <iterator>
 
@@ -58,7 +57,7 @@ std::string of_dropout(double p) { return p > 0 ? str_cat("dropout ", p) : "no d
 
 // A row for each rung, at one length and with one rate of dropout.
 StudyUnit ladder_unit(const LadderFlags& flags, const Device& device, int T, double p) {
-  const auto work = [flags, T, p, device](const StudyUnit::PartDone& part_done) {
+  const auto work = [flags, T, p, device](const PartDone& part_done) {
     auto rows = ordered_json::array();
     const AttentionShape shape = ladder_shape(flags, T);
     const auto rate = static_cast<float>(p);
@@ -117,22 +116,11 @@ std::string ladder_picture(const LadderFlags& flags, const std::vector<ordered_j
   return picture::draw_lines(panels);
 }
 
-void study_ladder(LadderFlags flags) {
+void study_ladder(LadderFlags& flags) {
   if (flags.device == DeviceChoice::automatic) flags.device = on_this_machine(DeviceFlags{}).device;
   validate_ladder(flags);
-  std::sort(flags.contexts.begin(), flags.contexts.end());
-  flags.contexts.erase(std::unique(flags.contexts.begin(), flags.contexts.end()), flags.contexts.end());
   const Device device = open_device({.device = flags.device});
-  Study study("ladder", flags,
-              {{"heads", flags.heads},
-               {"head-size", flags.head_size},
-               {"context", flags.contexts},
-               {"dropout", flags.dropout},
-               {"causal", flags.causal},
-               {"repeats", flags.repeats},
-               {"seed", flags.seed},
-               {"device", choice_name(flags.device)}},
-              device.name());
+  Study study("ladder", flags, flags.settings(), device.name());
   std::vector<StudyUnit> units;
   for (const double p : {0.0, flags.dropout}) {
     if (p == 0 && !units.empty()) continue;
@@ -145,7 +133,8 @@ void study_ladder(LadderFlags flags) {
                          : "One sequence; the fastest run. Bytes are those of each array once;\n";
   page +=
       "memory is what lies beside inputs and results. Errors are measured against double; twice that of a plain\n"
-      "computation in the same precision is allowed, three times for gradients.\n\n![Time over T](ladder.svg)\n\n"
+      "computation in the same precision is allowed, three times for gradients. GFLOP/s count\n"
+      "FlashAttention's products for every rung, 3.5 times those of forward.\n\n![Speed over T](ladder.svg)\n\n"
       "![Memory over T](memory.svg)\n";
   auto all = ordered_json::array();
   bool good = true;
@@ -159,8 +148,10 @@ void study_ladder(LadderFlags flags) {
     }
   }
   study.write_json("ladder.json", all);
-  study.write("ladder.svg", ladder_picture(flags, sections, "forward and backward, ms", [](const ordered_json& r) {
-                return r["forward_ms"].get<double>() + r["backward_ms"].get<double>();
+  study.write("ladder.svg",
+              ladder_picture(flags, sections, "forward and backward, GFLOP/s", [&](const ordered_json& r) {
+                const double ms = r["forward_ms"].get<double>() + r["backward_ms"].get<double>();
+                return 1e-6 * 3.5 * flops_of(ladder_shape(flags, r["context"])) / ms;
               }));
   study.write("memory.svg",
               ladder_picture(flags, sections, "memory beside inputs and results, MB",
@@ -173,23 +164,17 @@ void study_ladder(LadderFlags flags) {
 
 void register_study_ladder(CLI::App& studies) {
   const auto flags = std::make_shared<LadderFlags>();
-  CLI::App& command = add_study(studies, "ladder", "Attention from the definition to glint's kernel", *flags);
-  add_option(command, "--heads", flags->heads, "Heads");
-  add_option(command, "--head-size", flags->head_size, "Channels per head");
-  command.add_option("--context", flags->contexts, "Tokens per sequence: one number or several, as 128,1024")
-      ->delimiter(',')
-      ->type_name("LIST")
-      ->default_str("128,256,512,1024,2048");
-  add_option(command, "--dropout", flags->dropout, "Drop probability; each T is measured without dropout too");
-  add_option(command, "--causal", flags->causal, "Each query attends only to keys up to its own position");
-  add_count(command, "--repeats", flags->repeats, "Timed runs, after one more; the fastest counts");
-  add_option(command, "--seed", flags->seed, "Of the inputs and of the mask");
-  add_option(command, "--device", flags->device, "cuda: the kernels of a GPU");
-  command.callback([&command, flags] {
-    quick_value(command, *flags, "--context", flags->contexts, {64, 128});
-    quick_value(command, *flags, "--repeats", flags->repeats, 1);
-    study_ladder(*flags);
-  });
+  StudyCommand command(studies, "ladder", "Attention from the definition to glint's kernel", *flags);
+  command.add("heads", flags->heads, "Heads");
+  command.add("head-size", flags->head_size, "Channels per head");
+  command.add("context", flags->contexts, "Tokens per sequence: one number or several, as 128,1024",
+              std::vector{64, 128});
+  command.add("dropout", flags->dropout, "Drop probability; each T is measured without dropout too");
+  command.add("causal", flags->causal, "Each query attends only to keys up to its own position");
+  command.add("repeats", flags->repeats, "Timed runs, after one more; the fastest counts", 1)->check(kCount);
+  command.add("seed", flags->seed, "Of the inputs and of the mask");
+  command.add("device", flags->device, "cuda: the kernels of a GPU");
+  command.run([flags] { study_ladder(*flags); });
 }
 
 }  // namespace glint

@@ -1,9 +1,9 @@
 // glint study mask: whether dropout's masks are random enough, and the right ones.
+#include "train/study/mask.h"
+
 #include <algorithm>
 
 #include "src/measure/statistics.h"
-#include "train/study/mask_pictures.h"
-#include "train/study/mask_units.h"
 
 namespace glint {
 
@@ -12,6 +12,7 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr double kLevel = 1e-3;  // of all tests together
+
 void validate(const MaskStudyFlags& f) {
   const std::pair<const char*, int> counts[] = {{"--steps", f.axes.steps},     {"--layers", f.axes.layers},
                                                 {"--batch", f.axes.sequences}, {"--heads", f.axes.heads},
@@ -62,20 +63,8 @@ std::string test_table(ordered_json& tests, int& noticed) {
 
 void study_mask(const MaskStudyFlags& f) {
   validate(f);
-  const Device device = device_of(f);
-  constexpr const char* kSources[] = {"none", "cpu", "cuda"};
-  Study study("mask", f,
-              {{"dropout", f.dropout},
-               {"context", f.axes.T},
-               {"heads", f.axes.heads},
-               {"batch", f.axes.sequences},
-               {"layers", f.axes.layers},
-               {"steps", f.axes.steps},
-               {"ranks", f.ranks},
-               {"seed", f.seed},
-               {"device", kSources[static_cast<int>(f.source)]},
-               {"dtype", f.dtype == DtypeChoice::bf16 ? "bf16" : "fp32"}},
-              device.name());
+  const Device device = device_of(f.source);
+  Study study("mask", f, f.settings(), device.name());
   const std::vector<ordered_json> results = study.run(
       {{.name = "masks", .cost = 6, .work = [&](const auto& part_done) { return test_masks(f, part_done); }},
        {.name = "bytes", .cost = 2, .work = [&](const auto&) { return test_bytes(f); }},
@@ -106,7 +95,7 @@ void study_mask(const MaskStudyFlags& f) {
   const double drawn = static_cast<double>(f.axes.elements());
   const std::string page = str_cat(
       outcome, "\n", f.axes.masks(), " masks of ", f.axes.T, " x ", f.axes.T, ", ", drawn / 1e6, " million elements, ",
-      f.source == StudiedMasks::defined ? "as kernels/dropout.h defines them" : "as the attention kernel applies them",
+      f.source == MaskSource::definition ? "as kernels/dropout.h defines them" : "as the attention kernel applies them",
       ".\np = ", f.dropout, " drops ", 255 - keep_rule(f.p()).threshold, "/256 = ", f.rate(),
       " of them; this rate is expected below. p-values are two-sided, and corrected for\ntheir number by Holm's ",
       "method: below ", kLevel, " a test notices something, which one study in ", 1 / kLevel,
@@ -136,27 +125,18 @@ void study_mask(const MaskStudyFlags& f) {
 
 void register_study_mask(CLI::App& studies) {
   const auto f = std::make_shared<MaskStudyFlags>();
-  CLI::App& command = add_study(studies, "mask", "Whether dropout's masks are random enough, and the right ones", *f);
-  add_option(command, "--dropout", f->dropout, "Drop probability");
-  add_option(command, "--context", f->axes.T, "Tokens: rows and columns of a mask; a multiple of 64");
-  add_option(command, "--heads", f->axes.heads, "Query heads");
-  add_option(command, "--batch", f->axes.sequences, "Sequences of a step");
-  add_option(command, "--layers", f->axes.layers, "Layers whose masks are drawn");
-  add_option(command, "--steps", f->axes.steps, "Steps");
-  add_option(command, "--ranks", f->ranks, "That share the batch, to correlate their masks");
-  add_option(command, "--seed", f->seed, "Of the masks");
-  add_choice(command, "--device", f->source, "none: masks as defined; else those that this device's attention applies",
-             {{"none", StudiedMasks::defined}, {"cpu", StudiedMasks::of_cpu}, {"cuda", StudiedMasks::of_cuda}});
-  add_choice(command, "--dtype", f->dtype, "Number format of the kernel, with --device",
-             {{"fp32", DtypeChoice::fp32}, {"bf16", DtypeChoice::bf16}});
-  command.callback([&command, f] {
-    quick_value(command, *f, "--context", f->axes.T, 128);
-    quick_value(command, *f, "--heads", f->axes.heads, 2);
-    quick_value(command, *f, "--batch", f->axes.sequences, 4);
-    quick_value(command, *f, "--layers", f->axes.layers, 2);
-    quick_value(command, *f, "--steps", f->axes.steps, 4);
-    study_mask(*f);
-  });
+  StudyCommand command(studies, "mask", "Whether dropout's masks are random enough, and the right ones", *f);
+  command.add("dropout", f->dropout, "Drop probability");
+  command.add("context", f->axes.T, "Tokens: rows and columns of a mask; a multiple of 64", 128);
+  command.add("heads", f->axes.heads, "Query heads", 2);
+  command.add("batch", f->axes.sequences, "Sequences of a step", 4);
+  command.add("layers", f->axes.layers, "Layers whose masks are drawn", 2);
+  command.add("steps", f->axes.steps, "Steps", 4);
+  command.add("ranks", f->ranks, "That share the batch, to correlate their masks");
+  command.add("seed", f->seed, "Of the masks");
+  command.add("device", f->source, "none: masks as defined; else those that this device's attention applies");
+  command.add("dtype", f->dtype, "Number format of the kernel, with --device");
+  command.run([f] { study_mask(*f); });
 }
 
 }  // namespace glint

@@ -1,9 +1,7 @@
-#include "train/study/mask_pictures.h"
+#include "train/study/mask.h"
 
 #include <cmath>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "kernels/dropout.h"
 #include "train/picture/picture.h"

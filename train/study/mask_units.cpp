@@ -1,10 +1,9 @@
-#include "train/study/mask_units.h"
+#include "train/study/mask.h"
 
 #include <algorithm>
 
 #include "src/measure/attention_mask.h"
 #include "src/measure/mask_tests.h"
-#include "train/sha256.h"
 
 namespace glint {
 
@@ -27,36 +26,28 @@ ordered_json json_of(const MaskTest& test) {
   return {{"what", test.what}, {"measured", test.measured}, {"expected", test.expected}, {"p", test.p}};
 }
 
-// Masks by FlashAttention-2's own code (its dropout.h, compiled for the host), with p = 0.1: the sums of the bits,
-// packed row by row, least significant bit first.
+// Masks by FlashAttention-2's own code (its dropout.h, compiled for the host), with p = 0.1 and kFlashAttention2Seed.
 struct OutsideMask {
   const char* flags;
-  uint64_t offset, b, h, H;
-  uint32_t rows, columns;
+  uint64_t offset, sequence_head;
+  int64_t rows, cols;
   int kept;
-  const char* sum;
+  const char* sha256;
 };
-constexpr uint64_t kOutsideSeed = 0x1234567890abcdef;
 constexpr OutsideMask kOutsideMasks[] = {
-    {"--rows 32 --cols 64", 0, 0, 0, 1, 32, 64, 1835,
-     "4f36c0978db842b1956f1eb30925f6b9810b3777a96475daa7afcc3671fddb97"},
-    {"--batch-index 1 --head 2 --heads 3 --offset 64 --rows 32 --cols 64", 64, 1, 2, 3, 32, 64, 1852,
+    {"--rows 32 --cols 64", 0, 0, 32, 64, 1835, "4f36c0978db842b1956f1eb30925f6b9810b3777a96475daa7afcc3671fddb97"},
+    {"--batch-index 1 --head 2 --heads 3 --offset 64 --rows 32 --cols 64", 64, 5, 32, 64, 1852,
      "f75d1d01520a5f994f0d9071d5b98ac8ffd60e5d4f8c55914b2b49359beb5b2e"},
-    {"--rows 512 --cols 512", 0, 0, 0, 1, 512, 512, 235568,
-     "e161287a7f1fa073c6ff6cff582f7b0de729de40eba9e41b1f7142d9d4427f2d"}};
+    {"--rows 512 --cols 512", 0, 0, 512, 512, 235568, kFlashAttention2Sha256}};
 
 }  // namespace
 
-Device device_of(const MaskStudyFlags& f) {
-  return f.source == StudiedMasks::of_cuda ? Device::cuda() : Device(cpu_context(0, MatmulChoice::automatic));
-}
-
 // All tests of the masks themselves.
-ordered_json test_masks(const MaskStudyFlags& f, const StudyUnit::PartDone& part_done) {
+ordered_json test_masks(const MaskStudyFlags& f, const PartDone& part_done) {
   MaskSet set(f.axes);
-  const Device device = device_of(f);
+  const Device device = device_of(f.source);
   for (int mask = 0; mask < f.axes.masks(); ++mask) {
-    if (f.source == StudiedMasks::defined) draw_mask(set, mask, f.p(), place_of(f.axes, f.seed, mask));
+    if (f.source == MaskSource::definition) draw_mask(set, mask, f.p(), place_of(f.axes, f.seed, mask));
     else draw_by_kernel(device, dtype_of(f.dtype), f, mask, [&](int64_t i, int64_t j) { set.keep(mask, i, j); });
     part_done(0.5 * (mask + 1) / f.axes.masks());
   }
@@ -111,8 +102,8 @@ ordered_json test_bytes(const MaskStudyFlags& f) {
 }
 
 // Some masks by the kernel, element by element against the definition, in both number formats.
-ordered_json compare_kernel(const MaskStudyFlags& f, const StudyUnit::PartDone& part_done) {
-  const Device device = device_of(f);
+ordered_json compare_kernel(const MaskStudyFlags& f, const PartDone& part_done) {
+  const Device device = device_of(f.source);
   ordered_json result = ordered_json::array();
   const int compared = std::min(f.axes.masks(), 8);
   for (const DType dtype : {DType::f32, DType::bf16}) {
@@ -135,19 +126,14 @@ ordered_json compare_kernel(const MaskStudyFlags& f, const StudyUnit::PartDone& 
 
 ordered_json compare_outside() {
   ordered_json result = ordered_json::array();
-  for (const OutsideMask& mask : kOutsideMasks) {
-    std::vector<uint8_t> bits((size_t{mask.rows} * mask.columns + 7) / 8);
-    int kept = 0;
-    for (uint32_t n = 0; n < mask.rows * mask.columns; ++n) {
-      if (!keep_attention(kOutsideSeed, mask.offset, mask.b * mask.H + mask.h, n / mask.columns, n % mask.columns,
-                          keep_rule(0.1f).threshold))
-        continue;
-      bits[n / 8] = static_cast<uint8_t>(bits[n / 8] | 1 << (n % 8));
-      ++kept;
-    }
-    const std::string sum = sha256(bits);
-    result.push_back(
-        {{"flags", mask.flags}, {"kept", kept}, {"sha256", sum}, {"same", kept == mask.kept && sum == mask.sum}});
+  for (const auto& [flags, offset, sequence_head, rows, cols, kept, expected] : kOutsideMasks) {
+    HeadMask mask(rows, cols);
+    mask.draw(0.1f, kFlashAttention2Seed, offset, sequence_head);
+    const std::string sha256 = mask.sha256();
+    result.push_back({{"flags", flags},
+                      {"kept", mask.count()},
+                      {"sha256", sha256},
+                      {"same", mask.count() == kept && sha256 == expected}});
   }
   return result;
 }

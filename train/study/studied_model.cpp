@@ -59,8 +59,7 @@ TokenSpan StudiedModel::tokens() const {
 }
 
 StudiedModel studied_run(const std::filesystem::path& run, int threads) {
-  LoadedRun loaded =
-      load_run(run, WhichCheckpoint::automatic, cpu_context(threads, MatmulChoice::automatic), DType::f32);
+  LoadedRun loaded = load_run({.run = run}, cpu_context(threads, MatmulChoice::automatic), DType::f32);
   const TrainOptions& options = loaded.state.options;
   return {options.model,
           std::move(loaded.model),

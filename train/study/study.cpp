@@ -9,6 +9,7 @@
 #include "data/file_writer.h"
 #include "src/clock.h"
 #include "src/machine.h"
+#include "train/commands/commands.h"
 #include "train/exit_code.h"
 #include "train/progress.h"
 #include "train/run_folder.h"
@@ -21,19 +22,11 @@ using nlohmann::ordered_json;
 
 namespace {
 
-std::string value_text(const ordered_json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  if (!value.is_array()) return value.dump();
-  std::string list;
-  for (const ordered_json& item : value) list += (list.empty() ? "" : ",") + value_text(item);
-  return list;
-}
-
 // {"heads": 2} -> "--heads 2"; what has an empty value is left out.
 std::string flags_text(const ordered_json& settings) {
   std::string line;
   for (const auto& [flag, value] : settings.items()) {
-    const std::string text = value_text(value);
+    const std::string text = flag_text(value);
     if (!text.empty()) line += str_cat(line.empty() ? "" : " ", "--", flag, " ", text);
   }
   return line;
@@ -42,8 +35,8 @@ std::string flags_text(const ordered_json& settings) {
 // The first flag whose value differs, as "--heads 4 instead of 2".
 std::string difference(const ordered_json& known, const ordered_json& asked) {
   for (const auto& [flag, value] : known.items()) {
-    const std::string now = asked.contains(flag) ? value_text(asked[flag]) : "none";
-    if (value_text(value) != now) return str_cat("--", flag, " ", value_text(value), " instead of ", now);
+    const std::string now = asked.contains(flag) ? flag_text(asked[flag]) : "none";
+    if (flag_text(value) != now) return str_cat("--", flag, " ", flag_text(value), " instead of ", now);
   }
   return "other flags";
 }
@@ -93,13 +86,32 @@ class UnitProgress {
 
 }  // namespace
 
-CLI::App& add_study(CLI::App& studies, const std::string& name, const std::string& help, StudyFlags& flags) {
-  CLI::App& command = *studies.add_subcommand(name, help);
-  command.add_option("--out", flags.out, "Folder for study.md, pictures and JSON; an interrupted study goes on in it")
+ordered_json StudyFlags::settings() const {
+  auto values = ordered_json::object();
+  for (const StudySetting& setting : all) values[setting.name] = setting.value();
+  return values;
+}
+
+std::string flag_text(const ordered_json& value) {
+  if (!value.is_array()) return plain_text(value);
+  std::string list;
+  for (const ordered_json& item : value) list += (list.empty() ? "" : ",") + flag_text(item);
+  return list;
+}
+
+StudyCommand::StudyCommand(CLI::App& studies, const std::string& name, const std::string& help, StudyFlags& flags)
+    : app(*studies.add_subcommand(name, help)), flags_(flags) {
+  app.add_option("--out", flags.out, "Folder for study.md, pictures and JSON; an interrupted study goes on in it")
       ->type_name("DIR")
       ->required();
-  command.add_flag("--quick", flags.quick, "Small sizes: seconds");
-  return command;
+  app.add_flag("--quick", flags.quick, "Small sizes: seconds");
+}
+
+void StudyCommand::run(const std::function<void()>& study) {
+  app.callback([&flags = flags_, study] {
+    for (const StudySetting& setting : flags.all) setting.complete();
+    study();
+  });
 }
 
 Study::Study(const std::string& name, const StudyFlags& flags, ordered_json settings, const std::string& device)
@@ -126,7 +138,7 @@ Study::Study(const std::string& name, const StudyFlags& flags, ordered_json sett
   }
   const bool damaged = !known.is_object() || !known.contains("study") || !known.contains("settings");
   GLINT_REQUIRE(!damaged, record.string(), " is damaged: choose another --out");
-  GLINT_REQUIRE(known["study"] == name_, "--out ", flags.out, " holds a study ", value_text(known["study"]),
+  GLINT_REQUIRE(known["study"] == name_, "--out ", flags.out, " holds a study ", flag_text(known["study"]),
                 ": choose another folder");
   GLINT_REQUIRE(known["settings"] == settings_, "--out ", flags.out, " holds a study with ",
                 difference(known["settings"], settings_), ": choose another folder, or repeat its flags");
@@ -210,10 +222,12 @@ std::string markdown_table(const std::vector<std::vector<std::string>>& rows) {
   return table;
 }
 
-std::string formatted(const char* format, double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
+void register_study(CLI::App& program) {
+  CLI::App& studies = *program.add_subcommand("study", "Measure the kernels, with tables and pictures");
+  studies.require_subcommand(1);
+  for (const auto add : {register_study_ladder, register_study_dropout, register_study_mask, register_study_gradients,
+                         register_study_cost})
+    add(studies);
 }
 
 }  // namespace glint

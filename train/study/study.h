@@ -1,38 +1,78 @@
 // What the studies share: the flags, the folder, units of work that are kept, progress, and the page.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "data/descriptor.h"
 #include "train/command_line.h"
+#include "train/text.h"
 
 namespace glint {
 
+// A flag that the results of a study depend on.
+struct StudySetting {
+  std::string name;  // without dashes
+  std::function<nlohmann::ordered_json()> value;
+  std::function<void()> complete;  // after parsing
+};
 struct StudyFlags {
   std::string out;
   bool quick = false;
+  std::vector<StudySetting> all{};
+
+  nlohmann::ordered_json settings() const;  // {"heads": 2, "context": [128, 256]}
 };
-// Adds the command of a study, with --out and --quick.
-CLI::App& add_study(CLI::App& studies, const std::string& name, const std::string& help, StudyFlags& flags);
-// With --quick: sets what the command line has not given.
-template <typename Value>
-void quick_value(const CLI::App& command, const StudyFlags& flags, const std::string& option, Value& value,
-                 const Value& quick) {
-  if (flags.quick && command.get_option(option)->count() == 0) value = quick;
-}
+// A value as a flag has it: "128,256".
+std::string flag_text(const nlohmann::ordered_json& value);
+
+// The command of a study, with --out and --quick.
+class StudyCommand {
+ public:
+  StudyCommand(CLI::App& studies, const std::string& name, const std::string& help, StudyFlags& flags);
+
+  // Adds a setting. quick: its value in a quick study, if the command line gives none. Lists of numbers get sorted.
+  template <typename Value>
+  CLI::Option* add(const std::string& name, Value& value, const std::string& help,
+                   const std::type_identity_t<std::optional<Value>>& quick = {}) {
+    CLI::Option* option = add_option(app, "--" + name, value, help);
+    const auto json = [&value]() -> nlohmann::ordered_json {
+      if constexpr (std::is_enum_v<Value>) return choice_name(value);
+      else if constexpr (std::is_same_v<Value, float>) return shortest(value);
+      else return value;
+    };
+    if (json().is_array()) option->delimiter(',')->type_name("LIST")->default_str(flag_text(json()));
+    flags_.all.push_back({name, json, [&flags = flags_, &value, option, quick] {
+                            if (quick && flags.quick && option->count() == 0) value = *quick;
+                            if constexpr (std::is_same_v<Value, std::vector<int>>) {
+                              std::sort(value.begin(), value.end());
+                              value.erase(std::unique(value.begin(), value.end()), value.end());
+                            }
+                          }});
+    return option;
+  }
+  // Calls study() once the flags are parsed.
+  void run(const std::function<void()>& study);
+
+  CLI::App& app;
+
+ private:
+  StudyFlags& flags_;
+};
+
+// Says how much of a unit is done, 0 to 1; call it often. Throws if the study is to end.
+using PartDone = std::function<void(double)>;
 
 // A unit of work, such as a training run. Its result is kept in DIR/done/NAME.json, so that the study goes on after it.
 struct StudyUnit {
-  // Says how much of the unit is done, 0 to 1; call it often. Throws if the study is to end.
-  using PartDone = std::function<void(double)>;
-
   std::string name;                   // its file and its progress line: "p0.1-seed2"
   double cost = 1;                    // against the other units, for the time left
   nlohmann::ordered_json settings{};  // what its result depends on beyond the settings of the study
@@ -41,9 +81,9 @@ struct StudyUnit {
 
 class Study {
  public:
-  // Opens (or creates) the folder and locks it. settings: the value of each flag by its name without dashes, from which
-  // the page has its command line: {"heads": 2, "context": [128, 256]}. UserError if the folder is in use, can't be
-  // written, or holds something else: another study, other settings, other files. device: a GPU's name, for the page.
+  // Opens (or creates) the folder and locks it. The page has its command line from the settings. UserError if the
+  // folder is in use, can't be written, or holds something else: another study, other settings, other files. device: a
+  // GPU's name, for the page.
   Study(const std::string& name, const StudyFlags& flags, nlohmann::ordered_json settings,
         const std::string& device = "cpu");
 
@@ -71,10 +111,8 @@ class Study {
 
 // "a | b | c" as a row of a table in Markdown; the first row of a table is its head.
 std::string markdown_table(const std::vector<std::vector<std::string>>& rows);
-// "%.3g" of one value.
-std::string formatted(const char* format, double value);
 
-// Add the studies to `glint study`.
+// Each adds its command to `glint study`.
 void register_study_ladder(CLI::App& studies);
 void register_study_dropout(CLI::App& studies);
 void register_study_mask(CLI::App& studies);

@@ -24,7 +24,6 @@ struct LossPoint {
   int64_t step;
   double train, val;  // without dropout, nats per token
 };
-using PartDone = StudyUnit::PartDone;
 
 // Trains; the losses every `eval_every` steps and at the end. The windows they are measured on depend on the tokens
 // alone, so that runs compare. UserError if a loss is not finite.

@@ -1,4 +1,4 @@
-// What a report shows of a run: its options, and its metrics.jsonl.
+// Reports of runs: what they show of each (its options, its metrics.jsonl), and as what.
 #pragma once
 
 #include <filesystem>
@@ -25,5 +25,12 @@ struct Series {
 };
 using MetricsValue = MetricsLine::Value MetricsLine::*;
 Series series_of(const RunHistory& run, MetricsValue value, size_t most = 1000);
+
+// Losses of training (pale) and validation of all runs: a picture of its own, as SVG. UserError if there are none yet.
+std::string loss_picture(const std::vector<RunHistory>& runs);
+// <figure> elements, each with its picture on a linear and on a logarithmic axis, and its data for the tooltips.
+std::string figures(const std::vector<RunHistory>& runs);
+// One HTML page that needs no network: curves, settings side by side, samples, dropout sites and the machine.
+std::string report_page(const std::vector<RunHistory>& runs);
 
 }  // namespace glint
