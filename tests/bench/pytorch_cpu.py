@@ -213,10 +213,10 @@ def time_torch(work, steps):
     return times[1:]
 
 
-def run_glint(program, row, threads, dtype):
+def run_glint(arguments, row):
     """The output of `glint bench ... --json`."""
-    command = [program, "bench", "step" if isinstance(row, Step) else "attention", "--json", "--device", "cpu",
-               "--threads", str(threads), "--dtype", dtype]
+    command = [arguments.glint, "bench", "step" if isinstance(row, Step) else "attention", "--json", "--device", "cpu",
+               "--threads", str(arguments.threads), "--dtype", arguments.dtype]
     flags = dict(heads=row.heads, context=row.context, batch=row.batch, dropout=row.dropout)
     if isinstance(row, Step):
         flags |= dict(layers=row.layers, embd=row.embd, vocab=row.vocab, steps=row.steps,
@@ -231,14 +231,14 @@ def run_glint(program, row, threads, dtype):
     return json.loads(done.stdout)
 
 
-def measure(program, row, threads, rounds, dtype):
+def measure(arguments, row):
     """Median milliseconds (PyTorch, glint), and glint's peak bytes."""
-    work = (TorchStep if isinstance(row, Step) else TorchAttention)(row, dtype == "bf16")
+    work = (TorchStep if isinstance(row, Step) else TorchAttention)(row, arguments.dtype == "bf16")
     torch_times, glint_times, peak = [], [], 0
-    for _ in range(rounds):
+    for _ in range(arguments.rounds):
         torch_times += time_torch(work, row.steps)
         time.sleep(0.5)  # PyTorch's threads spin for a while before they sleep
-        result = run_glint(program, row, threads, dtype)
+        result = run_glint(arguments, row)
         glint_times.append(result["median_ms" if isinstance(row, Step) else "total_ms"])
         peak = max(peak, result.get("peak_bytes", 0))
     return statistics.median(torch_times), statistics.median(glint_times), peak
@@ -257,7 +257,8 @@ def main():
         parser.error(f"no such row: {', '.join(unknown)}")
 
     torch.set_num_threads(arguments.threads)
-    print(f"PyTorch {torch.__version__}, {arguments.threads} threads, {arguments.dtype}, ms (median of {arguments.rounds} rounds)\n")
+    print(f"PyTorch {torch.__version__}, {arguments.threads} threads, {arguments.dtype}, ms "
+          f"(median of {arguments.rounds} rounds)\n")
     print(f"{'work':<40}{'PyTorch':>10}{'glint':>10}{'ratio':>8}{'target':>9}")
     glint_ms, missed = {}, 0
 
@@ -268,7 +269,7 @@ def main():
 
     for name in names:
         row = ROWS[name]
-        torch_ms, glint_ms[name], peak = measure(arguments.glint, row, arguments.threads, arguments.rounds, arguments.dtype)
+        torch_ms, glint_ms[name], peak = measure(arguments, row)
         ratio = torch_ms / glint_ms[name]
         print(f"{row.title:<40}{torch_ms:>10.1f}{glint_ms[name]:>10.1f}{ratio:>8.2f}{row.target:>8.1f}x  "
               f"{mark(ratio >= row.target)}", flush=True)
