@@ -40,8 +40,8 @@ class SequentialWindows {
   uint64_t windows() const;  // the last may be shorter than T
 
   // inputs, targets (count, T): windows first_window .. first_window + count - 1. Returns n, the number of real
-  // predictions: the first n of the count*T. The rest is filled with token 0 and must not
-  // be counted (a causal model's losses before it do not depend on it).
+  // predictions: the first n of the count*T. The rest is filled with token 0 and must not be counted (a causal model's
+  // losses before it do not depend on it).
   uint64_t fill(int32_t* inputs, int32_t* targets, uint64_t first_window, int count) const;
 
  private:

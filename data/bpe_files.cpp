@@ -50,6 +50,12 @@ bool append_bytes(std::string& bytes, std::string_view characters) {
   return true;
 }
 
+int32_t id_of(const Json& value, const std::string& token, const std::string& name) {
+  GLINT_REQUIRE(value.is_number_integer() && value >= 0 && value < INT32_MAX, name, ": the id of ", token, " is ",
+                value.dump());
+  return value.get<int32_t>();
+}
+
 // Tokens by id from {"token": id, ...}. Names of added tokens stay as they are.
 std::vector<std::string> tokens_by_id(const Json& vocab, const std::vector<Bpe::Added>& added,
                                       const std::string& name) {
@@ -57,9 +63,7 @@ std::vector<std::string> tokens_by_id(const Json& vocab, const std::vector<Bpe::
   std::map<int32_t, std::string> by_id;
   for (const Bpe::Added& token : added) by_id[token.id] = token.content;
   for (const auto& [characters, value] : vocab.items()) {
-    GLINT_REQUIRE(value.is_number_integer() && value >= 0 && value < INT32_MAX, name, ": the id of ", characters,
-                  " is ", value.dump());
-    const auto id = value.get<int32_t>();
+    const int32_t id = id_of(value, characters, name);
     const auto known = std::find_if(added.begin(), added.end(), [id](const Bpe::Added& a) { return a.id == id; });
     std::string bytes = characters;
     if (known == added.end()) {
@@ -118,7 +122,8 @@ void require_byte_level(const Json& file, const char* part, const std::string& n
 std::vector<Bpe::Added> added_tokens(const Json& file, const std::string& name) {
   std::vector<Bpe::Added> added;
   for (const Json& token : file.value("added_tokens", Json::array())) {
-    added.push_back({token.at("id").get<int32_t>(), token.at("content").get<std::string>()});
+    const auto content = token.at("content").get<std::string>();
+    added.push_back({id_of(token.at("id"), content, name), content});
     for (const char* flag : {"lstrip", "rstrip", "single_word"})
       GLINT_REQUIRE(is_unset(token, flag), name, ": the added token ", added.back().content, " has ", flag,
                     ", which glint does not do");
@@ -171,8 +176,8 @@ std::shared_ptr<const Bpe> bpe_from_vocab_and_merges(std::string_view vocab_text
   const Json vocab = Json::parse(vocab_text, nullptr, false);
   GLINT_REQUIRE(vocab.is_object(), name, ": its vocabulary is not JSON of the form {\"token\": id, ...}");
   std::vector<Bpe::Added> added;
-  if (const auto end = vocab.find(kEndOfText); end != vocab.end() && end->is_number_integer())
-    added.push_back({end->get<int32_t>(), kEndOfText});
+  if (const auto end = vocab.find(kEndOfText); end != vocab.end())
+    added.push_back({id_of(*end, kEndOfText, name), kEndOfText});
   std::vector<std::string> tokens = tokens_by_id(vocab, added, name);
   const TokenIds ids(vocab, name);
   std::vector<Bpe::Pair> merges;
@@ -188,45 +193,6 @@ std::string characters_of(std::string_view bytes) {
   std::string out;
   for (const char c : bytes) append_utf8(out, kCharacters.of_byte[static_cast<uint8_t>(c)]);
   return out;
-}
-
-std::string to_json(const Bpe& bpe) {
-  const auto quoted = [](const std::string& text) { return Json(text).dump(); };
-  std::vector<std::string> names;  // by id
-  for (const std::string& token : bpe.tokens()) names.push_back(characters_of(token));
-  std::string out = "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [";
-  const char* comma = "";
-  for (const Bpe::Added& token : bpe.added()) {
-    names[static_cast<size_t>(token.id)] = token.content;
-    out +=
-        str_cat(std::exchange(comma, ","), "\n    {\"id\": ", token.id, ", \"content\": ", quoted(token.content),
-                R"(, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true})");
-  }
-  const auto byte_level = [](const char* part, const char* prefix_space, const char* offsets) {
-    return str_cat("  \"", part, R"(": {"type": "ByteLevel", "add_prefix_space": )", prefix_space,
-                   R"(, "trim_offsets": )", offsets, ", \"use_regex\": true},\n");
-  };
-  out += str_cat("\n  ],\n  \"normalizer\": null,\n", byte_level("pre_tokenizer", "false", "true"),
-                 byte_level("post_processor", "true", "false"), byte_level("decoder", "true", "true"), R"(  "model": {
-    "type": "BPE",
-    "dropout": null,
-    "unk_token": null,
-    "continuing_subword_prefix": "",
-    "end_of_word_suffix": "",
-    "fuse_unk": false,
-    "byte_fallback": false,
-    "ignore_merges": )",
-                 bpe.whole_pieces() ? "true" : "false", ",\n    \"vocab\": {");
-  for (size_t id = 0; id < names.size(); ++id)
-    out += (id == 0 ? "\n      " : ",\n      ") + quoted(names[id]) + ": " + std::to_string(id);
-  out += "\n    },\n    \"merges\": [";
-  comma = "";
-  for (const auto& [left, right] : bpe.merges()) {
-    out += std::exchange(comma, ",");
-    out +=
-        "\n      [" + quoted(names[static_cast<size_t>(left)]) + ", " + quoted(names[static_cast<size_t>(right)]) + "]";
-  }
-  return out + "\n    ]\n  }\n}\n";
 }
 
 }  // namespace glint

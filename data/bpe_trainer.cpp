@@ -188,6 +188,8 @@ void PieceCounts::add_text(std::string_view text) {
 }
 
 void PieceCounts::add(std::string_view piece, uint64_t count) {
+  GLINT_REQUIRE(piece.size() <= std::numeric_limits<uint32_t>::max(), "the text has ", piece.size(),
+                " bytes without a break between words");
   if (2 * used_ >= slots_.size()) grow();
   const auto hash = static_cast<uint32_t>(XXH3_64bits(piece.data(), piece.size()));
   for (size_t at = hash & (slots_.size() - 1);; at = (at + 1) & (slots_.size() - 1)) {

@@ -130,21 +130,6 @@ fs::path whole_folder(const fs::path& path) {
   return !fs::exists(path) && fs::exists(former) ? former : path;
 }
 
-void write_file_durably(const fs::path& path, const std::string& content) {
-  const fs::path partial = with_suffix(path, ".partial");
-  try {
-    DurableFile out(partial);
-    out.write(content.data(), content.size());
-    out.finish();
-    rename_or_fail(partial, path);
-  } catch (const UserError&) {
-    std::error_code ignored;
-    fs::remove(partial, ignored);
-    throw;
-  }
-  sync_folder(parent_of(path));
-}
-
 void sync_folder(const fs::path& path) {
   const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (descriptor < 0) fail("open folder", path, errno);

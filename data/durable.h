@@ -1,4 +1,4 @@
-// Atomic replacement of folders and files: a crash leaves the old or the new one, complete.
+// Atomic replacement of a folder: a crash leaves the old or the new one, complete. (Of a file: file_writer.h.)
 #pragma once
 
 #include <cstdint>
@@ -58,8 +58,6 @@ class DurableFolder {
 // Where the latest complete state of DIR is: DIR itself, or DIR.former after a crash between two renames.
 std::filesystem::path whole_folder(const std::filesystem::path& path);
 
-// Replaces one small file: writes a new one, syncs and renames it.
-void write_file_durably(const std::filesystem::path& path, const std::string& content);
 void sync_folder(const std::filesystem::path& path);
 
 // XXH3-64 (Y. Collet): the checksum of all files of a run.

@@ -41,7 +41,7 @@ class Cutter {
   uint64_t before_;  // bytes
   std::string separator_;
 };
-inline constexpr uint64_t kLongPieces = uint64_t{64} << 18;  // before: all pieces are long
+inline constexpr uint64_t kLongPieces = uint64_t{64} << 18;  // as `before`: pieces of 256 KiB from the start
 
 // Visits a document, or (opens: false) the end of one, that fill(buffer, size) reads: the number of bytes, less than
 // size at the end only. check(text), of what is about to be visited.

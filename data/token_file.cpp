@@ -75,7 +75,8 @@ TokenFileInfo to_info(const Header& header) {
   return info;
 }
 
-constexpr uint64_t kFileUnit = 1 << 16;  // the largest page size
+constexpr uint64_t kFileUnit = 1 << 16;                       // bytes: the largest page size
+constexpr uint64_t kMaxFileUnits = (1ull << 62) / kFileUnit;  // of one file
 
 std::filesystem::path part_of(const std::filesystem::path& path, size_t part) {
   return part == 0 ? path : std::filesystem::path(path.string() + "." + std::to_string(part));
@@ -216,7 +217,8 @@ TokenSpan TokenFile::all() const {
 TokenFileWriter::TokenFileWriter(const std::filesystem::path& path, int bytes_per_token, uint64_t tokens_per_file)
     : path_(path),
       bytes_per_token_(bytes_per_token),
-      bytes_per_file_(std::max<uint64_t>(1, tokens_per_file * static_cast<uint64_t>(bytes_per_token) / kFileUnit) *
+      bytes_per_file_(std::clamp<uint64_t>(tokens_per_file / (kFileUnit / static_cast<uint64_t>(bytes_per_token)), 1,
+                                           kMaxFileUnits) *
                       kFileUnit),
       hash_(std::make_unique<Hash>()) {
   XXH3_64bits_reset(&hash_->state);

@@ -22,7 +22,7 @@ namespace {
 using Arguments = glint_attention_arguments;
 
 constexpr size_t kFirstVersion = sizeof(Arguments);  // the size of version 1
-constexpr size_t kMostBytes = 4096;                  // more is no size of any version
+constexpr size_t kMaxBytes = 4096;                   // more is no size of any version
 static_assert(sizeof(Arguments) == 376 && sizeof(void*) == 8, "version 1 is published");
 
 thread_local char last_error[512];
@@ -63,7 +63,7 @@ int status_of(F&& f) noexcept {
 // The caller's arguments, which may be of a later version.
 Arguments read(const Arguments* from) {
   require(from, GLINT_ATTENTION_INVALID, "the arguments are a null pointer");
-  require(from->size >= kFirstVersion && from->size <= kMostBytes, GLINT_ATTENTION_INVALID, "size ", from->size,
+  require(from->size >= kFirstVersion && from->size <= kMaxBytes, GLINT_ATTENTION_INVALID, "size ", from->size,
           " is not sizeof(glint_attention_arguments), ", sizeof(Arguments));
   Arguments a{};
   std::memcpy(&a, from, std::min(from->size, sizeof a));
@@ -116,7 +116,7 @@ HeadView<Scalar> view_of(const Arguments& a, const char* name, const glint_atten
     if (size == 1) return int64_t{a.head_size};
     require(value >= a.head_size, GLINT_ATTENTION_INVALID, name, ".", which, "_stride ", value,
             " is less than head_size ", a.head_size);
-    require(value * int64_t{sizeof(Scalar)} % unit == 0, GLINT_ATTENTION_INVALID, name, ".", which, "_stride ", value,
+    require(value % (unit / int64_t{sizeof(Scalar)}) == 0, GLINT_ATTENTION_INVALID, name, ".", which, "_stride ", value,
             " elements is no multiple of ", unit, " bytes");
     return value;
   };

@@ -13,9 +13,8 @@ namespace glint {
 
 struct EmbeddingShape {
   int B, T, C;
-  int V;  // rows of wte
-  const int* first_position =
-      nullptr;  // position of token 0 of every sequence, by pointer (a KV cache moves it); null: 0
+  int V;                                // rows of wte
+  const int* first_position = nullptr;  // position of token 0 of every sequence, by pointer; null: 0
 };
 
 // out (B, T, C) = dropout(wte[token] + wpe[position]), without wpe where it is null; tokens (B, T) in [0, V), checked

@@ -10,12 +10,13 @@ namespace glint {
 
 enum class Gelu { erf, tanh };
 
+// out (n) = gelu(x).
 template <typename Scalar>
 void gelu_forward(const CpuContext& ctx, Scalar* out, const Scalar* x, size_t n, Gelu kind);
 template <typename Scalar>
 void gelu_forward(const CudaContext& ctx, Scalar* out, const Scalar* x, size_t n, Gelu kind);
 
-// dx = dout * gelu'(x). dx may be dout (in place).
+// dx (n) = dout * gelu'(x). dx may be dout (in place).
 template <typename Scalar>
 void gelu_backward(const CpuContext& ctx, Scalar* dx, const Scalar* dout, const Scalar* x, size_t n, Gelu kind);
 template <typename Scalar>

@@ -16,9 +16,8 @@ struct LayerNormShape {
   float eps = 1e-5f;
 };
 
-// out (rows, C) = (x - mean) * rstd * weight + bias; mean, rstd (rows) are kept for backward. mean, bias may be
-// null. Scalar:
-// float, Bf16; all else is fp32. CUDA: C up to 6144.
+// out (rows, C) = (x - mean) * rstd * weight + bias, of x (rows, C); mean, rstd (rows) are kept for backward. weight,
+// bias (C). mean, bias may be null. Scalar: float, Bf16; all else is fp32. CUDA: C up to 6144.
 template <typename Scalar>
 void layernorm_forward(const CpuContext& ctx, Scalar* out, float* mean, float* rstd, const Scalar* x,
                        const float* weight, const float* bias, const LayerNormShape& shape);

@@ -8,8 +8,8 @@
 
 namespace glint {
 
-// Layout of a weight matrix: (in, out) as in Hugging Face's GPT-2 (Conv1D), fastest in forward; (out, in) for the
-// classifier tied to the token embedding (V, C).
+// Layout of a weight matrix: (in, out) as in Hugging Face's GPT-2 (Conv1D), fastest in forward; (out, in) as in Llama,
+// and for the head tied to the token embedding (V, C).
 enum class WeightLayout { in_out, out_in };
 
 struct LinearShape {
@@ -18,9 +18,8 @@ struct LinearShape {
   int out;
   WeightLayout layout = WeightLayout::in_out;
 };
-inline double flops_of(const LinearShape& s) {
-  return 2.0 * s.rows * s.in * s.out;
-}  // of forward; backward needs twice as many
+// FLOPs of forward; backward needs twice as many.
+inline double flops_of(const LinearShape& s) { return 2.0 * s.rows * s.in * s.out; }
 
 // Whether a gradient is written or added to.
 enum class Write { set, add };
@@ -34,7 +33,7 @@ inline constexpr int kFewRows = 16;
 void linear_forward(const CpuContext& ctx, float* out, const float* x, const float* weight, const float* bias,
                     const LinearShape& shape);
 
-// dx (rows, in) = dout W^T, or +=.
+// dx (rows, in) = dout (rows, out) W^T, or +=.
 void linear_backward_input(const CpuContext& ctx, float* dx, const float* dout, const float* weight,
                            const LinearShape& shape, Write write);
 

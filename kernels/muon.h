@@ -10,6 +10,7 @@
 #include "kernels/adamw.h"
 #include "kernels/bf16.h"
 #include "kernels/context.h"
+#include "kernels/philox.h"
 
 namespace glint {
 
@@ -20,25 +21,27 @@ struct Muon {
 struct MatrixSize {
   int rows, columns;
 
-  bool tall() const { return rows > columns; }
+  GLINT_HOST_DEVICE bool tall() const { return rows > columns; }
+  GLINT_HOST_DEVICE size_t elements() const { return static_cast<size_t>(rows) * static_cast<size_t>(columns); }
   int shorter() const { return tall() ? columns : rows; }
   int longer() const { return tall() ? rows : columns; }
-  size_t elements() const { return static_cast<size_t>(rows) * static_cast<size_t>(columns); }
   float update_scale() const { return 0.2f * std::sqrt(static_cast<float>(longer())); }
 };
 
-// m = momentum * m + (1 - momentum) * g, for g the gradient, clipped; gradients = g + momentum * (m - g): the update
-// before it is orthogonal. Where `step` is halted nothing changes.
+// m = momentum * m + (1 - momentum) * g, for g the clipped gradient; gradients = g + momentum * (m - g), what will be
+// made orthogonal. gradients, m (n). If `step` is halted nothing changes.
 void muon_momentum(const CpuContext& ctx, float* gradients, float* m, size_t n, const Muon& settings,
                    const AdamWStep* step);
 
-// matrix (rows, columns) = update_scale() * U V^T, nearly, where U S V^T is the matrix: five steps of Newton-Schulz,
-// after which each singular value is between about 0.7 and 1.2. Products are fp32 on a CPU, bf16 on a GPU.
+// matrix (rows, columns) = update_scale() * U V^T, nearly, where U S V^T is its singular value decomposition: five
+// steps of Newton-Schulz bring each singular value to between about 0.7 and 1.2. Products are fp32 on a CPU, bf16 on a
+// GPU.
 size_t orthogonalize_scratch(const CpuContext& ctx, const MatrixSize& size);  // in bytes
 void orthogonalize(const CpuContext& ctx, float* matrix, const MatrixSize& size, void* scratch);
 double orthogonalize_flops(const MatrixSize& size);
 
-// params -= learning rate * (update + weight decay * params); params_bf16 gets them rounded, unless null.
+// params -= learning rate * (update + weight decay * params); params, update (n). params_bf16 (n) gets them rounded,
+// unless null. If `step` is halted nothing changes.
 void muon_update(const CpuContext& ctx, float* params, Bf16* params_bf16, const float* update, size_t n,
                  const AdamWStep* step);
 

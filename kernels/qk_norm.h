@@ -1,5 +1,5 @@
-// RMSNorm (B. Zhang, R. Sennrich, 2019) of each query and key head, without weights: QK norm (A. Henry et al., 2020),
-// as nanochat has it. It does not change under rotation, so that it may come before rotary positions or after.
+// QK norm (A. Henry et al., 2020): RMSNorm (B. Zhang, R. Sennrich, 2019) of each query and key head, without weights,
+// as nanochat has it. A rotation keeps the norm of a head, so rotary positions may come before it or after.
 #pragma once
 
 #include "kernels/bf16.h"
@@ -9,20 +9,20 @@ namespace glint {
 
 struct QkNormShape {
   int rows;    // B*T
-  int heads;   // the first of a token that are normalised: queries and keys
+  int heads;   // NH + NKV: the first heads of a token, queries and keys, are normalised
   int stride;  // elements of a token
-  int HS;      // CUDA: a multiple of 4
+  int HS;      // CUDA: a multiple of 4, up to 256
   float eps = 1e-5f;
 };
 
-// Normalises heads (rows, heads, HS) of packed ones in place; rstd (rows, heads) is kept for backward. Scalar: float,
-// Bf16.
+// x / sqrt(mean(x^2) + eps) in place, of the first `heads` heads of each row of packed (rows, stride); rstd (rows,
+// heads) is kept for backward. Scalar: float, Bf16.
 template <typename Scalar>
 void qk_norm_forward(const CpuContext& ctx, Scalar* packed, float* rstd, const QkNormShape& shape);
 template <typename Scalar>
 void qk_norm_forward(const CudaContext& ctx, Scalar* packed, float* rstd, const QkNormShape& shape);
 
-// dpacked: the gradient of the normalised heads becomes that of what they were; packed: forward's result.
+// dpacked (rows, stride): the gradient of the normalised heads becomes that of the heads. packed: forward's result.
 template <typename Scalar>
 void qk_norm_backward(const CpuContext& ctx, Scalar* dpacked, const Scalar* packed, const float* rstd,
                       const QkNormShape& shape);

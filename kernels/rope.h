@@ -1,9 +1,8 @@
-// Rotary position embedding (J. Su et al., RoFormer, 2021): pair i of a head's channels turns by position * theta^(-2 i
-// / HS). As in Hugging Face's Llama the pair is channels i and i + HS / 2, and angles are fp32.
+// Rotary position embedding (J. Su et al., RoFormer, 2021): channels i and i + HS / 2 of a head, a pair, are rotated by
+// the angle position * theta^(-2 i / HS). Pairs and fp32 angles are those of Hugging Face's Llama.
 #pragma once
 
 #include <cmath>
-#include <cstdint>
 
 #include "kernels/bf16.h"
 #include "kernels/context.h"
@@ -13,21 +12,25 @@ namespace glint {
 
 struct RopeShape {
   int B, T;
-  int heads;   // the first of a token that turn: queries and keys
+  int heads;   // NH + NKV: the first heads of a token, queries and keys, are rotated
   int stride;  // elements of a token
-  int HS;      // even
+  int HS;      // even, up to 256
   float theta = 10000.0f;
   const int* first_position = nullptr;  // position of token 0 of every sequence, by pointer; null: 0
 };
 
-enum class Turn { forward, back };
+// In place: the first `heads` heads of each token of packed (B, T, stride). Scalar: float, Bf16. CUDA: first_position
+// also points to device memory.
+template <typename Scalar>
+void rope_forward(const CpuContext& ctx, Scalar* packed, const RopeShape& shape);
+template <typename Scalar>
+void rope_forward(const CudaContext& ctx, Scalar* packed, const RopeShape& shape);
 
-// Turns heads (B, T, heads, HS) of packed ones in place; back is the inverse, and the gradient. Scalar: float, Bf16.
-// CUDA: first_position also points to device memory.
+// The same by the opposite angles, which is the inverse: the gradient of the rotated heads becomes that of the heads.
 template <typename Scalar>
-void rope(const CpuContext& ctx, Scalar* packed, const RopeShape& shape, Turn turn);
+void rope_backward(const CpuContext& ctx, Scalar* dpacked, const RopeShape& shape);
 template <typename Scalar>
-void rope(const CudaContext& ctx, Scalar* packed, const RopeShape& shape, Turn turn);
+void rope_backward(const CudaContext& ctx, Scalar* dpacked, const RopeShape& shape);
 
 // theta^(-2 i / HS), shared by the backends.
 GLINT_HOST_DEVICE inline float rope_frequency(int i, const RopeShape& shape) {

@@ -6,13 +6,14 @@
 
 namespace glint {
 
-// out (rows, H); packed (rows, 2 H): [gate | up]. Scalar: float, Bf16.
+// out (rows, H) = silu(gate) * up, of packed (rows, 2 H): [gate | up]. Scalar: float, Bf16. H: channels of the hidden
+// layer.
 template <typename Scalar>
 void swiglu_forward(const CpuContext& ctx, Scalar* out, const Scalar* packed, int rows, int H);
 template <typename Scalar>
 void swiglu_forward(const CudaContext& ctx, Scalar* out, const Scalar* packed, int rows, int H);
 
-// packed becomes its gradient.
+// packed becomes its gradient, [dgate | dup]; dout (rows, H).
 template <typename Scalar>
 void swiglu_backward(const CpuContext& ctx, Scalar* packed, const Scalar* dout, int rows, int H);
 template <typename Scalar>

@@ -52,7 +52,7 @@ class Generator {
 
   template <typename Call>
   auto on_device(Call call) {
-    return std::visit(call, model_.parameters().device().context());
+    return model_.parameters().device().visit(call);
   }
   Drawing drawing(uint64_t index) const {
     return {sequences_, model_.vocab(), index, columns_, static_cast<uint8_t*>(seen_.data())};

@@ -1,14 +1,10 @@
 #include "models/gpt.h"
 
-#include "models/init.h"
-
 namespace glint {
 
-Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights weights)
-    : Model(config.vocab, config.context, device, dtype), config_(config) {
-  config.validate();
+Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights weights) : Model(config, device, dtype) {
   const int C = config.embd;
-  wte_ = parameters_.add("wte.weight", {config.vocab, C}, config.vocab_padding());
+  embedding_ = add_vocabulary("wte.weight");
   wpe_ = parameters_.add("wpe.weight", {config.context, C});
   for (int layer = 0; layer < config.layers; ++layer) {
     const std::string h = "h." + std::to_string(layer) + ".";
@@ -22,9 +18,7 @@ Gpt::Gpt(const GptConfig& config, const Device& device, DType dtype, Weights wei
     blocks_.push_back(block);
   }
   ln_f_ = add_norm("ln_f");
-  lm_head_ = config.tied ? wte_ : parameters_.add("lm_head.weight", {config.vocab, C}, config.vocab_padding());
-  if (weights == Weights::allocated) parameters_.allocate();
-  else parameters_.lay_out();
+  finish(weights);
 }
 
 Gpt::WeightAndBias Gpt::add_linear(const std::string& name, int in, int out) {
@@ -40,8 +34,7 @@ Gpt::WeightAndBias Gpt::add_norm(const std::string& name) {
 
 // Layers of x + attention(norm(x)), then x + mlp(norm(x)). A sum and the norm that follows it are one op, except where
 // a layer is recomputed in backward: there the layer's first norm belongs to the layer, so that only the sum is kept.
-template <typename Attend>
-Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend) {
+Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first_position, const Attend& attend) {
   const auto weights = [&](WeightAndBias l) { return Linear{g.weight(l.weight), g.weight(l.bias)}; };
   const auto norm_of = [&](WeightAndBias l) {
     return Norm{g.parameter(l.weight), g.parameter(l.bias), config_.norm_epsilon};
@@ -52,7 +45,7 @@ Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend
     return residual_layernorm(g, x, y, config_.resid_dropout, norm_of(l));
   };
   g.scope("embedding");
-  NormedSum x{embedding(g, tokens, g.weight(wte_), g.weight(wpe_), config_.embd_dropout, first), {}};
+  NormedSum x{embedding(g, tokens, g.weight(embedding_), g.weight(wpe_), config_.embd_dropout, first_position), {}};
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block& layer = blocks_[i];
     const bool last = i + 1 == blocks_.size();
@@ -69,27 +62,6 @@ Tensor Gpt::transformer(Graph& g, Tensor tokens, const int* first, Attend attend
   }
   g.scope("ln_f");
   return norm(x.sum, ln_f_);
-}
-
-Tensor Gpt::hidden(Graph& g, Tensor tokens, AttentionKind kind) {
-  const AttentionHeads heads{config_.heads, config_.kv_heads};
-  return transformer(g, tokens, nullptr,
-                     [&](Tensor qkv, size_t) { return attention(g, qkv, heads, config_.attn_dropout, kind); });
-}
-
-Tensor Gpt::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const CachePlace& place) {
-  const AttentionHeads heads{config_.heads, config_.kv_heads};
-  return transformer(g, tokens, place.first_on_device, [&](Tensor qkv, size_t layer) {
-    return cached_attention(g, qkv, caches.at(layer), heads, place);
-  });
-}
-
-void Gpt::initialize(uint64_t seed) { initialize_parameters(parameters_, seed, config_.layers); }
-
-Tensor Gpt::head_weight(Graph& g) { return g.weight(lm_head_); }
-
-std::vector<Shape> Gpt::cache_shapes(int sequences) const {
-  return std::vector<Shape>(blocks_.size(), {sequences, 2, config_.context, config_.kv_heads * config_.head_size()});
 }
 
 std::string Gpt::describe() const {

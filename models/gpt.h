@@ -5,7 +5,6 @@
 // biases, and grouped-query attention (c_attn is then [NH query heads | NKV key heads | NKV value heads] wide).
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,14 +18,7 @@ class Gpt final : public Model {
   explicit Gpt(const GptConfig& config, const Device& device = CpuContext{}, DType dtype = DType::f32,
                Weights weights = Weights::allocated);
 
-  void initialize(uint64_t seed) override;
-  Tensor hidden(Graph& g, Tensor tokens, AttentionKind attention) override;  // the final layer norm's output
-  Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const CachePlace& place) override;
-  Tensor head_weight(Graph& g) override;
-  std::vector<Shape> cache_shapes(int sequences) const override;
   std::string describe() const override;
-
-  const GptConfig& config() const { return config_; }
 
  private:
   struct WeightAndBias {
@@ -38,11 +30,9 @@ class Gpt final : public Model {
 
   WeightAndBias add_linear(const std::string& name, int in, int out);
   WeightAndBias add_norm(const std::string& name);
-  template <typename Attend>
-  Tensor transformer(Graph& g, Tensor tokens, const int* first, Attend attend);
+  Tensor transformer(Graph& g, Tensor tokens, const int* first_position, const Attend& attend) override;
 
-  GptConfig config_;
-  Parameter *wte_ = nullptr, *wpe_ = nullptr, *lm_head_ = nullptr;
+  Parameter* wpe_ = nullptr;
   std::vector<Block> blocks_;
   WeightAndBias ln_f_;
 };

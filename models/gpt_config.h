@@ -21,9 +21,9 @@ struct GptConfig {
   bool bias = false;  // biases in linear layers and layer norms
   bool tied = true;   // the head is the token embedding
   Gelu activation = Gelu::erf;
-  float norm_epsilon = 1e-5f;   // of norms
-  float rope_theta = 10000.0f;  // of Llama
-  bool qk_norm = false;         // of Llama: RMSNorm of queries and keys
+  float norm_epsilon = 1e-5f;   // of layer norm, RMSNorm and QK norm
+  float rope_theta = 10000.0f;  // Llama's, of rotary positions
+  bool qk_norm = false;         // Llama's: RMSNorm of queries and keys
   float embd_dropout = 0.0f, attn_dropout = 0.0f, resid_dropout = 0.0f;
 
   int head_size() const { return embd / heads; }

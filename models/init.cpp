@@ -37,8 +37,7 @@ void fill_by_pieces(const Device& device, float* data, size_t n, std::vector<flo
     const size_t piece = std::min(kPiece, n - first);
     if (staging.size() < piece) staging.resize(piece);
     fill(staging.data(), first, piece);
-    std::visit([&](const auto& ctx) { copy_to_device(ctx, data + first, staging.data(), piece * sizeof(float)); },
-               device.context());
+    device.visit([&](const auto& ctx) { copy_to_device(ctx, data + first, staging.data(), piece * sizeof(float)); });
   }
 }
 

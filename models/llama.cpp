@@ -1,14 +1,11 @@
 #include "models/llama.h"
 
-#include "models/init.h"
-
 namespace glint {
 
 Llama::Llama(const GptConfig& config, const Device& device, DType dtype, Weights weights)
-    : Model(config.vocab, config.context, device, dtype), config_(config) {
-  config.validate();
+    : Model(config, device, dtype) {
   const int C = config.embd, H = config.hidden(), HS = config.head_size();
-  embed_tokens_ = parameters_.add("model.embed_tokens.weight", {config.vocab, C}, config.vocab_padding());
+  embedding_ = add_vocabulary("model.embed_tokens.weight");
   for (int layer = 0; layer < config.layers; ++layer) {
     const std::string h = "model.layers." + std::to_string(layer) + ".";
     const std::string attn = h + "self_attn.", mlp = h + "mlp.";
@@ -26,9 +23,7 @@ Llama::Llama(const GptConfig& config, const Device& device, DType dtype, Weights
     blocks_.push_back(block);
   }
   norm_ = parameters_.add("model.norm.weight", {C});
-  lm_head_ = config.tied ? embed_tokens_ : parameters_.add("lm_head.weight", {config.vocab, C}, config.vocab_padding());
-  if (weights == Weights::allocated) parameters_.allocate();
-  else parameters_.lay_out();
+  finish(weights);
 }
 
 Parameter* Llama::add_matrix(const std::string& name, int out, int in) {
@@ -37,18 +32,15 @@ Parameter* Llama::add_matrix(const std::string& name, int out, int in) {
   return matrix;
 }
 
-void Llama::initialize(uint64_t seed) { initialize_parameters(parameters_, seed, config_.layers); }
-
-// As Gpt's.
-template <typename Attend>
-Tensor Llama::transformer(Graph& g, Tensor tokens, const int* first, Attend attend) {
+// As Gpt's, but for positions, which queries and keys of each layer get, and the feed-forward layer.
+Tensor Llama::transformer(Graph& g, Tensor tokens, const int* first_position, const Attend& attend) {
   const AttentionHeads heads{config_.heads, config_.kv_heads};
   const auto norm_of = [&](Parameter* weight) { return Norm{g.parameter(weight), {}, config_.norm_epsilon, true}; };
   const auto project = [&](Tensor x, Parameter* weight) {
     return linear(g, x, g.weight(weight), Tensor(), WeightLayout::out_in);
   };
   g.scope("embed_tokens");
-  NormedSum x{embedding(g, tokens, g.weight(embed_tokens_), Tensor(), config_.embd_dropout), {}};
+  NormedSum x{embedding(g, tokens, g.weight(embedding_), Tensor(), config_.embd_dropout), {}};
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block& layer = blocks_[i];
     const bool last = i + 1 == blocks_.size();
@@ -56,7 +48,7 @@ Tensor Llama::transformer(Graph& g, Tensor tokens, const int* first, Attend atte
     g.begin_segment();
     if (!x.normed) x.normed = layernorm(g, x.sum, norm_of(layer.input_norm));
     const Tensor qkv = project(x.normed, layer.qkv);
-    rope(g, qkv, heads, config_.rope_theta, first);
+    rope(g, qkv, heads, config_.rope_theta, first_position);
     if (config_.qk_norm) qk_norm(g, qkv, heads, config_.norm_epsilon);
     x = residual_layernorm(g, x.sum, project(attend(qkv, i), layer.o), config_.resid_dropout,
                            norm_of(layer.post_attention_norm));
@@ -67,25 +59,6 @@ Tensor Llama::transformer(Graph& g, Tensor tokens, const int* first, Attend atte
   }
   g.scope("norm");
   return layernorm(g, x.sum, norm_of(norm_));
-}
-
-Tensor Llama::hidden(Graph& g, Tensor tokens, AttentionKind kind) {
-  const AttentionHeads heads{config_.heads, config_.kv_heads};
-  return transformer(g, tokens, nullptr,
-                     [&](Tensor qkv, size_t) { return attention(g, qkv, heads, config_.attn_dropout, kind); });
-}
-
-Tensor Llama::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const CachePlace& place) {
-  const AttentionHeads heads{config_.heads, config_.kv_heads};
-  return transformer(g, tokens, place.first_on_device, [&](Tensor qkv, size_t layer) {
-    return cached_attention(g, qkv, caches.at(layer), heads, place);
-  });
-}
-
-Tensor Llama::head_weight(Graph& g) { return g.weight(lm_head_); }
-
-std::vector<Shape> Llama::cache_shapes(int sequences) const {
-  return std::vector<Shape>(blocks_.size(), {sequences, 2, config_.context, config_.kv_heads * config_.head_size()});
 }
 
 std::string Llama::describe() const {

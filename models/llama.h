@@ -1,10 +1,10 @@
-// Llama (H. Touvron et al., 2023): GPT-2's blocks with RMSNorm, rotary positions and SwiGLU, without biases.
+// Llama (H. Touvron et al., 2023): GPT-2's blocks with RMSNorm, rotary positions and SwiGLU, without biases; QK norm
+// where it is asked for.
 //
 // Parameters have the names and shapes of Hugging Face's LlamaForCausalLM, linear weights as (out, in). The weights of
 // queries, keys and values lie one behind the other and are one matrix product, as do those of gate and up.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -18,11 +18,6 @@ class Llama final : public Model {
   explicit Llama(const GptConfig& config, const Device& device = CpuContext{}, DType dtype = DType::f32,
                  Weights weights = Weights::allocated);
 
-  void initialize(uint64_t seed) override;
-  Tensor hidden(Graph& g, Tensor tokens, AttentionKind attention) override;  // the final norm's output
-  Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const CachePlace& place) override;
-  Tensor head_weight(Graph& g) override;
-  std::vector<Shape> cache_shapes(int sequences) const override;
   std::string describe() const override;
 
  private:
@@ -31,11 +26,9 @@ class Llama final : public Model {
   };
 
   Parameter* add_matrix(const std::string& name, int out, int in);
-  template <typename Attend>
-  Tensor transformer(Graph& g, Tensor tokens, const int* first, Attend attend);
+  Tensor transformer(Graph& g, Tensor tokens, const int* first_position, const Attend& attend) override;
 
-  GptConfig config_;
-  Parameter *embed_tokens_ = nullptr, *norm_ = nullptr, *lm_head_ = nullptr;
+  Parameter* norm_ = nullptr;
   std::vector<Block> blocks_;
 };
 

@@ -1,9 +1,44 @@
 #include "models/model.h"
 
 #include "models/gpt.h"
+#include "models/init.h"
 #include "models/llama.h"
 
 namespace glint {
+
+Model::Model(const GptConfig& config, const Device& device, DType dtype) : config_(config), parameters_(device, dtype) {
+  config.validate();
+}
+
+Parameter* Model::add_vocabulary(const std::string& name) {
+  return parameters_.add(name, {config_.vocab, config_.embd}, config_.vocab_padding());
+}
+
+void Model::finish(Weights weights) {
+  lm_head_ = config_.tied ? embedding_ : add_vocabulary("lm_head.weight");
+  if (weights == Weights::allocated) parameters_.allocate();
+  else parameters_.lay_out();
+}
+
+void Model::initialize(uint64_t seed) { initialize_parameters(parameters_, seed, config_.layers); }
+
+Tensor Model::hidden(Graph& g, Tensor tokens, AttentionKind kind) {
+  const AttentionHeads heads{config_.heads, config_.kv_heads};
+  return transformer(g, tokens, nullptr,
+                     [&](Tensor qkv, size_t) { return attention(g, qkv, heads, config_.attn_dropout, kind); });
+}
+
+Tensor Model::hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const CachePlace& place) {
+  const AttentionHeads heads{config_.heads, config_.kv_heads};
+  return transformer(g, tokens, place.first_on_device, [&](Tensor qkv, size_t layer) {
+    return cached_attention(g, qkv, caches.at(layer), heads, place);
+  });
+}
+
+std::vector<Shape> Model::cache_shapes(int sequences) const {
+  const Shape cache{sequences, 2, config_.context, config_.kv_heads * config_.head_size()};
+  return std::vector<Shape>(static_cast<size_t>(config_.layers), cache);
+}
 
 Tensor Model::head(Graph& g, Tensor hidden) {
   g.scope("head");

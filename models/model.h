@@ -1,8 +1,9 @@
-// The interface of a model for training, evaluation, generation and planning. A new model is a new file next to gpt.cpp
-// and a line in make_model().
+// The interface of a model for training, evaluation, generation and planning, and what all have in common. A new model
+// is a new file next to gpt.cpp, with its parameters and its transformer(), and a line in make_model().
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,19 +21,17 @@ class Model {
   virtual ~Model() = default;
 
   // Sets all parameters from the seed; values depend on the parameter's name only.
-  virtual void initialize(uint64_t seed) = 0;
-  // Records the model over (B, T) tokens; returns what head() takes, (B, T, C).
-  virtual Tensor hidden(Graph& g, Tensor tokens, AttentionKind attention) = 0;
+  void initialize(uint64_t seed);
+  // Records the model over (B, T) tokens; returns what head() takes, (B, T, C): the final norm's output.
+  Tensor hidden(Graph& g, Tensor tokens, AttentionKind attention);
   // The same for tokens that continue sequences, with the KV caches of all layers.
-  virtual Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const CachePlace& place) = 0;
-  // The weight of the head, which has no bias: (V, C), or with rows of padding that follow.
-  virtual Tensor head_weight(Graph& g) = 0;
+  Tensor hidden_cached(Graph& g, Tensor tokens, const std::vector<Tensor>& caches, const CachePlace& place);
   // The shape of each layer's KV cache: (sequences, 2, context, channels of all KV heads).
-  virtual std::vector<Shape> cache_shapes(int sequences) const = 0;
+  std::vector<Shape> cache_shapes(int sequences) const;
   // "4 layers, 4 heads, 128 channels".
   virtual std::string describe() const = 0;
 
-  // Logits (.., rows of the head's weight).
+  // Logits (.., V), or with columns of padding that follow: a linear layer without bias.
   Tensor head(Graph& g, Tensor hidden);
   // Records the losses (B*T), in nats, of predicting targets (B, T) from tokens. scale: of the gradient. chunk: rows of
   // logits in memory at a time; 0: all.
@@ -42,18 +41,32 @@ class Model {
   // the unmasked half of causal attention.
   double flops_per_token(int T);
 
-  int vocab() const { return vocab_; }      // V
-  int context() const { return context_; }  // longest sequence
+  const GptConfig& config() const { return config_; }
+  int vocab() const { return config_.vocab; }      // V
+  int context() const { return config_.context; }  // longest sequence
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
 
  protected:
-  Model(int vocab, int context, const Device& device, DType dtype)
-      : vocab_(vocab), context_(context), parameters_(device, dtype) {}
+  // A model's constructor adds its parameters, first the token embedding, and ends with finish().
+  Model(const GptConfig& config, const Device& device, DType dtype);
   Model(Model&&) = default;
+  Parameter* add_vocabulary(const std::string& name);  // (V, C), with rows of padding that follow
+  void finish(Weights weights);
 
-  int vocab_, context_;
+  // attend(qkv, layer): attention of a layer's packed heads, (B, T, (NH + 2 NKV) * HS) -> (B, T, C).
+  using Attend = std::function<Tensor(Tensor qkv, size_t layer)>;
+  // Records all but the head, with a segment for each layer. first_position: as embedding()'s.
+  virtual Tensor transformer(Graph& g, Tensor tokens, const int* first_position, const Attend& attend) = 0;
+
+  const GptConfig config_;
   Parameters parameters_;
+  Parameter* embedding_ = nullptr;  // of tokens
+
+ private:
+  Tensor head_weight(Graph& g) { return g.weight(lm_head_); }
+
+  Parameter* lm_head_ = nullptr;  // the token embedding, if they are tied
 };
 
 // Throws UserError if the config is invalid. dtype: the number format of the activations.

@@ -2,10 +2,10 @@
 
 #include <sys/mman.h>
 
-#include <chrono>
 #include <cstring>
 
 #include "kernels/check.h"
+#include "src/clock.h"
 
 namespace glint {
 
@@ -38,9 +38,9 @@ void copy_to_host(const CpuContext&, void* host, const void* device, size_t byte
 void synchronize(const CpuContext&) {}
 
 double measure_seconds(const CpuContext&, const std::function<void()>& enqueue) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   enqueue();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return seconds_since(start);
 }
 
 std::vector<double> measure_seconds_of_each(const CpuContext& ctx, const std::vector<std::function<void()>>& work) {

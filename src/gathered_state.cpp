@@ -107,12 +107,10 @@ void GatheredParameters::scatter(GradientExchange* exchange) {
   if (comm_.rank() == 0) std::copy_n(data() + decayed, rest, values.data());
   comm_.broadcast(std::as_writable_bytes(std::span(values.data(), rest)), 0);
   values.store();
-  std::visit(
-      [&](const auto& ctx) {
-        for (const Piece& piece : partition_.pieces)
-          convert(ctx, parameters_.rounded() + piece.begin, masters_of(parameters_, piece), piece.size());
-      },
-      parameters_.device().context());
+  parameters_.device().visit([&](const auto& ctx) {
+    for (const Piece& piece : partition_.pieces)
+      convert(ctx, parameters_.rounded() + piece.begin, masters_of(parameters_, piece), piece.size());
+  });
   exchange->gather(parameters_);
 }
 

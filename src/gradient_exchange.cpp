@@ -6,8 +6,7 @@ GradientExchange::GradientExchange(Graph& graph, const Parameters& parameters, c
                                    Communicator& comm)
     : parameters_(parameters),
       partition_(partition),
-      queue_(std::visit([&](const auto& ctx) { return make_collective_queue(ctx, comm); },
-                        parameters.device().context())) {
+      queue_(parameters.device().visit([&](const auto& ctx) { return make_collective_queue(ctx, comm); })) {
   for (const Bucket& bucket : partition.buckets) {
     std::vector<const Parameter*> inside;
     for (const Parameter& parameter : parameters.all())
@@ -37,12 +36,7 @@ void GradientExchange::gather_gradients(size_t end) {
   queue_->join();
 }
 
-void GradientExchange::finish(double* losses, size_t n) {
-  queue_->all_reduce(losses, n);
-  queue_->join();
-}
-
-void GradientExchange::add_up(double* sums, size_t n) {
+void GradientExchange::sum_and_join(double* sums, size_t n) {
   queue_->all_reduce(sums, n);
   queue_->join();
 }

@@ -16,15 +16,13 @@ class GradientExchange {
 
   // Whether backward sums the buckets: on only in the last micro-batch of a step.
   void set_gradient_sync(bool on) { sync_ = on; }
-  // After backward: later work on the device sees the sums of all buckets and of `losses` (n). Sharded: only the
-  // gradients of this rank's pieces.
-  void finish(double* losses, size_t n);
+  // sums (n), in device memory, = their sums over the ranks. Later work on the device sees these, and the sums of all
+  // buckets that backward has begun; sharded: only the gradients of this rank's pieces.
+  void sum_and_join(double* sums, size_t n);
   // Sums the gradients of elements [0, end), the end of a bucket, once more, as backward does.
   void sum_gradients(size_t end);
   // Sharded: gathers the gradients of the same elements from the ranks that have their sums.
   void gather_gradients(size_t end);
-  // Sums (n) over the ranks; later work waits for it.
-  void add_up(double* sums, size_t n);
   // After the update of the pieces: gathers the parameters that other ranks updated (in a bf16 model the rounded copies
   // of decayed ones).
   void gather(const Parameters& parameters);

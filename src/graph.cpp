@@ -165,8 +165,7 @@ void Graph::replay(size_t begin, size_t end) {
     const Step& step = schedule_[i].backward ? schedule_[i].node->backward : schedule_[i].node->forward;
     work.push_back(!after_[i] ? step : [&step, &after = after_[i]] { step(), after(); });
   }
-  const auto seconds =
-      std::visit([&](const auto& ctx) { return measure_seconds_of_each(ctx, work); }, options_.device.context());
+  const auto seconds = options_.device.visit([&](const auto& ctx) { return measure_seconds_of_each(ctx, work); });
   for (size_t i = begin; i < end; ++i) {
     OpStats& stats = profile_[profiled_name(i)];
     stats.seconds += seconds[i - begin];
@@ -233,7 +232,7 @@ std::optional<std::string> Graph::nonfinite_in(const Scheduled& step) const {
 bool Graph::finite(const void* data, DType dtype, size_t n) const {
   if (!data || dtype == DType::i32) return true;
   std::vector<char> copy(n * bytes_of(dtype));
-  std::visit([&](const auto& ctx) { copy_to_host(ctx, copy.data(), data, copy.size()); }, options_.device.context());
+  options_.device.visit([&](const auto& ctx) { copy_to_host(ctx, copy.data(), data, copy.size()); });
   const auto all_finite = [&]<typename Scalar>(const Scalar* values) {
     return std::all_of(values, values + n, [](Scalar value) { return std::isfinite(to_float(value)); });
   };

@@ -127,7 +127,7 @@ class Graph {
   // Scratch of size(context) floats.
   template <typename Size>
   Tensor scratch_for(const std::string& name, Size size) {
-    return scratch(name, std::visit([&](const auto& ctx) { return size(ctx); }, options_.device.context()));
+    return scratch(name, options_.device.visit([&](const auto& ctx) { return size(ctx); }));
   }
   // Where the node being recorded writes the gradient of x; empty for an empty tensor or without training.
   GradientSink gradient_into(Tensor x);
@@ -140,12 +140,10 @@ class Graph {
   // Binds a kernel call, a lambda [=]<typename Scalar>(const auto& ctx), to this graph's device and dtype.
   template <typename Call>
   Step on_device(Call call) const {
-    return std::visit(
-        [&](const auto& ctx) -> Step {
-          if (options_.dtype == DType::bf16) return [call, &ctx] { call.template operator()<Bf16>(ctx); };
-          return [call, &ctx] { call.template operator()<float>(ctx); };
-        },
-        options_.device.context());
+    return options_.device.visit([&](const auto& ctx) -> Step {
+      if (options_.dtype == DType::bf16) return [call, &ctx] { call.template operator()<Bf16>(ctx); };
+      return [call, &ctx] { call.template operator()<float>(ctx); };
+    });
   }
   void record(Node node);
   // The nodes in between form one segment: with options.recompute only its inputs are kept for backward.

@@ -1,6 +1,7 @@
-// The ops of a GPT. Each records one node: forward and backward side by side in src/ops/<name>.cpp, one kernel call
-// each. Shapes: B sequences, T tokens, C channels, V vocabulary, NH query heads, NKV key/value heads, HS channels per
-// head.
+// The ops of GPT-2 and Llama: forward and backward side by side in src/ops/<name>.cpp. Each records one node, whose two
+// closures make one kernel call each (feed_forward: two nodes; linear_cross_entropy: several calls). Shapes: B
+// sequences, T tokens, C channels, V vocabulary, H hidden channels, NH query heads, NKV key/value heads, HS channels
+// per head.
 #pragma once
 
 #include <type_traits>
@@ -56,21 +57,22 @@ Tensor feed_forward(Graph& g, Tensor x, Linear in, Linear out, Gelu kind);
 // must have no other users.
 Tensor swiglu(Graph& g, Tensor packed);
 
-// Turns queries and keys of (B, T, (NH + 2 NKV) * HS) packed heads by their positions, in place: for the attention that
-// follows, their only other user. first_position: as embedding's.
+// Rotary positions of queries and keys in (B, T, (NH + 2 NKV) * HS) packed heads, in place: for the attention that is
+// recorded next, which alone reads them. first_position: as embedding's.
 void rope(Graph& g, Tensor qkv, AttentionHeads heads, float theta, const int* first_position = nullptr);
 
-// RMSNorm of each query and key of the same heads, without weights, in place; before rope or after it.
+// QK norm: RMSNorm of each query and key of the same heads, without weights, in place; before rope or after it.
 void qk_norm(Graph& g, Tensor qkv, AttentionHeads heads, float eps);
 
 // (B, T, (NH + 2 NKV) * HS) packed [queries | keys | values] -> (B, T, NH * HS), causal, dropout on P.
 Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionKind kind);
 Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p);
 
-// Where tokens continue sequences that a KV cache holds.
+// Where new tokens continue the sequences of a KV cache: a token of each sequence, or several of one.
 struct CachePlace {
-  const int* first_on_device;   // position of the first token, the same for all sequences; in the device's memory
-  const int *first, *sequence;  // in the host's: the same, and whose T tokens they are. Null: a token of each sequence
+  const int* first_on_device;  // position of the first new token, the same for all sequences; in the device's memory
+  const int* first;            // the same in the host's; null: a token of each sequence
+  const int* sequence;         // whose tokens they are, in the host's memory; null: a token of each
 };
 // Attention against all tokens so far: K and V of `qkv` (B, 1, ..), or (1, T, ..) of one sequence, go into cache (B, 2,
 // capacity, NKV * HS). A CUDA graph can capture the first form. Evaluation only.

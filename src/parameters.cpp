@@ -89,12 +89,10 @@ void Parameters::keep_masters(const std::vector<float>& of_own_pieces) {
                           "the weights that this rank updates", device_);
   DeviceMemory rest(std::max<size_t>(1, elements_ - decayed_) * sizeof(float), "the parameters kept in fp32", device_);
   HostCopy values(*this, value_at(0));
-  std::visit(
-      [&](const auto& ctx) {
-        copy_to_device(ctx, masters_.data(), of_own_pieces.data(), of_own_pieces.size() * sizeof(float));
-        copy_to_device(ctx, rest.data(), values.data() + decayed_, (elements_ - decayed_) * sizeof(float));
-      },
-      device_.context());
+  device_.visit([&](const auto& ctx) {
+    copy_to_device(ctx, masters_.data(), of_own_pieces.data(), of_own_pieces.size() * sizeof(float));
+    copy_to_device(ctx, rest.data(), values.data() + decayed_, (elements_ - decayed_) * sizeof(float));
+  });
   values_ = std::move(rest);
   first_value_ = decayed_;
   for (Parameter& parameter : list_) parameter.value.data = parameter.decayed() ? nullptr : value_at(parameter.offset);
@@ -102,7 +100,7 @@ void Parameters::keep_masters(const std::vector<float>& of_own_pieces) {
 
 void Parameters::refresh_rounded() {
   if (!rounded()) return;
-  std::visit([&](const auto& ctx) { convert(ctx, rounded(), values(), elements_); }, device_.context());
+  device_.visit([&](const auto& ctx) { convert(ctx, rounded(), values(), elements_); });
 }
 
 template <typename Scalar>
@@ -110,15 +108,13 @@ HostCopy<Scalar>::HostCopy(const Parameters& parameters, Scalar* flat, size_t el
     : device_(parameters.device()), flat_(flat) {
   if (device_.is_cpu()) return;
   copy_.resize(elements);
-  std::visit([&](const auto& ctx) { copy_to_host(ctx, copy_.data(), flat_, copy_.size() * sizeof(Scalar)); },
-             device_.context());
+  device_.visit([&](const auto& ctx) { copy_to_host(ctx, copy_.data(), flat_, copy_.size() * sizeof(Scalar)); });
 }
 
 template <typename Scalar>
 void HostCopy<Scalar>::store() {
   if (copy_.empty()) return;
-  std::visit([&](const auto& ctx) { copy_to_device(ctx, flat_, copy_.data(), copy_.size() * sizeof(Scalar)); },
-             device_.context());
+  device_.visit([&](const auto& ctx) { copy_to_device(ctx, flat_, copy_.data(), copy_.size() * sizeof(Scalar)); });
 }
 
 template class HostCopy<float>;

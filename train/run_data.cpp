@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/corpus.h"
-#include "data/durable.h"
+#include "data/file_writer.h"
 #include "kernels/check.h"
 
 namespace glint {
@@ -42,7 +42,7 @@ void write_record(const RunPaths& run, const fs::path& prepared, uint64_t checks
   std::error_code unrelated;
   if (const fs::path way = fs::relative(prepared, run.root, unrelated); !prepared.empty() && !unrelated)
     record["from_run"] = way.string();
-  write_file_durably(run.data_record(), record.dump(2) + "\n");
+  write_file(run.data_record(), record.dump(2) + "\n");
 }
 
 nlohmann::json read_record(const RunPaths& run) {

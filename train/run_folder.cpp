@@ -10,7 +10,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/durable.h"
 #include "data/file_writer.h"
 #include "data/prepare.h"
 #include "kernels/check.h"
@@ -142,7 +141,7 @@ void RunFolder::take_lock() { lock_ = lock_folder(paths_.lock(), "the run folder
 
 void RunFolder::write_config(const TrainOptions& options) {
   if (!writes_) return;
-  write_file_durably(paths_.config(), run_config(options));
+  write_file(paths_.config(), run_config(options));
 }
 
 void RunFolder::append(const MetricsLine& line) {

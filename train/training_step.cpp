@@ -127,7 +127,7 @@ void TrainingStep::enqueue() {
     graph_.backward();
   }
   if (exchange_) {
-    exchange_->finish(micro_losses_, static_cast<size_t>(micro_batches()));
+    exchange_->sum_and_join(micro_losses_, static_cast<size_t>(micro_batches()));
     exchange_->set_gradient_sync(false);
   }
   const auto update = [&] {

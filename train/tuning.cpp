@@ -88,7 +88,7 @@ Tuned measure(TrainingStep& step, const FillBatch& fill, const Device& device, c
   const ProductTable table = device.visit([](const auto& ctx) { return product_table(ctx); });
   text = text_of(table);
   if (text == known) return {};
-  if (!file.empty()) write_file_durably(file, text);
+  if (!file.empty()) write_file(file, text);
   size_t kept = 0;
   if (taken)
     for (const auto& [key, choice] : before->choices) kept += table.choices.at(key).algorithm == choice.algorithm;

@@ -37,10 +37,10 @@ inline Floats exp_shifted(Floats logits, float largest) { return simd::exp2((log
 // there; it may be the logits.
 template <typename Scalar>
 double sum_of_exp(const Scalar* logits, size_t V, float largest, float* exponentials) {
-  constexpr size_t kStretch = 1024;
+  constexpr size_t kBlock = 1024;
   double total = 0.0;
-  for (size_t first = 0; first < V; first += kStretch) {
-    const size_t n = std::min(kStretch, V - first), whole = n - n % simd::kWidth;
+  for (size_t first = 0; first < V; first += kBlock) {
+    const size_t n = std::min(kBlock, V - first), whole = n - n % simd::kWidth;
     const Scalar* from = logits + first;
     Floats sums[2] = {};
     for (size_t i = 0; i < whole; i += simd::kWidth) {
@@ -69,14 +69,14 @@ void check_targets(const int32_t* targets, const CrossEntropyShape& shape) {
 // exponentials.
 void write_gradient(float* z, size_t V, float, float factor, int32_t target, float gradient_scale) {
   simd::map(
-      z, V, [factor](Floats value) { return value * factor; }, static_cast<const float*>(z));
+      z, V, [factor](Floats value) { return value * factor; }, z);
   z[target] -= gradient_scale;
 }
 // bf16 would round them, so they are recomputed.
 void write_gradient(Bf16* z, size_t V, float largest, float factor, int32_t target, float gradient_scale) {
   const auto probability = [=](Floats logits) { return exp_shifted(logits, largest) * factor; };
   const Floats at_target = probability(simd::load_first(z + target, 1)) - gradient_scale;
-  simd::map(z, V, probability, static_cast<const Bf16*>(z));
+  simd::map(z, V, probability, z);
   simd::store_first(z + target, at_target, 1);
 }
 

@@ -13,7 +13,7 @@ using simd::Floats;
 template <typename Scalar>
 void add_into(float* to, size_t first, size_t last, const Scalar* from) {
   simd::map_channels(
-      to, first, last, [](size_t, Floats a, Floats b) { return a + b; }, static_cast<const float*>(to), from);
+      to, first, last, [](size_t, Floats a, Floats b) { return a + b; }, to, from);
 }
 
 void clear_channels(float* matrix, size_t rows, size_t C, Range channels) {

@@ -40,15 +40,14 @@ void by_rows(const Rows& a, Range columns) {
         const auto add = [=](Floats sum, Floats w0, Floats w1, Floats w2, Floats w3) {
           return sum + (w0 * x0 + w1 * x1) + (w2 * x2 + w3 * x3);
         };
-        simd::map(to, n, add, static_cast<const float*>(to), row, row + a.width, row + 2 * a.width, row + 3 * a.width);
+        simd::map(to, n, add, to, row, row + a.width, row + 2 * a.width, row + 3 * a.width);
       }
     }
     for (; i < a.in; ++i, row += a.width) {
       for (size_t r = 0; r < a.count; ++r) {
         float* to = sums + r * n;
         simd::map(
-            to, n, [factor = a.x[r * a.in + i]](Floats sum, Floats w) { return sum + w * factor; },
-            static_cast<const float*>(to), row);
+            to, n, [factor = a.x[r * a.in + i]](Floats sum, Floats w) { return sum + w * factor; }, to, row);
       }
     }
     for (size_t r = 0; r < a.count; ++r) std::copy_n(sums + r * n, n, a.out + r * a.width + first);

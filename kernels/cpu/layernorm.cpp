@@ -8,7 +8,7 @@
 namespace glint {
 namespace {
 
-using simd::Floats;
+using simd::Floats, simd::TwoFloats;
 
 // Rows per block: parameter gradients are summed per block, then over blocks. The result does not depend on the thread
 // count, and rounding errors grow with the block, not with the batch.
@@ -54,28 +54,13 @@ template <Write kWrite, typename Scalar>
 void backward_row(float* dweight, float* dbias, const BackwardRow<Scalar>& row, size_t C) {
   const float mean = row.moments.mean, rstd = row.moments.rstd;
   Floats sum_w{}, sum_wn{};
-  const auto accumulate = [&](Floats dout, Floats x, Floats weight, Floats dw, Floats db, auto store_to) {
+  const auto accumulate = [&](Floats dout, Floats x, Floats weight, Floats dw, Floats db) -> TwoFloats {
     const Floats n = (x - mean) * rstd, w = dout * weight;
-    sum_w += w;
+    sum_w += w;  // dout is 0 past the end of the row
     sum_wn += w * n;
-    store_to(dw + dout * n, db + dout);
+    return {dw + dout * n, db + dout};
   };
-  size_t c = 0;
-  for (; c + simd::kWidth <= C; c += simd::kWidth) {
-    accumulate(simd::load(row.dout + c), simd::load(row.x + c), simd::load(row.weight + c), simd::load(dweight + c),
-               simd::load(dbias + c), [&](Floats dw, Floats db) {
-                 simd::store(dweight + c, dw);
-                 simd::store(dbias + c, db);
-               });
-  }
-  if (const size_t left = C - c) {  // dout is 0 past the end
-    const auto first = [&](const auto* from) { return simd::load_first(from + c, left); };
-    accumulate(first(row.dout), first(row.x), first(row.weight), first(dweight), first(dbias),
-               [&](Floats dw, Floats db) {
-                 simd::store_first(dweight + c, dw, left);
-                 simd::store_first(dbias + c, db, left);
-               });
-  }
+  simd::map_two(dweight, dbias, C, accumulate, row.dout, row.x, row.weight, dweight, dbias);
   const float mean_w = row.rms ? 0.0f : simd::sum(sum_w) / static_cast<float>(C),
               mean_wn = simd::sum(sum_wn) / static_cast<float>(C);
   const auto gradient = [=](Floats dout, Floats x, Floats weight) {
@@ -85,7 +70,7 @@ void backward_row(float* dweight, float* dbias, const BackwardRow<Scalar>& row, 
     simd::map(row.dx, C, gradient, row.dout, row.x, row.weight);
   } else {
     const auto added = [=](Floats dout, Floats x, Floats weight, Floats dx) { return dx + gradient(dout, x, weight); };
-    simd::map(row.dx, C, added, row.dout, row.x, row.weight, static_cast<const Scalar*>(row.dx));
+    simd::map(row.dx, C, added, row.dout, row.x, row.weight, row.dx);
   }
 }
 
@@ -96,8 +81,7 @@ void add_blocks(float* to, const float* partial, size_t blocks, size_t C, Range 
   float* sums = to + range.begin;
   for (size_t block = 0; block < blocks; ++block) {
     simd::map(
-        sums, n, [](Floats a, Floats b) { return a + b; }, static_cast<const float*>(sums),
-        partial + block * 2 * C + range.begin);
+        sums, n, [](Floats a, Floats b) { return a + b; }, sums, partial + block * 2 * C + range.begin);
   }
 }
 

@@ -37,7 +37,7 @@ void add_bias(const CpuContext& ctx, float* out, const float* bias, size_t rows,
     for (size_t row = range.begin; row < range.end; ++row) {
       float* to = out + row * n;
       simd::map(
-          to, n, [](Floats a, Floats b) { return a + b; }, static_cast<const float*>(to), bias);
+          to, n, [](Floats a, Floats b) { return a + b; }, to, bias);
     }
   });
 }
@@ -51,15 +51,15 @@ void linear_forward(const CpuContext& ctx, float* out, const float* x, const flo
     few_rows_forward(ctx, out, x, weight, bias, shape);
     return;
   }
-  const bool turned = shape.layout == WeightLayout::out_in;
-  multiply(ctx, {shape.rows, shape.out, shape.in, {x, false}, {weight, turned}, out, Write::set});
+  const bool transposed = shape.layout == WeightLayout::out_in;
+  multiply(ctx, {shape.rows, shape.out, shape.in, {x, false}, {weight, transposed}, out, Write::set});
   if (bias) add_bias(ctx, out, bias, static_cast<size_t>(shape.rows), static_cast<size_t>(shape.out));
 }
 
 void linear_backward_input(const CpuContext& ctx, float* dx, const float* dout, const float* weight,
                            const LinearShape& shape, Write write) {
-  const bool turned = shape.layout == WeightLayout::in_out;
-  multiply(ctx, {shape.rows, shape.in, shape.out, {dout, false}, {weight, turned}, dx, write});
+  const bool transposed = shape.layout == WeightLayout::in_out;
+  multiply(ctx, {shape.rows, shape.in, shape.out, {dout, false}, {weight, transposed}, dx, write});
 }
 
 size_t linear_backward_weight_scratch(const CpuContext&, const LinearShape&) { return 0; }

@@ -32,20 +32,24 @@ double orthogonalize_flops(const MatrixSize& size) {
 
 namespace {
 
-// out (columns, rows) = factor * the transpose of x (rows, columns), by blocks that the cache holds; or a copy.
-void scale(const CpuContext& ctx, float* out, const float* x, const MatrixSize& size, float factor, bool turned) {
+// out = factor * x (rows, columns), or (columns, rows) = its transpose, by blocks that the cache holds.
+void copy_scaled(const CpuContext& ctx, float* out, const float* x, const MatrixSize& size, float factor,
+                 bool transposed) {
   const auto rows = static_cast<size_t>(size.rows), columns = static_cast<size_t>(size.columns);
   constexpr size_t kBlock = 32;
   parallel_ranges(ctx, rows, kBlock, rows * columns, [=](Range range) {
-    for (size_t i = range.begin; i < range.end && !turned; ++i)
-      for (size_t j = 0; j < columns; ++j) out[i * columns + j] = factor * x[i * columns + j];
-    for (size_t begin = 0; begin < columns && turned; begin += kBlock)
+    if (!transposed) {
+      for (size_t i = range.begin * columns; i < range.end * columns; ++i) out[i] = factor * x[i];
+      return;
+    }
+    for (size_t begin = 0; begin < columns; begin += kBlock)
       for (size_t i = range.begin; i < range.end; ++i)
         for (size_t j = begin; j < std::min(begin + kBlock, columns); ++j)
           out[j * rows + i] = factor * x[i * columns + j];
   });
 }
 
+// polynomial (r, r): A^2 becomes p(A), with A = gram.
 void polynomial_of(const CpuContext& ctx, float* polynomial, const float* gram, int r) {
   const auto n = static_cast<size_t>(r);
   parallel_ranges(ctx, n, 1, n * n, [=](Range range) {
@@ -62,10 +66,10 @@ void polynomial_of(const CpuContext& ctx, float* polynomial, const float* gram, 
 void orthogonalize(const CpuContext& ctx, float* matrix, const MatrixSize& size, void* scratch) {
   const NewtonSchulzScratch<float> s(ctx, size, scratch);
   const double norm = std::sqrt(sum_of_squares(ctx, matrix, size.elements()));
-  scale(ctx, s.x, matrix, size, static_cast<float>(1 / std::max(norm, NewtonSchulz::kLeastNorm)), size.tall());
+  copy_scaled(ctx, s.x, matrix, size, static_cast<float>(1 / std::max(norm, NewtonSchulz::kMinNorm)), size.tall());
   const float* const x = newton_schulz(
       ctx, s, size, [&](float* polynomial, const float* gram, int r) { polynomial_of(ctx, polynomial, gram, r); });
-  scale(ctx, matrix, x, {size.shorter(), size.longer()}, size.update_scale(), size.tall());
+  copy_scaled(ctx, matrix, x, {size.shorter(), size.longer()}, size.update_scale(), size.tall());
 }
 
 void muon_update(const CpuContext& ctx, float* params, Bf16* params_bf16, const float* update, size_t n,

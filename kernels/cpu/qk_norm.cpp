@@ -10,7 +10,7 @@ namespace {
 
 using simd::Floats;
 
-// call(first element of a head, its number)
+// call(first element of a head, index of the head), for all heads.
 template <typename Call>
 void for_heads(const CpuContext& ctx, const QkNormShape& s, const Call& call) {
   const auto rows = static_cast<size_t>(s.rows), heads = static_cast<size_t>(s.heads);
@@ -26,12 +26,12 @@ void for_heads(const CpuContext& ctx, const QkNormShape& s, const Call& call) {
 template <typename Scalar>
 void qk_norm_forward(const CpuContext& ctx, Scalar* packed, float* rstd, const QkNormShape& shape) {
   const auto n = static_cast<size_t>(shape.HS);
-  for_heads(ctx, shape, [=](size_t at, size_t number) {
+  for_heads(ctx, shape, [=](size_t at, size_t index) {
     const Scalar* const x = packed + at;
     const float squares = simd::sum_of(
         n, [](Floats value) { return value * value; }, x);
     const float scale = 1.0f / std::sqrt(squares / static_cast<float>(n) + shape.eps);
-    rstd[number] = scale;
+    rstd[index] = scale;
     simd::map(
         packed + at, n, [scale](Floats value) { return value * scale; }, x);
   });
@@ -42,12 +42,11 @@ template <typename Scalar>
 void qk_norm_backward(const CpuContext& ctx, Scalar* dpacked, const Scalar* packed, const float* rstd,
                       const QkNormShape& shape) {
   const auto n = static_cast<size_t>(shape.HS);
-  for_heads(ctx, shape, [=](size_t at, size_t number) {
+  for_heads(ctx, shape, [=](size_t at, size_t index) {
     const Scalar *const dy = dpacked + at, *const y = packed + at;
-    const float mean = simd::sum_of(
-                           n, [](Floats a, Floats b) { return a * b; }, dy, y) /
-                       static_cast<float>(n);
-    const float scale = rstd[number];
+    const float product = simd::sum_of(
+        n, [](Floats a, Floats b) { return a * b; }, dy, y);
+    const float mean = product / static_cast<float>(n), scale = rstd[index];
     simd::map(
         dpacked + at, n, [=](Floats a, Floats b) { return (a - b * mean) * scale; }, dy, y);
   });

@@ -15,7 +15,7 @@ void residual_layernorm_forward(const CpuContext& ctx, Scalar* out, Scalar* sum,
                                 const Scalar* x, const Scalar* y, const float* weight, const float* bias,
                                 const ResidualLayerNormShape& shape, const Dropout& dropout) {
   residual_dropout_forward(ctx, sum, x, y, {shape.B, shape.T, shape.C}, dropout);
-  layernorm_forward(ctx, out, mean, rstd, static_cast<const Scalar*>(sum), weight, bias, rows_of(shape));
+  layernorm_forward(ctx, out, mean, rstd, sum, weight, bias, rows_of(shape));
 }
 
 size_t residual_layernorm_backward_scratch(const CpuContext& ctx, const ResidualLayerNormShape& shape) {
@@ -29,7 +29,7 @@ void residual_layernorm_backward(const CpuContext& ctx, Scalar* dsum, Scalar* dy
                                  const Dropout& dropout, Write write_parameters) {
   layernorm_backward(ctx, dsum, dweight, dbias, dout, sum, mean, rstd, weight, scratch, rows_of(shape), Write::add,
                      write_parameters);
-  residual_dropout_backward(ctx, dy, static_cast<const Scalar*>(dsum), {shape.B, shape.T, shape.C}, dropout);
+  residual_dropout_backward(ctx, dy, dsum, {shape.B, shape.T, shape.C}, dropout);
 }
 
 template void residual_layernorm_forward(const CpuContext&, float*, float*, float*, float*, const float*, const float*,

@@ -6,14 +6,15 @@
 namespace glint {
 namespace {
 
-using simd::Floats;
+using simd::Floats, simd::TwoFloats;
 
 constexpr float kLog2E = 1.4426950408889634f;
 
-// Below -87 the exponential is near infinity, and x sigmoid(x) nothing.
+// Below -87, where x sigmoid(x) is about -1e-36, exp(-x) comes near the end of fp32's range. A NaN stays.
 Floats bounded(Floats x) { return simd::larger(simd::broadcast(-87.0f), x); }
 Floats sigmoid(Floats x) { return 1.0f / (1.0f + simd::exp2(-x * kLog2E)); }
 
+// map(row * H) for every row.
 template <typename Map>
 void for_rows(const CpuContext& ctx, int rows, int H, const Map& map) {
   const auto n = static_cast<size_t>(rows), width = static_cast<size_t>(H);
@@ -39,18 +40,11 @@ void swiglu_backward(const CpuContext& ctx, Scalar* packed, const Scalar* dout, 
   const auto width = static_cast<size_t>(H);
   for_rows(ctx, rows, H, [=](size_t at) {
     Scalar *const gates = packed + 2 * at, *const ups = gates + width;
-    const auto gradients = [](Floats x, Floats up, Floats d, auto store_to) {
+    const auto gradients = [](Floats x, Floats up, Floats d) -> TwoFloats {
       const Floats gate = bounded(x), s = sigmoid(gate);
-      store_to(d * up * s * (1.0f + gate * (1.0f - s)), d * gate * s);
+      return {d * up * s * (1.0f + gate * (1.0f - s)), d * gate * s};
     };
-    size_t i = 0;
-    for (; i + simd::kWidth <= width; i += simd::kWidth)
-      gradients(simd::load(gates + i), simd::load(ups + i), simd::load(dout + at + i),
-                [&](Floats a, Floats b) { simd::store(gates + i, a), simd::store(ups + i, b); });
-    if (const size_t left = width - i)
-      gradients(
-          simd::load_first(gates + i, left), simd::load_first(ups + i, left), simd::load_first(dout + at + i, left),
-          [&](Floats a, Floats b) { simd::store_first(gates + i, a, left), simd::store_first(ups + i, b, left); });
+    simd::map_two(gates, ups, width, gradients, gates, ups, dout + at);
   });
 }
 

@@ -25,8 +25,24 @@ inline void map(Out* out, size_t n, const Op& op, const In*... in) {
   if (i < n) store_first(out + i, op(load_first(in + i, n - i)...), n - i);
 }
 
-// Sum over i < n of op(in[i]...), with op(0...) == 0: four running vectors hide the latency of the
-// adds.
+// The same with two results: {first[i], second[i]} = op(in[i]...).
+struct TwoFloats {
+  Floats first, second;
+};
+template <typename Out, typename Op, typename... In>
+inline void map_two(Out* first, Out* second, size_t n, const Op& op, const In*... in) {
+  size_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) {
+    const TwoFloats out = op(load(in + i)...);
+    store(first + i, out.first), store(second + i, out.second);
+  }
+  if (const size_t left = n - i) {
+    const TwoFloats out = op(load_first(in + i, left)...);
+    store_first(first + i, out.first, left), store_first(second + i, out.second, left);
+  }
+}
+
+// Sum over i < n of op(in[i]...), with op(0...) == 0: four running vectors hide the latency of the adds.
 template <typename Op, typename... In>
 inline float sum_of(size_t n, const Op& op, const In*... in) {
   Floats total[4] = {};

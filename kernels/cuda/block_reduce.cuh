@@ -11,7 +11,7 @@ struct Sum {
     return a + b;
   }
 };
-struct Largest {  // ignores NaN
+struct Max {  // ignores NaN
   __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
 };
 

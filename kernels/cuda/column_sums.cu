@@ -10,13 +10,13 @@ namespace glint {
 namespace {
 
 constexpr int kWarps = 8, kAhead = 4;  // rows that a warp has in flight
-constexpr int kLeastRows = 64, kMostBlocks = 256;
+constexpr int kMinRows = 64, kMaxBlocks = 256;
 
 template <typename Scalar>
 inline constexpr int kTileColumns = 32 * kPack<Scalar>;  // one pack per lane
 
 // Rows that one block sums: depends only on the shape, so the result's bits do too.
-int rows_per_block(int rows) { return std::max(kLeastRows, (rows + kMostBlocks - 1) / kMostBlocks); }
+int rows_per_block(int rows) { return std::max(kMinRows, (rows + kMaxBlocks - 1) / kMaxBlocks); }
 int blocks_of(int rows) { return std::max((rows + rows_per_block(rows) - 1) / rows_per_block(rows), 1); }
 
 struct Matrix {

@@ -11,7 +11,7 @@ namespace glint {
 namespace {
 
 constexpr float kLog2E = 1.44269504f;
-constexpr int kMostThreads = 1024;
+constexpr int kMaxThreads = 1024;
 
 struct Shared {
   BlockScratch<float> largest, total;
@@ -60,7 +60,7 @@ struct HeldRow {
   __device__ Softmax softmax(Shared& shared) {
     float largest = -INFINITY, total = 0.0f;
     each([&](float logit) { largest = fmaxf(largest, logit); });  // a NaN shows in the total
-    largest = reduce_block(largest, Largest{}, shared.largest, 0);
+    largest = reduce_block(largest, Max{}, shared.largest, 0);
     forget();
     each([&](float logit) { total += exp_shifted(logit, largest); });
     return {largest, reduce_block(total, Sum{}, shared.total, 0)};
@@ -107,18 +107,18 @@ struct LongRow {
     float largest = -INFINITY, total = 0.0f;
     for (int c = threadIdx.x * kCount; c < V; c += blockDim.x * kCount) {
       const auto pack = load_logits(z, c, V);
-      float most = largest;
+      float new_largest = largest;
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) most = fmaxf(most, pack[i]);
-      if (most > largest) {
-        total *= exp_shifted(largest, most);  // 0 at first
-        largest = most;
+      for (int i = 0; i < kCount; ++i) new_largest = fmaxf(new_largest, pack[i]);
+      if (new_largest > largest) {
+        total *= exp_shifted(largest, new_largest);  // 0 at first
+        largest = new_largest;
       }
       const float shift = largest == -INFINITY ? 0.0f : largest;  // while all are -infinity
 #pragma unroll
       for (int i = 0; i < kCount; ++i) total += exp_shifted(pack[i], shift);
     }
-    const float of_block = reduce_block(largest, Largest{}, shared.largest, 0);
+    const float of_block = reduce_block(largest, Max{}, shared.largest, 0);
     if (largest != -INFINITY) total *= exp_shifted(largest, of_block);
     return {of_block, reduce_block(total, Sum{}, shared.total, 0)};
   }
@@ -138,7 +138,7 @@ struct LongRow {
 };
 
 template <typename Scalar, typename Row>
-__global__ void __launch_bounds__(kMostThreads) cross_entropy_kernel(const __grid_constant__ Arguments<Scalar> a) {
+__global__ void __launch_bounds__(kMaxThreads) cross_entropy_kernel(const __grid_constant__ Arguments<Scalar> a) {
   auto& shared = dynamic_shared<Shared>();
   const size_t at = static_cast<size_t>(blockIdx.x) * a.columns;
   const int target = a.targets[blockIdx.x];
@@ -163,11 +163,11 @@ void launch_cross_entropy(const CudaContext& ctx, const Arguments<Scalar>& a, in
   GLINT_CHECK(rows > 0 && a.V > 0, "cross entropy of ", rows, " rows of ", a.V);
   const int packs = (a.V + kPack<Scalar> - 1) / kPack<Scalar>;
   const auto run = [&](int held, auto kernel) {
-    const int threads = std::min((packs + held - 1) / held, kMostThreads), whole_warps = (threads + 31) / 32 * 32;
+    const int threads = std::min((packs + held - 1) / held, kMaxThreads), whole_warps = (threads + 31) / 32 * 32;
     launch(ctx, {dim3(rows), dim3(whole_warps), sizeof(Shared)}, what, kernel, a);
   };
   if (packs <= 2 * 256) run(2, cross_entropy_kernel<Scalar, HeldRow<Scalar, 2>>);
-  else if (packs <= 7 * kMostThreads) run(7, cross_entropy_kernel<Scalar, HeldRow<Scalar, 7>>);  // bf16: V up to 57344
+  else if (packs <= 7 * kMaxThreads) run(7, cross_entropy_kernel<Scalar, HeldRow<Scalar, 7>>);  // bf16: V up to 57344
   else run(7, cross_entropy_kernel<Scalar, LongRow<Scalar>>);
 }
 

@@ -124,7 +124,7 @@ bool usable(cublasLtHandle_t handle, const Description& description, const Produ
 
 using Algorithms = std::vector<ProductChoice::Algorithm>;
 
-constexpr int kMostCandidates = 8;  // cuBLASLt 13.1 has not returned more, however many were asked for
+constexpr int kMaxCandidates = 8;  // cuBLASLt 13.1 has not returned more, however many were asked for
 
 // The library's candidates, its own choice first. Sums split over k are added up in a separate step: the header
 // promises that additions in place come one after another, but not in which order. Parts are kept in fp32.
@@ -138,7 +138,7 @@ Algorithms candidates(cublasLtHandle_t handle, const Description& description, c
   const uint32_t schemes = p.output == CUDA_R_32F
                                ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE
                                : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-  std::array<cublasLtMatmulHeuristicResult_t, kMostCandidates> results;
+  std::array<cublasLtMatmulHeuristicResult_t, kMaxCandidates> results;
   int found = 0;
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
   for (const cublasStatus_t each : {set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kMatmulWorkspace}),
@@ -166,7 +166,7 @@ Algorithms candidates(cublasLtHandle_t handle, const Description& description, c
 // overtaken by a slower one only within noise, so what falls far behind is not tried again.
 std::vector<double> measure(const CudaContext& ctx, const std::vector<std::function<bool()>>& ways) {
   constexpr double kNever = std::numeric_limits<double>::infinity(), kHopeless = 1.25, kSample = 400;
-  constexpr int kRounds = 3, kMostRuns = 20;
+  constexpr int kRounds = 3, kMaxRuns = 20;
   const CudaEvent start(cudaEventDefault), end(cudaEventDefault);
   const auto sample = [&](const std::function<bool()>& run, int runs) {
     if (!run()) return kNever;  // keeps the GPU busy while the host enqueues the rest
@@ -183,7 +183,7 @@ std::vector<double> measure(const CudaContext& ctx, const std::vector<std::funct
     const double best = *std::min_element(fastest.begin(), fastest.end());
     for (size_t i = 0; i < ways.size(); ++i) {
       if (round > 0 && !(fastest[i] <= kHopeless * best)) continue;
-      const int runs = round == 0 ? 1 : std::clamp(static_cast<int>(kSample / fastest[i]), 1, kMostRuns);
+      const int runs = round == 0 ? 1 : std::clamp(static_cast<int>(kSample / fastest[i]), 1, kMaxRuns);
       fastest[i] = std::min(fastest[i], sample(ways[i], runs));
     }
   }
@@ -221,7 +221,7 @@ bool CudaMatmul::multiply(const CudaContext& ctx, const ColumnMajorProduct& p, c
 }
 
 ProductChoice CudaMatmul::choose(const CudaContext& ctx, const ColumnMajorProduct& p, const Work& apart) {
-  constexpr double kMostSeconds = 2;     // for all products together; the rest is left to the library
+  constexpr double kMaxSeconds = 2;      // for all products together; the rest is left to the library
   constexpr double kLibrarysOwn = 0.99;  // is replaced by what is faster than this
   const Description description(p, ctx.tf32);
   if (!tuning_ && p.n < kFewRows) {  // the order of sums shall not depend on the number of rows
@@ -232,9 +232,9 @@ ProductChoice CudaMatmul::choose(const CudaContext& ctx, const ColumnMajorProduc
     if (!found.empty()) choice.algorithm = found[0];
     if (choice.algorithm && usable(handle_, description, choice)) return choice;
   }
-  const bool measured = tuning_ && tuned_seconds_ < kMostSeconds;
+  const bool measured = tuning_ && tuned_seconds_ < kMaxSeconds;
   const Algorithms found =
-      candidates(handle_, description, p, key_of(p, ctx.tf32).alignment, measured ? kMostCandidates : 1);
+      candidates(handle_, description, p, key_of(p, ctx.tf32).alignment, measured ? kMaxCandidates : 1);
   ProductChoice choice;
   if (found.empty()) return choice;
   choice.algorithm = found[0];

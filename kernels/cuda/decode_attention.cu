@@ -10,7 +10,7 @@
 namespace glint {
 namespace {
 
-constexpr int kThreads = 512, kWarps = kThreads / 32, kMostHS = 128;
+constexpr int kThreads = 512, kWarps = kThreads / 32, kMaxHS = 128;
 constexpr int kSplitKeys = 1024;
 constexpr int kAhead = 4;  // keys of a group whose loads are in flight
 constexpr float kLog2E = 1.44269504f;
@@ -30,20 +30,49 @@ struct Partial {
   float max = -INFINITY, sum = 0.0f;
   float o[kCount] = {};
 
-  __device__ void merge(float other_max, float other_sum, const float (&other)[kCount]) {
-    const float most = fmaxf(max, other_max);
-    if (most == -INFINITY) return;
-    const float mine = ptx::exp2(max - most), theirs = ptx::exp2(other_max - most);
-    max = most;
-    sum = sum * mine + other_sum * theirs;
+  // Adds kAhead keys; a score of -inf: none.
+  template <typename Values>
+  __device__ void add(const float (&score)[kAhead], const Values (&v)[kAhead]) {
+    float new_max = max;
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) o[i] = o[i] * mine + other[i] * theirs;
+    for (int n = 0; n < kAhead; ++n) new_max = fmaxf(new_max, score[n]);
+    if (new_max == -INFINITY) return;
+    const float alpha = ptx::exp2(max - new_max);
+    max = new_max;
+    sum *= alpha;
+#pragma unroll
+    for (float& x : o) x *= alpha;
+#pragma unroll
+    for (int n = 0; n < kAhead; ++n) {
+      const float p = ptx::exp2(score[n] - new_max);
+      sum += p;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) o[i] = fmaf(p, v[n][i], o[i]);
+    }
+  }
+  // With that of the lane `distance` away, which gets the same.
+  __device__ void merge_across(int distance) {
+    float other[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) other[i] = __shfl_xor_sync(0xffffffffu, o[i], distance);
+    const float other_max = __shfl_xor_sync(0xffffffffu, max, distance),
+                other_sum = __shfl_xor_sync(0xffffffffu, sum, distance);
+    merge(other_max, other_sum, other);
+  }
+  __device__ void merge(float other_max, float other_sum, const float (&other)[kCount]) {
+    const float new_max = fmaxf(max, other_max);
+    if (new_max == -INFINITY) return;
+    const float alpha = ptx::exp2(max - new_max), other_alpha = ptx::exp2(other_max - new_max);
+    max = new_max;
+    sum = sum * alpha + other_sum * other_alpha;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) o[i] = o[i] * alpha + other[i] * other_alpha;
   }
 };
 
 struct Shared {
   float max[kWarps], sum[kWarps];
-  float o[kWarps][kMostHS];
+  float o[kWarps][kMaxHS];
 };
 
 // Where a split leaves its result: HS channels, not divided by the sum, then maximum and sum.
@@ -94,7 +123,7 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const __grid_constant_
   for (int first = begin; first < end; first += groups * kAhead) {  // the same for all threads
     const Keys now = next;
     next = load(first + groups * kAhead);  // while these are used
-    float score[kAhead], max = partial.max;
+    float score[kAhead];
 #pragma unroll
     for (int n = 0; n < kAhead; ++n) {
       score[n] = 0.0f;
@@ -103,32 +132,12 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const __grid_constant_
       for (int distance = d.lanes / 2; distance > 0; distance /= 2)
         score[n] += __shfl_xor_sync(0xffffffffu, score[n], distance);
       if (first + n * groups + group >= end) score[n] = -INFINITY;
-      max = fmaxf(max, score[n]);
     }
-    if (max == -INFINITY) continue;  // no keys for this group
-    const float alpha = ptx::exp2(partial.max - max);
-    partial.max = max;
-    partial.sum *= alpha;
-#pragma unroll
-    for (float& x : partial.o) x *= alpha;
-#pragma unroll
-    for (int n = 0; n < kAhead; ++n) {
-      const float p = ptx::exp2(score[n] - max);
-      partial.sum += p;
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) partial.o[i] = fmaf(p, now.v[n][i], partial.o[i]);
-    }
+    partial.add(score, now.v);
   }
 
   // The groups of a warp, then the warps.
-  for (int distance = d.lanes; distance < 32; distance *= 2) {
-    float other[kCount];
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) other[i] = __shfl_xor_sync(0xffffffffu, partial.o[i], distance);
-    const float other_max = __shfl_xor_sync(0xffffffffu, partial.max, distance),
-                other_sum = __shfl_xor_sync(0xffffffffu, partial.sum, distance);
-    partial.merge(other_max, other_sum, other);
-  }
+  for (int distance = d.lanes; distance < 32; distance *= 2) partial.merge_across(distance);
   Shared& shared = dynamic_shared<Shared>();
   const int warp = threadIdx.x / 32, channel = threadIdx.x;
   if (threadIdx.x % 32 == 0) shared.max[warp] = partial.max, shared.sum[warp] = partial.sum;
@@ -141,9 +150,7 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const __grid_constant_
     Partial<1> total;
     for (int w = 0; w < kWarps; ++w) total.merge(shared.max[w], shared.sum[w], {shared.o[w][channel]});
     if (d.splits == 1) {
-      const float result = total.o[0] / total.sum;
-      if constexpr (sizeof(Scalar) == 2) a.out.at(b, 0, h)[channel] = to_bf16(result);
-      else a.out.at(b, 0, h)[channel] = result;
+      a.out.at(b, 0, h)[channel] = from_float<Scalar>(total.o[0] / total.sum);
     } else {
       float* to = split_result(a.scratch, s, b, h, d.splits, split);
       to[channel] = total.o[0];
@@ -157,7 +164,7 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const __grid_constant_
 }
 
 template <typename Scalar>
-__global__ void __launch_bounds__(kMostHS) combine_kernel(const __grid_constant__ Decode<Scalar> d) {
+__global__ void __launch_bounds__(kMaxHS) combine_kernel(const __grid_constant__ Decode<Scalar> d) {
   const AttentionShape& s = d.a.shape;
   const int h = blockIdx.x, b = blockIdx.y, channel = threadIdx.x;
   if (channel >= s.HS) return;
@@ -166,9 +173,7 @@ __global__ void __launch_bounds__(kMostHS) combine_kernel(const __grid_constant_
     const float* from = split_result(d.a.scratch, s, b, h, d.splits, split);
     total.merge(from[s.HS], from[s.HS + 1], {from[channel]});
   }
-  const float result = total.o[0] / total.sum;
-  if constexpr (sizeof(Scalar) == 2) d.a.out.at(b, 0, h)[channel] = to_bf16(result);
-  else d.a.out.at(b, 0, h)[channel] = result;
+  d.a.out.at(b, 0, h)[channel] = from_float<Scalar>(total.o[0] / total.sum);
 }
 
 __global__ void advance_kernel(int* position) { *position += 1; }
@@ -185,7 +190,7 @@ template <typename Scalar>
 void decode_attention(const CudaContext& ctx, const DecodeAttention<Scalar>& a) {
   const AttentionShape& s = a.shape;
   attention::check_attention(s, {});
-  GLINT_CHECK(s.T == 1 && s.HS <= kMostHS && s.B <= 65535 && a.capacity >= 1, "T ", s.T, ", HS ", s.HS, ", B ", s.B,
+  GLINT_CHECK(s.T == 1 && s.HS <= kMaxHS && s.B <= 65535 && a.capacity >= 1, "T ", s.T, ", HS ", s.HS, ", B ", s.B,
               ", capacity ", a.capacity);
   const auto whole = [](const auto& view) {
     return reinterpret_cast<uintptr_t>(view.data) % 16 == 0 && view.batch_stride % kPack<Scalar> == 0 &&
@@ -199,7 +204,7 @@ void decode_attention(const CudaContext& ctx, const DecodeAttention<Scalar>& a) 
   const auto heads = static_cast<unsigned>(s.NH), sequences = static_cast<unsigned>(s.B);
   launch(ctx, {dim3(heads, sequences, static_cast<unsigned>(d.splits)), dim3(kThreads), sizeof(Shared)}, what,
          decode_kernel<Scalar>, d);
-  if (d.splits > 1) launch(ctx, {dim3(heads, sequences), dim3(kMostHS)}, what, combine_kernel<Scalar>, d);
+  if (d.splits > 1) launch(ctx, {dim3(heads, sequences), dim3(kMaxHS)}, what, combine_kernel<Scalar>, d);
 }
 
 template void decode_attention(const CudaContext&, const DecodeAttention<float>&);

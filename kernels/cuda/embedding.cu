@@ -68,7 +68,7 @@ struct Channels {
 
 template <int kCount>
 __device__ void add_to(float* to, const float (&sums)[kCount], int valid) {
-  const auto before = load_pack<kCount>(static_cast<const float*>(to), valid);
+  const auto before = load_pack<kCount>(to, valid);
   float after[kCount];
 #pragma unroll
   for (int i = 0; i < kCount; ++i) after[i] = before[i] + sums[i];

@@ -19,7 +19,7 @@ inline constexpr int kBackwardResident = Part::kWhole ? (Part::kPacks == 1 ? 3 :
 // block makes partial sums, so their number is the same on every GPU, and the bits are too.
 template <typename Part>
 inline constexpr int kBackwardStages = Part::kPacks == 3 ? 1 : 2;
-inline constexpr int kMostBlocks = 264;
+inline constexpr int kMaxBlocks = 264;
 
 // Forward's results, and backward's gradients.
 template <typename Scalar>
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(Part::kThreads, kBackwardResident<Part>)
 
 // Enough for both Scalars.
 inline size_t backward_scratch(const LayerNormShape& shape) {
-  const int blocks = std::clamp(shape.rows, 1, kMostBlocks);
+  const int blocks = std::clamp(shape.rows, 1, kMaxBlocks);
   return static_cast<size_t>(blocks) * 2 * static_cast<size_t>(shape.C);
 }
 
@@ -148,7 +148,7 @@ void launch_backward(const CudaContext& ctx, float* dweight, float* dbias, const
   int blocks = 0;
   with_part<kBackwardChannels, 3, Scalar>(shape.C, aligned, [&]<typename Part>() {
     const Teams teams = Part::teams(shape.C);
-    Launch size = launch_of(teams, shape.rows, kMostBlocks);
+    Launch size = launch_of(teams, shape.rows, kMaxBlocks);
     const size_t rows = size.block.x * RowStream<Part, Sink::kArrays, kBackwardStages<Part>>::kBytes;
     size.shared_bytes = sizeof(BlockScratch<float, 2>) + std::max(rows, TeamSums<Part>::bytes(teams));
     blocks = static_cast<int>(size.grid.x);

@@ -12,7 +12,7 @@
 
 namespace glint::layernorm {
 
-inline constexpr int kMostChannels = 6144;
+inline constexpr int kMaxChannels = 6144;
 
 struct Teams {
   int warps;  // of a team
@@ -46,12 +46,11 @@ class RowPart {
   static constexpr int kPacks = kPacks_, kCount = kPack<Scalar>, kChannels = kPacks * kCount;
   // Of a block, or more if a team has more: two blocks fit a multiprocessor by the registers that backward needs.
   static constexpr int kWarps = kPacks < 3 ? 8 : 6;
-  static constexpr int kThreads =
-      std::max(32 * kWarps, kOneWarp ? 0 : kMostChannels / kChannels);  // of a block at most
+  static constexpr int kThreads = std::max(32 * kWarps, kOneWarp ? 0 : kMaxChannels / kChannels);  // of a block at most
 
   static Teams teams(int C) {
-    GLINT_CHECK(C > 0 && C <= kMostChannels, "layer norm of ", C, " channels: the CUDA kernels take up to ",
-                kMostChannels);
+    GLINT_CHECK(C > 0 && C <= kMaxChannels, "layer norm of ", C, " channels: the CUDA kernels take up to ",
+                kMaxChannels);
     const int warps = (C + 32 * kChannels - 1) / (32 * kChannels);
     return {warps, std::max(kWarps / warps, 1)};
   }
@@ -163,8 +162,8 @@ inline bool aligned_arrays(std::initializer_list<const void*> arrays) {
 }
 
 // launch<RowPart>() for the RowPart that fits. Rows of whole packs of bf16, the usual case, have kernels of their own;
-// one warp takes up to kMostPacks a lane. For all others there is one, for kMost channels a thread.
-template <int kMost, int kMostPacks, typename Scalar, typename F>
+// one warp takes up to kMaxPacks a lane. For all others there is one, for kThreadChannels a thread.
+template <int kThreadChannels, int kMaxPacks, typename Scalar, typename F>
 void with_part(int C, bool aligned, const F& launch) {
   if constexpr (sizeof(Scalar) == 2) {
     if (aligned && C % kPack<Scalar> == 0) {
@@ -172,13 +171,13 @@ void with_part(int C, bool aligned, const F& launch) {
       if (packs == 1) return launch.template operator()<RowPart<Scalar, 1, Rows::of_warp>>();
       if (packs == 2) return launch.template operator()<RowPart<Scalar, 2, Rows::of_warp>>();
       if (packs == 3) return launch.template operator()<RowPart<Scalar, 3, Rows::of_warp>>();
-      if constexpr (kMostPacks == 4) {
+      if constexpr (kMaxPacks == 4) {
         if (packs == 4) return launch.template operator()<RowPart<Scalar, 4, Rows::of_warp>>();
       }
       return launch.template operator()<RowPart<Scalar, 4, Rows::of_team>>();
     }
   }
-  launch.template operator()<RowPart<Scalar, kMost / kPack<Scalar>, Rows::any>>();
+  launch.template operator()<RowPart<Scalar, kThreadChannels / kPack<Scalar>, Rows::any>>();
 }
 
 }  // namespace glint::layernorm

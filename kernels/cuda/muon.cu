@@ -45,28 +45,30 @@ __global__ void __launch_bounds__(kFlatThreads) zero_kernel(float* x, size_t n) 
   for_each_pack<kCount>(n, [&](size_t first, int valid) { store_pack(x + first, zeros, valid); });
 }
 
-// The place of element i of a (rows, columns) array in its transpose.
-__device__ inline size_t turned_place(size_t i, int rows, int columns) {
+// Index in the transpose, (columns, rows), of element i of a (rows, columns) array.
+__device__ inline size_t transposed_index(size_t i, int rows, int columns) {
   const auto width = static_cast<size_t>(columns);
   return i % width * static_cast<size_t>(rows) + i / width;
 }
 
-// x (r, c) = the matrix, turned if tall, over its norm.
+// x (r, c) = the matrix over its norm, transposed if tall.
 __global__ void __launch_bounds__(kFlatThreads)
-    normalize_kernel(Bf16* x, const float* matrix, MatrixSize size, bool tall, const double* squares) {
-  const auto factor = static_cast<float>(1 / fmax(sqrt(*squares), NewtonSchulz::kLeastNorm));
-  const size_t n = static_cast<size_t>(size.rows) * static_cast<size_t>(size.columns);
-  for_each_pack<1>(
-      n, [&](size_t i, int) { x[i] = to_bf16(factor * matrix[tall ? turned_place(i, size.columns, size.rows) : i]); });
+    normalize_kernel(Bf16* x, const float* matrix, MatrixSize size, const double* squares) {
+  const auto factor = static_cast<float>(1 / fmax(sqrt(*squares), NewtonSchulz::kMinNorm));
+  for_each_pack<1>(size.elements(), [&](size_t i, int) {
+    x[i] = to_bf16(factor * matrix[size.tall() ? transposed_index(i, size.columns, size.rows) : i]);
+  });
 }
 
+// matrix = factor * x (r, c), transposed back if tall.
 __global__ void __launch_bounds__(kFlatThreads)
-    scale_kernel(float* matrix, const Bf16* x, MatrixSize size, bool tall, float factor) {
-  const size_t n = static_cast<size_t>(size.rows) * static_cast<size_t>(size.columns);
-  for_each_pack<1>(
-      n, [&](size_t i, int) { matrix[i] = factor * to_float(x[tall ? turned_place(i, size.rows, size.columns) : i]); });
+    scale_kernel(float* matrix, const Bf16* x, MatrixSize size, float factor) {
+  for_each_pack<1>(size.elements(), [&](size_t i, int) {
+    matrix[i] = factor * to_float(x[size.tall() ? transposed_index(i, size.rows, size.columns) : i]);
+  });
 }
 
+// polynomial (r, r): A^2 becomes p(A), with A = gram.
 __global__ void __launch_bounds__(kFlatThreads) polynomial_kernel(Bf16* polynomial, const Bf16* gram, int r) {
   const auto width = static_cast<size_t>(r);
   for_each_pack<1>(width * width, [&](size_t i, int) {
@@ -92,12 +94,12 @@ void orthogonalize(const CudaContext& ctx, float* matrix, const MatrixSize& size
   const auto what = [&] { return str_cat("orthogonalize of ", size.rows, " x ", size.columns); };
   const Launch all = flat_launch(size.elements(), 1);
   sum_of_squares(ctx, s.squares, matrix, size.elements(), s.reduce);
-  launch(ctx, all, what, normalize_kernel, s.x, matrix, size, size.tall(), s.squares);
+  launch(ctx, all, what, normalize_kernel, s.x, matrix, size, s.squares);
   const Bf16* const x = newton_schulz(ctx, s, size, [&](Bf16* polynomial, const Bf16* gram, int r) {
     const auto n = static_cast<size_t>(r) * static_cast<size_t>(r);
     launch(ctx, flat_launch(n, 1), what, polynomial_kernel, polynomial, gram, r);
   });
-  launch(ctx, all, what, scale_kernel, matrix, x, size, size.tall(), size.update_scale());
+  launch(ctx, all, what, scale_kernel, matrix, x, size, size.update_scale());
 }
 
 void muon_update(const CudaContext& ctx, float* params, Bf16* params_bf16, const float* update, size_t n,

@@ -119,9 +119,9 @@ inline constexpr int kFlatThreads = 256;
 
 // Blocks for n elements: more than the largest GPU runs at once, for load balance.
 inline Launch flat_launch(size_t n, int count) {
-  constexpr size_t kMostBlocks = 2048;
+  constexpr size_t kMaxBlocks = 2048;
   const size_t packs = (n + static_cast<size_t>(count) - 1) / static_cast<size_t>(count);
-  const size_t blocks = std::min(std::max<size_t>((packs + kFlatThreads - 1) / kFlatThreads, 1), kMostBlocks);
+  const size_t blocks = std::min(std::max<size_t>((packs + kFlatThreads - 1) / kFlatThreads, 1), kMaxBlocks);
   return {dim3(static_cast<unsigned>(blocks)), dim3(kFlatThreads)};
 }
 

@@ -10,9 +10,9 @@ namespace glint {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr size_t kMostBlocks = 1024;  // partial sums; independent of the GPU, so that bits are too
+constexpr size_t kMaxBlocks = 1024;  // partial sums; independent of the GPU, so that bits are too
 
-struct Itself {
+struct Identity {
   __device__ double operator()(double x) const { return x; }
 };
 struct Square {
@@ -20,7 +20,7 @@ struct Square {
 };
 
 unsigned blocks_for(size_t n) {
-  return static_cast<unsigned>(std::clamp<size_t>((n + kReduceBlock - 1) / kReduceBlock, 1, kMostBlocks));
+  return static_cast<unsigned>(std::clamp<size_t>((n + kReduceBlock - 1) / kReduceBlock, 1, kMaxBlocks));
 }
 
 // partial (blocks): each block's sum of op(x) over its packs, or the result if there is one block.
@@ -50,7 +50,7 @@ void sum_of(const CudaContext& ctx, double* result, const float* x, size_t n, vo
   double* partial = blocks == 1 ? result : static_cast<double*>(scratch);
   launch(ctx, {dim3(blocks), dim3(kThreads), shared}, what, sum_kernel<Op, float>, partial, x, n);
   if (blocks == 1) return;
-  launch(ctx, {dim3(1), dim3(kThreads), shared}, what, sum_kernel<Itself, double>, result,
+  launch(ctx, {dim3(1), dim3(kThreads), shared}, what, sum_kernel<Identity, double>, result,
          static_cast<const double*>(partial), size_t{blocks});
 }
 
@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kThreads)
 size_t reduce_scratch(const CudaContext&, size_t n) { return blocks_for(n) * sizeof(double); }
 
 void sum(const CudaContext& ctx, double* result, const float* x, size_t n, void* scratch) {
-  sum_of<Itself>(ctx, result, x, n, scratch);
+  sum_of<Identity>(ctx, result, x, n, scratch);
 }
 void sum_of_squares(const CudaContext& ctx, double* result, const float* x, size_t n, void* scratch) {
   sum_of<Square>(ctx, result, x, n, scratch);
@@ -85,7 +85,8 @@ void sum_of_squares(const CudaContext& ctx, double* result, const float* x, size
 
 void sum(const CudaContext& ctx, double* result, const double* x, size_t n) {
   const auto what = [&] { return str_cat("sum of ", n, " doubles"); };
-  launch(ctx, {dim3(1), dim3(kThreads), sizeof(BlockScratch<double>)}, what, sum_kernel<Itself, double>, result, x, n);
+  launch(ctx, {dim3(1), dim3(kThreads), sizeof(BlockScratch<double>)}, what, sum_kernel<Identity, double>, result, x,
+         n);
 }
 
 template <typename Scalar>

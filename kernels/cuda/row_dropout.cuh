@@ -98,8 +98,8 @@ class RowDropout {
 inline constexpr int kRowsPerBlock = 8;
 
 inline Launch row_launch(size_t rows) {
-  constexpr size_t kMostBlocks = 2048;
-  const size_t blocks = std::clamp<size_t>((rows + kRowsPerBlock - 1) / kRowsPerBlock, 1, kMostBlocks);
+  constexpr size_t kMaxBlocks = 2048;
+  const size_t blocks = std::clamp<size_t>((rows + kRowsPerBlock - 1) / kRowsPerBlock, 1, kMaxBlocks);
   return {dim3(static_cast<unsigned>(blocks)), dim3(32 * kRowsPerBlock)};
 }
 

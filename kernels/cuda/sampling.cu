@@ -11,8 +11,8 @@ namespace glint {
 namespace {
 
 constexpr int kThreads = 512, kWarps = kThreads / 32;
-constexpr int kMostListed = 256;  // the largest top-k whose tokens are sorted
-constexpr int kOneBits = 36;      // log2 of the likeliest token's weight: 2^17 of them have an exact sum in double
+constexpr int kMaxListed = 256;  // the largest top-k whose tokens are sorted
+constexpr int kOneBits = 36;     // log2 of the likeliest token's weight: 2^17 of them have an exact sum in double
 using Weight = unsigned long long;
 
 // The order of floats as that of integers.
@@ -46,8 +46,8 @@ struct Shared {
   BlockScratch<float> maxima;
   Weight warps[kWarps];
   int listed;
-  Place list[kMostListed], sorted[kMostListed];
-  Weight weights[kMostListed];
+  Place list[kMaxListed], sorted[kMaxListed];
+  Weight weights[kMaxListed];
 };
 
 template <typename Scalar>
@@ -87,7 +87,7 @@ struct Row {
   __device__ __forceinline__ float largest() {
     float most = -INFINITY;
     for_each(0, V, threadIdx.x, kThreads, [&](int, float logit) { most = fmaxf(most, logit); });
-    return reduce_block(most, Largest{}, shared.maxima, turn++);
+    return reduce_block(most, Max{}, shared.maxima, turn++);
   }
 
   template <typename Measure>
@@ -164,7 +164,7 @@ struct Row {
 
 __device__ inline bool keeps(const Place& last, int token, float logit) { return !last.before({key_of(logit), token}); }
 
-// The draw from the `count` likeliest tokens, at most kMostListed: those up to `last`.
+// The draw from the `count` likeliest tokens, at most kMaxListed: those up to `last`.
 template <typename Scalar, typename Measure>
 __device__ int draw_listed(Row<Scalar>& row, const Place& last, int count, double point, const SamplingOptions& options,
                            const Measure& weight) {
@@ -218,7 +218,7 @@ __device__ int draw(Row<Scalar>& row, double point, const SamplingOptions& optio
   const auto weight = [&](int token, float logit) -> Weight {
     return keeps(last, token, logit) ? fixed_point(ptx::exp2((logit - peak) * scale)) : 0;
   };
-  if (narrowed && options.top_k <= kMostListed) return draw_listed(row, last, options.top_k, point, options, weight);
+  if (narrowed && options.top_k <= kMaxListed) return draw_listed(row, last, options.top_k, point, options, weight);
   Weight total = row.sum(weight);
   if (options.top_p < 1.0f) {  // the smallest set of the most likely tokens with a total probability of top_p
     const auto enough = static_cast<Weight>(ceil(options.top_p * static_cast<double>(total)));

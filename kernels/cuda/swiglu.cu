@@ -5,26 +5,26 @@
 namespace glint {
 namespace {
 
-// The packs of a thread: gate and up of the same channels.
-template <typename Scalar, typename F>
-__device__ inline void for_each_part(int rows, int H, const F& f) {
+// call(place in out, place of the gate in packed, valid elements) for the packs of this thread.
+template <typename Scalar, typename Call>
+__device__ inline void for_each_packed(int rows, int H, const Call& call) {
   constexpr int kCount = kPack<Scalar>;
   const int parts = (H + kCount - 1) / kCount;
   for_each_pack<1>(static_cast<size_t>(rows) * parts, [&](size_t thread, int) {
     const size_t row = thread / parts;
     const int c = static_cast<int>(thread % parts) * kCount;
-    f(row * H + c, row * 2 * H + c, min(kCount, H - c));
+    call(row * H + c, row * 2 * H + c, min(kCount, H - c));
   });
 }
 
-// Below -87 the exponential is near infinity, and x sigmoid(x) nothing.
+// Below -87, where x sigmoid(x) is about -1e-36, exp(-x) comes near the end of fp32's range. A NaN stays.
 __device__ inline float bounded(float x) { return x < -87.0f ? -87.0f : x; }
 __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + ptx::exp2(x * -1.4426950408889634f)); }
 
 template <typename Scalar>
 __global__ void __launch_bounds__(kFlatThreads) forward_kernel(Scalar* out, const Scalar* packed, int rows, int H) {
   constexpr int kCount = kPack<Scalar>;
-  for_each_part<Scalar>(rows, H, [&](size_t at, size_t gate_at, int valid) {
+  for_each_packed<Scalar>(rows, H, [&](size_t at, size_t gate_at, int valid) {
     const auto gate = load_pack<kCount>(packed + gate_at, valid), up = load_pack<kCount>(packed + gate_at + H, valid);
     float values[kCount];
 #pragma unroll
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kFlatThreads) forward_kernel(Scalar* out, cons
 template <typename Scalar>
 __global__ void __launch_bounds__(kFlatThreads) backward_kernel(Scalar* packed, const Scalar* dout, int rows, int H) {
   constexpr int kCount = kPack<Scalar>;
-  for_each_part<Scalar>(rows, H, [&](size_t at, size_t gate_at, int valid) {
+  for_each_packed<Scalar>(rows, H, [&](size_t at, size_t gate_at, int valid) {
     Scalar *const gates = packed + gate_at, *const ups = gates + H;
     const auto gate = load_pack<kCount>(gates, valid), up = load_pack<kCount>(ups, valid),
                gradient = load_pack<kCount>(dout + at, valid);

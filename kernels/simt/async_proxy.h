@@ -46,13 +46,13 @@ struct Product {  // a warp's part of a wgmma
 };
 
 struct Products {  // of one warp, in flight
-  static constexpr unsigned kMost = 128;
+  static constexpr unsigned kMaxInFlight = 128;
   std::array<unsigned, 32> issued{}, groups{};  // by lane, since the block's start
   unsigned fenced = 0;                          // lanes
   unsigned first = 0, last = 0;                 // numbers of those in flight
   unsigned arrived = 0, pending = 0;            // lanes in wgmma.wait_group, and its operand
   std::vector<Product> ring;
-  Product& operator[](unsigned number) { return ring[number % kMost]; }
+  Product& operator[](unsigned number) { return ring[number % kMaxInFlight]; }
 };
 
 struct DecodedMatrix {  // 16 x n floats

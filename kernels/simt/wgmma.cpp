@@ -12,8 +12,8 @@ namespace simt {
 namespace {
 
 constexpr int kK = 16, kRows = 16;  // of a warp's part
-constexpr int kMostColumns = DecodedMatrix::kColumns;
-using Accumulators = float[kRows][kMostColumns];
+constexpr int kMaxColumns = DecodedMatrix::kColumns;
+using Accumulators = float[kRows][kMaxColumns];
 
 float from_bf16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 
@@ -83,7 +83,7 @@ void multiply(Accumulators& D, const float (&A)[kRows][kK], const float* B, int 
       float sum[kStep];
       for (int c = 0; c < kStep; ++c) sum[c] = D[i][first + c];
       for (int k = 0; k < kK; ++k) {
-        for (int c = 0; c < kStep; ++c) sum[c] += A[i][k] * B[k * kMostColumns + first + c];
+        for (int c = 0; c < kStep; ++c) sum[c] += A[i][k] * B[k * kMaxColumns + first + c];
       }
       for (int c = 0; c < kStep; ++c) D[i][first + c] = sum[c];
     }
@@ -103,7 +103,7 @@ void for_each_pair(const Product& product, Accumulators& D, const Copy& copy) {
   }
 }
 void read_d(const Product& product, Accumulators& D) {
-  if (!product.shape.accumulate) return (void)std::fill_n(&D[0][0], kRows * kMostColumns, 0.0f);
+  if (!product.shape.accumulate) return (void)std::fill_n(&D[0][0], kRows * kMaxColumns, 0.0f);
   for_each_pair(product, D, [](const float* d, float* to) { __builtin_memcpy(to, d, 2 * sizeof(float)); });
 }
 void write_d(const Product& product, Accumulators& D) {
@@ -139,10 +139,10 @@ void wgmma(const WgmmaOperands& operands) {
   Products& products = proxy.products(self->warp());
   const unsigned lane = self->lane(), number = products.issued[lane]++;
   if (!(products.fenced >> lane & 1)) fail("wgmma.mma_async without wgmma.fence");
-  if (products.ring.empty()) products.ring.resize(Products::kMost);
+  if (products.ring.empty()) products.ring.resize(Products::kMaxInFlight);
   Product& product = products[number];
   if (number == products.last) {
-    if (++products.last - products.first > Products::kMost) fail("too many wgmma in flight");
+    if (++products.last - products.first > Products::kMaxInFlight) fail("too many wgmma in flight");
     product.shape = operands;
     product.group = products.groups[lane];
     product.lanes = 0;
@@ -197,9 +197,9 @@ const float* AsyncProxy::decoded_b(const WgmmaOperands& shape) {
   matrix.descriptor = shape.b_descriptor;
   matrix.mn_major = shape.b_mn_major;
   matrix.n = shape.n;
-  matrix.values.resize(kK * kMostColumns);
+  matrix.values.resize(kK * kMaxColumns);
   const auto columns = static_cast<unsigned>(shape.n);
-  Descriptor(shape.b_descriptor).read(*this, shape.b_mn_major, 0, columns, matrix.values.data(), kMostColumns);
+  Descriptor(shape.b_descriptor).read(*this, shape.b_mn_major, 0, columns, matrix.values.data(), kMaxColumns);
   return matrix.values.data();
 }
 

@@ -1,5 +1,4 @@
 // Collectives on host memory: a thread runs them while other threads compute.
-#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -7,15 +6,12 @@
 #include <mutex>
 #include <thread>
 
+#include "src/clock.h"
 #include "src/comm/collective_queue.h"
 
 namespace glint {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 class CpuQueue final : public CollectiveQueue {
  public:

@@ -2,13 +2,12 @@
 
 #include <cstring>
 
+#include "src/clock.h"
 #include "src/comm/gloo_rendezvous.h"
 
 namespace glint {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // The timeout to send a report, and to wait for one. A dead or stopped rank never receives one.
 constexpr auto kReporting = std::chrono::milliseconds(400);

@@ -15,12 +15,13 @@
 #include <thread>
 #include <vector>
 
+#include "src/clock.h"
+
 namespace glint {
 
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 class Store final : public gloo::rendezvous::FileStore {

@@ -36,7 +36,7 @@ class Reader {
   const Variables& variables_;
 };
 
-constexpr int kMostRanks = 1 << 16;
+constexpr int kMaxRanks = 1 << 16;
 
 // Rank, size and local rank, from three variables of one launcher.
 void read_place(const Reader& read, Ranks& ranks, const char* rank, const char* size, const char* local) {
@@ -44,13 +44,13 @@ void read_place(const Reader& read, Ranks& ranks, const char* rank, const char* 
                 " is not: set both, or neither for one process");
   GLINT_REQUIRE(read.has(rank), size, " is set in the environment and ", rank,
                 " is not: set both, or neither for one process");
-  ranks.size = read.number(size, 1, kMostRanks);
-  ranks.rank = read.number(rank, 0, kMostRanks);
+  ranks.size = read.number(size, 1, kMaxRanks);
+  ranks.rank = read.number(rank, 0, kMaxRanks);
   GLINT_REQUIRE(ranks.rank < ranks.size, rank, "=", ranks.rank, " in the environment is not below ", size, "=",
                 ranks.size);
   ranks.local_rank = ranks.rank;
   if (!read.has(local)) return;
-  ranks.local_rank = read.number(local, 0, kMostRanks);
+  ranks.local_rank = read.number(local, 0, kMaxRanks);
   GLINT_REQUIRE(ranks.local_rank < ranks.size, local, "=", ranks.local_rank, " in the environment is not below ", size,
                 "=", ranks.size);
 }

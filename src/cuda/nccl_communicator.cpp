@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/cuda/check_cuda.h"
+#include "src/clock.h"
 #include "src/comm/ranks.h"
 #include "src/device.h"
 
@@ -14,7 +15,6 @@ namespace glint {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
 constexpr auto kEnding = std::chrono::seconds(10);  // timeout of ncclCommFinalize
 constexpr auto kErrorPollEvery = std::chrono::milliseconds(100);
 constexpr auto kPoll = std::chrono::microseconds(50);
@@ -117,9 +117,9 @@ void NcclCommunicator::broadcast(std::span<std::byte> data, int root) {
 
 template <typename T>
 void NcclCommunicator::reduce_host(std::span<T> data, ncclDataType_t type) {
-  constexpr size_t kMost = kStaging / sizeof(T);
-  for (size_t at = 0; at < data.size(); at += kMost) {
-    const size_t n = std::min(kMost, data.size() - at);
+  constexpr size_t kPiece = kStaging / sizeof(T);
+  for (size_t at = 0; at < data.size(); at += kPiece) {
+    const size_t n = std::min(kPiece, data.size() - at);
     run_staged("ncclAllReduce", data.data() + at, n * sizeof(T), [&](ncclComm_t comm, void* device) {
       return ncclAllReduce(device, device, n, type, ncclSum, comm, stream());
     });

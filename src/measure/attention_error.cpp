@@ -4,9 +4,10 @@
 #include <cmath>
 #include <numeric>
 #include <random>
+#include <type_traits>
 
 #include "kernels/check.h"
-#include "src/memory.h"
+#include "src/measure/attention_on_device.h"
 
 namespace glint {
 
@@ -14,95 +15,22 @@ namespace {
 
 size_t query_elements(const AttentionShape& s) { return static_cast<size_t>(s.B) * s.T * s.NH * s.HS; }
 size_t key_elements(const AttentionShape& s) { return static_cast<size_t>(s.B) * s.S * s.NKV * s.HS; }
-size_t rows(const AttentionShape& s) { return static_cast<size_t>(s.B) * s.NH * s.T; }
-
-template <typename Scalar>
-HeadView<Scalar> queries(Scalar* data, const AttentionShape& s) {
-  const int64_t row = int64_t{s.NH} * s.HS;
-  return {data, s.T * row, row, s.HS};
-}
-template <typename Scalar>
-HeadView<Scalar> keys(Scalar* data, const AttentionShape& s) {
-  const int64_t row = int64_t{s.NKV} * s.HS;
-  return {data, s.S * row, row, s.HS};
-}
-
-template <typename Real>
-AttentionResults<Real> empty_results(const AttentionShape& s) {
-  const std::vector<Real> of_queries(query_elements(s)), of_keys(key_elements(s));
-  return {of_queries, of_queries, of_keys, of_keys};
-}
-
-// The arguments from arrays anywhere. Backward's include those of forward.
-template <typename Scalar>
-struct Arrays {
-  const Scalar *q, *k, *v, *dout;
-  Scalar *out, *dq, *dk, *dv;
-  float *lse, *scratch;
-};
-template <typename Scalar>
-AttentionForward<Scalar> forward_of(const Arrays<Scalar>& a, const AttentionShape& s, const Dropout& dropout) {
-  return {queries(a.out, s), a.lse, queries(a.q, s), keys(a.k, s), keys(a.v, s), a.scratch, s, dropout};
-}
-template <typename Scalar>
-AttentionBackward<Scalar> backward_of(const Arrays<Scalar>& a, const AttentionShape& s, const Dropout& dropout) {
-  const HeadView<Scalar> out = queries(a.out, s);
-  return {queries(a.dq, s), keys(a.dk, s), keys(a.dv, s), queries(a.dout, s), out, a.lse,
-          queries(a.q, s),  keys(a.k, s),  keys(a.v, s),  a.scratch,          s,   dropout};
-}
-Arrays<float> arrays_of(const AttentionCase& x, AttentionResults<float>& r, float* lse, float* scratch) {
-  return {x.q.data(),  x.k.data(),  x.v.data(),  x.dout.data(), r.out.data(),
-          r.dq.data(), r.dk.data(), r.dv.data(), lse,           scratch};
-}
-
-template <typename Scalar, typename Ctx>
-DeviceMemory upload(const Device& device, const Ctx& ctx, const std::vector<float>& values) {
-  DeviceMemory memory(values.size() * sizeof(Scalar), "attention", device);
-  std::vector<Scalar> host(values.size());
-  std::transform(values.begin(), values.end(), host.begin(), [](float value) {
-    if constexpr (std::is_same_v<Scalar, Bf16>) return to_bf16(value);
-    else return value;
-  });
-  copy_to_device(ctx, memory.data(), host.data(), memory.bytes());
-  return memory;
-}
-template <typename Scalar, typename Ctx>
-void download(const Ctx& ctx, std::vector<float>& values, const DeviceMemory& memory) {
-  std::vector<Scalar> host(values.size());
-  copy_to_host(ctx, host.data(), memory.data(), memory.bytes());
-  std::transform(host.begin(), host.end(), values.begin(), [](Scalar value) { return to_float(value); });
-}
 
 template <typename Scalar, typename Ctx>
 AttentionResults<float> run_on(const Device& device, const Ctx& ctx, AttentionKind kind, const AttentionCase& x) {
-  const AttentionShape& s = x.shape;
-  auto results = empty_results<float>(s);
-  const auto array = [&](size_t bytes) { return DeviceMemory(bytes, "attention", device); };
-  const DeviceMemory q = upload<Scalar>(device, ctx, x.q), k = upload<Scalar>(device, ctx, x.k),
-                     v = upload<Scalar>(device, ctx, x.v), dout = upload<Scalar>(device, ctx, x.dout),
-                     out = array(q.bytes()), dq = array(q.bytes()), dk = array(k.bytes()), dv = array(k.bytes()),
-                     lse = array(rows(s) * sizeof(float)), rng = array(sizeof(RngState));
-  size_t floats = std::max(attention_forward_scratch(ctx, s), attention_backward_scratch(ctx, s));
-  if constexpr (std::is_same_v<Ctx, CpuContext>) floats = std::max(floats, reference_attention_scratch(ctx, s));
-  const DeviceMemory scratch = array(floats * sizeof(float));
-  copy_to_device(ctx, rng.data(), &x.rng, sizeof x.rng);
-  const Dropout dropout(x.p, static_cast<const RngState*>(rng.data()), 0);
-  const auto at = [](const DeviceMemory& memory) { return static_cast<Scalar*>(memory.data()); };
-  const Arrays<Scalar> arrays{at(q), at(k), at(v), at(dout), at(out), at(dq), at(dk), at(dv), lse.f32(), scratch.f32()};
-  const auto forward = forward_of(arrays, s, dropout);
-  const auto backward = backward_of(arrays, s, dropout);
+  size_t floats = std::max(attention_forward_scratch(ctx, x.shape), attention_backward_scratch(ctx, x.shape));
+  if constexpr (std::is_same_v<Ctx, CpuContext>) floats = std::max(floats, reference_attention_scratch(ctx, x.shape));
+  const AttentionOnDevice<Scalar, Ctx> call(device, ctx, x, floats);
   if (kind != AttentionKind::reference) {
-    attention_forward(ctx, forward);
-    attention_backward(ctx, backward);
+    attention_forward(ctx, call.forward());
+    attention_backward(ctx, call.backward());
   } else if constexpr (std::is_same_v<Ctx, CpuContext> && std::is_same_v<Scalar, float>) {
-    reference_attention_forward(ctx, forward);
-    reference_attention_backward(ctx, backward);
+    reference_attention_forward(ctx, call.forward());
+    reference_attention_backward(ctx, call.backward());
   } else {
     GLINT_CHECK(false, "the reference attention is for a CPU, in fp32");
   }
-  download<Scalar>(ctx, results.out, out), download<Scalar>(ctx, results.dq, dq);
-  download<Scalar>(ctx, results.dk, dk), download<Scalar>(ctx, results.dv, dv);
-  return results;
+  return call.results();
 }
 
 }  // namespace
@@ -135,23 +63,24 @@ AttentionResults<float> run_attention(const Device& device, DType dtype, Attenti
 }
 
 AttentionResults<float> run_rung(const ladder::Rung& rung, const AttentionCase& x) {
-  auto results = empty_results<float>(x.shape);
-  std::vector<float> lse(rows(x.shape)), scratch(rung.scratch(x.shape, x.p > 0).all(x.shape));
-  const Arrays<float> arrays = arrays_of(x, results, lse.data(), scratch.data());
-  const Dropout dropout(x.p, &x.rng, 0);
-  rung.forward(forward_of(arrays, x.shape, dropout));
-  rung.backward(backward_of(arrays, x.shape, dropout));
-  return results;
+  const CpuContext ctx;
+  const AttentionOnDevice<float, CpuContext> call(ctx, ctx, x, rung.scratch(x.shape, x.p > 0).all(x.shape));
+  rung.forward(call.forward());
+  rung.backward(call.backward());
+  return call.results();
 }
 
-AttentionResults<double> run_in_double(const AttentionCase& x) {
+AttentionResults<double> run_in_double(const AttentionCase& x, bool bf16_elements, double* ds_terms) {
   const AttentionShape& s = x.shape;
-  auto exact = empty_results<double>(s);
-  auto unused = empty_results<float>(s);
+  const std::vector<double> of_queries(query_elements(s)), of_keys(key_elements(s));
+  AttentionResults<double> exact{of_queries, of_queries, of_keys, of_keys};
   std::vector<double> scratch(ladder::attention_in_double_scratch(s));
-  ladder::attention_in_double(
-      {queries(exact.out.data(), s), queries(exact.dq.data(), s), keys(exact.dk.data(), s), keys(exact.dv.data(), s)},
-      backward_of(arrays_of(x, unused, nullptr, nullptr), s, Dropout(x.p, &x.rng, 0)), scratch.data());
+  const CpuContext ctx;
+  const AttentionOnDevice<float, CpuContext> call(ctx, ctx, x, 0);
+  const double terms = ladder::attention_in_double({query_view(exact.out.data(), s), query_view(exact.dq.data(), s),
+                                                    key_view(exact.dk.data(), s), key_view(exact.dv.data(), s)},
+                                                   call.backward(), scratch.data(), bf16_elements);
+  if (ds_terms) *ds_terms = terms;
   return exact;
 }
 
@@ -170,14 +99,18 @@ AttentionErrors errors_of(const AttentionResults<float>& got, const AttentionRes
           relative_error(got.dv, exact.dv)};
 }
 
-AttentionErrors errors_of_bf16(const AttentionResults<double>& exact) {
+AttentionResults<float> rounded_to_bf16(const AttentionResults<double>& exact) {
   const auto rounded = [](const std::vector<double>& values) {
     std::vector<float> result(values.size());
     std::transform(values.begin(), values.end(), result.begin(),
                    [](double value) { return to_float(to_bf16(static_cast<float>(value))); });
     return result;
   };
-  return errors_of({rounded(exact.out), rounded(exact.dq), rounded(exact.dk), rounded(exact.dv)}, exact);
+  return {rounded(exact.out), rounded(exact.dq), rounded(exact.dk), rounded(exact.dv)};
+}
+
+AttentionErrors errors_of_bf16(const AttentionResults<double>& exact) {
+  return errors_of(rounded_to_bf16(exact), exact);
 }
 
 std::vector<int> random_order(int keys, uint64_t seed) {

@@ -30,7 +30,9 @@ struct AttentionResults {
 // By the kernels of a device, in bf16 from inputs that are rounded to it; by a rung of kernels/ladder; in double.
 AttentionResults<float> run_attention(const Device& device, DType dtype, AttentionKind kind, const AttentionCase& x);
 AttentionResults<float> run_rung(const ladder::Rung& rung, const AttentionCase& x);
-AttentionResults<double> run_in_double(const AttentionCase& x);
+// bf16_elements, ds_terms (unless null): as in ladder::attention_in_double(), which returns the latter.
+AttentionResults<double> run_in_double(const AttentionCase& x, bool bf16_elements = false, double* ds_terms = nullptr);
+AttentionResults<float> rounded_to_bf16(const AttentionResults<double>& exact);
 
 // The reference in bf16 (fp32 has the kernels' own): as a framework computes it, each matrix rounded when it is stored.
 AttentionResults<float> run_plain_bf16(const AttentionCase& x);

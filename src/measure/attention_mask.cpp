@@ -31,14 +31,12 @@ void draw(const Device& device, const Context& ctx, const AttentionMask& mask,
 
   const HeadView<const Scalar> zeros{zero, 0, kColumns, 0}, values{v, 0, kColumns, 0};
   const Dropout dropout(mask.p, rng, 0);
-  Scalar one{};
-  if constexpr (std::is_same_v<Scalar, Bf16>) one = to_bf16(1.0f);
-  else one = 1.0f;
   std::vector<Scalar> host(elements);
   for (int64_t first = 0; first < mask.cols; first += kColumns) {
     const int64_t columns = std::min<int64_t>(kColumns, mask.cols - first);
     std::fill(host.begin(), host.end(), Scalar{});
-    for (int64_t c = 0; c < columns; ++c) host[static_cast<size_t>((first + c) * kColumns + c)] = one;
+    for (int64_t c = 0; c < columns; ++c)
+      host[static_cast<size_t>((first + c) * kColumns + c)] = from_float<Scalar>(1.0f);
     copy_to_device(ctx, v, host.data(), bytes);
     attention_forward(ctx, AttentionForward<Scalar>{.out = {out, 0, kColumns, 0},
                                                     .q = zeros,

@@ -10,12 +10,6 @@ namespace glint {
 
 namespace {
 
-template <typename Scalar>
-Scalar rounded_to(float value) {
-  if constexpr (std::is_same_v<Scalar, Bf16>) return to_bf16(value);
-  else return value;
-}
-
 // Deterministic values in [-1, 1).
 template <typename Scalar>
 std::vector<Scalar> pseudo_random(size_t n) {
@@ -23,7 +17,7 @@ std::vector<Scalar> pseudo_random(size_t n) {
   uint32_t state = 1;
   for (Scalar& value : values) {
     state = state * 1664525u + 1013904223u;
-    value = rounded_to<Scalar>(static_cast<float>(state >> 8) * 0x1p-23f - 1.0f);
+    value = from_float<Scalar>(static_cast<float>(state >> 8) * 0x1p-23f - 1.0f);
   }
   return values;
 }
@@ -139,7 +133,7 @@ LinearRates rates_in(const Device& device, const Context& ctx, const LinearShape
   Scalar *dx = x + rows * in, *y = dx + rows * in, *dy = y + rows * out, *w = dy + rows * out;
   auto* dw = reinterpret_cast<float*>(static_cast<char*>(memory.data()) + (scalars * sizeof(Scalar) + 15) / 16 * 16);
   std::vector<Scalar> values(scalars);
-  for (size_t i = 0; i < scalars; ++i) values[i] = rounded_to<Scalar>(static_cast<float>(i % 17) / 17.0f - 0.5f);
+  for (size_t i = 0; i < scalars; ++i) values[i] = from_float<Scalar>(static_cast<float>(i % 17) / 17.0f - 0.5f);
   copy_to_device(ctx, x, values.data(), scalars * sizeof(Scalar));
   const double gflop = 1e-9 * flops_of(shape);
   const double enough = device.is_cpu() ? 0.5 : 500.0;  // GFLOP, enough work to time

@@ -18,16 +18,16 @@ double log_gamma_factor(double a, double x) { return a * std::log(x) - x - std::
 // Digital Library of Mathematical Functions, 8.7.1 and 8.9.2), evaluated by Lentz's method.
 double gamma_above(double a, double x) {
   constexpr double kEnough = 1e-15;
-  constexpr int kMost = 100000;
+  constexpr int kMaxTerms = 100000;
   if (x <= 0) return 1;
   if (x < a + 1) {
     double term = 1 / a, sum = term;
-    for (int n = 1; n < kMost && term > kEnough * sum; ++n) sum += term *= x / (a + n);
+    for (int n = 1; n < kMaxTerms && term > kEnough * sum; ++n) sum += term *= x / (a + n);
     return std::max(0.0, 1 - sum * std::exp(log_gamma_factor(a, x)));
   }
   constexpr double kTiny = 1e-300;
   double b = x + 1 - a, c = 1 / kTiny, d = 1 / b, fraction = d;
-  for (int n = 1; n < kMost; ++n) {
+  for (int n = 1; n < kMaxTerms; ++n) {
     const double numerator = n * (a - n);
     b += 2;
     d = 1 / (std::abs(numerator * d + b) < kTiny ? kTiny : numerator * d + b);

@@ -32,7 +32,7 @@ Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionK
             .scratch = scratch,
             .backward_scratch = backward_scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              const Scalar* x = constant<Scalar>(qkv);
+              const Scalar* x = qkv.data<Scalar>();
               attention_forward(with_kernels(ctx, kind),
                                 AttentionForward<Scalar>{.out = unpacked(out.data<Scalar>(), shape),
                                                          .lse = lse.f32(),
@@ -44,15 +44,15 @@ Tensor attention(Graph& g, Tensor qkv, AttentionHeads heads, float p, AttentionK
                                                          .dropout = dropout});
             }),
             .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              const Scalar *x = constant<Scalar>(qkv), *dout = out.gradient<Scalar>();
+              const Scalar *x = qkv.data<Scalar>(), *dout = out.gradient<Scalar>();
               Scalar* dx = dqkv.data<Scalar>();
-              GLINT_CHECK(dqkv.write() == Write::set, "the packed heads have one user");
+              GLINT_CHECK(dqkv.write() == Write::set, "the packed heads have one user that reads them");
               attention_backward(with_kernels(ctx, kind),
                                  AttentionBackward<Scalar>{.dq = packed.q(dx),
                                                            .dk = packed.k(dx),
                                                            .dv = packed.v(dx),
                                                            .dout = unpacked(dout, shape),
-                                                           .out = unpacked(constant<Scalar>(out), shape),
+                                                           .out = unpacked(out.data<Scalar>(), shape),
                                                            .lse = lse.f32(),
                                                            .q = packed.q(x),
                                                            .k = packed.k(x),
@@ -81,7 +81,7 @@ Tensor decode_attention(Graph& g, Tensor qkv, Tensor cache, const AttentionShape
             .outputs = {out},
             .scratch = scratch,
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              const Scalar* x = constant<Scalar>(qkv);
+              const Scalar* x = qkv.data<Scalar>();
               decode_attention(ctx, DecodeAttention<Scalar>{.out = unpacked(out.data<Scalar>(), shape),
                                                             .q = packed.q(x),
                                                             .k = packed.k(x),
@@ -114,8 +114,8 @@ Tensor cached_attention(Graph& g, Tensor qkv, Tensor cache, AttentionHeads heads
        .outputs = {out},
        .scratch = scratch,
        .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-         const Scalar* x = constant<Scalar>(qkv);
-         Scalar* own = cache.data<Scalar>() + *place.sequence * 2 * capacity * row;
+         const Scalar* x = qkv.data<Scalar>();
+         Scalar* own = cache.data<Scalar>() + int64_t{*place.sequence} * 2 * capacity * row;
          kv_cache_append(ctx, own, *place.first, packed.k(x), packed.v(x), {shape.T, shape.NKV, shape.HS, capacity});
          AttentionShape now = shape;
          now.S = *place.first + shape.T;

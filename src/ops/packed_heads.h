@@ -45,9 +45,4 @@ HeadView<Scalar> unpacked(Scalar* data, const AttentionShape& s) {
   return {data, s.T * row, row, s.HS};
 }
 
-template <typename Scalar>
-const Scalar* constant(Tensor x) {
-  return x.data<Scalar>();
-}
-
 }  // namespace glint

@@ -36,7 +36,7 @@ Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p) 
             .backward_scratch = backward_scratch,
             .forward =
                 [=, &ctx] {
-                  const float* x = constant<float>(qkv);
+                  const float* x = qkv.f32();
                   reference_attention_forward(ctx,
                                               {.out = unpacked(out.f32(), shape),
                                                .lse = lse.f32(),
@@ -50,15 +50,15 @@ Tensor reference_attention(Graph& g, Tensor qkv, AttentionHeads heads, float p) 
                 },
             .backward =
                 [=, &ctx] {
-                  const float *x = constant<float>(qkv), *dout = out.gradient();
+                  const float *x = qkv.f32(), *dout = out.gradient();
                   float* dx = dqkv.data();
-                  GLINT_CHECK(dqkv.write() == Write::set, "the packed heads have one user");
+                  GLINT_CHECK(dqkv.write() == Write::set, "the packed heads have one user that reads them");
                   reference_attention_backward(ctx,
                                                {.dq = packed.q(dx),
                                                 .dk = packed.k(dx),
                                                 .dv = packed.v(dx),
                                                 .dout = unpacked(dout, shape),
-                                                .out = unpacked(constant<float>(out), shape),
+                                                .out = unpacked(out.f32(), shape),
                                                 .lse = lse.f32(),
                                                 .q = packed.q(x),
                                                 .k = packed.k(x),

@@ -6,6 +6,7 @@ namespace glint {
 
 Tensor swiglu(Graph& g, Tensor packed) {
   const int rows = packed.shape().rows(), H = packed.shape().last() / 2;
+  GLINT_CHECK(2 * H == packed.shape().last(), packed.name(), " has an odd width, ", packed.shape().last());
   Shape shape = packed.shape();
   shape.sizes.back() = H;
   const Tensor out = g.tensor("swiglu", shape);
@@ -17,12 +18,10 @@ Tensor swiglu(Graph& g, Tensor packed) {
             .saved = {packed},
             .sinks = {dpacked},
             .forward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              const Scalar* in = packed.data<Scalar>();
-              swiglu_forward(ctx, out.data<Scalar>(), in, rows, H);
+              swiglu_forward(ctx, out.data<Scalar>(), packed.data<Scalar>(), rows, H);
             }),
             .backward = g.on_device([=]<typename Scalar>(const auto& ctx) {
-              const Scalar* dout = out.gradient<Scalar>();
-              swiglu_backward(ctx, dpacked.data<Scalar>(), dout, rows, H);
+              swiglu_backward(ctx, dpacked.data<Scalar>(), out.gradient<Scalar>(), rows, H);
             })});
   return out;
 }

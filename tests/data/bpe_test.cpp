@@ -158,6 +158,8 @@ TEST_CASE("bpe: tokenizers of other kinds are refused by what they are") {
   CHECK(with("/model/dropout", 0.1).find("dropout 0.1") != std::string::npos);
   CHECK(with("/added_tokens/0/lstrip", true).find("lstrip") != std::string::npos);
   CHECK(with("/added_tokens/0/id", 5).find("the id 5 twice") != std::string::npos);
+  CHECK(with("/added_tokens/0/id", (int64_t{1} << 32) + 5) == "t.json: the id of <|endoftext|> is 4294967301");
+  CHECK(with("/added_tokens/0/id", -1) == "t.json: the id of <|endoftext|> is -1");
   CHECK(with("/added_tokens/0/id", 600).find("no token of id 511") != std::string::npos);
   CHECK(with("/model/vocab/!", 1).find("twice") != std::string::npos);
   CHECK(with("/model/vocab/x y", 600).find("stand for no byte") != std::string::npos);
@@ -165,6 +167,14 @@ TEST_CASE("bpe: tokenizers of other kinds are refused by what they are") {
   CHECK(with("/model/merges/0", "!  !").find("names the token") != std::string::npos);
   CHECK(with("/model/merges", 1) == "t.json is damaged, or not a tokenizer of Hugging Face");
   CHECK(with("/model", {{"type", "BPE"}}) == "t.json is damaged, or not a tokenizer of Hugging Face");
+}
+
+TEST_CASE("bpe: a word of 4 GiB is refused before it is read") {
+  const std::string_view word("x", size_t{1} << 32);  // of which only the first byte is there
+  PieceCounts pieces;
+  CHECK(message_of<UserError>([&] { pieces.add(word); }) ==
+        "the text has 4294967296 bytes without a break between words");
+  CHECK(pieces.size() == 0);
 }
 
 TEST_CASE("bpe: other files that are none are refused") {
@@ -180,6 +190,9 @@ TEST_CASE("bpe: other files that are none are refused") {
   write_file(folder / "vocab.json", "{\"a\": 0}");
   CHECK(load(folder / "vocab.json").find("merges.txt does not exist") != std::string::npos);
   write_file(folder / "merges.txt", "#version: 0.2\n");
+  write_file(folder / "vocab.json", "{\"a\": 0, \"<|endoftext|>\": 4294967297}");
+  CHECK(load(folder / "vocab.json").find("the id of <|endoftext|> is 4294967297") != std::string::npos);
+  write_file(folder / "vocab.json", "{\"a\": 0}");
   CHECK(load(folder / "vocab.json").find("no token for the byte 0") != std::string::npos);
   CHECK(message_of<UserError>([] { Tokenizer::given("word"); }).find("no tokenizer 'word'") != std::string::npos);
   CHECK(!Tokenizer::given("bpe"));

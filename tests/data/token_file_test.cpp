@@ -186,4 +186,8 @@ TEST_CASE("a long token file goes on in further files") {
   write(50'000, kTokensPerFile);
   CHECK(!exists("tokens.bin.1"));
   CHECK(TokenFile(folder / "tokens.bin").all().size() == 50'000);
+  for (const uint64_t any_number : {uint64_t{1} << 62, uint64_t{1} << 63, UINT64_MAX}) {  // of bytes: beyond 64 bits
+    write(50'000, any_number);
+    CHECK(!exists("tokens.bin.1"));
+  }
 }

@@ -1,6 +1,7 @@
 // glint report: the curves and settings of runs, as one HTML page or as a picture of their losses.
 #include "train/report/report.h"
-#include "data/durable.h"
+
+#include "data/file_writer.h"
 #include "kernels/check.h"
 #include "train/commands/commands.h"
 
@@ -16,8 +17,8 @@ struct ReportFlags {
 void report(const ReportFlags& flags) {
   GLINT_REQUIRE(!flags.out.empty() || !flags.svg.empty(), "give --out FILE.html, or --svg FILE.svg");
   const std::vector<RunHistory> runs = read_histories({flags.runs.begin(), flags.runs.end()});
-  if (!flags.out.empty()) write_file_durably(flags.out, report_page(runs));
-  if (!flags.svg.empty()) write_file_durably(flags.svg, loss_picture(runs));
+  if (!flags.out.empty()) write_file(flags.out, report_page(runs));
+  if (!flags.svg.empty()) write_file(flags.svg, loss_picture(runs));
 }
 
 }  // namespace

@@ -156,7 +156,7 @@ TEST_CASE("reduce: column sums agree with double, small shapes") {
 TEST_CASE("reduce: column sums of many rows have the same bits in every order") {
   RandomInputs inputs(1403);
   INFO("seed ", inputs.seed);
-  check_column_sums<float>(inputs, 20000, 3);  // more rows than the kernel's kLeastRows * kMostBlocks
+  check_column_sums<float>(inputs, 20000, 3);  // more rows than the kernel's kMinRows * kMaxBlocks
   const std::vector<float> x = rounded<Bf16>(inputs.normal(300 * 40));
   const auto once = column_sums_of<Bf16>({}, x, 300, 40);
   in_every_order([&](const Context& ctx) { CHECK(same_bits(column_sums_of<Bf16>(ctx, x, 300, 40), once)); });

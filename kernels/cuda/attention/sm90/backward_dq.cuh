@@ -13,15 +13,15 @@ struct KeyTiles {
   SharedTile<kBlockRows, kHS> k, v;
 };
 
-// In shared memory. The warpgroups sum dQ in turns, step by step, or, of 128 channels, 64 each. A sum's buffer is lent
-// to them by the thread that sends it off.
+// In shared memory. The warpgroups sum dQ in turns, step by step, or, of 128 channels, 64 each. The thread that sends a
+// sum to global memory makes its buffer available to the warps, which fill it.
 template <int kHS>
 struct DqShared {
   static constexpr int kSums = kHS == 64 ? 2 : 1, kHalves = kHS / 64, kWarps = kConsumerWarps / kSums;  // of a sum
 
   __device__ void init() {
     ds_barriers.init(kConsumerWarps, kWarps);
-    for (int i = 0; i < kSums; ++i) ptx::mbarrier_init(&lent[i], 1), ptx::mbarrier_init(&returned[i], kWarps);
+    for (int i = 0; i < kSums; ++i) ptx::mbarrier_init(&available[i], 1), ptx::mbarrier_init(&filled[i], kWarps);
   }
 
   SharedTile<kBlockRows, 64> ds[2];  // dS^T of even and odd steps: keys x queries
@@ -30,7 +30,7 @@ struct DqShared {
   };
   Sum sums[kSums];
   StageBarriers<2> ds_barriers;
-  uint64_t lent[kSums], returned[kSums];
+  uint64_t available[kSums], filled[kSums];
 };
 
 // A multiplying warpgroup's side.
@@ -83,14 +83,14 @@ struct DqPart {
     shared.ds_barriers.release(step);
 
     float4* sum = &shared.sums[buffer].x[half][0][threadIdx.x % 128];
-    ptx::mbarrier_wait(&shared.lent[buffer], step.count / DqShared<kHS>::kSums % 2);
+    ptx::mbarrier_wait(&shared.available[buffer], step.count / DqShared<kHS>::kSums % 2);
     if (block.j0 > 0) {
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         store_vector(sum + 128 * i, float4{dq.x[4 * i], dq.x[4 * i + 1], dq.x[4 * i + 2], dq.x[4 * i + 3]});
       }
       ptx::fence_proxy_async();
-      warp_arrive(shared.returned[buffer]);
+      warp_arrive(shared.filled[buffer]);
       return;
     }
     const QueryTile own = tile.before(kBack);
@@ -101,7 +101,7 @@ struct DqPart {
         dq.x[4 * i] += x.x, dq.x[4 * i + 1] += x.y, dq.x[4 * i + 2] += x.z, dq.x[4 * i + 3] += x.w;
       }
     }
-    warp_arrive(shared.returned[buffer]);
+    warp_arrive(shared.filled[buffer]);
     const float factor = a.call.dropout.scale * a.shape().scale;
     HeadView<Bf16> to = a.call.dq;
     to.data += 64 * half;
@@ -154,13 +154,13 @@ __device__ void add_dq(DqShared<kHS>& shared, ItemQueue<kBuffers>& items, const 
       const bool is_last = block.j0 == 0;
       if (is_last && before > 0) {
         wait_for_turn(a.scratch.turns + index, before);
-        ptx::mbarrier_arrive_expect_tx(&shared.lent[mine], kBytes);
-        ptx::bulk_load(&shared.sums[mine], sum, kBytes, &shared.lent[mine]);
+        ptx::mbarrier_arrive_expect_tx(&shared.available[mine], kBytes);
+        ptx::bulk_load(&shared.sums[mine], sum, kBytes, &shared.available[mine]);
       } else {
-        ptx::mbarrier_arrive(&shared.lent[mine]);
+        ptx::mbarrier_arrive(&shared.available[mine]);
       }
       open.pass_on(a.scratch.turns);  // of the step before, while this one's sum is worked out
-      ptx::mbarrier_wait(&shared.returned[mine], step.count / DqShared<kHS>::kSums % 2);
+      ptx::mbarrier_wait(&shared.filled[mine], step.count / DqShared<kHS>::kSums % 2);
       if (is_last) continue;
       if (before > 0) {
         wait_for_turn(a.scratch.turns + index, before);

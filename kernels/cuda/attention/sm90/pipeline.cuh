@@ -25,7 +25,6 @@ struct StepCursor {
   __device__ int stage() const { return count % kStages; }
   __device__ unsigned parity() const { return count / kStages % 2; }
   __device__ void next() { ++count; }
-  __device__ StepCursor before() const { return {count - 1}; }
 
   unsigned count = 0;
 };
