@@ -71,8 +71,8 @@ GLINT_HOST_DEVICE inline void advance(StepState& state, uint64_t offsets) {
 }
 
 // The factor that scales a gradient of this norm down to `limit` (0: no limit), as PyTorch's clip_grad_norm_, and the
-// other factors of AdamW. If the norm is not finite the state is halted: AdamW and advance() then change nothing, until
-// the host writes a new state.
+// other factors of AdamW. If the norm is not finite the state is halted: AdamW, Muon and advance() do nothing until the
+// host writes a new state.
 void prepare_update(const CpuContext& ctx, StepState* state, float limit, const AdamW& settings);
 
 // Ends a step that used `offsets` dropout offsets.

@@ -1,5 +1,5 @@
-// Parameters, their gradients and the optimizer's moments, each in one flat fp32 buffer with the same layout: the
-// matrices of layers first, then other tensors with weight decay (2-D and more), then the rest, so that AdamW is one
+// Parameters, their gradients and the optimizer's moments, each in one flat buffer (fp32; moments also bf16) with the
+// same layout: the matrices of layers, then other tensors with weight decay (2-D and more), then the rest: AdamW is one
 // call. A model that computes in bf16 also has a flat copy rounded to bf16, which the optimizer updates.
 #pragma once
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <random>
+#include <utility>
 
 #include "kernels/attention.h"
 
@@ -55,6 +56,68 @@ Estimate estimate_of(const std::vector<double>& values) {
 
 double kept_rate(float p) { return p > 0 ? (keep_rule(p).threshold + 1) / 256.0 : 1.0; }
 
+namespace {
+
+// Sums over the outputs of many masks.
+class MomentSums {
+ public:
+  MomentSums(const MomentSettings& x, const Exact& exact, double masks)
+      : x_(x), exact_(exact), masks_(masks), sums_(exact.out.size()), squares_(exact.out.size()) {
+    for (const double value : exact.out) norm_ += value * value;
+    for (const double value : exact.squares) formula_ += of_squares_ * value;
+    moments_.row_variance.resize(static_cast<size_t>(x.T));
+    moments_.row_formula.resize(static_cast<size_t>(x.T));
+  }
+
+  // The output of sequence b of out (B, T, NH, HS), under one mask.
+  void add(const HeadView<float>& out, int b) {
+    double product = 0, deviation = 0;
+    size_t n = 0;  // of (NH, T, HS)
+    for (int h = 0; h < x_.heads; ++h) {
+      for (int i = 0; i < x_.T; ++i) {
+        const float* value = out.at(b, i, h);
+        if (i == 0) moments_.lost_rows += (value[0] == 0.0f) / (masks_ * x_.heads);
+        for (int c = 0; c < x_.HS; ++c, ++n) {
+          const double difference = value[c] - q_ * s_ * exact_.out[n];
+          product += value[c] * exact_.out[n];
+          deviation += difference * difference;
+          sums_[n] += value[c], squares_[n] += static_cast<double>(value[c]) * value[c];
+          moments_.row_variance[static_cast<size_t>(i)] += difference * difference / (masks_ * row_);
+        }
+      }
+    }
+    scales_.push_back(product / norm_);
+    variances_.push_back(deviation / formula_);
+  }
+
+  DropoutMoments finish() {
+    moments_.scale = estimate_of(scales_);
+    moments_.variance = estimate_of(variances_);
+    for (size_t n = 0; n < sums_.size(); ++n) {
+      const double mean = sums_[n] / masks_, off = mean - exact_.out[n];
+      moments_.distance += off * off / norm_;
+      moments_.chance += (squares_[n] / masks_ - mean * mean) / (masks_ - 1) / norm_;
+      moments_.row_formula[n / static_cast<size_t>(x_.HS) % static_cast<size_t>(x_.T)] +=
+          of_squares_ * exact_.squares[n] / row_;
+    }
+    moments_.distance = std::sqrt(moments_.distance);
+    moments_.chance = std::sqrt(moments_.chance);
+    return std::move(moments_);
+  }
+
+ private:
+  const MomentSettings& x_;
+  const Exact& exact_;
+  const double masks_, row_ = static_cast<double>(x_.heads) * x_.HS;
+  const double q_ = kept_rate(x_.p), s_ = 1.0 / (1.0 - static_cast<double>(x_.p)),
+               of_squares_ = q_ * (1 - q_) * s_ * s_;
+  double norm_ = 0, formula_ = 0;
+  DropoutMoments moments_;
+  std::vector<double> sums_, squares_, scales_, variances_;
+};
+
+}  // namespace
+
 DropoutMoments measure_moments(const MomentSettings& x, AttentionKind kind, DropoutVariant variant) {
   GLINT_CHECK(x.p > 0, "p ", x.p);
   const AttentionShape shape{kMasksAtOnce, x.T,  x.T,  x.heads,
@@ -89,54 +152,17 @@ DropoutMoments measure_moments(const MomentSettings& x, AttentionKind kind, Drop
   };
   run({});
   const std::vector<float> undropped_lse = lse;
-
-  const double q = kept_rate(x.p), s = 1.0 / (1.0 - static_cast<double>(x.p)), of_squares = q * (1 - q) * s * s;
-  double norm = 0, formula = 0;
-  for (const double value : exact.out) norm += value * value;
-  for (const double value : exact.squares) formula += of_squares * value;
-  DropoutMoments moments;
-  moments.same_lse = true;
-  moments.row_variance.resize(static_cast<size_t>(x.T));
-  moments.row_formula.resize(static_cast<size_t>(x.T));
-  std::vector<double> sums(size), squares(size), scales, variances;
   const int rounds = (x.masks + kMasksAtOnce - 1) / kMasksAtOnce;
-  const double masks = rounds * kMasksAtOnce;
+  MomentSums sums(x, exact, rounds * kMasksAtOnce);
+  bool same_lse = true;
   for (int round = 0; round < rounds; ++round) {
     run(Dropout(x.p, &rng, 0));
     rng.offset += dropout_offsets(kMasksAtOnce, static_cast<uint64_t>(x.heads));
-    moments.same_lse = moments.same_lse && lse == undropped_lse;
-    for (int b = 0; b < kMasksAtOnce; ++b) {
-      double product = 0, deviation = 0;
-      size_t n = 0;  // of (NH, T, HS)
-      for (int h = 0; h < x.heads; ++h) {
-        for (int i = 0; i < x.T; ++i) {
-          const float* value = out_view.at(b, i, h);
-          if (i == 0) moments.lost_rows += (value[0] == 0.0f) / (masks * x.heads);
-          for (int c = 0; c < x.HS; ++c, ++n) {
-            const double difference = value[c] - q * s * exact.out[n];
-            product += value[c] * exact.out[n];
-            deviation += difference * difference;
-            sums[n] += value[c], squares[n] += static_cast<double>(value[c]) * value[c];
-            moments.row_variance[static_cast<size_t>(i)] +=
-                difference * difference / (masks * static_cast<double>(row));
-          }
-        }
-      }
-      scales.push_back(product / norm);
-      variances.push_back(deviation / formula);
-    }
+    same_lse = same_lse && lse == undropped_lse;
+    for (int b = 0; b < kMasksAtOnce; ++b) sums.add(out_view, b);
   }
-  moments.scale = estimate_of(scales);
-  moments.variance = estimate_of(variances);
-  for (size_t n = 0; n < size; ++n) {
-    const double mean = sums[n] / masks, off = mean - exact.out[n];
-    moments.distance += off * off / norm;
-    moments.chance += (squares[n] / masks - mean * mean) / (masks - 1) / norm;
-    moments.row_formula[n / static_cast<size_t>(x.HS) % static_cast<size_t>(x.T)] +=
-        of_squares * exact.squares[n] / static_cast<double>(row);
-  }
-  moments.distance = std::sqrt(moments.distance);
-  moments.chance = std::sqrt(moments.chance);
+  DropoutMoments moments = sums.finish();
+  moments.same_lse = same_lse;
   return moments;
 }
 
