@@ -18,6 +18,9 @@ struct Muon {
   float momentum = 0.95f;
 };
 
+// Number format of the matrix products. A GPU's are bf16 in any case, as torch.optim.Muon's.
+enum class MuonProducts { fp32, bf16 };
+
 struct MatrixSize {
   int rows, columns;
 
@@ -34,10 +37,9 @@ void muon_momentum(const CpuContext& ctx, float* gradients, float* m, size_t n, 
                    const AdamWStep* step);
 
 // matrix (rows, columns) = update_scale() * U V^T, nearly, where U S V^T is its singular value decomposition: five
-// steps of Newton-Schulz bring each singular value to between about 0.7 and 1.2. Products are fp32 on a CPU, bf16 on a
-// GPU.
-size_t orthogonalize_scratch(const CpuContext& ctx, const MatrixSize& size);  // in bytes
-void orthogonalize(const CpuContext& ctx, float* matrix, const MatrixSize& size, void* scratch);
+// steps of Newton-Schulz bring each singular value to between about 0.7 and 1.2.
+size_t orthogonalize_scratch(const CpuContext& ctx, const MatrixSize& size, MuonProducts products);  // in bytes
+void orthogonalize(const CpuContext& ctx, float* matrix, const MatrixSize& size, MuonProducts products, void* scratch);
 double orthogonalize_flops(const MatrixSize& size);
 
 // params -= learning rate * (update + weight decay * params); params, update (n). params_bf16 (n) gets them rounded,
@@ -51,8 +53,8 @@ void set_zero(const CpuContext& ctx, float* x, size_t n);
 // The same on an NVIDIA GPU, `step` in device memory.
 void muon_momentum(const CudaContext& ctx, float* gradients, float* m, size_t n, const Muon& settings,
                    const AdamWStep* step);
-size_t orthogonalize_scratch(const CudaContext& ctx, const MatrixSize& size);
-void orthogonalize(const CudaContext& ctx, float* matrix, const MatrixSize& size, void* scratch);
+size_t orthogonalize_scratch(const CudaContext& ctx, const MatrixSize& size, MuonProducts products);
+void orthogonalize(const CudaContext& ctx, float* matrix, const MatrixSize& size, MuonProducts products, void* scratch);
 void muon_update(const CudaContext& ctx, float* params, Bf16* params_bf16, const float* update, size_t n,
                  const AdamWStep* step);
 void set_zero(const CudaContext& ctx, float* x, size_t n);

@@ -6,6 +6,10 @@ namespace glint {
 
 namespace {
 
+MuonProducts products_of(const Parameters& p) {
+  return p.dtype() == DType::bf16 ? MuonProducts::bf16 : MuonProducts::fp32;
+}
+
 // call(matrix's offset, size, whether it is this rank's). Without an allocation: it is part of each step.
 template <typename Call>
 void for_each_matrix(const Parameters& p, const Partition& partition, const Call& call) {
@@ -31,8 +35,9 @@ void for_each_matrix(const Parameters& p, const Partition& partition, const Call
 size_t muon_scratch(const Parameters& p, const Partition& partition) {
   size_t bytes = 0;
   for_each_matrix(p, partition, [&](size_t, const MatrixSize& size, bool own) {
-    if (own)
-      bytes = std::max(bytes, p.device().visit([&](const auto& ctx) { return orthogonalize_scratch(ctx, size); }));
+    if (!own) return;
+    const auto scratch = [&](const auto& ctx) { return orthogonalize_scratch(ctx, size, products_of(p)); };
+    bytes = std::max(bytes, p.device().visit(scratch));
   });
   return bytes;
 }
@@ -59,7 +64,7 @@ void muon_step(Parameters& p, const Partition& partition, GradientExchange* exch
   for_each_matrix(p, partition, [&](size_t offset, const MatrixSize& size, bool own) {
     p.device().visit([&](const auto& ctx) {
       float* const matrix = p.gradients() + offset;
-      own ? orthogonalize(ctx, matrix, size, scratch) : set_zero(ctx, matrix, size.elements());
+      own ? orthogonalize(ctx, matrix, size, products_of(p), scratch) : set_zero(ctx, matrix, size.elements());
     });
   });
   if (partition.ranks > 1) exchange->sum_gradients(partition.muon);

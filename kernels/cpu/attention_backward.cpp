@@ -5,6 +5,8 @@
 // into several ranges; each then has its own partial dQ in scratch, and these are summed in order at the end.
 #include <omp.h>
 
+#include <type_traits>
+
 #include "kernels/attention_check.h"
 #include "kernels/cpu/attention_tile.h"
 
@@ -117,15 +119,16 @@ void gradient_tile(const Workspace& w, const Tile& tile) {
 }
 
 // A block of queries: the data shared by its tiles.
-void load_queries(const Workspace& w, const AttentionBackward<float>& a, int b, int h, int i0, int queries) {
+template <typename Scalar>
+void load_queries(const Workspace& w, const AttentionBackward<Scalar>& a, int b, int h, int i0, int queries) {
   const int HS = a.shape.HS;
   const float scale = a.shape.scale, keep_scale = a.dropout.scale;
-  const Rows<const float> q = rows(a.q, b, i0, h), dout = rows(a.dout, b, i0, h), out = rows(a.out, b, i0, h);
+  const Rows<const Scalar> q = rows(a.q, b, i0, h), dout = rows(a.dout, b, i0, h), out = rows(a.out, b, i0, h);
   const float* lse = a.lse + row_of(a.shape, b, h, i0);
   pack_transposed(w.q_t, q, queries, HS, scale * kLog2E);
   pack_transposed(w.dout_t, dout, queries, HS, keep_scale);
-  pack({w.q, HS}, q, queries, HS, scale);
-  pack({w.dout, HS}, dout, queries, HS, keep_scale);
+  pack(Rows<float>{w.q, HS}, q, queries, HS, scale);
+  pack(Rows<float>{w.dout, HS}, dout, queries, HS, keep_scale);
   for (int i = 0; i < queries; ++i) {
     w.lse[i] = lse[i] * kLog2E;
     w.row_sum[i] = simd::dot(dout.from(i).data, out.from(i).data, HS);
@@ -158,21 +161,23 @@ void add_tile(const Workspace& w, const Keys& keys, const DropoutMask& mask, con
 }
 
 // dK and dV of the keys begin .. end-1 of one KV head, and their contribution to dQ.
-void add_keys(const Workspace& w, const AttentionBackward<float>& a, HeadView<float> dq, int b, int kv, int begin,
+template <typename Scalar, typename Dq>
+void add_keys(const Workspace& w, const AttentionBackward<Scalar>& a, HeadView<Dq> dq, int b, int kv, int begin,
               int end) {
   if (begin == end) return;
   const AttentionShape& shape = a.shape;
   const CausalRange range(shape);
   const int HS = shape.HS, group = shape.NH / shape.NKV;
-  const Rows<const float> k = rows(a.k, b, begin, kv), v = rows(a.v, b, begin, kv);
-  const Rows<float> dk = rows(a.dk, b, begin, kv), dv = rows(a.dv, b, begin, kv);
-  Keys keys{k, v, dk, dv};
-  // Every block of queries loops over all keys: they are packed unless there is only one tile.
-  const bool packed = end - begin > kKeys;
+  const Rows<const Scalar> k = rows(a.k, b, begin, kv), v = rows(a.v, b, begin, kv);
+  const Rows<Scalar> dk = rows(a.dk, b, begin, kv), dv = rows(a.dv, b, begin, kv);
+  // Every block of queries loops over all keys: they are packed unless there is only one tile, of fp32.
+  const bool packed = end - begin > kKeys || !std::is_same_v<Scalar, float>;
+  Keys keys{{w.k, HS}, {w.v, HS}, {w.dk, HS}, {w.dv, HS}};
   if (packed) {
-    pack({w.k, HS}, k, end - begin, HS, 1.0f);
-    pack({w.v, HS}, v, end - begin, HS, 1.0f);
-    keys = {{w.k, HS}, {w.v, HS}, {w.dk, HS}, {w.dv, HS}};
+    pack(Rows<float>{w.k, HS}, k, end - begin, HS, 1.0f);
+    pack(Rows<float>{w.v, HS}, v, end - begin, HS, 1.0f);
+  } else if constexpr (std::is_same_v<Scalar, float>) {
+    keys = {k, v, dk, dv};
   }
   for (int h = kv * group; h < (kv + 1) * group; ++h) {
     const DropoutMask mask(a.dropout, shape.NH, b, h);
@@ -185,33 +190,57 @@ void add_keys(const Workspace& w, const AttentionBackward<float>& a, HeadView<fl
         add_tile(w, keys, mask, Tile(range, i0, j0, end), HS, j0 - begin, j0 == begin ? Start::zero : Start::add,
                  first ? Start::zero : Start::add);
       }
-      pack(rows(dq, b, i0, h), {w.dq, HS}, queries, HS, shape.scale);
+      pack(rows(dq, b, i0, h), Rows<float>{w.dq, HS}, queries, HS, shape.scale);
     }
   }
   if (packed) {
-    pack(dk, {w.dk, HS}, end - begin, HS, 1.0f);
-    pack(dv, {w.dv, HS}, end - begin, HS, 1.0f);
+    pack(dk, Rows<float>{w.dk, HS}, end - begin, HS, 1.0f);
+    pack(dv, Rows<float>{w.dv, HS}, end - begin, HS, 1.0f);
   }
 }
 
 // dq = the sum of the partial dQ of all ranges, in order; a range has no partial sums before its first query.
-void sum_partials(const CpuContext& ctx, HeadView<float> dq, const float* partials, const AttentionShape& shape,
+template <typename Scalar>
+void sum_partials(const CpuContext& ctx, HeadView<Scalar> dq, float* partials, const AttentionShape& shape,
                   const Plan& plan) {
   const int64_t partial_size = int64_t{shape.B} * shape.T * shape.NH * shape.HS;
 #pragma omp parallel for num_threads(ctx.threads) schedule(static)
   for (int64_t row = 0; row < int64_t{shape.B} * shape.T; ++row) {
     const int64_t b = row / shape.T, t = row % shape.T;
     for (int64_t h = 0; h < shape.NH; ++h) {
-      float* to = dq.at(b, t, h);
-      const float* from = partials + (row * shape.NH + h) * shape.HS;
-      std::copy_n(from, shape.HS, to);
+      float* sum = partials + (row * shape.NH + h) * shape.HS;
       for (int range = 1; range < plan.ranges; ++range) {
         const bool empty = plan.begin[range] == plan.begin[range + 1];
         if (empty || first_query_block(shape, plan.begin[range]) > t) continue;
-        for (int c = 0; c < shape.HS; ++c) to[c] += from[range * partial_size + c];
+        for (int c = 0; c < shape.HS; ++c) sum[c] += sum[range * partial_size + c];
       }
+      pack(rows(dq, b, t, h), Rows<float>{sum, shape.HS}, 1, shape.HS, 1.0f);
     }
   }
+}
+
+template <typename Scalar>
+void backward(const CpuContext& ctx, const AttentionBackward<Scalar>& a) {
+  const AttentionShape& shape = a.shape;
+  check_attention(shape, a.dropout);
+  const Plan plan(ctx, shape);
+  const int HS = shape.HS, keys = plan.longest(), units = shape.B * shape.NKV * plan.ranges;
+  float* partials = a.scratch + static_cast<size_t>(ctx.threads) * Workspace::size(HS, keys);  // (ranges, B, T, NH, HS)
+  const int64_t partial_size = int64_t{shape.B} * shape.T * shape.NH * HS;
+// Dynamic: a unit's results do not depend on the thread that computes it.
+#pragma omp parallel for num_threads(ctx.threads) schedule(dynamic)
+  for (int unit = 0; unit < units; ++unit) {
+    const Workspace w(a.scratch + static_cast<size_t>(omp_get_thread_num()) * Workspace::size(HS, keys), HS, keys);
+    const int range = unit % plan.ranges, b = unit / plan.ranges / shape.NKV, kv = unit / plan.ranges % shape.NKV;
+    const int begin = plan.begin[range], end = plan.begin[range + 1];
+    if (plan.ranges == 1) {
+      add_keys(w, a, a.dq, b, kv, begin, end);
+    } else {
+      const int64_t row = int64_t{shape.NH} * HS;
+      add_keys(w, a, HeadView<float>{partials + range * partial_size, shape.T * row, row, HS}, b, kv, begin, end);
+    }
+  }
+  if (plan.ranges > 1) sum_partials(ctx, a.dq, partials, shape, plan);
 }
 
 }  // namespace
@@ -224,26 +253,7 @@ size_t attention_backward_scratch(const CpuContext& ctx, const AttentionShape& s
   return static_cast<size_t>(ctx.threads) * attention::Workspace::size(shape.HS, plan.longest()) + partials;
 }
 
-void attention_backward(const CpuContext& ctx, const AttentionBackward<float>& a) {
-  using namespace attention;
-  const AttentionShape& shape = a.shape;
-  check_attention(shape, a.dropout);
-  const Plan plan(ctx, shape);
-  const int HS = shape.HS, keys = plan.longest(), units = shape.B * shape.NKV * plan.ranges;
-  float* partials = a.scratch + static_cast<size_t>(ctx.threads) * Workspace::size(HS, keys);  // (ranges, B, T, NH, HS)
-  const int64_t partial_size = int64_t{shape.B} * shape.T * shape.NH * HS;
-// Dynamic: a unit's results do not depend on the thread that computes it.
-#pragma omp parallel for num_threads(ctx.threads) schedule(dynamic)
-  for (int unit = 0; unit < units; ++unit) {
-    const Workspace w(a.scratch + static_cast<size_t>(omp_get_thread_num()) * Workspace::size(HS, keys), HS, keys);
-    const int range = unit % plan.ranges, b = unit / plan.ranges / shape.NKV, kv = unit / plan.ranges % shape.NKV;
-    HeadView<float> to = a.dq;
-    if (plan.ranges > 1) {
-      to = {partials + range * partial_size, int64_t{shape.T} * shape.NH * HS, int64_t{shape.NH} * HS, HS};
-    }
-    add_keys(w, a, to, b, kv, plan.begin[range], plan.begin[range + 1]);
-  }
-  if (plan.ranges > 1) sum_partials(ctx, a.dq, partials, shape, plan);
-}
+void attention_backward(const CpuContext& ctx, const AttentionBackward<float>& a) { attention::backward(ctx, a); }
+void attention_backward(const CpuContext& ctx, const AttentionBackward<Bf16>& a) { attention::backward(ctx, a); }
 
 }  // namespace glint

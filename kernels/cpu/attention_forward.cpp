@@ -1,5 +1,6 @@
 // Attention forward on the CPU: FlashAttention-2's Algorithm 1, a few blocks of queries at a time.
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/attention_check.h"
 #include "kernels/cpu/attention_tile.h"
@@ -38,6 +39,16 @@ Floats column_max(const float* s, int keys, Floats start) {
   return simd::larger(even, odd);
 }
 
+// K or V of a tile in fp32: in place, or packed where they are read often or are bf16.
+template <typename Scalar>
+Rows<const float> read_rows(float* packed, Rows<const Scalar> from, int count, int HS, bool often) {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    if (!often) return from;
+  }
+  pack(Rows<float>{packed, HS}, from, count, HS, 1.0f);
+  return {packed, HS};
+}
+
 // Scores -> probabilities relative to the running maximum, then dropout; the sums include dropped elements.
 template <bool kDrop>
 void softmax_tile(Workspace& w, float* running_max, float* running_sum, const Tile& tile) {
@@ -60,7 +71,8 @@ void softmax_tile(Workspace& w, float* running_max, float* running_sum, const Ti
 }
 
 // The blocks of queries of one head, from `first`: the body of the outer loop of Algorithm 1.
-void attend(Workspace& w, const AttentionForward<float>& a, int b, int h, int first, int blocks) {
+template <typename Scalar>
+void attend(Workspace& w, const AttentionForward<Scalar>& a, int b, int h, int first, int blocks) {
   const AttentionShape& shape = a.shape;
   const CausalRange range(shape);
   const DropoutMask mask(a.dropout, shape.NH, b, h);
@@ -74,15 +86,8 @@ void attend(Workspace& w, const AttentionForward<float>& a, int b, int h, int fi
   std::fill_n(w.sum, blocks * kQueries, 0.0f);
   for (int j0 = 0; j0 < key_end; j0 += kKeys) {
     const int keys = std::min(kKeys, key_end - j0);
-    Rows<const float> k = rows(a.k, b, j0, kv), v = rows(a.v, b, j0, kv);
-    if (blocks > 1) {
-      pack({w.k, HS}, k, keys, HS, 1.0f);
-      k = {w.k, HS};
-    }
-    if (queries > kBlockRows) {
-      pack({w.v, HS}, v, keys, HS, 1.0f);
-      v = {w.v, HS};
-    }
+    const Rows<const float> k = read_rows(w.k, rows(a.k, b, j0, kv), keys, HS, blocks > 1);
+    const Rows<const float> v = read_rows(w.v, rows(a.v, b, j0, kv), keys, HS, queries > kBlockRows);
     for (int block = 0; block < blocks; ++block) {
       const Tile tile(range, first + block * kQueries, j0, j0 + keys);
       if (tile.visible_keys(tile.queries - 1) == 0) continue;
@@ -97,18 +102,15 @@ void attend(Workspace& w, const AttentionForward<float>& a, int b, int h, int fi
     }
   }
   for (int i = 0; i < queries; ++i) {
-    pack(rows(a.out, b, first + i, h), {w.o + i * HS, HS}, 1, HS, mask.scale / w.sum[i]);
+    pack(rows(a.out, b, first + i, h), Rows<float>{w.o + i * HS, HS}, 1, HS, mask.scale / w.sum[i]);
   }
   if (!a.lse) return;
   for (int i = 0; i < queries; i += kWidth) store(w.lse + i, (load(w.max + i) + simd::log2(load(w.sum + i))) * kLn2);
   std::copy_n(w.lse, queries, a.lse + row_of(shape, b, h, first));
 }
 
-}  // namespace
-}  // namespace attention
-
-void attention_forward(const CpuContext& ctx, const AttentionForward<float>& a) {
-  using namespace attention;
+template <typename Scalar>
+void forward(const CpuContext& ctx, const AttentionForward<Scalar>& a) {
   const AttentionShape& shape = a.shape;
   check_attention(shape, a.dropout);
   const int blocks = (shape.T + kQueries - 1) / kQueries, heads = shape.B * shape.NH;
@@ -124,5 +126,11 @@ void attention_forward(const CpuContext& ctx, const AttentionForward<float>& a) 
     attend(w, a, head / shape.NH, head % shape.NH, first_block * kQueries, std::min(strip, blocks - first_block));
   }
 }
+
+}  // namespace
+}  // namespace attention
+
+void attention_forward(const CpuContext& ctx, const AttentionForward<float>& a) { attention::forward(ctx, a); }
+void attention_forward(const CpuContext& ctx, const AttentionForward<Bf16>& a) { attention::forward(ctx, a); }
 
 }  // namespace glint

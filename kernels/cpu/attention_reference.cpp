@@ -5,7 +5,7 @@
 #include "kernels/attention_check.h"
 #include "kernels/causal_range.h"
 #include "kernels/cpu/reference_dropout.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/vector_loops.h"
 
 namespace glint {
 

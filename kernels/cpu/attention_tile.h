@@ -10,6 +10,7 @@
 #include "kernels/causal_range.h"
 #include "kernels/cpu/attention_product.h"
 #include "kernels/cpu/dropout_simd.h"
+#include "kernels/cpu/vector_loops.h"
 
 namespace glint::attention {
 
@@ -50,23 +51,25 @@ Rows<Scalar> rows(const HeadView<Scalar>& view, int b, int t, int h) {
 }
 
 // to (count, HS) = factor * from.
-inline void pack(Rows<float> to, Rows<const float> from, int count, int HS, float factor) {
+template <typename To, typename From>
+void pack(Rows<To> to, Rows<From> from, int count, int HS, float factor) {
   for (int row = 0; row < count; ++row) {
-    for (int c = 0; c < HS; c += 8) {
-      store(to.from(row, c).data, load<simd::Float8>(from.from(row, c).data) * factor);
-    }
+    simd::map(
+        to.from(row).data, static_cast<size_t>(HS), [=](Floats x) { return x * factor; },
+        static_cast<const From*>(from.from(row).data));
   }
 }
 
 // to (HS, kQueries) = factor * transposed from (count, HS); columns from `count` up to whole vectors are zero.
-inline void pack_transposed(float* to, Rows<const float> from, int count, int HS, float factor) {
+template <typename Scalar>
+void pack_transposed(float* to, Rows<const Scalar> from, int count, int HS, float factor) {
   using simd::Float8;
   for (int row = 0; row < round_up(count, std::max(8, kWidth)); row += 8) {
     for (int c = 0; c < HS; c += 8) {
       Float8 x[8];
 #pragma GCC unroll 8
       for (int r = 0; r < 8; ++r) {
-        x[r] = row + r < count ? load<Float8>(from.from(row + r, c).data) * factor : Float8{};
+        x[r] = row + r < count ? simd::load8(from.from(row + r, c).data) * factor : Float8{};
       }
       Float8 pairs[8], fours[8];
 #pragma GCC unroll 4

@@ -24,6 +24,10 @@ inline Shorts narrow(Floats x) {
 }
 
 inline Floats load(const Bf16* from) { return widen(load<Shorts>(from)); }
+inline Float8 load8(const Bf16* from) {
+  typedef uint16_t Short8 __attribute__((vector_size(16)));
+  return (Float8)(__builtin_convertvector(load<Short8>(from), UInt8) << 16);
+}
 inline void store(Bf16* to, Floats value) {
   const Shorts bits = narrow(value);
   std::memcpy(static_cast<void*>(to), &bits, sizeof bits);

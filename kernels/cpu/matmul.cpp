@@ -30,8 +30,7 @@ void multiply(const CpuContext& ctx, const Product& product) {
   multiply_eigen(ctx, product);
 }
 
-}  // namespace
-
+// out (rows, n) += bias (n) in every row
 void add_bias(const CpuContext& ctx, float* out, const float* bias, size_t rows, size_t n) {
   using simd::Floats;
   parallel_ranges(ctx, rows, 1, rows * n / 4, [=](Range range) {
@@ -42,6 +41,8 @@ void add_bias(const CpuContext& ctx, float* out, const float* bias, size_t rows,
     }
   });
 }
+
+}  // namespace
 
 void linear_forward(const CpuContext& ctx, float* out, const float* x, const float* weight, const float* bias,
                     const LinearShape& shape) {

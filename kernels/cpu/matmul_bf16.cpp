@@ -21,15 +21,15 @@ struct Sizes {
 
 // False if the product has to be computed in fp32.
 template <typename Result>
-bool multiplied(const CpuContext& ctx, const ProductOf<Bf16, Result>& product) {
+bool multiplied(const CpuContext& ctx, const ProductOf<Bf16, Result>& product, const Bf16* bias = nullptr) {
 #ifdef GLINT_WITH_ONEDNN
   static const bool possible = cpu_multiplies_bf16();
   if (possible && ctx.matmul == MatmulEngine::onednn) {
-    multiply_primitive(ctx, product);
+    multiply_primitive(ctx, product, bias);
     return true;
   }
 #endif
-  static_cast<void>(ctx), static_cast<void>(product);
+  static_cast<void>(ctx), static_cast<void>(product), static_cast<void>(bias);
   return false;
 }
 
@@ -38,21 +38,15 @@ bool multiplied(const CpuContext& ctx, const ProductOf<Bf16, Result>& product) {
 void linear_forward(const CpuContext& ctx, Bf16* out, const Bf16* x, const Bf16* weight, const Bf16* bias,
                     const LinearShape& shape) {
   const bool transposed = shape.layout == WeightLayout::out_in;
-  if (!bias && multiplied(ctx, ProductOf<Bf16, Bf16>{
-                                   shape.rows, shape.out, shape.in, {x, false}, {weight, transposed}, out, Write::set}))
+  if (multiplied(
+          ctx,
+          ProductOf<Bf16, Bf16>{shape.rows, shape.out, shape.in, {x, false}, {weight, transposed}, out, Write::set},
+          bias))
     return;
   const Sizes n(shape);
-  const Widened wide_bias(ctx, bias, n.bias);
+  const Widened wide_x(ctx, x, n.x), wide_weight(ctx, weight, n.weight), wide_bias(ctx, bias, n.bias);
   Widened result(n.out);
-  if (bias &&
-      multiplied(ctx,
-                 ProductOf<Bf16, float>{
-                     shape.rows, shape.out, shape.in, {x, false}, {weight, transposed}, result.data(), Write::set})) {
-    add_bias(ctx, result.data(), wide_bias.data(), static_cast<size_t>(shape.rows), n.bias);
-  } else {
-    const Widened wide_x(ctx, x, n.x), wide_weight(ctx, weight, n.weight);
-    linear_forward(ctx, result.data(), wide_x.data(), wide_weight.data(), wide_bias.data(), shape);
-  }
+  linear_forward(ctx, result.data(), wide_x.data(), wide_weight.data(), wide_bias.data(), shape);
   result.store(ctx, out);
 }
 

@@ -1,6 +1,7 @@
 // bf16 products with oneDNN's matmul primitive, which uses the CPU's bf16 instructions. oneDNN caches primitives by
 // shape.
 #include <dnnl.hpp>
+#include <unordered_map>
 
 #include "kernels/check.h"
 #include "kernels/cpu/onednn_threads.h"
@@ -32,7 +33,7 @@ bool cpu_multiplies_bf16() {
 }
 
 template <typename Scalar, typename Result>
-void multiply_primitive(const CpuContext& ctx, const ProductOf<Scalar, Result>& p) {
+void multiply_primitive(const CpuContext& ctx, const ProductOf<Scalar, Result>& p, const Scalar* bias) {
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   try {
     const ThreadCount threads(ctx.threads);
@@ -44,17 +45,21 @@ void multiply_primitive(const CpuContext& ctx, const ProductOf<Scalar, Result>& 
       sum.append_sum(1.0f);
       attributes.set_post_ops(sum);
     }
-    const dnnl::matmul::primitive_desc description({a.get_desc(), b.get_desc(), c.get_desc()}, attributes, engine);
+    const Memory added = bias ? matrix(engine, bias, 1, p.N, false) : Memory();
+    const auto description = bias ? dnnl::matmul::desc(a.get_desc(), b.get_desc(), added.get_desc(), c.get_desc())
+                                  : dnnl::matmul::desc(a.get_desc(), b.get_desc(), c.get_desc());
+    std::unordered_map<int, Memory> arguments = {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}};
+    if (bias) arguments.emplace(DNNL_ARG_BIAS, added);
     dnnl::stream stream(engine);
-    dnnl::matmul(description).execute(stream, {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}});
+    dnnl::matmul({description, attributes, engine}).execute(stream, arguments);
     stream.wait();
   } catch (const dnnl::error& error) {
     throw Error(str_cat("oneDNN says ", error.what(), " to a product of ", p.M, " x ", p.K, " x ", p.N));
   }
 }
 
-template void multiply_primitive(const CpuContext&, const ProductOf<float, float>&);
-template void multiply_primitive(const CpuContext&, const ProductOf<Bf16, float>&);
-template void multiply_primitive(const CpuContext&, const ProductOf<Bf16, Bf16>&);
+template void multiply_primitive(const CpuContext&, const ProductOf<float, float>&, const float*);
+template void multiply_primitive(const CpuContext&, const ProductOf<Bf16, float>&, const Bf16*);
+template void multiply_primitive(const CpuContext&, const ProductOf<Bf16, Bf16>&, const Bf16*);
 
 }  // namespace glint

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/vector_loops.h"
 #include "kernels/newton_schulz.h"
 
 namespace glint {
@@ -21,8 +22,9 @@ void muon_momentum(const CpuContext& ctx, float* gradients, float* m, size_t n, 
   });
 }
 
-size_t orthogonalize_scratch(const CpuContext& ctx, const MatrixSize& size) {
-  return NewtonSchulzScratch<float>(ctx, size, nullptr).bytes;
+size_t orthogonalize_scratch(const CpuContext& ctx, const MatrixSize& size, MuonProducts products) {
+  return products == MuonProducts::bf16 ? NewtonSchulzScratch<Bf16>(ctx, size, nullptr).bytes
+                                        : NewtonSchulzScratch<float>(ctx, size, nullptr).bytes;
 }
 
 double orthogonalize_flops(const MatrixSize& size) {
@@ -33,43 +35,57 @@ double orthogonalize_flops(const MatrixSize& size) {
 namespace {
 
 // out = factor * x (rows, columns), or (columns, rows) = its transpose, by blocks that the cache holds.
-void copy_scaled(const CpuContext& ctx, float* out, const float* x, const MatrixSize& size, float factor,
-                 bool transposed) {
+template <typename Out, typename In>
+void copy_scaled(const CpuContext& ctx, Out* out, const In* x, const MatrixSize& size, float factor, bool transposed) {
   const auto rows = static_cast<size_t>(size.rows), columns = static_cast<size_t>(size.columns);
   constexpr size_t kBlock = 32;
   parallel_ranges(ctx, rows, kBlock, rows * columns, [=](Range range) {
     if (!transposed) {
-      for (size_t i = range.begin * columns; i < range.end * columns; ++i) out[i] = factor * x[i];
+      const size_t begin = range.begin * columns, n = range.end * columns - begin;
+      simd::map(
+          out + begin, n, [=](simd::Floats value) { return factor * value; }, x + begin);
       return;
     }
     for (size_t begin = 0; begin < columns; begin += kBlock)
       for (size_t i = range.begin; i < range.end; ++i)
         for (size_t j = begin; j < std::min(begin + kBlock, columns); ++j)
-          out[j * rows + i] = factor * x[i * columns + j];
+          out[j * rows + i] = from_float<Out>(factor * to_float(x[i * columns + j]));
   });
 }
 
 // polynomial (r, r): A^2 becomes p(A), with A = gram.
-void polynomial_of(const CpuContext& ctx, float* polynomial, const float* gram, int r) {
+template <typename Scalar>
+void polynomial_of(const CpuContext& ctx, Scalar* polynomial, const Scalar* gram, int r) {
   const auto n = static_cast<size_t>(r);
   parallel_ranges(ctx, n, 1, n * n, [=](Range range) {
     for (size_t i = range.begin; i < range.end; ++i) {
-      float* const row = polynomial + i * n;
-      for (size_t j = 0; j < n; ++j) row[j] = NewtonSchulz::kB * gram[i * n + j] + NewtonSchulz::kC * row[j];
-      row[i] += NewtonSchulz::kA;
+      Scalar* const row = polynomial + i * n;
+      const Scalar *const gram_row = gram + i * n, *const square_row = row;
+      const float diagonal = NewtonSchulz::kB * to_float(gram_row[i]) + NewtonSchulz::kC * to_float(row[i]);
+      simd::map(
+          row, n, [](simd::Floats a, simd::Floats b) { return NewtonSchulz::kB * a + NewtonSchulz::kC * b; }, gram_row,
+          square_row);
+      row[i] = from_float<Scalar>(diagonal + NewtonSchulz::kA);
     }
   });
 }
 
+template <typename Scalar>
+void orthogonalize_by(const CpuContext& ctx, float* matrix, const MatrixSize& size, void* scratch) {
+  const NewtonSchulzScratch<Scalar> s(ctx, size, scratch);
+  const double norm = std::sqrt(sum_of_squares(ctx, matrix, size.elements()));
+  copy_scaled(ctx, s.x, static_cast<const float*>(matrix), size,
+              static_cast<float>(1 / std::max(norm, NewtonSchulz::kMinNorm)), size.tall());
+  const Scalar* const x = newton_schulz(
+      ctx, s, size, [&](Scalar* polynomial, const Scalar* gram, int r) { polynomial_of(ctx, polynomial, gram, r); });
+  copy_scaled(ctx, matrix, x, {size.shorter(), size.longer()}, size.update_scale(), size.tall());
+}
+
 }  // namespace
 
-void orthogonalize(const CpuContext& ctx, float* matrix, const MatrixSize& size, void* scratch) {
-  const NewtonSchulzScratch<float> s(ctx, size, scratch);
-  const double norm = std::sqrt(sum_of_squares(ctx, matrix, size.elements()));
-  copy_scaled(ctx, s.x, matrix, size, static_cast<float>(1 / std::max(norm, NewtonSchulz::kMinNorm)), size.tall());
-  const float* const x = newton_schulz(
-      ctx, s, size, [&](float* polynomial, const float* gram, int r) { polynomial_of(ctx, polynomial, gram, r); });
-  copy_scaled(ctx, matrix, x, {size.shorter(), size.longer()}, size.update_scale(), size.tall());
+void orthogonalize(const CpuContext& ctx, float* matrix, const MatrixSize& size, MuonProducts products, void* scratch) {
+  products == MuonProducts::bf16 ? orthogonalize_by<Bf16>(ctx, matrix, size, scratch)
+                                 : orthogonalize_by<float>(ctx, matrix, size, scratch);
 }
 
 void muon_update(const CpuContext& ctx, float* params, Bf16* params_bf16, const float* update, size_t n,

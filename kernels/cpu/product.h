@@ -24,9 +24,6 @@ struct ProductOf {
 };
 using Product = ProductOf<float, float>;
 
-// out (rows, n) += bias (n) in every row
-void add_bias(const CpuContext& ctx, float* out, const float* bias, size_t rows, size_t n);
-
 void multiply_eigen(const CpuContext& ctx, const Product& product);
 
 // The rest only in builds with GLINT_WITH_ONEDNN.
@@ -35,8 +32,9 @@ void multiply_onednn(const CpuContext& ctx, const Product& product);
 // Whether this CPU has bf16 product instructions (AVX512_BF16, AMX), which oneDNN uses.
 bool cpu_multiplies_bf16();
 // By oneDNN's matmul primitive: sums in fp32, rounded once where Result is Bf16. (Bf16, float), (Bf16, Bf16) where
-// cpu_multiplies_bf16(); (float, float) everywhere, so that tests can use the same path.
+// cpu_multiplies_bf16(); (float, float) everywhere, so that tests can use the same path. bias (N), unless null, is
+// added to every row.
 template <typename Scalar, typename Result>
-void multiply_primitive(const CpuContext& ctx, const ProductOf<Scalar, Result>& product);
+void multiply_primitive(const CpuContext& ctx, const ProductOf<Scalar, Result>& product, const Scalar* bias = nullptr);
 
 }  // namespace glint

@@ -36,6 +36,7 @@ inline Vector load(const Scalar* from) {
   return value;
 }
 inline Floats load(const float* from) { return load<Floats>(from); }
+inline Float8 load8(const float* from) { return load<Float8>(from); }
 
 template <typename Scalar, typename Vector>
 inline void store(Scalar* to, Vector value) {
@@ -92,13 +93,6 @@ inline float sum(Floats x) {
   float total = 0.0f;
   for (int lane = 0; lane < kWidth; ++lane) total += x[lane];
   return total;
-}
-
-// Inner product of n numbers, a multiple of 8.
-inline float dot(const float* a, const float* b, int n) {
-  Float8 sums{};
-  for (int i = 0; i < n; i += 8) sums += load<Float8>(a + i) * load<Float8>(b + i);
-  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
 // 2^x to 1.5 units in the last place, 0 below 2^-126, NaN of a NaN; for x up to 127.

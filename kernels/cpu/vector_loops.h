@@ -55,4 +55,12 @@ inline float sum_of(size_t n, const Op& op, const In*... in) {
   return sum((total[0] + total[1]) + (total[2] + total[3]));
 }
 
+// Inner product of n numbers, a multiple of 8.
+template <typename Scalar>
+float dot(const Scalar* a, const Scalar* b, int n) {
+  Float8 sums{};
+  for (int i = 0; i < n; i += 8) sums += load8(a + i) * load8(b + i);
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
 }  // namespace glint::simd

@@ -85,11 +85,11 @@ void muon_momentum(const CudaContext& ctx, float* gradients, float* m, size_t n,
   launch(ctx, flat_launch(n, kCount), what, momentum_kernel, gradients, m, n, settings.momentum, step);
 }
 
-size_t orthogonalize_scratch(const CudaContext& ctx, const MatrixSize& size) {
+size_t orthogonalize_scratch(const CudaContext& ctx, const MatrixSize& size, MuonProducts) {
   return NewtonSchulzScratch<Bf16>(ctx, size, nullptr).bytes;
 }
 
-void orthogonalize(const CudaContext& ctx, float* matrix, const MatrixSize& size, void* scratch) {
+void orthogonalize(const CudaContext& ctx, float* matrix, const MatrixSize& size, MuonProducts, void* scratch) {
   const NewtonSchulzScratch<Bf16> s(ctx, size, scratch);
   const auto what = [&] { return str_cat("orthogonalize of ", size.rows, " x ", size.columns); };
   const Launch all = flat_launch(size.elements(), 1);

@@ -7,7 +7,7 @@
 
 #include "kernels/attention_check.h"
 #include "kernels/causal_range.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/vector_loops.h"
 #include "kernels/ladder/ladder.h"
 
 namespace glint::ladder {

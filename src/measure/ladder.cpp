@@ -47,8 +47,8 @@ Errors allowed_errors(const AttentionCase& x, const AttentionResults<double>& ex
     allowed[n] = (n == 0 ? 2 : 3) * allowed[n] + (n == 0 ? 2 : 1) * kRoundings * largest[n];
   return allowed;
 }
-// The same against what is exact but for the roundings that tensor cores need.
-Errors allowed_errors_in_bf16(const AttentionCase& x, const AttentionResults<double>& exact) {
+// The same against what is exact but for the roundings that tensor cores need. (Unused without CUDA.)
+[[maybe_unused]] Errors allowed_errors_in_bf16(const AttentionCase& x, const AttentionResults<double>& exact) {
   Errors allowed = largest_errors(rounded_to_bf16(run_in_double(x, true)), exact);
   for (size_t n = 0; n < allowed.size(); ++n) allowed[n] = (n == 0 ? 2 : 3) * allowed[n] + 1e-5;
   return allowed;

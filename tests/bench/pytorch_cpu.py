@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Times glint's training step and attention against PyTorch's CPU build, in turn, and checks the targets of each row.
 
-    python3 tests/bench/pytorch_cpu.py [--rows char,char-dropout,...] [--threads 2] [--rounds 3] [--glint build/glint]
+    python3 tests/bench/pytorch_cpu.py [--rows char,...] [--dtype fp32|bf16] [--threads 2] [--rounds 3]
+        [--glint build/glint]
 
 Needs torch. Each round runs PyTorch and then glint, so that both see the machine in the same state; the medians over
-the rounds are compared. fp32. The exit status is 1 if a target is missed.
+the rounds are compared. --dtype bf16: PyTorch's autocast. The exit status is 1 if a target is missed, all of fp32.
 """
 import argparse
 import json
@@ -170,29 +171,32 @@ class Optimizers:
 
 
 class TorchStep:
-    def __init__(self, row):
+    def __init__(self, row, bf16):
         self.row, self.model = row, model_of(row)
         self.optimizers = Optimizers(self.model, row)
         self.data = torch.randint(row.vocab, (1 << 16,))
+        self.bf16 = bf16
 
     def __call__(self):
         T = self.row.context
         at = torch.randint(len(self.data) - T - 1, (self.row.batch,))
         x = torch.stack([self.data[i:i + T] for i in at])
         y = torch.stack([self.data[i + 1:i + 1 + T] for i in at])
-        loss = self.model(x, y)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            loss = self.model(x, y)
         loss.backward()
         self.optimizers.step()
         return loss.item()
 
 
 class TorchAttention:
-    def __init__(self, row):
+    def __init__(self, row, bf16):
         torch.manual_seed(1)
         shape = (row.batch, row.heads, row.context, row.head_size)
         self.row = row
-        self.qkv = [torch.randn(shape, requires_grad=True) for _ in range(3)]
-        self.dout = torch.randn(shape)
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        self.qkv = [torch.randn(shape, dtype=dtype, requires_grad=True) for _ in range(3)]
+        self.dout = torch.randn(shape, dtype=dtype)
 
     def __call__(self):
         out = F.scaled_dot_product_attention(*self.qkv, dropout_p=self.row.dropout, is_causal=True)
@@ -209,10 +213,10 @@ def time_torch(work, steps):
     return times[1:]
 
 
-def run_glint(program, row, threads):
+def run_glint(arguments, row):
     """The output of `glint bench ... --json`."""
-    command = [program, "bench", "step" if isinstance(row, Step) else "attention", "--json", "--device", "cpu",
-               "--threads", str(threads)]
+    command = [arguments.glint, "bench", "step" if isinstance(row, Step) else "attention", "--json", "--device", "cpu",
+               "--threads", str(arguments.threads), "--dtype", arguments.dtype]
     flags = dict(heads=row.heads, context=row.context, batch=row.batch, dropout=row.dropout)
     if isinstance(row, Step):
         flags |= dict(layers=row.layers, embd=row.embd, vocab=row.vocab, steps=row.steps,
@@ -227,14 +231,14 @@ def run_glint(program, row, threads):
     return json.loads(done.stdout)
 
 
-def measure(program, row, threads, rounds):
+def measure(arguments, row):
     """Median milliseconds (PyTorch, glint), and glint's peak bytes."""
-    work = TorchStep(row) if isinstance(row, Step) else TorchAttention(row)
+    work = (TorchStep if isinstance(row, Step) else TorchAttention)(row, arguments.dtype == "bf16")
     torch_times, glint_times, peak = [], [], 0
-    for _ in range(rounds):
+    for _ in range(arguments.rounds):
         torch_times += time_torch(work, row.steps)
         time.sleep(0.5)  # PyTorch's threads spin for a while before they sleep
-        result = run_glint(program, row, threads)
+        result = run_glint(arguments, row)
         glint_times.append(result["median_ms" if isinstance(row, Step) else "total_ms"])
         peak = max(peak, result.get("peak_bytes", 0))
     return statistics.median(torch_times), statistics.median(glint_times), peak
@@ -243,6 +247,7 @@ def measure(program, row, threads, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default=",".join(ROWS), help="which, by name (default: all: %(default)s)")
+    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--glint", default="build/glint", help="the program (default: %(default)s)")
@@ -252,7 +257,8 @@ def main():
         parser.error(f"no such row: {', '.join(unknown)}")
 
     torch.set_num_threads(arguments.threads)
-    print(f"PyTorch {torch.__version__}, {arguments.threads} threads, fp32, ms (median of {arguments.rounds} rounds)\n")
+    print(f"PyTorch {torch.__version__}, {arguments.threads} threads, {arguments.dtype}, ms "
+          f"(median of {arguments.rounds} rounds)\n")
     print(f"{'work':<40}{'PyTorch':>10}{'glint':>10}{'ratio':>8}{'target':>9}")
     glint_ms, missed = {}, 0
 
@@ -263,7 +269,7 @@ def main():
 
     for name in names:
         row = ROWS[name]
-        torch_ms, glint_ms[name], peak = measure(arguments.glint, row, arguments.threads, arguments.rounds)
+        torch_ms, glint_ms[name], peak = measure(arguments, row)
         ratio = torch_ms / glint_ms[name]
         print(f"{row.title:<40}{torch_ms:>10.1f}{glint_ms[name]:>10.1f}{ratio:>8.2f}{row.target:>8.1f}x  "
               f"{mark(ratio >= row.target)}", flush=True)

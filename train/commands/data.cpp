@@ -115,7 +115,9 @@ void register_tokenizer(CLI::App& data) {
     const Tokenizer tokenizer = bpe_of_text(paths, flags->vocabulary);
     file.append(tokenizer.to_json());
     file.commit();
-    std::fprintf(stderr, "%d tokens in %s\n", tokenizer.vocabulary(), flags->out.c_str());
+    const bool fewer = tokenizer.vocabulary() < flags->vocabulary;
+    std::fprintf(stderr, "%d tokens in %s%s\n", tokenizer.vocabulary(), flags->out.c_str(),
+                 fewer ? ": every word of the text is one, so there are fewer than --vocab" : "");
   });
 }
 

@@ -154,7 +154,10 @@ void print_row(const Row& row) {
   std::printf("%7d %7d", row.run.devices, row.run.batch);
   for (const Plan& plan : row.plans) std::printf(" %8s", human_bytes(plan.memory()).c_str());
   for (const Plan& plan : row.plans) std::printf(" %9.2f", 1000 * plan.step());
-  for (const int zero : {0, 1}) std::printf(" %8.0fk", 1e-3 * row.rate(zero));
+  for (const int zero : {0, 1}) {
+    const double rate = row.rate(zero);
+    std::printf(rate < 1e4 ? " %9.0f" : " %8.0fk", rate < 1e4 ? rate : 1e-3 * rate);
+  }
   for (const int zero : {0, 1}) std::printf(" %6.1f%%", 100 * row.scaling(zero));
   for (const Plan& plan : row.plans) std::printf(" %5.0f%%", 100 * plan.hidden());
   std::printf("\n");

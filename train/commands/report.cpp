@@ -18,8 +18,12 @@ void report(const ReportFlags& flags) {
   GLINT_REQUIRE(!flags.out.empty() || !flags.svg.empty(), "give --out FILE.html, or --svg FILE.svg");
   GLINT_REQUIRE(flags.out != flags.svg, "--out and --svg are the same file: give two");
   const std::vector<RunHistory> runs = read_histories({flags.runs.begin(), flags.runs.end()});
-  if (!flags.out.empty()) write_file(flags.out, report_page(runs));
-  if (!flags.svg.empty()) write_file(flags.svg, loss_picture(runs));
+  const auto write = [](const std::string& path, const std::string& content) {
+    write_file(path, content);
+    write_out("written: " + path + "\n");
+  };
+  if (!flags.out.empty()) write(flags.out, report_page(runs));
+  if (!flags.svg.empty()) write(flags.svg, loss_picture(runs));
 }
 
 }  // namespace

@@ -66,21 +66,22 @@ double distance(const std::vector<float>& got, const std::vector<double>& exact)
   return std::sqrt(error / norm);
 }
 
+template <typename Scalar>
 void check_orthogonalize(RandomInputs& inputs, const MatrixSize& size) {
   INFO(size.rows, " x ", size.columns);
-  using Scalar = std::conditional_t<kOnCpu, float, Bf16>;
+  constexpr auto kProducts = std::is_same_v<Scalar, Bf16> ? MuonProducts::bf16 : MuonProducts::fp32;
   const auto start = inputs.normal(size.elements());
   const auto same = plain<Scalar, float>(start, size);
   const auto exact = plain<float, double>(start, size);
   for_each_matmul_context([&](const Context& ctx) {
     const Guarded<float> matrix(start);
-    const Buffer<char> scratch(orthogonalize_scratch(ctx, size));
-    orthogonalize(ctx, matrix.data(), size, scratch.data());
+    const Buffer<char> scratch(orthogonalize_scratch(ctx, size, kProducts));
+    orthogonalize(ctx, matrix.data(), size, kProducts, scratch.data());
     const auto got = matrix.values();
     // Each step enlarges the rounding errors of those before: the whole matrix's is compared.
     CHECK(distance(got, exact) <= 2 * distance(same, exact) + 1e-6);
     const Guarded<float> again(start);
-    orthogonalize(ctx, again.data(), size, scratch.data());
+    orthogonalize(ctx, again.data(), size, kProducts, scratch.data());
     CHECK(same_bits(again.values(), got));
   });
 }
@@ -90,8 +91,10 @@ void check_orthogonalize(RandomInputs& inputs, const MatrixSize& size) {
 TEST_CASE("muon: orthogonalize is as near to double as PyTorch's steps in the same format, small shapes") {
   RandomInputs inputs(2001);
   INFO("seed ", inputs.seed);
-  for (const MatrixSize size : {MatrixSize{1, 1}, {8, 8}, {8, 24}, {24, 8}, {17, 40}, {33, 18}, {48, 48}, {1, 16}})
-    check_orthogonalize(inputs, size);
+  for (const MatrixSize size : {MatrixSize{1, 1}, {8, 8}, {8, 24}, {24, 8}, {17, 40}, {33, 18}, {48, 48}, {1, 16}}) {
+    if (kOnCpu) check_orthogonalize<float>(inputs, size);
+    check_orthogonalize<Bf16>(inputs, size);
+  }
 }
 
 TEST_CASE("muon: singular values come near to 1, times the scale; a zero matrix stays zero") {
@@ -99,9 +102,10 @@ TEST_CASE("muon: singular values come near to 1, times the scale; a zero matrix 
   RandomInputs inputs(2002);
   INFO("seed ", inputs.seed);
   for_each_matmul_context([&](const Context& ctx) {
-    const Buffer<char> scratch(orthogonalize_scratch(ctx, size));
+    constexpr auto kProducts = MuonProducts::fp32;
+    const Buffer<char> scratch(orthogonalize_scratch(ctx, size, kProducts));
     const Guarded<float> matrix(inputs.normal(size.elements())), zeros(size.elements(), 0.0f, 0);
-    orthogonalize(ctx, matrix.data(), size, scratch.data());
+    orthogonalize(ctx, matrix.data(), size, kProducts, scratch.data());
     const Matrix<float> x{40, 16, matrix.values()};
     const auto gram = x.transposed() * x;
     const float squared = size.update_scale() * size.update_scale();
@@ -109,7 +113,7 @@ TEST_CASE("muon: singular values come near to 1, times the scale; a zero matrix 
       CHECK(gram(i, i) > 0.4f * squared);
       CHECK(gram(i, i) < 1.5f * squared);
     }
-    orthogonalize(ctx, zeros.data(), size, scratch.data());
+    orthogonalize(ctx, zeros.data(), size, kProducts, scratch.data());
     CHECK(zeros.values() == std::vector<float>(size.elements()));
     set_zero(ctx, matrix.data(), size.elements());
     CHECK(matrix.values() == std::vector<float>(size.elements()));
