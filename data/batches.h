@@ -21,6 +21,13 @@ class RandomWindows {
   // (evaluation: of batch number `step`). targets is inputs shifted by one token.
   void fill(int32_t* inputs, int32_t* targets, uint64_t step, uint64_t first_sequence, int count) const;
 
+  // fill() of one step, as training_step.h's FillBatch.
+  auto batch(uint64_t step) const {
+    return [this, step](int32_t* inputs, int32_t* targets, uint64_t first_sequence, int count) {
+      fill(inputs, targets, step, first_sequence, count);
+    };
+  }
+
   // Index of a window's first token: uniform over 0 .. tokens.size() - T - 1.
   uint64_t offset(uint64_t step, uint64_t sequence) const;
 

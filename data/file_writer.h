@@ -36,7 +36,7 @@ class FileWriter {
   uint64_t size_ = 0;
 };
 
-// Writes a small file with FileWriter.
+// Writes a small file with FileWriter, synced when it returns.
 void write_file(const std::filesystem::path& path, std::string_view content);
 // The bytes of a file; nothing if it can't be read (errno says why).
 std::optional<std::string> read_file(const std::filesystem::path& path);

@@ -138,7 +138,7 @@ class TrainFlags {
   // The same, not validated: for a rank that cannot see the run folder and will get the options from rank 0.
   TrainOptions unvalidated() const;
   // The first training of an imported run: as a new one of the shape that `imported` has, in its folder.
-  TrainOptions begun(const TrainOptions& imported) const;
+  TrainOptions of_import(const TrainOptions& imported) const;
   // A resumed run: `saved`, overridden by --config and flags. Throws UserError where an option that may not change on
   // resume differs. Completed and validated.
   TrainOptions resumed(TrainOptions saved) const;

@@ -118,7 +118,7 @@ TrainOptions TrainFlags::fresh() const {
   return options;
 }
 
-TrainOptions TrainFlags::begun(const TrainOptions& imported) const {
+TrainOptions TrainFlags::of_import(const TrainOptions& imported) const {
   const TrainOptions from = shape_of(imported);
   TrainOptions options = applied_to(from);
   require_same_shape(from, options, "--resume");

@@ -1,4 +1,5 @@
-// What a training run says about itself: lines on the terminal, metrics.jsonl, TensorBoard's events. Rank 0 speaks.
+// What a training run says about itself: lines on the terminal, metrics.jsonl, TensorBoard's events. Only rank 0
+// prints and writes.
 #pragma once
 
 #include <cstdint>

@@ -14,7 +14,7 @@ double count_from(uint64_t first, uint64_t last, uint64_t every) {
 
 }  // namespace
 
-void TimeLeft::Price::add(double seconds, double count) {
+void TimeLeft::Mean::add(double seconds, double count) {
   if (++measured_ == 2) seconds_ = count_ = 0;
   if (count_ >= window_) seconds_ /= 2, count_ /= 2;
   seconds_ += seconds;
@@ -32,30 +32,30 @@ void TimeLeft::start(uint64_t step) {
 }
 
 void TimeLeft::stepped(uint64_t step) {
-  if (step > step_) step_price_.add(lap(), static_cast<double>(step - step_));
+  if (step > step_) step_seconds_.add(lap(), static_cast<double>(step - step_));
   step_ = step;
 }
 
-void TimeLeft::evaluated() { evaluation_price_.add(lap(), 1); }
+void TimeLeft::evaluated() { evaluation_seconds_.add(lap(), 1); }
 
 void TimeLeft::saved_best() {
   best_seconds_ = lap();
-  evaluation_price_.add_to_last(best_seconds_);
+  evaluation_seconds_.add_to_last(best_seconds_);
 }
 
-void TimeLeft::saved_checkpoint() { checkpoint_price_.add(lap(), 1); }
+void TimeLeft::saved_checkpoint() { checkpoint_seconds_.add(lap(), 1); }
 
-void TimeLeft::sampled() { sample_price_.add(lap(), 1); }
+void TimeLeft::sampled() { sample_seconds_.add(lap(), 1); }
 
 std::optional<double> TimeLeft::seconds() const {
-  if (!step_price_.known() || step_ > schedule_.steps) return std::nullopt;
-  double result = static_cast<double>(schedule_.steps - step_) * step_price_.each();
+  if (!step_seconds_.known() || step_ > schedule_.steps) return std::nullopt;
+  double result = static_cast<double>(schedule_.steps - step_) * step_seconds_.value();
   if (schedule_.eval_every > 0)
-    result += count_from(step_, schedule_.steps, schedule_.eval_every) * evaluation_price_.each();
+    result += count_from(step_, schedule_.steps, schedule_.eval_every) * evaluation_seconds_.value();
   if (schedule_.sample_every > 0)
-    result += count_from(step_, schedule_.steps, schedule_.sample_every) * sample_price_.each();
+    result += count_from(step_, schedule_.steps, schedule_.sample_every) * sample_seconds_.value();
   // Until one has been written: best/ holds the weights alone, a checkpoint AdamW's two moments as well (of Muon one).
-  const double checkpoint = checkpoint_price_.known() ? checkpoint_price_.each() : 3 * best_seconds_;
+  const double checkpoint = checkpoint_seconds_.known() ? checkpoint_seconds_.value() : 3 * best_seconds_;
   return result + count_from(step_, schedule_.steps, schedule_.checkpoint_every) * checkpoint;
 }
 

@@ -33,13 +33,13 @@ class TimeLeft {
  private:
   // The mean of about the last `window` of equal things. The first one measured, which warms up, counts only until
   // there is a second.
-  class Price {
+  class Mean {
    public:
-    explicit Price(double window) : window_(window) {}
+    explicit Mean(double window) : window_(window) {}
     void add(double seconds, double count);
     void add_to_last(double seconds) { seconds_ += seconds; }
     bool known() const { return count_ > 0; }
-    double each() const { return known() ? seconds_ / count_ : 0; }
+    double value() const { return known() ? seconds_ / count_ : 0; }
 
    private:
     double window_, seconds_ = 0, count_ = 0;
@@ -51,7 +51,7 @@ class TimeLeft {
   Now now_;
   double last_ = 0;  // when the last call was
   uint64_t step_ = 0;
-  Price step_price_{64}, evaluation_price_{4}, checkpoint_price_{4}, sample_price_{4};
+  Mean step_seconds_{64}, evaluation_seconds_{4}, checkpoint_seconds_{4}, sample_seconds_{4};
   double best_seconds_ = 0;  // of the last best/
 };
 

@@ -106,7 +106,7 @@ void TrainingStep::load_micro_batch(int micro) {
   graph_.accumulate(micro > 0);
 }
 
-void TrainingStep::rehearse(const FillBatch& fill) {
+void TrainingStep::warm_up(const FillBatch& fill) {
   upload(fill, 0);
   for (int micro = 0; micro < std::min(2, micro_batches()); ++micro) {
     load_micro_batch(micro);

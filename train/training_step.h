@@ -68,7 +68,7 @@ class TrainingStep {
 
   // A pass whose results are thrown away, before a first step: gradients are all that it changes. Two where gradients
   // add up over micro-batches, so that all kernels of a step have run.
-  void rehearse(const FillBatch& fill);
+  void warm_up(const FillBatch& fill);
 
   // Enqueues one step. Once a gradient is not finite, no step changes the parameters any more.
   void run(const FillBatch& fill, double learning_rate);

@@ -83,7 +83,7 @@ Tuned measure(TrainingStep& step, const FillBatch& fill, const Device& device, c
   const std::optional<ProductTable> before = table_of(known);
   const bool taken = take(device, before);
   device.visit([](const auto& ctx) { tune_products(ctx, true); });
-  step.rehearse(fill);
+  step.warm_up(fill);
   device.visit([](const auto& ctx) { tune_products(ctx, false); });
   const ProductTable table = device.visit([](const auto& ctx) { return product_table(ctx); });
   text = text_of(table);

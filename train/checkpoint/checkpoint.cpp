@@ -21,15 +21,15 @@ constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kStateFile = "state.json";
 
 // state.json contains a checksum of its own text without that key.
-void seal(ordered_json& state) {
+void add_checksum(ordered_json& state) {
   const std::string content = state.dump();
   state["checksum"] = hexadecimal(checksum_of(content.data(), content.size()));
 }
 
-bool sealed(ordered_json state) {
+bool has_own_checksum(ordered_json state) {
   const ordered_json checksum = state.value("checksum", ordered_json());
   state.erase("checksum");
-  seal(state);
+  add_checksum(state);
   return state["checksum"] == checksum;
 }
 
@@ -57,7 +57,7 @@ ordered_json read_state_json(const fs::path& folder, std::string& content) {
                 " is damaged: it is not a checkpoint's state");
   GLINT_REQUIRE(json["version"] == kCheckpointVersion, path.string(), " is of version ", json["version"].dump(),
                 "; this glint reads version ", kCheckpointVersion);
-  GLINT_REQUIRE(sealed(json), path.string(), " is damaged: its checksum does not match");
+  GLINT_REQUIRE(has_own_checksum(json), path.string(), " is damaged: its checksum does not match");
   return json;
 }
 
@@ -128,7 +128,7 @@ void save_checkpoint(const fs::path& folder, std::span<const TensorView> model, 
     for (const TensorView& tensor : v) moments.push_back({"v." + tensor.name, tensor.shape, tensor.data, tensor.dtype});
     json["files"][kOptimizerFile] = hexadecimal(write_safetensors(out, kOptimizerFile, moments));
   }
-  seal(json);
+  add_checksum(json);
   out.write_text(kStateFile, json.dump(2) + "\n");
   out.commit();
 } catch (const UserError& error) {

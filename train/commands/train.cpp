@@ -84,7 +84,7 @@ void register_train(CLI::App& program) {
     start.imported = !start.fresh && is_untrained(RunPaths{flags->resume()});
     const auto saved = [&] { return read_run_config(existing_run(flags->resume())); };
     const TrainOptions options = start.fresh        ? flags->fresh()
-                                 : start.imported   ? flags->begun(saved())
+                                 : start.imported   ? flags->of_import(saved())
                                  : start.has_config ? flags->resumed(saved())
                                                     : flags->unvalidated();
     start.root = start.fresh ? fs::path(options.out) : flags->resume();

@@ -150,8 +150,8 @@ std::vector<DropoutRow> dropout_rows(const DropoutFlags& flags) {
       rows.push_back({.name = str_cat(where, ", p ", p), .about = "as FlashAttention", .sites = sites, .p = p});
     }
   }
-  DropoutRow base = rows[5];  // attention's, p
-  base.base = 5;
+  DropoutRow base = rows[kFused];
+  base.base = kFused;
   const auto add = [&](const char* name, const char* about, DropoutVariant variant) -> DropoutRow& {
     rows.push_back(base);
     rows.back().name = name, rows.back().about = about, rows.back().variant = variant;
@@ -165,7 +165,7 @@ std::vector<DropoutRow> dropout_rows(const DropoutFlags& flags) {
   DropoutRow& same = add("constant seed", "the same mask in each step", DropoutVariant::flash);
   same.same_mask = true, same.kind = AttentionKind::flash;
   add("reference", "the plain kernel, `--attention reference`", DropoutVariant::flash);
-  add("stored mask", "the plain kernel, its mask kept as bits", DropoutVariant::stored_mask).base = 12;
+  add("stored mask", "the plain kernel, its mask kept as bits", DropoutVariant::stored_mask).base = kPlainKernel;
   DropoutRow& other =
       add("other sums", "the fused kernel in two micro-batches, products by Eigen", DropoutVariant::flash);
   other.other_sums = true, other.kind = AttentionKind::flash;

@@ -33,7 +33,20 @@ struct DropoutRow {
   int base = 0;                                // the row that it is compared with
   int layers = 0, embd = 0;                    // 0: as the flags say
 };
-// The rows of the table. The first is without dropout.
+// Rows of the table by their places, those with p / 2 and 2 p beside kAllSites and kFused.
+enum RowIndex : size_t {
+  kNoDropout = 0,
+  kAllSites = 2,
+  kFused = 5,  // attention's dropout alone, p
+  kBeforeSoftmax = 7,
+  kDiagonalKept,
+  kRateByRow,
+  kUnscaled,
+  kConstantSeed,
+  kPlainKernel,
+  kStoredMask,
+  kOtherSums
+};
 std::vector<DropoutRow> dropout_rows(const DropoutFlags& flags);
 // For each size: without dropout, and with it at all sites.
 std::vector<DropoutRow> size_rows(const DropoutFlags& flags);

@@ -76,10 +76,10 @@ ordered_json rates_of(const DropoutFlags& flags, const PartDone& done) {
 std::vector<StudyUnit> moments_units(const DropoutFlags& flags) {
   const std::vector<DropoutRow> rows = dropout_rows(flags);
   std::vector<StudyUnit> units;
-  for (size_t n = 5; n < rows.size(); ++n) {  // the fused kernel, then the plain one's variants
+  for (size_t n = kFused; n < rows.size(); ++n) {  // then the plain kernel's variants
     DropoutRow row = rows[n];
-    if (n > 5 && (row.kind == AttentionKind::flash || row.variant == DropoutVariant::stored_mask)) continue;
-    if (n == 5) row.name = "fused kernel";
+    if (n > kFused && (row.kind == AttentionKind::flash || row.variant == DropoutVariant::stored_mask)) continue;
+    if (n == kFused) row.name = "fused kernel";
     const auto work = [flags, row](const PartDone&) { return moments_of(flags, row); };
     units.push_back({.name = "moments, " + row.name, .cost = 1.0 * flags.masks, .settings = {}, .work = work});
   }

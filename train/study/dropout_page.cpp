@@ -110,9 +110,10 @@ std::string answers(const DropoutFlags& flags, const DropoutFindings& x) {
   const ordered_json &fused = moments_named(x, "fused kernel"), &before = moments_named(x, "before the softmax"),
                      &unscaled = moments_named(x, "unscaled");
   const double scale = x.rates["q"].get<double>() / (1 - flags.dropout);
-  const double change = distance(x.curves[5], x.curves[12]), rounding = distance(x.curves[5], x.curves[14]);
-  const SeedStatistics regular = difference_of(x.curves[2].gap(), x.curves[0].gap());
-  const SeedStatistics constant = difference_of(x.curves[11].gap(), x.curves[5].gap());
+  const double change = distance(x.curves[kFused], x.curves[kPlainKernel]),
+               rounding = distance(x.curves[kFused], x.curves[kOtherSums]);
+  const SeedStatistics regular = difference_of(x.curves[kAllSites].gap(), x.curves[kNoDropout].gap());
+  const SeedStatistics constant = difference_of(x.curves[kConstantSeed].gap(), x.curves[kFused].gap());
   std::vector<std::vector<std::string>> table = {{"claim", "answer"}};
   const auto times = [](const ordered_json& m) {
     return formatted("%.1f", m["distance"].get<double>() / m["chance"].get<double>());
@@ -122,31 +123,31 @@ std::string answers(const DropoutFlags& flags, const DropoutFindings& x) {
        str_cat("the mean of the fused kernel's output over ", flags.masks, " masks is ", times(fused),
                " times as far from the output without dropout as chance explains; before the softmax ", times(before),
                " times. Log-sum-exp ", fused["same_lse"].get<bool>() ? "keeps every bit" : "CHANGES",
-               " under dropout. Before it, ", training_text(x, 7))});
+               " under dropout. Before it, ", training_text(x, kBeforeSoftmax))});
   table.push_back({"Scores are not set to -inf before it",
                    str_cat("with -inf, ", formatted("%.1f%%", 100 * before["lost_rows"].get<double>()),
                            " of the first rows lose their only key and have no softmax; after the softmax ",
                            "such a row is 0 and every other is what it was")});
   table.push_back(
-      {"The diagonal is not special",
-       str_cat("the fused kernel keeps ", pair_text("%.5f", x.rates["diagonal"]), " of the diagonal and ",
-               pair_text("%.5f", x.rates["others"]), " elsewhere. Where it is kept, ", training_text(x, 8))});
+      {"The diagonal is not special", str_cat("the fused kernel keeps ", pair_text("%.5f", x.rates["diagonal"]),
+                                              " of the diagonal and ", pair_text("%.5f", x.rates["others"]),
+                                              " elsewhere. Where it is kept, ", training_text(x, kDiagonalKept))});
   table.push_back(
       {"The rate does not depend on the row",
        str_cat("of ", flags.context, " rows' rates the one furthest off is ", formatted("%.1f", x.rates["largest_row"]),
                " standard errors from ", formatted("%.5f", x.rates["q"]), "; chance gives that or more in ",
                formatted("%.0f%%", 100 * x.rates["chance_of_row"].get<double>()),
-               " of cases. Where the rate grows by row, ", training_text(x, 9))});
+               " of cases. Where the rate grows by row, ", training_text(x, kRateByRow))});
   table.push_back({"The numbers are FlashAttention's",
                    str_cat("the kernel's 512 x 512 mask ", x.rates["golden"].get<bool>() ? "equals" : "DIFFERS FROM",
                            " that of FlashAttention-2's own code, by hash. In training the fused kernel and the plain ",
                            "one are at most ", formatted("%.2g", change), " apart; the fused kernel itself, with ",
                            "sums in another order, ", formatted("%.2g", rounding))});
-  table.push_back(
-      {"The scale is the same",
-       str_cat("the mean output is ", pair_text("%.4f", fused["scale"]), " of that without dropout (",
-               formatted("%.4f", scale), " by the 8-bit rate), its variance ", pair_text("%.4f", fused["variance"]),
-               " of the formula's. Unscaled: ", pair_text("%.4f", unscaled["scale"]), "; ", training_text(x, 10))});
+  table.push_back({"The scale is the same",
+                   str_cat("the mean output is ", pair_text("%.4f", fused["scale"]), " of that without dropout (",
+                           formatted("%.4f", scale), " by the 8-bit rate), its variance ",
+                           pair_text("%.4f", fused["variance"]), " of the formula's. Unscaled: ",
+                           pair_text("%.4f", unscaled["scale"]), "; ", training_text(x, kUnscaled))});
   table.push_back({"It regularises at every model size", sizes_answer(x)});
   table.push_back({"Dropout is what regularises",
                    str_cat("p ", flags.dropout, " at all sites changes the gap by ", regular.text(), ": ",
@@ -156,7 +157,7 @@ std::string answers(const DropoutFlags& flags, const DropoutFindings& x) {
                                    "no difference shows at this scale, where a text meets other masks anyway, "
                                    "at other places of the batch and of the sequence"))});
   table.push_back({"The mask need not be stored",
-                   distance(x.curves[13], x.curves[12]) == 0
+                   distance(x.curves[kStoredMask], x.curves[kPlainKernel]) == 0
                        ? "the curves of the stored mask and of the one drawn again are the same, to the last bit"
                        : "the curves of the stored mask and of the one drawn again DIFFER"});
   return markdown_table(table);

@@ -50,7 +50,7 @@ std::string losses(const DropoutFindings& x, std::vector<std::vector<double>> Ro
 // The validation loss of each variant against FlashAttention's dropout, over pairs of runs with the same seed.
 std::string variants(const DropoutFindings& x) {
   std::vector<LinePanel> panels;
-  for (size_t row = 7; row <= 11; ++row) {
+  for (size_t row = kBeforeSoftmax; row <= kConstantSeed; ++row) {
     const RowCurves &variant = x.curves[row], &base = x.curves[static_cast<size_t>(x.rows[row].base)];
     Line line{"validation loss, less that with FlashAttention's dropout; 95% interval", {}, {}};
     for (size_t i = 1; i < base.steps.size(); ++i) {
@@ -81,8 +81,8 @@ std::string distances(const DropoutFindings& x) {
     }
     panel.lines.push_back(line);
   };
-  add("fused, and the plain kernel", 5, 12);
-  add("fused, and fused with sums in another order", 5, 14);
+  add("fused, and the plain kernel", kFused, kPlainKernel);
+  add("fused, and fused with sums in another order", kFused, kOtherSums);
   return picture::draw_lines({panel});
 }
 

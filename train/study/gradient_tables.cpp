@@ -45,7 +45,7 @@ std::string error_table(const ordered_json& rows) {
 }
 
 // The bounds of FlashAttention's tests: twice the error of a plain implementation, three times for gradients.
-void judge_errors(Claims& claims, const ordered_json& rows, const std::string& where) {
+void check_errors(Claims& claims, const ordered_json& rows, const std::string& where) {
   for (const auto& [kernel, than, what] :
        {std::tuple{kFlash, kReference, "fp32: errors of the fused kernel against those of the reference"},
         std::tuple{kBf16, kReferenceBf16, "bf16: the same"}}) {
@@ -85,7 +85,7 @@ std::string order_table(const ordered_json& rows) {
   return markdown_table(table);
 }
 
-void judge_orders(Claims& claims, const ordered_json& rows) {
+void check_orders(Claims& claims, const ordered_json& rows) {
   bool same = true;
   double most = 0;
   for (const ordered_json& row : rows) {
@@ -116,7 +116,7 @@ std::string distance_table(const ordered_json& ways) {
   return markdown_table(table);
 }
 
-void judge_ways(Claims& claims, const ordered_json& ways) {
+void check_ways(Claims& claims, const ordered_json& ways) {
   constexpr double kFp32 = 1e-5;  // a hundred roundings of fp32
   bool same = true;
   double rounding = 0, bf16 = 0, noise = 0;

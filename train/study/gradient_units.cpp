@@ -9,8 +9,14 @@ using nlohmann::ordered_json;
 
 namespace {
 
+constexpr std::pair<const char*, double AttentionErrors::*> kErrors[] = {{"out", &AttentionErrors::out},
+                                                                         {"dq", &AttentionErrors::dq},
+                                                                         {"dk", &AttentionErrors::dk},
+                                                                         {"dv", &AttentionErrors::dv}};
+
 void add_errors(ordered_json& rows, const char* kernel, const AttentionErrors& errors) {
-  rows.push_back({{"kernel", kernel}, {"out", errors.out}, {"dq", errors.dq}, {"dk", errors.dk}, {"dv", errors.dv}});
+  ordered_json& row = rows.emplace_back(ordered_json{{"kernel", kernel}});
+  for (const auto& [result, error] : kErrors) row[result] = errors.*error;
 }
 
 // One sequence of a batch.
@@ -33,16 +39,10 @@ ordered_json order_row(int layer, const std::string& order, const AttentionResul
                        const AttentionResults<float>& kernel, const AttentionResults<double>& exact) {
   const AttentionErrors distance = errors_of(got, widened(kernel)), error = errors_of(got, exact),
                         of_kernel = errors_of(kernel, exact);
-  const auto three = [](double a, double b, double c) {
-    return ordered_json{{"distance", a}, {"error", b}, {"of_kernel", c}};
-  };
-  return {{"layer", layer},
-          {"order", order},
-          {"same_bits", got == kernel},
-          {"out", three(distance.out, error.out, of_kernel.out)},
-          {"dq", three(distance.dq, error.dq, of_kernel.dq)},
-          {"dk", three(distance.dk, error.dk, of_kernel.dk)},
-          {"dv", three(distance.dv, error.dv, of_kernel.dv)}};
+  ordered_json row = {{"layer", layer}, {"order", order}, {"same_bits", got == kernel}};
+  for (const auto& [result, value] : kErrors)
+    row[result] = {{"distance", distance.*value}, {"error", error.*value}, {"of_kernel", of_kernel.*value}};
+  return row;
 }
 
 double distance_of(const float* got, const float* from, size_t n) {

@@ -113,10 +113,10 @@ void study_gradients(GradientFlags& f) {
   const ordered_json layers = joined(results, first_layers, first_random),
                      random = joined(results, first_random, results.size());
   Claims claims;
-  judge_errors(claims, layers, "in each layer of the model");
-  if (!random.empty()) judge_errors(claims, random, "of random inputs");
-  judge_orders(claims, orders);
-  judge_ways(claims, ways);
+  check_errors(claims, layers, "in each layer of the model");
+  if (!random.empty()) check_errors(claims, random, "of random inputs");
+  check_orders(claims, orders);
+  check_ways(claims, ways);
 
   const std::string about =
       f.run.empty() ? str_cat("A model of ", f.model.layers, " layers, ", f.model.heads, " heads and ", f.model.embd,

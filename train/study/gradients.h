@@ -46,13 +46,13 @@ struct Claims {
 
 // Of attention_errors(): the worst layer at each T. where: "in each layer".
 std::string error_table(const nlohmann::ordered_json& rows);
-void judge_errors(Claims& claims, const nlohmann::ordered_json& rows, const std::string& where);
+void check_errors(Claims& claims, const nlohmann::ordered_json& rows, const std::string& where);
 // Of order_distances().
 std::string order_table(const nlohmann::ordered_json& rows);
-void judge_orders(Claims& claims, const nlohmann::ordered_json& rows);
+void check_orders(Claims& claims, const nlohmann::ordered_json& rows);
 // Of gradient_distances().
 std::string distance_table(const nlohmann::ordered_json& ways);
-void judge_ways(Claims& claims, const nlohmann::ordered_json& ways);
+void check_ways(Claims& claims, const nlohmann::ordered_json& ways);
 
 // Errors by layer and T: a row of heatmaps for each kernel.
 std::string layers_picture(const nlohmann::ordered_json& rows, const std::vector<std::string>& kernels);

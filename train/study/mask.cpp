@@ -44,15 +44,15 @@ std::string rate_table(float own) {
   return markdown_table(rows);
 }
 
-// The tests with p-values corrected for their number; `noticed` counts those that are below the level.
-std::string test_table(ordered_json& tests, int& noticed) {
+// The tests with p-values corrected for their number; `rejected` counts those that are below the level.
+std::string test_table(ordered_json& tests, int& rejected) {
   std::vector<double> p_values;
   for (const ordered_json& test : tests) p_values.push_back(test["p"]);
   const std::vector<double> corrected = holm(p_values);
   std::vector<std::vector<std::string>> rows = {{"test", "measured", "expected", "p", "corrected", "outcome"}};
   for (size_t n = 0; n < tests.size(); ++n) {
     const bool random = corrected[n] >= kLevel;
-    noticed += !random;
+    rejected += !random;
     tests[n]["corrected_p"] = corrected[n], tests[n]["random"] = random;
     rows.push_back({tests[n]["what"], formatted("%.5g", tests[n]["measured"]), formatted("%.5g", tests[n]["expected"]),
                     formatted("%.2g", p_values[n]), formatted("%.2g", corrected[n]),
@@ -72,8 +72,8 @@ void study_mask(const MaskStudyFlags& f) {
        {.name = "FlashAttention-2", .cost = 0.1, .work = [](const auto&) { return compare_outside(); }}});
   ordered_json tests = results[0]["tests"];
   for (const ordered_json& test : results[1]["tests"]) tests.push_back(test);
-  int noticed = 0;
-  const std::string table = test_table(tests, noticed);
+  int rejected = 0;
+  const std::string table = test_table(tests, rejected);
   bool same = true;
   std::string kernel, outside;
   for (const ordered_json& compared : results[2]) {
@@ -89,8 +89,8 @@ void study_mask(const MaskStudyFlags& f) {
                 "..., ", mask["same"].get<bool>() ? "as FlashAttention-2's" : "**not FlashAttention-2's**", "\n");
   }
   const std::string outcome =
-      str_cat(noticed ? str_cat("**", noticed, " of ", tests.size(), " tests notice something**")
-                      : str_cat("None of ", tests.size(), " tests tells the masks from random ones"),
+      str_cat(rejected ? str_cat("**", rejected, " of ", tests.size(), " tests notice something**")
+                       : str_cat("None of ", tests.size(), " tests tells the masks from random ones"),
               "; the kernel's masks and FlashAttention-2's are ", same ? "" : "**not** ", "the same, bit for bit.\n");
   const double drawn = static_cast<double>(f.axes.elements());
   const std::string page = str_cat(
@@ -118,7 +118,7 @@ void study_mask(const MaskStudyFlags& f) {
   study.write("rate.svg", mask_8bit_picture());
   write_out(outcome);
   study.write_page("Dropout's masks", page);
-  GLINT_REQUIRE(same && !noticed, "the masks are not as expected: see ", f.out, "/study.md");
+  GLINT_REQUIRE(same && !rejected, "the masks are not as expected: see ", f.out, "/study.md");
 }
 
 }  // namespace

@@ -91,9 +91,7 @@ StudiedModel train_shortly(const ShortTraining& training, const std::function<vo
                     {.batch = training.batch, .micro_batch = training.batch, .context = studied.config.context},
                     {.seed = training.seed});
   for (int64_t n = 0; n < options.steps; ++n) {
-    step.run([&](int32_t* tokens, int32_t* targets, uint64_t first,
-                 int count) { windows.fill(tokens, targets, static_cast<uint64_t>(n), first, count); },
-             learning_rate(options, n));
+    step.run(windows.batch(static_cast<uint64_t>(n)), learning_rate(options, n));
     done(static_cast<double>(n + 1) / static_cast<double>(options.steps));
   }
   return studied;

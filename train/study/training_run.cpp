@@ -28,9 +28,7 @@ std::vector<LossPoint> train_run(const TrainingRun& run, const RunTokens& tokens
   const RandomWindows windows(tokens.train, o.model.context, o.seed, Sampling::training);
   const auto loss_of = [&](const TokenSpan& split) {
     const RandomWindows probe(split, o.model.context, kProbe, Sampling::evaluation);
-    return evaluator.mean_loss(
-        [&](int32_t* in, int32_t* out, uint64_t first, int count) { probe.fill(in, out, 0, first, count); },
-        o.eval_batches);
+    return evaluator.mean_loss(probe.batch(0), o.eval_batches);
   };
   std::vector<LossPoint> curve;
   for (int64_t n = 0;; ++n) {
@@ -41,9 +39,7 @@ std::vector<LossPoint> train_run(const TrainingRun& run, const RunTokens& tokens
     }
     if (n == o.steps) return curve;
     if (run.same_mask) step.restore({.seed = o.seed, .offset = 0, .step = step.rng().step});
-    step.run([&](int32_t* in, int32_t* out, uint64_t first,
-                 int count) { windows.fill(in, out, static_cast<uint64_t>(n), first, count); },
-             learning_rate(o, n));
+    step.run(windows.batch(static_cast<uint64_t>(n)), learning_rate(o, n));
   }
 }
 

@@ -9,14 +9,14 @@ using namespace glint::test;
 
 TEST_CASE("cuda training: a pass whose results are thrown away changes nothing") {
   const Emulated emulated;
-  const auto trained = [](bool rehearsed) {
+  const auto trained = [](bool warmed_up) {
     Gpt model(tiny(0.1f), Device::cuda(), DType::bf16);
     model.initialize(1);
     TrainingStep step(model, settings(2), {.seed = 5});
     const FillBatch fill = [&](int32_t* tokens, int32_t* targets, uint64_t first, int count) {
       batch_of(step.rng().step, tokens, targets, first, count);
     };
-    if (rehearsed) step.rehearse(fill);
+    if (warmed_up) step.warm_up(fill);
     for (int i = 0; i < 3; ++i) step.run(fill, 1e-3);
     CHECK(step.result().step == 3);
     return std::pair(checksum_of(model.parameters()), step.rng().offset);
