@@ -6,8 +6,9 @@
 
 namespace glint {
 
-// linear_forward() of up to kFewRows rows.
-void few_rows_forward(const CpuContext& ctx, float* out, const float* x, const float* weight, const float* bias,
+// linear_forward() of up to kFewRows rows. Scalar: float, Bf16 (sums in fp32).
+template <typename Scalar>
+void few_rows_forward(const CpuContext& ctx, Scalar* out, const Scalar* x, const Scalar* weight, const Scalar* bias,
                       const LinearShape& shape);
 
 }  // namespace glint

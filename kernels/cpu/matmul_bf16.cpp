@@ -1,5 +1,6 @@
 // Linear layers of bf16 arrays: products and sums in fp32, rounded where a bf16 array is written. With oneDNN if the
 // CPU has bf16 instructions; otherwise values are converted to fp32 first, which is slower than fp32.
+#include "kernels/cpu/few_rows.h"
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/widened.h"
 #include "kernels/matmul.h"
@@ -37,6 +38,10 @@ bool multiplied(const CpuContext& ctx, const ProductOf<Bf16, Result>& product, c
 
 void linear_forward(const CpuContext& ctx, Bf16* out, const Bf16* x, const Bf16* weight, const Bf16* bias,
                     const LinearShape& shape) {
+  if (shape.rows == 1) {  // more are faster by bf16 instructions
+    few_rows_forward(ctx, out, x, weight, bias, shape);
+    return;
+  }
   const bool transposed = shape.layout == WeightLayout::out_in;
   if (multiplied(
           ctx,
