@@ -188,12 +188,14 @@ std::string report_page(const std::vector<RunHistory>& runs) {
       escaped(names), "</title>\n<style>", kReportStyle, "</style></head>\n<body><main>\n<h1>", escaped(names),
       "</h1>\n", summary(runs));
   html += str_cat(
-      "<h2>Curves</h2>\n<input type=\"checkbox\" id=\"logarithmic\"/><label for=\"logarithmic\"> logarithmic axes</label>\n",
+      "<h2>Curves</h2>\n<input type=\"checkbox\" id=\"logarithmic\"/>"
+      "<label for=\"logarithmic\"> logarithmic axes</label>\n",
       "<div class=\"charts\">\n", figures(runs), "</div>\n");
   html += "<h2>Settings</h2>\n";
   if (several)
     html +=
-        "<input type=\"checkbox\" id=\"differences\" checked=\"checked\"/><label for=\"differences\"> differences only</label>\n";
+        "<input type=\"checkbox\" id=\"differences\" checked=\"checked\"/>"
+        "<label for=\"differences\"> differences only</label>\n";
   html += "<div class=\"settings\">" + settings(runs) + "</div>\n";
   if (!texts.empty()) html += "<h2>Samples along the way</h2>\n<div class=\"samples\">\n" + texts + "</div>\n";
   html += str_cat("<h2>Dropout sites</h2>\n", dropout_sites(runs), "<h2>Machine</h2>\n", machines(runs),
