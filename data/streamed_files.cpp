@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -36,6 +37,13 @@ size_t whole_characters(std::string_view text) {
 size_t cut_of(std::string_view text, TokenizerKind kind) {
   const std::string_view whole = text.substr(0, kind == TokenizerKind::byte ? text.size() : whole_characters(text));
   return kind == TokenizerKind::bpe ? last_cut(whole) : whole.size();
+}
+
+// In lower case.
+std::string extension_of(const fs::path& file) {
+  std::string extension = file.extension().string();
+  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return extension;
 }
 
 }  // namespace
@@ -92,7 +100,7 @@ void read_document(const FillText& fill, Cutter& cutter, const VisitText& visit,
 }
 
 bool is_stream(const fs::path& path) {
-  return path == "-" || path.extension() == ".gz" || path.extension() == ".jsonl";
+  return path == "-" || extension_of(path) == ".gz" || extension_of(path) == ".jsonl";
 }
 
 // A file, decompressed if it begins as gzip does. (zlib's gzread takes what it can't read behind a member for the end.)
@@ -179,7 +187,7 @@ StreamedFiles::StreamedFiles(std::vector<fs::path> files, TokenizerKind kind, st
 
 bool has_lines(const fs::path& file, bool field_given) {
   if (file == "-") return field_given;
-  return (file.extension() == ".gz" ? file.stem() : file).extension() == ".jsonl";
+  return extension_of(extension_of(file) == ".gz" ? file.stem() : file) == ".jsonl";
 }
 
 bool StreamedFiles::several() const {

@@ -76,9 +76,9 @@ TEST_CASE("in *.jsonl each line is a document") {
   lines += R"({"text": "the last line has no end"})";
   all += "the last line has no end";
   folder.file("a.jsonl", lines);
-  write_gz(folder / "b.jsonl.gz", lines);
+  write_gz(folder / "B.JSONL.gz", lines);
   for (const TokenizerKind kind : kKinds)
-    for (const char* name : {"a.jsonl", "b.jsonl.gz"}) {
+    for (const char* name : {"a.jsonl", "B.JSONL.gz"}) {
       INFO(name_of(kind), " ", name);
       prepare_text(folder / name, {kind, 300}, folder / "out");
       const Dataset dataset = Dataset::open(folder / "out");

@@ -58,6 +58,7 @@ void read_safetensors(std::string_view bytes) {
   int sum = 0;
   for (const StoredTensor& tensor : tensors.tensors()) {
     for (size_t i = 0; tensor.data && i < tensor.bytes(); ++i) sum += static_cast<const char*>(tensor.data)[i];
+    if (!tensor.is_float()) continue;
     std::vector<float> values(tensor.elements());
     tensor.to_floats(values.data(), values.size());
   }

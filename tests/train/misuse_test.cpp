@@ -71,6 +71,7 @@ TEST_CASE("misuse: settings that cannot work together") {
   CHECK(ran.err.find("never reaches --lr 0.001: --warmup 5 goes on longer than --steps 2") != std::string::npos);
   CHECK(ran.err.find("--eval-every 0 makes none") != std::string::npos);
   check_refused({"report", folder / "run", "--out", folder / "x", "--svg", folder / "x"}, "are the same file");
+  check_refused({"report", folder / "run", "--out", folder / "run/metrics.jsonl"}, "is not what report writes");
   check_refused({"sample", folder / "run", "--json", "--logprobs", "-1"}, "'-1' is negative");
   check_refused({"plan", "--link-gbs", "-1"}, "--link-gbs -1 is negative");
   check_refused({"plan", "--dropout", "1"}, "--dropout 1 is not in");

@@ -37,7 +37,8 @@ struct StoredTensor : TensorView {
   std::string type;  // "F32", "F16", "I64", ...
   const char* bytes_in_file = nullptr;
 
-  // Converts F32, F16 or BF16 to floats: the first n elements. UserError on another type.
+  bool is_float() const { return type == "F32" || type == "F16" || type == "BF16"; }
+  // The first n elements as floats, if is_float().
   void to_floats(float* out, size_t n) const;
 };
 

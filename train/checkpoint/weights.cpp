@@ -55,8 +55,8 @@ void TensorsByName::take(std::span<const TensorView> targets, const std::string&
                   " and should be ", shape_text(target.shape));
     if (target.bytes() == 0) continue;
     if (types == Types::any_float && target.dtype == DType::f32) {
-      GLINT_REQUIRE(source->type == "F32" || source->type == "F16" || source->type == "BF16", path.string(), ": ", name,
-                    " is of type ", source->type, "; weights are F32, F16 or BF16");
+      GLINT_REQUIRE(source->is_float(), path.string(), ": ", name, " is of type ", source->type,
+                    "; weights are F32, F16 or BF16");
       float* const values = static_cast<float*>(target.data);
       source->to_floats(values, target.elements());
       GLINT_REQUIRE(std::all_of(values, values + target.elements(), [](float value) { return std::isfinite(value); }),

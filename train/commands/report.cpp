@@ -1,6 +1,8 @@
 // glint report: the curves and settings of runs, as one HTML page or as a picture of their losses.
 #include "train/report/report.h"
 
+#include <filesystem>
+
 #include "data/file_writer.h"
 #include "kernels/check.h"
 #include "train/commands/commands.h"
@@ -19,6 +21,11 @@ void report(const ReportFlags& flags) {
   GLINT_REQUIRE(flags.out != flags.svg, "--out and --svg are the same file: give two");
   const std::vector<RunHistory> runs = read_histories({flags.runs.begin(), flags.runs.end()});
   const auto write = [](const std::string& path, const std::string& content) {
+    if (std::filesystem::is_regular_file(path)) {  // only another report is written over
+      const auto before = read_file(path);
+      GLINT_REQUIRE(!before || before->starts_with(content.substr(0, 5)), path,
+                    " exists, and is not what report writes: give another name");
+    }
     write_file(path, content);
     write_out("written: " + path + "\n");
   };
