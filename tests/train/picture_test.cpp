@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/check.h"
 #include "train/picture/axis.h"
 #include "train/picture/picture.h"
 #include "train/picture/svg.h"
