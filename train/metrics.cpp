@@ -27,14 +27,15 @@ std::vector<MetricsLine> read_metrics(const std::filesystem::path& path, std::ve
   for (size_t at = 0, end = 0; (end = content.find('\n', at)) != std::string::npos; at = end + 1) {
     const ordered_json json = ordered_json::parse(content.begin() + static_cast<std::ptrdiff_t>(at),
                                                   content.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
-    if (!json.is_object() || !json.contains("step") || !json["step"].is_number_unsigned()) continue;
+    const auto count = [&](const char* key) { return json.contains(key) && json[key].is_number_unsigned(); };
+    if (!json.is_object() || !count("step")) continue;
     const auto text = [&](const char* key) {
       return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : "";
     };
     const auto number = [&](const char* key) { return json.contains(key) && json[key].is_number(); };
     MetricsLine& line = lines.emplace_back();
     line.step = json["step"].get<uint64_t>();
-    if (number("tokens")) line.tokens = json["tokens"].get<uint64_t>();
+    if (count("tokens")) line.tokens = json["tokens"].get<uint64_t>();
     line.device = text("device"), line.dtype = text("dtype"), line.machine = text("machine");
     for (const auto& [key, value] : numbers_of(line))
       if (number(key)) *value = json[key].get<double>();

@@ -50,7 +50,8 @@ nlohmann::json read_record(const RunPaths& run) {
   std::ifstream in(run.data_record());
   const nlohmann::json record = nlohmann::json::parse(in, nullptr, false);
   const bool whole = record.is_object() && record.contains("folder") && record["folder"].is_string() &&
-                     record.contains("checksum") && record["checksum"].is_number_unsigned();
+                     record.contains("checksum") && record["checksum"].is_number_unsigned() &&
+                     (!record.contains("from_run") || record["from_run"].is_string());
   GLINT_REQUIRE(whole, run.data_record().string(),
                 " is missing or damaged: it says where the tokens of this run are; start a new run");
   return record;

@@ -27,6 +27,7 @@
 #include "train/checkpoint/checkpoint.h"
 #include "train/exchange/hf_config.h"
 #include "train/exchange/hf_tokenizer.h"
+#include "train/metrics.h"
 #include "train/options.h"
 #include "train/run_folder.h"
 
@@ -102,6 +103,12 @@ void read_hf_tokenizer_json(std::string_view bytes) {
   const auto json = nlohmann::json::parse(bytes, nullptr, false);
   if (const auto tokenizer = read_hf_tokenizer(json))
     GLINT_CHECK(nlohmann::json::parse(hf_tokenizer(*tokenizer)) == json, "not the same");
+}
+
+void read_metrics_lines(std::string_view bytes) {
+  std::vector<size_t> ends;
+  const auto lines = read_metrics(file("metrics.jsonl", bytes), &ends);
+  GLINT_CHECK(lines.size() == ends.size() && (ends.empty() || ends.back() <= bytes.size()), lines.size(), " lines");
 }
 
 void read_config(std::string_view bytes) {
@@ -204,6 +211,7 @@ const std::map<std::string, std::function<void(std::string_view)>> kReaders = {{
                                                                                {"state", read_state},
                                                                                {"hf", read_hf},
                                                                                {"hf_tokenizer", read_hf_tokenizer_json},
+                                                                               {"metrics", read_metrics_lines},
                                                                                {"config", read_config},
                                                                                {"run", read_run},
                                                                                {"tokens", read_tokens},

@@ -10,7 +10,7 @@ shift || true
 readers=("$@")
 [ ${#readers[@]} -gt 0 ] ||
   readers=(safetensors checkpoint state config run tokens tokenizer merges tiktoken text lines gzip ranks hf
-    hf_tokenizer)
+    hf_tokenizer metrics)
 if ! { cmake --preset asan > /dev/null && cmake --build build-asan --target glint_fuzz; }; then
   echo "0 passed, 1 failed"
   exit 1
