@@ -99,6 +99,20 @@ void read_document(const FillText& fill, Cutter& cutter, const VisitText& visit,
   }
 }
 
+const char* remedy_for(std::string_view text) {
+  using namespace std::string_view_literals;
+  static constexpr std::pair<std::string_view, const char*> kCompressed[] = {
+      {"\xFD"
+       "7zXZ\0"sv,
+       "it is compressed: xz -d"},
+      {"BZh"sv, "it is compressed: bzip2 -d"},
+      {"\x28\xB5\x2F\xFD"sv, "it is compressed: zstd -d"},
+      {"PK\3\4"sv, "it is an archive: unzip it"}};
+  for (const auto& [begin, remedy] : kCompressed)
+    if (text.starts_with(begin)) return remedy;
+  return "convert it (iconv -t UTF-8) or use `tokenizer` byte";
+}
+
 bool is_stream(const fs::path& path) {
   return path == "-" || extension_of(path) == ".gz" || extension_of(path) == ".jsonl";
 }
@@ -224,7 +238,7 @@ void StreamedFiles::read_text(Input& input, Cutter& cutter, const VisitText& vis
     if (error == std::string_view::npos) return;
     lines += std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(error), '\n');
     throw UserError(str_cat(input.name(), " is not UTF-8 text: see line ", lines, ", byte ", bytes + error,
-                            " of the text; convert it (iconv -t UTF-8) or use `tokenizer` byte"));
+                            " of the text; ", remedy_for(bytes == 0 ? text : "")));
   };
   read_document([&](char* out, size_t count) { return input.fill(out, count); }, cutter,
                 [&](std::span<const TextPiece> pieces) {

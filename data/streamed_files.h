@@ -16,6 +16,9 @@ namespace glint {
 inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 inline constexpr size_t kBatchBytes = size_t{8} << 20;  // of pieces that are visited together
 
+// What to do about a text that is not UTF-8 and begins so.
+const char* remedy_for(std::string_view text);
+
 // Calls visit(document) for each text between separators; for the whole text where there is none.
 template <typename Visit>
 void for_each_document(std::string_view text, std::string_view separator, const Visit& visit) {

@@ -105,8 +105,7 @@ class Documents {
     if (error == std::string_view::npos) return;
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(error), '\n');
     throw UserError(str_cat(file.path().string(), " is not UTF-8 text: see line ", line, ", byte ",
-                            error + (file.size() - text.size()),
-                            " of the file; convert it (iconv -t UTF-8) or use `tokenizer` byte"));
+                            error + (file.size() - text.size()), " of the file; ", remedy_for(text)));
   }
   size_t offset(std::string_view text, uint64_t unit) const {
     if (kind_ == TokenizerKind::character) return code_point_offset(text, unit);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -119,8 +120,9 @@ nlohmann::ordered_json to_json(const TrainOptions& options);
 // Throws UserError naming `source` if a key is missing, unknown or of the wrong type.
 TrainOptions options_from_json(const nlohmann::ordered_json& json, const std::string& source);
 
-// The TOML file's keys over the options; `dropout` sets three, before their own keys. UserError with line and column.
-void apply_config(TrainOptions& options, const std::filesystem::path& path);
+// The TOML file's keys over the options; `dropout` sets three, before their own keys. Returns the names of the options
+// that it has. UserError with line and column.
+std::set<std::string> apply_config(TrainOptions& options, const std::filesystem::path& path);
 
 // Adds the options as flags that set their fields: all in groups, or those of `names`. --dropout sets three.
 void add_train_options(CLI::App& app, TrainOptions& options, const std::vector<std::string_view>& names = {});

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -113,11 +114,18 @@ TrainOptions TrainFlags::unvalidated() const {
 
 TrainOptions TrainFlags::fresh() const {
   const TrainOptions options = unvalidated();
-  GLINT_REQUIRE(app_.count("--vocab") == 0 || options.tokenizer == "bpe", "--vocab goes with --tokenizer bpe");
-  GLINT_REQUIRE(app_.count("--decay-part") == 0 || options.schedule == Schedule::wsd,
-                "--decay-part goes with --schedule wsd");
-  GLINT_REQUIRE(app_.count("--muon-momentum") == 0 || options.optimizer == Optimizer::muon,
-                "--muon-momentum goes with --optimizer muon");
+  TrainOptions of_file;
+  const std::set<std::string> in_file = config_.empty() ? std::set<std::string>() : apply_config(of_file, config_);
+  // A file may have both, and a flag then take the second away.
+  const auto require_both = [&](const std::string& name, const char* other, const auto& has_other) {
+    const bool alone_in_file = in_file.contains(name) && !has_other(of_file);
+    GLINT_REQUIRE(has_other(options) || (app_.count("--" + name) == 0 && !alone_in_file),
+                  alone_in_file ? "--config " + config_ + ": " + name : "--" + name, " goes with ", other);
+  };
+  require_both("vocab", "--tokenizer bpe", [](const TrainOptions& o) { return o.tokenizer == "bpe"; });
+  require_both("decay-part", "--schedule wsd", [](const TrainOptions& o) { return o.schedule == Schedule::wsd; });
+  require_both("muon-momentum", "--optimizer muon",
+               [](const TrainOptions& o) { return o.optimizer == Optimizer::muon; });
   options.validate();
   return options;
 }

@@ -114,7 +114,8 @@ double shortest(float value) {
   return std::strtod(text, nullptr);
 }
 
-void apply_config(TrainOptions& options, const fs::path& path) {
+std::set<std::string> apply_config(TrainOptions& options, const fs::path& path) {
+  std::set<std::string> names;
   toml::table table = parsed(path);
   const auto take = [&](const char* key, auto&& set) {
     const toml::node* node = table.get(key);
@@ -124,6 +125,7 @@ void apply_config(TrainOptions& options, const fs::path& path) {
     GLINT_REQUIRE(set(value), "--config ", path.string(), ": line ", at.line, ", column ", at.column, ": ", key,
                   " cannot be ", value.is_null() ? "a table or a date" : value.dump());
     table.erase(key);
+    names.insert(key);
   };
   take("dropout", [&](const ordered_json& value) {
     auto& m = options.model;
@@ -140,6 +142,7 @@ void apply_config(TrainOptions& options, const fs::path& path) {
                             node.is_table() ? "table [" : "key '", key.str(),
                             node.is_table() ? "]; its keys stand alone" : "'"));
   }
+  return names;
 }
 
 ordered_json to_json(const TrainOptions& options) {

@@ -104,7 +104,7 @@ Plan plan_of(const PlanRun& run, const Parameters& parameters, const PlanWork& w
 // tensor is returned. Fast for any size.
 double memory_of(const PlanRun& run);
 
-// "h100": measured where bf16 has been, otherwise as "h200", "a100": by data sheet. UserError for another name.
+// "h100", "h200": measured where bf16 has been, otherwise as "a100": by data sheet. UserError for another name.
 PlanDevice device_preset(const std::string& name, const PlanRun& run);
 // This machine's CPU with that many threads: measured in a short run of at most two layers of the model and a few
 // sequences, with whole logits. Ranks share the CPU, so all of them are on one node.

@@ -1,4 +1,4 @@
-// The rates of GPUs: guessed from data sheets, measured on an H100.
+// The rates of GPUs: guessed from data sheets, measured on an H100 and an H200.
 #include <algorithm>
 #include <cmath>
 #include <iterator>
@@ -11,19 +11,25 @@ namespace glint {
 
 namespace {
 
-// --- An H100 (80GB HBM3, of the data sheet's 989 TFLOP/s in bf16), CUDA 13.0, measured on 27 November 2026.
+// --- In bf16, CUDA 13.0: an H100 (80GB HBM3) on 27 November 2026, an H200 the day after.
 // The products of GPT-2 124M's step, 32 x 1024 tokens, with measured algorithms and fused tanh GELUs: 24.3 TFLOP in
-// 36.2 ms.
-constexpr double kH100Products = 0.68;
-// All ops but products and attention in that model's step, 21.9 GB in 8.9 ms: 69% of what a copy of that size reaches.
-constexpr double kH100Bytes = 0.69 * 3.575e12;
-// Attention alone, causal, 16384 tokens of 2048 channels, by the kernels for Hopper. (In that model's step, with
-// dropout, it took 9.6 ms where these rates give 8.0: the GPU's clock is lower there.)
+// 36.2 ms and 36.8, of the data sheet's 989 TFLOP/s. All ops but products and attention in it: 21.9 GB in 8.9 ms and
+// 7.5, 69 and 72% of what a copy of that size reaches.
+struct MeasuredGpu {
+  const char *sheet, *note;
+  double products_of_peak, bytes;  // bytes per second
+};
+constexpr MeasuredGpu kMeasured[] = {
+    {"H100", "Measured: on an H100, 27 November 2026.", 0.68, 0.69 * 3.575e12},
+    {"H200", "Measured: on an H200, 28 November 2026; attention on an H100.", 0.67, 0.72 * 4.09e12}};
+// Attention alone on the H100 (the H200's times are within 5%), causal, 16384 tokens of 2048 channels, by the kernels
+// for Hopper. (In that model's step, with dropout, it took 9.6 ms where these rates give 8.0: the GPU's clock is lower
+// there.)
 struct MeasuredAttention {
   int head_size, T;
   double forward[2], backward[2];  // TFLOP/s without dropout and with 0.1
 };
-constexpr MeasuredAttention kH100Attention[] = {
+constexpr MeasuredAttention kHopperAttention[] = {
     {64, 512, {276, 238}, {220, 204}},   {64, 1024, {361, 292}, {303, 270}},  {64, 2048, {443, 341}, {382, 319}},
     {64, 4096, {478, 362}, {441, 352}},  {64, 8192, {507, 380}, {465, 371}},  {128, 512, {317, 296}, {252, 241}},
     {128, 1024, {459, 385}, {347, 325}}, {128, 2048, {563, 458}, {434, 393}}, {128, 4096, {630, 503}, {486, 440}},
@@ -31,11 +37,11 @@ constexpr MeasuredAttention kH100Attention[] = {
 
 // For a run's head size and T. Guessed beyond what was measured: as for the nearest T, and by the share of a tile's
 // channels that a head fills.
-void set_h100_attention(PlanDevice& device, const GptConfig& model) {
+void set_hopper_attention(PlanDevice& device, const GptConfig& model) {
   const int size = model.head_size() <= 64 ? 64 : 128, dropout = model.attn_dropout > 0 ? 1 : 0;
-  const auto* const end = std::end(kH100Attention);
+  const auto* const end = std::end(kHopperAttention);
   const auto* low =
-      std::find_if(std::begin(kH100Attention), end, [&](const auto& row) { return row.head_size == size; });
+      std::find_if(std::begin(kHopperAttention), end, [&](const auto& row) { return row.head_size == size; });
   while (low + 2 != end && low[2].head_size == size && low[1].T <= model.context) ++low;
   const MeasuredAttention &a = low[0], &b = low[1];
   const double along = std::clamp(std::log2(static_cast<double>(model.context) / a.T), 0.0, 1.0);  // each T is twice
@@ -55,7 +61,7 @@ void set_h100_attention(PlanDevice& device, const GptConfig& model) {
 PlanDevice device_preset(const std::string& name, const PlanRun& run) {
   const GpuSheet* sheet = gpu_sheet(name);
   GLINT_REQUIRE(sheet && sheet->memory_gb > 0, "--device ", name,
-                ": give h100 (measured), h200 or a100 (by data sheet), or here (this CPU, measured)");
+                ": give h100 or h200 (measured), a100 (by data sheet), or here (this CPU, measured)");
   PlanDevice device;
   device.name = name;
   device.memory = 1e9 * sheet->memory_gb;
@@ -67,12 +73,15 @@ PlanDevice device_preset(const std::string& name, const PlanRun& run) {
   device.net = 0.8e9 * sheet->net_gbs;
   device.latency = 10e-6;
   device.hopper = sheet->name[0] == 'H';
-  if (std::string("H100") != sheet->name || run.dtype != DType::bf16) return device;
-  device.note = "Measured: on an H100, 27 November 2026.";
-  device.product_rate = {kH100Products * 1e12 * sheet->bf16_tflops, RateSource::measured};
-  device.byte_rate = {kH100Bytes, RateSource::measured};
+  const auto* const measured = std::find_if(std::begin(kMeasured), std::end(kMeasured), [&](const MeasuredGpu& gpu) {
+    return std::string(gpu.sheet) == sheet->name;
+  });
+  if (measured == std::end(kMeasured) || run.dtype != DType::bf16) return device;
+  device.note = measured->note;
+  device.product_rate = {measured->products_of_peak * 1e12 * sheet->bf16_tflops, RateSource::measured};
+  device.byte_rate = {measured->bytes, RateSource::measured};
   device.gelu_apart = true;
-  set_h100_attention(device, run.model);
+  set_hopper_attention(device, run.model);
   return device;
 }
 

@@ -24,9 +24,9 @@ Product dot_in_double(const float* a, const float* b, int n) {
 void add(double* to, const float* from, double factor, int n) {
   for (int c = 0; c < n; ++c) to[c] += factor * from[c];
 }
-void zero(const HeadView<double>& x, int b, int tokens, int heads, int HS) {
+void zero(const HeadView<double>& x, int b, int tokens, int head, int heads, int HS) {
   for (int t = 0; t < tokens; ++t) {
-    for (int h = 0; h < heads; ++h) std::fill_n(x.at(b, t, h), HS, 0.0);
+    for (int h = head; h < head + heads; ++h) std::fill_n(x.at(b, t, h), HS, 0.0);
   }
 }
 
@@ -38,12 +38,17 @@ double attention_in_double(const ResultsInDouble& r, const AttentionBackward<flo
   const AttentionShape& s = a.shape;
   const CausalRange range(s);
   attention::check_attention(s, a.dropout);
-  double *const p = scratch, *const dp = p + s.S, *const terms = dp + s.S, ds_terms = 0.0;
-  for (int b = 0; b < s.B; ++b) {
-    zero(r.out, b, s.T, s.NH, s.HS), zero(r.dq, b, s.T, s.NH, s.HS);
-    zero(r.dk, b, s.S, s.NKV, s.HS), zero(r.dv, b, s.S, s.NKV, s.HS);
-    for (int row = 0; row < s.NH * s.T; ++row) {
-      const int h = row / s.T, i = row % s.T, kv = h / (s.NH / s.NKV), n = range.key_end(i);
+  const int group = s.NH / s.NKV;
+  double ds_terms = 0.0;
+#pragma omp parallel for schedule(dynamic) reduction(max : ds_terms)
+  for (int head = 0; head < s.B * s.NKV; ++head) {
+    const int b = head / s.NKV, kv = head % s.NKV;
+    double *const p = scratch + size_t{3} * static_cast<size_t>(head) * static_cast<size_t>(s.S), *const dp = p + s.S,
+                  *const terms = dp + s.S;
+    zero(r.out, b, s.T, kv * group, group, s.HS), zero(r.dq, b, s.T, kv * group, group, s.HS);
+    zero(r.dk, b, s.S, kv, 1, s.HS), zero(r.dv, b, s.S, kv, 1, s.HS);
+    for (int row = 0; row < group * s.T; ++row) {
+      const int h = kv * group + row / s.T, i = row % s.T, n = range.key_end(i);
       const float *q = a.q.at(b, i, h), *dout = a.dout.at(b, i, h);
       const DropoutMask mask(a.dropout, s.NH, b, h);
       const auto factor = [&](int j) {

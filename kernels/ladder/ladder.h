@@ -45,6 +45,8 @@ struct ResultsInDouble {
 // reads; nothing else is.
 double attention_in_double(const ResultsInDouble& results, const AttentionBackward<float>& a, double* scratch,
                            bool bf16_elements = false);
-inline size_t attention_in_double_scratch(const AttentionShape& shape) { return 3 * static_cast<size_t>(shape.S); }
+inline size_t attention_in_double_scratch(const AttentionShape& s) {
+  return 3 * static_cast<size_t>(s.B) * static_cast<size_t>(s.NKV) * static_cast<size_t>(s.S);
+}
 
 }  // namespace glint::ladder

@@ -106,10 +106,8 @@ AttentionTimes time_in(const Device& device, const Context& device_context, Atte
     }
     attention_backward(ctx, backward_arguments);
   };
-  // A GPU may finish a call before the next one is enqueued, so several calls are timed together.
   forward();
-  const double once = measure_seconds(ctx, forward);
-  const int calls = device.is_cpu() ? 1 : static_cast<int>(std::clamp(3e-3 / once, 1.0, 100.0));
+  const int calls = calls_at_a_time(ctx, measure_seconds(ctx, forward));
   const auto time = [&](auto call) {
     const auto several = [&] {
       for (int i = 0; i < calls; ++i) call();

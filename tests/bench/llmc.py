@@ -7,8 +7,8 @@
 Builds llm.c by its Makefile, unless it is built (for a GPU `--make USE_CUDNN=1` and so on, as its README says; its
 version of May 2025, f1e2ace, wants CUDA 12), and writes what it reads: random tokens and, on a CPU, random weights.
 Both programs have biases and the tanh GELU, and no dropout, which llm.c does not have. cpu: fp32, 4 x 64 tokens, which
-stand in llm.c's source. cuda: bf16, --batch x 1024 tokens. Medians of steps over the rounds; the last line is llm.c's
-time / glint's. Exit status 1 if glint is slower.
+stand in llm.c's source. cuda: bf16, --batch x 1024 tokens, nothing computed again in backward. Medians of steps over
+the rounds; the last line is llm.c's time / glint's. Exit status 1 if glint is slower.
 """
 import argparse
 import array
@@ -24,7 +24,7 @@ from pathlib import Path
 
 LAYERS, CHANNELS, CONTEXT, VOCABULARY, PADDED = 12, 768, 1024, 50257, 50304
 PARAMETERS = (PADDED + CONTEXT + LAYERS * (12 * CHANNELS + 13) + 2) * CHANNELS
-TOKENS = 1 << 17
+TOKENS = 1 << 18
 STEPS = 8  # timed in a round, after one that is not; llm.c's CPU program evaluates before step 10
 
 
@@ -56,7 +56,7 @@ def time_llmc(arguments, folder):
     else:
         data = folder / "dev/data/tinyshakespeare"
         flags = dict(e="d12", b=arguments.batch, t=CONTEXT, d=arguments.batch * CONTEXT, x=STEPS + 2, v=10 ** 6, m=1,
-                     s=0, i=data / "tiny_shakespeare_train.bin", j=data / "tiny_shakespeare_val.bin")
+                     s=0, r=0, i=data / "tiny_shakespeare_train.bin", j=data / "tiny_shakespeare_val.bin")
         command = [arguments.llmc / "train_gpt2cu"] + [str(x) for name, value in flags.items()
                                                        for x in (f"-{name}", value)]
         pattern = r"\| ([\d.]+) ms \|"

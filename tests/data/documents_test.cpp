@@ -49,6 +49,24 @@ TEST_CASE("a leading byte order mark is no part of a text; carriage returns are,
   CHECK(Dataset::open(folder / "d").tokenizer().characters() == U"\n\rab");
 }
 
+TEST_CASE("a text that another program compressed is refused with how to unpack it") {
+  const test::TemporaryFolder folder;
+  for (const auto& [begin, remedy] : {std::pair(std::string("\xFD"
+                                                            "7zXZ\0\0\4",
+                                                            8),
+                                                "it is compressed: xz -d"),
+                                      {std::string("BZh91AY&SY\xFA"), "it is compressed: bzip2 -d"},
+                                      {std::string("\x28\xB5\x2F\xFD"), "it is compressed: zstd -d"},
+                                      {std::string("PK\3\4\x14\0\xFF", 7), "it is an archive: unzip it"},
+                                      {std::string("caf\xE9"), "convert it"}}) {
+    for (const TokenizerKind kind : {TokenizerKind::character, TokenizerKind::bpe}) {
+      const auto path = folder.file("text", begin);
+      const auto message = message_of<UserError>([&] { prepare_text(path, kind, folder / "out"); });
+      CHECK(message.find(remedy) != std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("NUL characters are noted, but of a byte tokenizer") {
   const test::TemporaryFolder folder;
   std::string utf16;

@@ -182,6 +182,7 @@ def main():
     parser.add_argument("--glint", required=True, help="the program")
     parser.add_argument("--seconds", type=float, default=150, help="start nothing after this long, %(default)s")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--only", default="", metavar="TEXT", help="only models with TEXT in their title")
     parser.add_argument("--json", help="write the figures to this file")
     parser.add_argument("--markdown", help="write the tables to this file")
     parser.add_argument("--rehearse", action="store_true", help="a tiny model, PyTorch on the CPU")
@@ -194,6 +195,9 @@ def main():
         device, models = "cuda", MODELS
     else:
         sys.exit("bench_training: PyTorch sees no GPU")
+    models = [row for row in models if arguments.only in row.title]
+    if not models:
+        sys.exit(f"bench_training: no model has {arguments.only!r} in its title")
     base, results, failures, left_out = models[0], [], [], []
     for row in models:
         if results and left() < 10:

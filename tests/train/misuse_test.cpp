@@ -66,6 +66,12 @@ TEST_CASE("misuse: settings that cannot work together") {
   const ScratchFolder folder;
   check_refused(train(folder, "--decay-part 0.5"), "--decay-part goes with --schedule wsd");
   check_refused(train(folder, "--muon-momentum 0.5"), "--muon-momentum goes with --optimizer muon");
+  const std::string config = folder / "a.toml";
+  write_file_for_test(config, "decay-part = 0.5\nsteps = 1\n");
+  check_refused(train(folder, "--config " + config), config + ": decay-part goes with --schedule wsd");
+  CHECK(run_program(train(ScratchFolder(), "--schedule wsd --config " + config)).code == 0);
+  write_file_for_test(config, "decay-part = 0.5\nschedule = \"wsd\"\nsteps = 1\n");
+  CHECK(run_program(train(ScratchFolder(), "--schedule cosine --config " + config)).code == 0);
   const Ran ran = run_program(train(folder, "--steps 2 --warmup 5 --patience 1 --eval-every 0"));
   CHECK(ran.code == 0);
   CHECK(ran.err.find("never reaches --lr 0.001: --warmup 5 goes on longer than --steps 2") != std::string::npos);
@@ -140,10 +146,13 @@ TEST_CASE("misuse: data prepare neither overwrites another's tokenizer nor leave
   const ScratchFolder folder;
   exported(folder, "");
   const std::string text = folder / "text.txt";
-  for (const char* other : {"run", "hf"}) {
-    const std::string tokenizer = folder / other + "/tokenizer.json", before = read_file(tokenizer);
+  for (const auto& [other, file] : {std::pair("run", "tokenizer.json"),
+                                    {"hf", "tokenizer.json"},
+                                    {"run/data", "tokens.bin"},
+                                    {"run/data/", "tokens.bin"}}) {
+    const std::string kept = (fs::path(folder / other) / file).string(), before = read_file(kept);
     check_refused({"data", "prepare", text, "--tokenizer", "byte", "--out", folder / other}, "choose another folder");
-    CHECK(read_file(tokenizer) == before);
+    CHECK(read_file(kept) == before);
   }
   const std::string out = folder / "out";
   check_refused({"data", "prepare", text, "--field", "body", "--out", out}, "--field is of *.jsonl");

@@ -197,29 +197,39 @@ TEST_CASE("plan: GELUs count where the products' rate does not include them; Hop
   CHECK(work_of(run, *planned_model(run)).backward.gelu == 0);
 }
 
-TEST_CASE("plan: what an H100 was measured to do") {
-  // tests/gpu/bench_training.py on an H100 80GB HBM3 (driver 580.159, CUDA 13.0), 27 November 2026: bf16, V 50304, no
-  // biases, tanh GELU.
+TEST_CASE("plan: what an H100 and an H200 were measured to do") {
+  // tests/gpu/bench_training.py and `bench step` on an H100 80GB HBM3, 27 November 2026, and on an H200, the day after
+  // (driver 580.159, CUDA 13.0): bf16, V 50304, no biases, tanh GELU.
   struct Measured {
+    std::string device;
     int layers, heads, embd, batch, context;
     float dropout;
     double tokens_per_s;
+    int loss_chunk = 0;
+    ModelKind model = ModelKind::gpt2;
   };
-  const Measured all[] = {{12, 12, 768, 32, 1024, 0.1f, 607e3},
-                          {12, 12, 768, 32, 1024, 0.0f, 625e3},
-                          {24, 16, 1024, 16, 1024, 0.1f, 219e3}};
+  const Measured all[] = {{"h100", 12, 12, 768, 32, 1024, 0.1f, 607e3},
+                          {"h100", 12, 12, 768, 32, 1024, 0.0f, 625e3},
+                          {"h100", 24, 16, 1024, 16, 1024, 0.1f, 219e3},
+                          {"h200", 12, 12, 768, 32, 1024, 0.1f, 606e3},
+                          {"h200", 12, 12, 768, 32, 1024, 0.0f, 622e3},
+                          {"h200", 36, 20, 1280, 8, 1024, 0.0f, 102.1e3},
+                          {"h200", 48, 25, 1600, 8, 1024, 0.0f, 51.6e3, 2048},
+                          {"h200", 12, 12, 768, 32, 1024, 0.0f, 584e3, 0, ModelKind::llama}};
   for (const Measured& row : all) {
     PlanRun run;
     run.dtype = DType::bf16;
     run.model.layers = row.layers, run.model.heads = run.model.kv_heads = row.heads, run.model.embd = row.embd;
     run.model.context = row.context, run.model.vocab = 50304, run.model.attn_dropout = row.dropout;
-    run.model.activation = Gelu::tanh;
-    run.batch = run.micro_batch = row.batch;
+    run.batch = run.micro_batch = row.batch, run.loss_chunk = row.loss_chunk;
+    run.model.kind = row.model;
+    if (row.model == ModelKind::gpt2) run.model.activation = Gelu::tanh;
     const auto model = planned_model(run);
-    const Plan plan = plan_of(run, model->parameters(), work_of(run, *model), device_preset("h100", run));
+    const Plan plan = plan_of(run, model->parameters(), work_of(run, *model), device_preset(row.device, run));
     const double predicted = row.batch * row.context / plan.step();
-    INFO(row.layers << " layers, B " << row.batch << ", T " << row.context << ", dropout " << row.dropout << ": "
-                    << predicted << " tokens/s, measured " << row.tokens_per_s << ": " << predicted / row.tokens_per_s);
+    INFO(row.device << ", " << row.layers << " layers, B " << row.batch << ", T " << row.context << ", dropout "
+                    << row.dropout << ": " << predicted << " tokens/s, measured " << row.tokens_per_s << ": "
+                    << predicted / row.tokens_per_s);
     CHECK(predicted == doctest::Approx(row.tokens_per_s).epsilon(0.1));
   }
 }
@@ -252,9 +262,10 @@ TEST_CASE("plan: which rates are measured") {
   CHECK(attention(64, 256).source == RateSource::guessed);
   CHECK(attention(96, 1024) == doctest::Approx(0.75 * 385e12));
   CHECK(attention(96, 1024).source == RateSource::guessed);
-  for (const char* name : {"a100", "h200"}) CHECK(device_preset(name, run).product_rate.source == RateSource::guessed);
+  CHECK(device_preset("a100", run).product_rate.source == RateSource::guessed);
+  CHECK(device_preset("h200", run).product_rate.source == RateSource::measured);
   run.dtype = DType::f32;
-  CHECK(device_preset("h100", run).product_rate.source == RateSource::guessed);
+  for (const char* name : {"h100", "h200"}) CHECK(device_preset(name, run).product_rate.source == RateSource::guessed);
 }
 
 TEST_CASE("plan: the command prints a row per number of devices and says what does not fit; invalid flags are errors") {
@@ -278,7 +289,7 @@ TEST_CASE("plan: the command prints a row per number of devices and says what do
   CHECK(large.out.find("in products 673 (measured) TFLOP/s") != std::string::npos);
   CHECK(large.out.find("does not fit with --zero 1: a device has 40 GB; --micro-batch ") != std::string::npos);
   const std::pair<std::vector<std::string>, const char*> wrong[] = {
-      {{"--device", "abacus"}, "--device abacus: give h100 (measured), h200 or a100"},
+      {{"--device", "abacus"}, "--device abacus: give h100 or h200 (measured), a100"},
       {{"--devices", "8-"}, "--devices 8-: give numbers as 1,2,6 or 8-1024"},
       {{"--devices", "0"}, "--devices 0: give numbers"},
       {{"--devices", "8", "--batch", "12"}, "--batch 12 does not divide over 8 devices"},

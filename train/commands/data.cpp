@@ -53,6 +53,10 @@ struct PrepareFlags : Texts {
 };
 
 void prepare(const PrepareFlags& flags) {
+  const fs::path out = (fs::absolute(flags.out) / "").lexically_normal().parent_path();
+  const RunPaths run{out.parent_path()};
+  GLINT_REQUIRE(out != run.data() || !fs::exists(run.config()), flags.out, " is the data of the run ",
+                run.root.string(), ": choose another folder");
   std::optional<Tokenizer> given;
   if (!flags.tokenizer_from.empty()) given = Tokenizer::load(fs::path(flags.tokenizer_from) / kTokenizerFile);
   else given = Tokenizer::given(flags.tokenizer);

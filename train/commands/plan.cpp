@@ -254,7 +254,7 @@ void register_plan(CLI::App& program) {
       add_option(command, "--micro-batch", options.micro_batch, "Sequences per pass of one device")
           ->default_str("16, or less where that does not divide");
   add_option(command, "--devices", flags->devices, "Numbers of devices: 1,2,6 or 8-1024, which doubles");
-  add_option(command, "--device", flags->device, "h100: measured; h200, a100: by data sheet; here: this CPU, measured");
+  add_option(command, "--device", flags->device, "h100, h200: measured; a100: by data sheet; here: this CPU, measured");
   add_option(command, "--threads", flags->threads, "CPU threads of each rank, with --device here; 0: all");
   add_option(command, "--memory-gb", flags->memory_gb, "Memory of a device, GB (default: by data sheet)");
   add_option(command, "--product-tflops", flags->product_tflops, "Rate of matrix products, TFLOP/s");

@@ -75,7 +75,8 @@ void check_orthogonalize(RandomInputs& inputs, const MatrixSize& size) {
   const auto exact = plain<float, double>(start, size);
   for_each_matmul_context([&](const Context& ctx) {
     const Guarded<float> matrix(start);
-    const Buffer<char> scratch(orthogonalize_scratch(ctx, size, kProducts));
+    // NaN, which shows if it is read. (On an H200 initcheck took what cuBLASLt had written for unwritten.)
+    const Buffer<char> scratch(std::vector<char>(orthogonalize_scratch(ctx, size, kProducts), '\xff'));
     orthogonalize(ctx, matrix.data(), size, kProducts, scratch.data());
     const auto got = matrix.values();
     // Each step enlarges the rounding errors of those before: the whole matrix's is compared.
