@@ -8,7 +8,6 @@
 
 #include "kernels/matmul.h"
 #include "kernels/muon.h"
-#include "kernels/reduce.h"
 
 namespace glint {
 
@@ -18,47 +17,41 @@ struct NewtonSchulz {
   static constexpr int kSteps = 5;
 };
 
-// The arrays of one matrix; a tall one is transposed. memory null: for `bytes` alone.
+// The arrays of `count` matrices, one behind another; tall ones are transposed. memory null: for `bytes` alone.
 template <typename Scalar>
 struct NewtonSchulzScratch {
-  double* squares;     // the sum of squares of the matrix
-  void* reduce;        // scratch of sum_of_squares()
+  double* squares;     // partial sums of squares, a GPU's
   Scalar *x, *next;    // (r, c): X before and after a step
   Scalar* gram;        // (r, r): A = X X^T
   Scalar* polynomial;  // (r, r): A^2, then p(A)
-  size_t bytes;
+  size_t bytes = 0;
 
-  template <typename AnyContext>
-  NewtonSchulzScratch(const AnyContext& ctx, const MatrixSize& size, void* memory) {
-    size_t at = 0;
-    const auto take = [&](size_t count) {
-      void* const begin = memory ? static_cast<char*>(memory) + at : nullptr;
-      at += (count + 255) / 256 * 256;
-      return begin;
+  NewtonSchulzScratch(const MatrixSize& size, int count, int partial_sums, void* memory) {
+    const auto take = [&]<typename T>(T*& array, size_t elements) {
+      array = memory ? reinterpret_cast<T*>(static_cast<char*>(memory) + bytes) : nullptr;
+      bytes += (static_cast<size_t>(count) * elements * sizeof(T) + 255) / 256 * 256;
     };
     const auto r = static_cast<size_t>(size.shorter());
-    squares = static_cast<double*>(take(sizeof(double)));
-    reduce = take(reduce_scratch(ctx, size.elements()));
-    x = static_cast<Scalar*>(take(sizeof(Scalar) * size.elements()));
-    next = static_cast<Scalar*>(take(sizeof(Scalar) * size.elements()));
-    gram = static_cast<Scalar*>(take(sizeof(Scalar) * r * r));
-    polynomial = static_cast<Scalar*>(take(sizeof(Scalar) * r * r));
-    bytes = at;
+    take(squares, static_cast<size_t>(partial_sums));
+    take(x, size.elements());
+    take(next, size.elements());
+    take(gram, r * r);
+    take(polynomial, r * r);
   }
 };
 
-// The steps on s.x. polynomial_of(P, A, r): P (r, r) holds A^2 and becomes p(A). Returns where X is, s.x or s.next.
-template <typename Scalar, typename AnyContext, typename Polynomial>
-const Scalar* newton_schulz(const AnyContext& ctx, const NewtonSchulzScratch<Scalar>& s, const MatrixSize& size,
+// The steps on s.x. multiply(out, x, weight, shape): as linear_forward(), of all matrices. polynomial_of(P, A): P (r,
+// r) holds A^2 and becomes p(A). Returns where X is, s.x or s.next.
+template <typename Scalar, typename Multiply, typename Polynomial>
+const Scalar* newton_schulz(const NewtonSchulzScratch<Scalar>& s, const MatrixSize& size, const Multiply& multiply,
                             const Polynomial& polynomial_of) {
   const int r = size.shorter(), c = size.longer();
-  const Scalar* const no_bias = nullptr;
   Scalar *x = s.x, *next = s.next;
   for (int step = 0; step < NewtonSchulz::kSteps; ++step) {
-    linear_forward(ctx, s.gram, x, x, no_bias, {r, c, r, WeightLayout::out_in});                  // A = X X^T
-    linear_forward(ctx, s.polynomial, s.gram, s.gram, no_bias, {r, r, r, WeightLayout::out_in});  // A^2: A is symmetric
-    polynomial_of(s.polynomial, s.gram, r);
-    linear_forward(ctx, next, s.polynomial, x, no_bias, {r, r, c, WeightLayout::in_out});  // p(A) X
+    multiply(s.gram, x, x, LinearShape{r, c, r, WeightLayout::out_in});                  // A = X X^T
+    multiply(s.polynomial, s.gram, s.gram, LinearShape{r, r, r, WeightLayout::out_in});  // A^2: A is symmetric
+    polynomial_of(s.polynomial, s.gram);
+    multiply(next, s.polynomial, x, LinearShape{r, r, c, WeightLayout::in_out});  // p(A) X
     std::swap(x, next);
   }
   return x;

@@ -30,6 +30,7 @@ struct ProductKey {
   bool tf32, add;
   Epilogue epilogue;
   unsigned alignment;  // bytes: a power of two up to 256 that divides the addresses of a, b and d
+  int count = 1;       // of products side by side
 
   auto operator<=>(const ProductKey&) const = default;
 };

@@ -1,6 +1,8 @@
 #include "src/muon.h"
 
 #include <algorithm>
+#include <array>
+#include <span>
 
 namespace glint {
 
@@ -30,14 +32,43 @@ void for_each_matrix(const Parameters& p, const Partition& partition, const Call
   }
 }
 
+// call(offsets, size) for this rank's matrices, as many of one size together as the device takes at once.
+template <typename AnyContext, typename Call>
+void for_each_batch(const Parameters& p, const Partition& partition, const AnyContext& ctx, const Call& call) {
+  struct Batch {
+    MatrixSize size;
+    int count;
+    std::array<size_t, kMostMatrices> offsets;
+  };
+  std::array<Batch, 8> batches;  // more sizes than models have
+  size_t sizes = 0;
+  const auto finish = [&](Batch& batch) {
+    if (batch.count > 0) call(std::span(batch.offsets).first(static_cast<size_t>(batch.count)), batch.size);
+    batch.count = 0;
+  };
+  for_each_matrix(p, partition, [&](size_t offset, const MatrixSize& size, bool own) {
+    if (!own) return;
+    const auto begin = batches.begin(), end = begin + static_cast<ptrdiff_t>(sizes);
+    auto batch = std::find_if(begin, end, [&](const Batch& b) { return b.size == size; });
+    if (batch == end) {
+      if (sizes == batches.size()) finish(*(batch = begin));
+      else ++sizes;
+      *batch = {size, 0, {}};
+    }
+    batch->offsets[static_cast<size_t>(batch->count++)] = offset;
+    if (batch->count == matrices_at_once(ctx, size)) finish(*batch);
+  });
+  for (size_t i = 0; i < sizes; ++i) finish(batches[i]);
+}
+
 }  // namespace
 
 size_t muon_scratch(const Parameters& p, const Partition& partition) {
   size_t bytes = 0;
-  for_each_matrix(p, partition, [&](size_t, const MatrixSize& size, bool own) {
-    if (!own) return;
-    const auto scratch = [&](const auto& ctx) { return orthogonalize_scratch(ctx, size, products_of(p)); };
-    bytes = std::max(bytes, p.device().visit(scratch));
+  p.device().visit([&](const auto& ctx) {
+    for_each_batch(p, partition, ctx, [&](std::span<const size_t> offsets, const MatrixSize& size) {
+      bytes = std::max(bytes, orthogonalize_scratch(ctx, size, static_cast<int>(offsets.size()), products_of(p)));
+    });
   });
   return bytes;
 }
@@ -61,10 +92,14 @@ void muon_step(Parameters& p, const Partition& partition, GradientExchange* exch
                   &state->adamw);
   });
   if (partition.sharded) exchange->gather_gradients(partition.muon);
-  for_each_matrix(p, partition, [&](size_t offset, const MatrixSize& size, bool own) {
-    p.device().visit([&](const auto& ctx) {
-      float* const matrix = p.gradients() + offset;
-      own ? orthogonalize(ctx, matrix, size, products_of(p), scratch) : set_zero(ctx, matrix, size.elements());
+  p.device().visit([&](const auto& ctx) {
+    for_each_matrix(p, partition, [&](size_t offset, const MatrixSize& size, bool own) {
+      if (!own) set_zero(ctx, p.gradients() + offset, size.elements());
+    });
+    for_each_batch(p, partition, ctx, [&](std::span<const size_t> offsets, const MatrixSize& size) {
+      std::array<float*, kMostMatrices> matrices;
+      std::transform(offsets.begin(), offsets.end(), matrices.begin(), [&](size_t at) { return p.gradients() + at; });
+      orthogonalize(ctx, std::span(matrices).first(offsets.size()), size, products_of(p), scratch);
     });
   });
   if (partition.ranks > 1) exchange->sum_gradients(partition.muon);

@@ -29,7 +29,7 @@ void for_each_field(Key& key, Choice& choice, Visit&& visit) {
   visit("m", key.m), visit("n", key.n), visit("k", key.k);
   visit("transpose_a", key.transpose_a), visit("transpose_b", key.transpose_b);
   visit("bf16", key.bf16), visit("bf16_output", key.bf16_output), visit("tf32", key.tf32), visit("add", key.add);
-  visit("epilogue", key.epilogue), visit("alignment", key.alignment);
+  visit("epilogue", key.epilogue), visit("alignment", key.alignment), visit("count", key.count);
   visit("candidates", choice.candidates), visit("chosen", choice.chosen);
   visit("first_us", choice.first_us), visit("us", choice.us);
 }
@@ -59,9 +59,9 @@ std::optional<ProductTable> table_of(const std::string& text) {
     const auto json = ordered_json::parse(text);
     ProductTable table{json.at("gpu"), json.at("cublaslt"), {}};
     for (const ordered_json& product : json.at("products")) {
-      ProductKey key;
+      ProductKey key{};
       ProductChoice choice;
-      for_each_field(key, choice, [&](const char* name, auto& value) { product.at(name).get_to(value); });
+      for_each_field(key, choice, [&](const char* name, auto& value) { value = product.value(name, value); });
       if (const ordered_json& hex = product.at("algorithm"); !hex.is_null()) choice.algorithm = algorithm_of(hex);
       table.choices.emplace(key, choice);
     }

@@ -5,6 +5,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/vector_loops.h"
 #include "kernels/newton_schulz.h"
+#include "kernels/reduce.h"
 
 namespace glint {
 
@@ -22,9 +23,9 @@ void muon_momentum(const CpuContext& ctx, float* gradients, float* m, size_t n, 
   });
 }
 
-size_t orthogonalize_scratch(const CpuContext& ctx, const MatrixSize& size, MuonProducts products) {
-  return products == MuonProducts::bf16 ? NewtonSchulzScratch<Bf16>(ctx, size, nullptr).bytes
-                                        : NewtonSchulzScratch<float>(ctx, size, nullptr).bytes;
+size_t orthogonalize_scratch(const CpuContext&, const MatrixSize& size, int, MuonProducts products) {
+  return products == MuonProducts::bf16 ? NewtonSchulzScratch<Bf16>(size, 1, 0, nullptr).bytes
+                                        : NewtonSchulzScratch<float>(size, 1, 0, nullptr).bytes;
 }
 
 double orthogonalize_flops(const MatrixSize& size) {
@@ -53,10 +54,9 @@ void copy_scaled(const CpuContext& ctx, Out* out, const In* x, const MatrixSize&
   });
 }
 
-// polynomial (r, r): A^2 becomes p(A), with A = gram.
+// polynomial (n, n): A^2 becomes p(A), with A = gram.
 template <typename Scalar>
-void polynomial_of(const CpuContext& ctx, Scalar* polynomial, const Scalar* gram, int r) {
-  const auto n = static_cast<size_t>(r);
+void polynomial_of(const CpuContext& ctx, Scalar* polynomial, const Scalar* gram, size_t n) {
   parallel_ranges(ctx, n, 1, n * n, [=](Range range) {
     for (size_t i = range.begin; i < range.end; ++i) {
       Scalar* const row = polynomial + i * n;
@@ -72,20 +72,26 @@ void polynomial_of(const CpuContext& ctx, Scalar* polynomial, const Scalar* gram
 
 template <typename Scalar>
 void orthogonalize_by(const CpuContext& ctx, float* matrix, const MatrixSize& size, void* scratch) {
-  const NewtonSchulzScratch<Scalar> s(ctx, size, scratch);
+  const NewtonSchulzScratch<Scalar> s(size, 1, 0, scratch);
   const double norm = std::sqrt(sum_of_squares(ctx, matrix, size.elements()));
   copy_scaled(ctx, s.x, static_cast<const float*>(matrix), size,
               static_cast<float>(1 / std::max(norm, NewtonSchulz::kMinNorm)), size.tall());
-  const Scalar* const x = newton_schulz(
-      ctx, s, size, [&](Scalar* polynomial, const Scalar* gram, int r) { polynomial_of(ctx, polynomial, gram, r); });
+  const auto multiply = [&](Scalar* out, const Scalar* in, const Scalar* weight, const LinearShape& shape) {
+    linear_forward(ctx, out, in, weight, static_cast<const Scalar*>(nullptr), shape);
+  };
+  const Scalar* const x = newton_schulz(s, size, multiply, [&](Scalar* polynomial, const Scalar* gram) {
+    polynomial_of(ctx, polynomial, gram, static_cast<size_t>(size.shorter()));
+  });
   copy_scaled(ctx, matrix, x, {size.shorter(), size.longer()}, size.update_scale(), size.tall());
 }
 
 }  // namespace
 
-void orthogonalize(const CpuContext& ctx, float* matrix, const MatrixSize& size, MuonProducts products, void* scratch) {
-  products == MuonProducts::bf16 ? orthogonalize_by<Bf16>(ctx, matrix, size, scratch)
-                                 : orthogonalize_by<float>(ctx, matrix, size, scratch);
+void orthogonalize(const CpuContext& ctx, std::span<float* const> matrices, const MatrixSize& size,
+                   MuonProducts products, void* scratch) {
+  for (float* const matrix : matrices)
+    products == MuonProducts::bf16 ? orthogonalize_by<Bf16>(ctx, matrix, size, scratch)
+                                   : orthogonalize_by<float>(ctx, matrix, size, scratch);
 }
 
 void muon_update(const CpuContext& ctx, float* params, Bf16* params_bf16, const float* update, size_t n,

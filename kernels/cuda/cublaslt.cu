@@ -19,7 +19,8 @@ namespace glint {
 namespace {
 
 std::string description(const ColumnMajorProduct& p) {
-  return str_cat("a matrix product, ", p.inputs == CUDA_R_16BF ? "bf16" : "fp32", ", ", p.m, " x ", p.n, " x ", p.k);
+  return str_cat("a matrix product, ", p.inputs == CUDA_R_16BF ? "bf16" : "fp32", ", ", p.m, " x ", p.n, " x ", p.k,
+                 p.count == 1 ? "" : str_cat(", ", p.count, " times"));
 }
 void check_cublas(cublasStatus_t status, const ColumnMajorProduct& p, const char* call) {
   if (status != CUBLAS_STATUS_SUCCESS)
@@ -28,8 +29,12 @@ void check_cublas(cublasStatus_t status, const ColumnMajorProduct& p, const char
 
 ProductKey key_of(const ColumnMajorProduct& p, bool tf32) {
   unsigned alignment = 256;
-  for (const void* pointer : {p.a, p.b, const_cast<const void*>(p.d)})
-    while (reinterpret_cast<uintptr_t>(pointer) % alignment != 0) alignment /= 2;
+  const auto align = [&](const void* pointer, cudaDataType_t type, int rows, int columns) {
+    const uintptr_t bytes =
+        (type == CUDA_R_16BF ? 2 : 4) * static_cast<uintptr_t>(rows) * static_cast<uintptr_t>(columns);
+    while ((reinterpret_cast<uintptr_t>(pointer) | (p.count > 1 ? bytes : 0)) % alignment != 0) alignment /= 2;
+  };
+  align(p.a, p.inputs, p.m, p.k), align(p.b, p.inputs, p.k, p.n), align(p.d, p.output, p.m, p.n);
   return {.m = p.m,
           .n = p.n,
           .k = p.k,
@@ -40,7 +45,8 @@ ProductKey key_of(const ColumnMajorProduct& p, bool tf32) {
           .tf32 = tf32 && p.inputs == CUDA_R_32F,
           .add = p.add,
           .epilogue = p.epilogue,
-          .alignment = alignment};
+          .alignment = alignment,
+          .count = p.count};
 }
 
 cublasLtEpilogue_t name_of(Epilogue epilogue) {
@@ -100,6 +106,13 @@ class Description {
     check_cublas(
         cublasLtMatrixLayoutCreate(&made, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), rows),
         product_, "cublasLtMatrixLayoutCreate");
+    if (product_.count == 1) return;
+    const auto set_layout = [&](cublasLtMatrixLayoutAttribute_t attribute, auto value) {
+      check_cublas(cublasLtMatrixLayoutSetAttribute(made, attribute, &value, sizeof value), product_,
+                   "cublasLtMatrixLayoutSetAttribute");
+    };
+    set_layout(CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, int32_t{product_.count});
+    set_layout(CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, int64_t{rows} * columns);
   }
   const ColumnMajorProduct& product_;
 };

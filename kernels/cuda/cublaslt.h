@@ -17,7 +17,7 @@
 
 namespace glint {
 
-// d (m, n) = op(a) (m, k) op(b) (k, n), or +=; column-major without gaps.
+// d (m, n) = op(a) (m, k) op(b) (k, n), or +=; column-major without gaps. `count` of them, one behind another.
 struct ColumnMajorProduct {
   int m, n, k;
   bool transpose_a, transpose_b;
@@ -28,6 +28,7 @@ struct ColumnMajorProduct {
   Epilogue epilogue = Epilogue::none;
   const void* bias = nullptr;  // of d's type; written by bias_gradient
   void* aux = nullptr;         // (m, n), of d's type
+  int count = 1;               // more: without epilogue
 };
 
 inline constexpr size_t kMatmulWorkspace = size_t{32} << 20;  // NVIDIA's recommendation for Hopper

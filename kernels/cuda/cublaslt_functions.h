@@ -34,5 +34,6 @@ inline const DynamicLibrary& cublaslt_library() {
 #define cublasLtMatmulPreferenceSetAttribute GLINT_CUBLASLT(cublasLtMatmulPreferenceSetAttribute)
 #define cublasLtMatrixLayoutCreate GLINT_CUBLASLT(cublasLtMatrixLayoutCreate)
 #define cublasLtMatrixLayoutDestroy GLINT_CUBLASLT(cublasLtMatrixLayoutDestroy)
+#define cublasLtMatrixLayoutSetAttribute GLINT_CUBLASLT(cublasLtMatrixLayoutSetAttribute)
 
 #endif

@@ -18,6 +18,8 @@ struct EmulatedPreference {};
 struct EmulatedLayout {
   cudaDataType_t type;
   int64_t rows, columns, leading;
+  int32_t count = 1;
+  int64_t stride = 0;  // in elements
 };
 struct EmulatedProduct {
   cublasOperation_t a = CUBLAS_OP_N, b = CUBLAS_OP_N;
@@ -59,8 +61,16 @@ struct Call {
   int algorithm;  // splits k in that many parts and one
 
   void run() const {
-    compute();
+    for (int64_t i = 0; i < d_layout.count; ++i) {
+      Call one = *this;
+      one.a = moved(a, a_layout, i), one.b = moved(b, b_layout, i), one.c = moved(c, d_layout, i);
+      one.d = const_cast<void*>(moved(d, d_layout, i));
+      one.compute();
+    }
     simt::claimed += claim();
+  }
+  static const void* moved(const void* data, const EmulatedLayout& layout, int64_t i) {
+    return static_cast<const char*>(data) + i * layout.stride * (layout.type == CUDA_R_32F ? 4 : 2);
   }
   std::chrono::seconds claim() const {
     if (simt::device.algorithms == 1) return {};
@@ -123,6 +133,8 @@ cublasStatus_t take(Value& to, const void* value, size_t bytes) {
 bool fit(const EmulatedProduct& operation, const EmulatedLayout& a, const EmulatedLayout& b, const EmulatedLayout& d) {
   const bool turn_a = operation.a == CUBLAS_OP_T, turn_b = operation.b == CUBLAS_OP_T;
   const int64_t m = turn_a ? a.columns : a.rows, k = turn_a ? a.rows : a.columns, n = turn_b ? b.rows : b.columns;
+  if (a.count != d.count || b.count != d.count) return false;
+  if (d.count > 1 && operation.epilogue != CUBLASLT_EPILOGUE_DEFAULT) return false;
   return m == d.rows && n == d.columns && k == (turn_b ? b.columns : b.rows) && a.type == b.type &&
          a.leading >= a.rows && b.leading >= b.rows && d.leading >= d.rows;
 }
@@ -183,6 +195,12 @@ cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* made, cudaData
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
   delete layout;
   return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t attribute, const void* value,
+                                                size_t bytes) {
+  return attribute == CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT ? take(layout->count, value, bytes)
+                                                         : take(layout->stride, value, bytes);
 }
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* made) {
   *made = new EmulatedPreference;
