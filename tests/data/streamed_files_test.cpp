@@ -174,9 +174,9 @@ TEST_CASE("validation may have a stream of its own, and a text of no words is on
 TEST_CASE("a separator ends documents as a file's end does, also where it lies across buffers") {
   const test::TemporaryFolder folder;
   const std::string end = "<|endoftext|>";
-  std::vector<std::string> documents = {some_text(70), "\xC3\xA9", std::string(kBatchBytes - 5, 'x'), "last one"};
-  documents[2].resize(kBatchBytes - 5 - documents[0].size() - 2 -
-                      2 * end.size());  // the third lies across a buffer's end
+  std::vector<std::string> documents = {some_text(70), "\xC3\xA9", "", "last one"};
+  while (documents[2].size() < kBatchBytes) documents[2] += "a word, ";
+  documents[2].resize(kBatchBytes - 5 - documents[0].size() - 2 - 2 * end.size());  // its end lies across two buffers
   std::vector<fs::path> files;
   std::string joined, json = "{\"text\": \"" + documents[1] + end + documents[3] + "\"}";
   for (const std::string& document : documents) {
