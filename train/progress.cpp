@@ -44,7 +44,7 @@ std::string Progress::line(const ProgressReport& report) const {
   result += formatted("  loss %.4f", report.loss);
   if (report.val_loss) result += formatted("  val %.4f", *report.val_loss);
   result += "  " + rate_text(report.tokens_per_s);
-  if (report.mfu) result += formatted("  MFU %.0f%%", 100 * *report.mfu);
+  if (report.mfu) result += formatted(*report.mfu < 0.1 ? "  MFU %.1f%%" : "  MFU %.0f%%", 100 * *report.mfu);
   if (report.seconds_left && report.step < settings_.steps)
     result += "  " + duration_text(*report.seconds_left) + " left";
   return result;

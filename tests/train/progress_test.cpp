@@ -41,6 +41,8 @@ TEST_CASE("progress: step, losses, speed, share of the peak, time left") {
   ProgressReport report = report_of(200);
   report.seconds_left = 60, report.mfu = 0.123;
   CHECK(progress.line(report) == "step 200/300  loss 1.2346  val 1.5000  12.3k tok/s  MFU 12%  1 min 00 s left");
+  report.mfu = 0.0042;
+  CHECK(progress.line(report) == "step 200/300  loss 1.2346  val 1.5000  12.3k tok/s  MFU 0.4%  1 min 00 s left");
   ProgressReport no_val = report_of(300);
   no_val.val_loss.reset();
   no_val.seconds_left = 60;  // the last step says none
