@@ -80,6 +80,16 @@ double muon_flops(const Parameters& p, const Partition& partition) {
   return flops;
 }
 
+void orthogonalize_own(Parameters& p, const Partition& partition, void* scratch) {
+  p.device().visit([&](const auto& ctx) {
+    for_each_batch(p, partition, ctx, [&](std::span<const size_t> offsets, const MatrixSize& size) {
+      std::array<float*, kMostMatrices> matrices;
+      std::transform(offsets.begin(), offsets.end(), matrices.begin(), [&](size_t at) { return p.gradients() + at; });
+      orthogonalize(ctx, std::span(matrices).first(offsets.size()), size, products_of(p), scratch);
+    });
+  });
+}
+
 void muon_step(Parameters& p, const Partition& partition, GradientExchange* exchange, const Muon& settings,
                StepState* state, void* scratch) {
   if (partition.muon == 0) return;
@@ -96,12 +106,8 @@ void muon_step(Parameters& p, const Partition& partition, GradientExchange* exch
     for_each_matrix(p, partition, [&](size_t offset, const MatrixSize& size, bool own) {
       if (!own) set_zero(ctx, p.gradients() + offset, size.elements());
     });
-    for_each_batch(p, partition, ctx, [&](std::span<const size_t> offsets, const MatrixSize& size) {
-      std::array<float*, kMostMatrices> matrices;
-      std::transform(offsets.begin(), offsets.end(), matrices.begin(), [&](size_t at) { return p.gradients() + at; });
-      orthogonalize(ctx, std::span(matrices).first(offsets.size()), size, products_of(p), scratch);
-    });
   });
+  orthogonalize_own(p, partition, scratch);
   if (partition.ranks > 1) exchange->sum_gradients(partition.muon);
   for_each_piece([&](const auto& ctx, const Piece& piece) {
     muon_update(ctx, masters_of(p, piece), p.rounded() ? p.rounded() + piece.begin : nullptr,

@@ -18,6 +18,10 @@ namespace glint {
 size_t muon_scratch(const Parameters& parameters, const Partition& partition);
 double muon_flops(const Parameters& parameters, const Partition& partition);
 
+// Makes the gradients of this rank's matrices orthogonal: part of muon_step, and its matrix products alone, to be
+// tuned.
+void orthogonalize_own(Parameters& parameters, const Partition& partition, void* scratch);
+
 // Updates this rank's pieces of the matrices. Overwrites their gradients.
 void muon_step(Parameters& parameters, const Partition& partition, GradientExchange* exchange, const Muon& settings,
                StepState* state, void* scratch);

@@ -113,6 +113,7 @@ void TrainingStep::warm_up(const FillBatch& fill) {
     graph_.forward();
     graph_.backward();
   }
+  orthogonalize_own(model_.parameters(), partition_, scratch_);
   staging_->release(static_cast<int>(rng_.step % 2));
 }
 
