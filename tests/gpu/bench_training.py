@@ -35,11 +35,11 @@ STEPS = 10  # timed in a round
 MODELS = (Step("GPT-2 124M", 1.4, 12, 12, 768, 1024, 32, 50304, 0.1, STEPS, activation="tanh"),
           Step("Shakespeare 10.6M", 2.5, 6, 6, 384, 256, 64, 65, 0.2, STEPS),
           Step("Llama 124M", 1.3, 12, 12, 768, 1024, 32, 50304, 0.0, STEPS, model="llama"),
-          Step("Llama 124M, Muon", 1.3, 12, 12, 768, 1024, 32, 50304, 0.0, STEPS, model="llama", optimizer="muon"),
+          Step("Llama 124M with Muon", 1.3, 12, 12, 768, 1024, 32, 50304, 0.0, STEPS, model="llama", optimizer="muon"),
           Step("GPT-2 124M", 1.4, 12, 12, 768, 1024, 32, 50304, 0.0, STEPS, activation="tanh"),
           Step("GPT-2 350M", 1.3, 24, 16, 1024, 1024, 16, 50304, 0.1, STEPS, activation="tanh"))
 TINY = (Step("tiny", 0, 1, 2, 32, 16, 2, 65, 0.1, 1), Step("tiny", 0, 1, 2, 32, 16, 2, 65, 0.0, 1),
-        Step("tiny Llama, Muon", 0, 1, 2, 32, 16, 2, 65, 0.0, 1, model="llama", optimizer="muon"))
+        Step("tiny Llama with Muon", 0, 1, 2, 32, 16, 2, 65, 0.0, 1, model="llama", optimizer="muon"))
 COMPILE_SECONDS = 25  # PyTorch's, and its steps
 MOST_GAPS = 0.03  # of the step
 LOSS_CHUNKS = (0, 8192, 4096, 2048)  # rows; 0: whole logits
