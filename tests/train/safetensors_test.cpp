@@ -85,18 +85,21 @@ TEST_CASE("safetensors: reads what it wrote, with the same checksum") {
   }
 }
 
-TEST_CASE("safetensors: reads a header of odd length, and other types besides F32") {
+TEST_CASE("safetensors: reads a header of odd length, an empty tensor at an odd place, other types besides F32") {
   ScratchFolder folder;
   const float one = 1.0f;
   std::string header =
-      R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[2,6]},"m":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}})";
+      R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[2,6]},"m":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]},)"
+      R"("e":{"dtype":"F32","shape":[0],"data_offsets":[6,6]}})";
   header.resize(header.size() / 8 * 8 + 9, ' ');
   CHECK(reading_error(folder, file_of(header, std::string("\1\0", 2) +
                                                   std::string(reinterpret_cast<const char*>(&one), 4))) == "");
   const SafetensorsFile file(folder / "file.safetensors");
-  REQUIRE(file.tensors().size() == 2);
+  REQUIRE(file.tensors().size() == 3);
   CHECK(file.tensors()[0].name == "m");
   CHECK(file.tensors()[0].data == nullptr);
+  CHECK(file.tensors()[2].elements() == 0);
+  file.tensors()[2].to_floats(nullptr, 0);
   CHECK(*static_cast<const float*>(file.tensors()[1].data) == 1.0f);
 }
 

@@ -112,7 +112,7 @@ void StoredTensor::to_floats(float* out, size_t n) const {
       out[i] = to_float(element);
     }
   };
-  if (type == "F32") std::memcpy(out, bytes_in_file, n * sizeof(float));
+  if (type == "F32") convert(0.0f);
   else if (type == "BF16") convert(Bf16{});
   else if (type == "F16") convert(Half{});
   else GLINT_CHECK(false, name, " is of type ", type);
@@ -179,7 +179,7 @@ void SafetensorsFile::read() {
 
 void* SafetensorsFile::elements_at(const char* data, size_t bytes, DType dtype) {
   const bool aligned = reinterpret_cast<uintptr_t>(data) % bytes_of(dtype) == 0;
-  if (aligned) return const_cast<char*>(data);
+  if (aligned || bytes == 0) return const_cast<char*>(data);
   unaligned_.emplace_back((bytes + sizeof(float) - 1) / sizeof(float));
   std::memcpy(unaligned_.back().data(), data, bytes);
   return unaligned_.back().data();
