@@ -68,7 +68,7 @@ void time_run(RungResult& r, const AnyContext& ctx, const std::function<void()>&
               const std::function<void()>& backward) {
   const auto time = [&](double& ms, const std::function<void()>& call) {
     const int calls = calls_at_a_time(ctx, 1e-3 * ms);  // by the run before
-    ms = std::min(ms, 1000 / calls * measure_seconds(ctx, [&] {
+    ms = std::min(ms, 1000.0 / calls * measure_seconds(ctx, [&] {
                         for (int n = 0; n < calls; ++n) call();
                       }));
   };
