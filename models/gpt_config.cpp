@@ -17,8 +17,8 @@ void GptConfig::validate() const {
   GLINT_REQUIRE(head_size() % 8 == 0 && head_size() >= 8 && head_size() <= 256, "`embd` ", embd, " / `heads` ", heads,
                 " = ", head_size(), " channels per head; attention takes 8 to 256 in steps of 8");
   GLINT_REQUIRE(kv_heads >= 1 && heads % kv_heads == 0, "`kv_heads` ", kv_heads, " does not divide `heads` ", heads);
-  GLINT_REQUIRE(vocab_multiple >= 1 && vocab_multiple <= 1 << 20, "`vocab_multiple` ", vocab_multiple,
-                ": give a number from 1 (no padding) to 1048576");
+  GLINT_REQUIRE(vocab_multiple >= 0 && vocab_multiple <= 1 << 20, "`vocab_multiple` ", vocab_multiple,
+                ": give a number from 1 (no padding) to 1048576, or leave it out");
   GLINT_REQUIRE(norm_epsilon > 0.0f && norm_epsilon < 1.0f, "`norm_epsilon` ", norm_epsilon, " is not in (0, 1)");
   if (kind == ModelKind::llama) {
     GLINT_REQUIRE(!bias, "`bias` is of `model` gpt2; Llama has none: leave it out");

@@ -217,6 +217,18 @@ TEST_CASE("evaluation has no dropout") {
   CHECK(results[0] == results[1]);
 }
 
+TEST_CASE("a vocabulary is padded to a multiple: the one given, or 64 from 1024 tokens on") {
+  const auto padded = [](int vocab, int multiple) {
+    return GptConfig{.vocab = vocab, .vocab_multiple = multiple}.padded_vocab();
+  };
+  CHECK(padded(65, 0) == 65);
+  CHECK(padded(1023, 0) == 1023);
+  CHECK(padded(1024, 0) == 1024);
+  CHECK(padded(50257, 0) == 50304);
+  CHECK(padded(50257, 1) == 50257);
+  CHECK(padded(65, 64) == 128);
+}
+
 TEST_CASE("a padded vocabulary: the same parameters, losses and gradients; the padding stays 0 and is not counted") {
   GptConfig config = test::tiny_config(), wide = config;
   wide.vocab_multiple = 64;

@@ -145,7 +145,6 @@ ImportedRun read_hf_model(const fs::path& place, const fs::path& tokenizer) {
   GLINT_REQUIRE(model.vocab >= tokens, config.string(), " gives a vocabulary of ", model.vocab,
                 ", the tokenizer one of ", tokens, ": they don't belong together");
   run.left_out = model.vocab - tokens;
-  if (run.left_out > 0) model.vocab_multiple = model.vocab % 64 == 0 && run.left_out < 64 ? 64 : 1;
   model.vocab = tokens;
   run.options.tokenizer = name_of(run.tokenizer.kind());
   run.options.complete();
