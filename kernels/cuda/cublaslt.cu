@@ -234,8 +234,8 @@ bool CudaMatmul::multiply(const CudaContext& ctx, const ColumnMajorProduct& p, c
 }
 
 ProductChoice CudaMatmul::choose(const CudaContext& ctx, const ColumnMajorProduct& p, const Work& apart) {
-  constexpr double kMaxSeconds = 2;      // for all products together; the rest is left to the library
-  constexpr double kLibrarysOwn = 0.99;  // is replaced by what is faster than this
+  constexpr double kMaxSeconds = 2;  // for all products together; the rest is left to the library
+  constexpr double kNearly = 1.01;   // of the fastest time: the first such candidate is taken, most often the same
   const Description description(p, ctx.tf32);
   if (!tuning_ && p.n < kFewRows) {  // the order of sums shall not depend on the number of rows
     ColumnMajorProduct more = p;
@@ -264,10 +264,9 @@ ProductChoice CudaMatmul::choose(const CudaContext& ctx, const ColumnMajorProduc
   const auto begin = std::chrono::steady_clock::now();
   const std::vector<double> times = measure(ctx, ways);
   tuned_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  const auto best = std::min_element(times.begin(), times.end());
-  choice.first_us = choice.us = times[0];
-  if (*best >= kLibrarysOwn * times[0]) return choice;
-  choice.us = *best, choice.chosen = static_cast<int>(best - times.begin());
+  const double best = *std::min_element(times.begin(), times.end());
+  const auto chosen = std::find_if(times.begin(), times.end(), [&](double time) { return time <= kNearly * best; });
+  choice.first_us = times[0], choice.us = *chosen, choice.chosen = static_cast<int>(chosen - times.begin());
   choice.algorithm.reset();
   if (choice.chosen < choice.candidates) choice.algorithm = found[static_cast<size_t>(choice.chosen)];
   return choice;
