@@ -66,7 +66,7 @@ TEST_CASE("study ladder: wrong flags are one line") {
                {{"--context", "12,many"}, "--context"},
                {{"--context", "65536", "--heads", "1000"}, "of memory; give fewer --heads"},
                {{"--head-size", "20"}, "--head-size 20: give a multiple of 8"},
-               {{"--heads", "0"}, "--heads 0: "},
+               {{"--heads", "-1"}, "--heads -1: "},
                {{"--dropout", "1"}, "--dropout 1 is not in [0, 1)"},
                {{"--dropout", "nan"}, "--dropout"},
                {{"--repeats", "0"}, "--repeats"},

@@ -15,7 +15,7 @@ namespace {
 using nlohmann::ordered_json;
 
 struct LadderFlags : StudyFlags {
-  int heads = 2, head_size = 64;
+  int heads = 0, head_size = 64;
   std::vector<int> contexts = {128, 256, 512, 1024, 2048};
   double dropout = 0.1;
   bool causal = true;
@@ -36,7 +36,8 @@ AttentionShape ladder_shape(const LadderFlags& flags, int T) {
 }
 
 void validate_ladder(const LadderFlags& flags) {
-  GLINT_REQUIRE(flags.heads >= 1 && flags.heads <= 1024, "--heads ", flags.heads, ": give a number from 1 to 1024");
+  GLINT_REQUIRE(flags.heads >= 1 && flags.heads <= 1024, "--heads ", flags.heads,
+                ": give a number from 1 to 1024, or leave it out");
   GLINT_REQUIRE(flags.head_size >= 8 && flags.head_size <= 256 && flags.head_size % 8 == 0, "--head-size ",
                 flags.head_size, ": give a multiple of 8 from 8 to 256");
   GLINT_REQUIRE(flags.dropout >= 0 && static_cast<float>(flags.dropout) < 1, "--dropout ", flags.dropout,
@@ -81,14 +82,16 @@ StudyUnit ladder_unit(const LadderFlags& flags, const Device& device, int T, dou
   return {.name = str_cat("T ", T, ", ", of_dropout(p)), .cost = 1.0 * T * T + 1e4, .work = work};
 }
 
+std::string ms_text(double ms) { return formatted(ms < 1 ? "%.3f" : "%.2f", ms); }
+
 std::string ladder_table(const ordered_json& rows) {
   std::vector<std::vector<std::string>> table = {{"rung", "idea", "forward, ms", "backward, ms", "bytes moved, forward",
                                                   "backward", "memory", "largest error", "of what is allowed"}};
   for (const ordered_json& r : rows) {
-    table.push_back({str_cat(table.size(), " ", r["rung"].get<std::string>()), r["idea"],
-                     formatted("%.2f", r["forward_ms"]), formatted("%.2f", r["backward_ms"]),
-                     human_bytes(r["forward_bytes"]), human_bytes(r["backward_bytes"]), human_bytes(r["memory_bytes"]),
-                     formatted("%.1e", r["error"]), formatted("%.0f%%", 100 * r["error_of_allowed"].get<double>())});
+    table.push_back({str_cat(table.size(), " ", r["rung"].get<std::string>()), r["idea"], ms_text(r["forward_ms"]),
+                     ms_text(r["backward_ms"]), human_bytes(r["forward_bytes"]), human_bytes(r["backward_bytes"]),
+                     human_bytes(r["memory_bytes"]), formatted("%.1e", r["error"]),
+                     formatted("%.0f%%", 100 * r["error_of_allowed"].get<double>())});
   }
   return markdown_table(table);
 }
@@ -118,6 +121,7 @@ std::string ladder_picture(const LadderFlags& flags, const std::vector<ordered_j
 
 void study_ladder(LadderFlags& flags) {
   if (flags.device == DeviceChoice::automatic) flags.device = on_this_machine(DeviceFlags{}).device;
+  if (flags.heads == 0) flags.heads = flags.device == DeviceChoice::cuda ? 16 : 2;
   validate_ladder(flags);
   const Device device = open_device({.device = flags.device});
   Study study("ladder", flags, flags.settings(), device.name());
@@ -165,7 +169,7 @@ void study_ladder(LadderFlags& flags) {
 void register_study_ladder(CLI::App& studies) {
   const auto flags = std::make_shared<LadderFlags>();
   StudyCommand command(studies, "ladder", "Attention from the definition to glint's kernel", *flags);
-  command.add("heads", flags->heads, "Heads");
+  command.add("heads", flags->heads, "Heads; 0: 2, on a GPU 16, which fill it");
   command.add("head-size", flags->head_size, "Channels per head");
   command.add("context", flags->contexts, "Tokens per sequence: one number or several, as 128,1024",
               std::vector{64, 128});
