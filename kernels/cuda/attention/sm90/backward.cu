@@ -51,7 +51,7 @@ void launch_kernels(const CudaContext& ctx, const AttentionBackward<Bf16>& call)
   const auto what = [&] { return backward_text("dQ, dK and dV", s); };
   const bool dropout = call.dropout.on();
   const size_t bytes = dropout ? sizeof(BackwardShared<kHS, true>) : sizeof(BackwardShared<kHS, false>);
-  launch(ctx, {grid, dim3(kBlockThreads), bytes}, what,
+  launch(ctx, {grid, dim3(Warpgroups<kHS>::kThreads), bytes}, what,
          dropout ? backward_kernel<kHS, true> : backward_kernel<kHS, false>, a);
 }
 

@@ -13,13 +13,19 @@
 
 namespace glint::attention::sm90 {
 
-inline constexpr int kTile = 64;           // keys of a warpgroup, and queries of a step
-inline constexpr int kBlockRows = 128;     // keys of a block of threads
-inline constexpr int kBlockThreads = 384;  // three warpgroups
+inline constexpr int kTile = 64;        // keys of a warpgroup, and queries of a step
+inline constexpr int kBlockRows = 128;  // keys of a block of threads
 inline constexpr int kConsumerWarps = 8;
-// Registers of a thread. A block starts with 168 a thread, and they are all it has.
-inline constexpr int kLoaderRegisters = 24, kConsumerRegisters = 240;
-static_assert(kLoaderRegisters + 2 * kConsumerRegisters == 3 * 168);
+
+// Warpgroups of a block and registers of their threads. Of 64 channels a warpgroup of its own works out dQ. A block
+// starts with the same number of registers for every thread, and they are all it has.
+template <int kHS>
+struct Warpgroups {
+  static constexpr bool kDq = kHS == 64;
+  static constexpr int kThreads = kDq ? 512 : 384;
+  static constexpr int kLoader = 24, kConsumer = kDq ? 208 : 240, kDqRegisters = 72;
+  static_assert(kLoader + 2 * kConsumer + (kDq ? kDqRegisters : 0) == (kDq ? 4 * 128 : 3 * 168));
+};
 
 // What the products need to know of two neighbouring queries.
 struct QueryPair {

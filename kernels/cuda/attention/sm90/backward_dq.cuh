@@ -13,11 +13,15 @@ struct KeyTiles {
   SharedTile<kBlockRows, kHS> k, v;
 };
 
-// In shared memory. The warpgroups sum dQ in turns, step by step, or, of 128 channels, 64 each. The thread that sends a
-// sum to global memory makes its buffer available to the warps, which fill it.
+// In shared memory. dQ of 64 channels is summed by a warpgroup of its own; of 128, for which registers lack, by the
+// warpgroups that multiply, 64 channels each. The thread that sends a sum to global memory makes its buffer available
+// to the warps, which fill it.
 template <int kHS>
 struct DqShared {
-  static constexpr int kSums = kHS == 64 ? 2 : 1, kHalves = kHS / 64, kWarps = kConsumerWarps / kSums;  // of a sum
+  static constexpr int kSums = kHS == 64 ? 2 : 1, kHalves = kHS / 64, kWarps = 4 * kHalves;  // of a sum
+  // The buffer of a step's sum, and how many it held before.
+  __device__ static int buffer(unsigned step) { return step % kSums; }
+  __device__ static unsigned turn(unsigned step) { return step / kSums; }
 
   __device__ void init() {
     ds_barriers.init(kConsumerWarps, kWarps);
@@ -33,89 +37,75 @@ struct DqShared {
   uint64_t available[kSums], filled[kSums];
 };
 
-// A multiplying warpgroup's side.
+// A multiplying warpgroup's side: shows dS^T of a step to the others.
 template <int kHS>
-struct DqPart {
+struct DsPart {
   using Step = StepCursor<2>;  // counted over all blocks of keys
 
   // Of the warps of both warpgroups.
-  __device__ DqPart(DqShared<kHS>& of_block, const BackwardArguments& arguments, int warp_index)
-      : shared(of_block), a(arguments), warpgroup(warp_index / 4), warp(warp_index % 4) {
-    const int row = kTile * warpgroup + 16 * warp + lane() % 16, chunk = lane() / 16 ^ lane() % 8;
-    ds_place = ptx::SharedAddress(&shared.ds[0].halves[0][row][chunk * 8]).value;
+  __device__ DsPart(DqShared<kHS>& of_block, int warp_index) : shared(of_block) {
+    const int row = kTile * (warp_index / 4) + 16 * (warp_index % 4) + lane() % 16, chunk = lane() / 16 ^ lane() % 8;
+    place = ptx::SharedAddress(&shared.ds[0].halves[0][row][chunk * 8]).value;
   }
 
-  // A new block of keys begins.
-  __device__ void start() { any = false; }
-
-  // Shows a step's dS^T to both warpgroups.
   __device__ void share(Step step, const Fragment<64>& ds) {
     shared.ds_barriers.wait_empty(step);
-    const unsigned to = ds_place + step.stage() * sizeof shared.ds[0];
+    const unsigned to = place + step.stage() * sizeof shared.ds[0];
 #pragma unroll
     for (int k = 0; k < 4; ++k) ptx::stmatrix(to ^ 32 * k, ds.x[k]);
     ptx::fence_proxy_async();
     warp_arrive(shared.ds_barriers.full[step.stage()]);
   }
 
-  // Sums dQ of the step kBack before `next`, whose tile is `tile`, if it is of this block.
-  template <int kBack>
-  __device__ void sum(Step next, const KeyBlock& block, const QueryTile& tile, const SharedTile<kBlockRows, kHS>& k) {
-    const Step step{next.count - kBack};
-    if (kBack > 1 && !any) {
-      any = true;
-      return;
-    }
-    if (kHS == 64 && step.stage() != warpgroup) return;
-    const int half = kHS == 64 ? 0 : warpgroup, buffer = kHS == 64 ? warpgroup : 0;
-
-    shared.ds_barriers.wait_full(step);
-    ptx::wgmma_fence();
-    const uint64_t left = ptx::whole_descriptor(ptx::uniform_now(ptx::descriptor(&shared.ds[step.stage()])));
-    const uint64_t right = ptx::whole_descriptor(ptx::uniform_now(ptx::descriptor(&k.halves[half])));
-#pragma unroll
-    for (int i = 0; i < kBlockRows / 16; ++i) {
-      ptx::wgmma_ss<true, true>(dq.x, left + i * 128, right + i * 128, i > 0);  // dQ = (dS^T)^T K
-    }
-    ptx::wgmma_commit();
-    ptx::wgmma_wait<0>();
-    ptx::pin(dq.x);
-    shared.ds_barriers.release(step);
-
-    float4* sum = &shared.sums[buffer].x[half][0][threadIdx.x % 128];
-    ptx::mbarrier_wait(&shared.available[buffer], step.count / DqShared<kHS>::kSums % 2);
-    if (block.j0 > 0) {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        store_vector(sum + 128 * i, float4{dq.x[4 * i], dq.x[4 * i + 1], dq.x[4 * i + 2], dq.x[4 * i + 3]});
-      }
-      ptx::fence_proxy_async();
-      warp_arrive(shared.filled[buffer]);
-      return;
-    }
-    const QueryTile own = tile.before(kBack);
-    if (block.before(own.i) > 0) {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const float4 x = load_vector<float4>(sum + 128 * i);
-        dq.x[4 * i] += x.x, dq.x[4 * i + 1] += x.y, dq.x[4 * i + 2] += x.z, dq.x[4 * i + 3] += x.w;
-      }
-    }
-    warp_arrive(shared.filled[buffer]);
-    const float factor = a.call.dropout.scale * a.shape().scale;
-    HeadView<Bf16> to = a.call.dq;
-    to.data += 64 * half;
-    store_rows(to, block.b, own.i + 16 * warp, own.h(), a.shape().T, a.shape().HS - 64 * half, dq, {factor, factor});
-  }
-
- private:
   DqShared<kHS>& shared;
-  const BackwardArguments& a;
-  const int warpgroup, warp;
-  unsigned ds_place;   // where this lane stores of dS^T
-  Accumulator<64> dq;  // of a step
-  bool any = false;    // step of this block has gone before
+  unsigned place;  // where this lane stores
 };
+
+// dQ of a step, by a warpgroup: of 64 channels, of which a sum is, from channel 64 * half on.
+template <int kHS>
+__device__ void sum_dq(DqShared<kHS>& shared, const BackwardArguments& a, StepCursor<2> step, const KeyBlock& block,
+                       const auto& tile_of_step, const SharedTile<kBlockRows, kHS>& k, int half, int warp_index,
+                       Accumulator<64>& dq) {
+  const int buffer = shared.buffer(step.count);
+  shared.ds_barriers.wait_full(step);
+  ptx::wgmma_fence();
+  const uint64_t left = ptx::whole_descriptor(ptx::uniform_now(ptx::descriptor(&shared.ds[step.stage()])));
+  const uint64_t right = ptx::whole_descriptor(ptx::uniform_now(ptx::descriptor(&k.halves[half])));
+#pragma unroll
+  for (int i = 0; i < kBlockRows / 16; ++i) {
+    ptx::wgmma_ss<true, true>(dq.x, left + i * 128, right + i * 128, i > 0);  // dQ = (dS^T)^T K
+  }
+  ptx::wgmma_commit();
+  ptx::wgmma_wait<0>();
+  ptx::pin(dq.x);
+  shared.ds_barriers.release(step);
+
+  float4* sum = &shared.sums[buffer].x[half][0][threadIdx.x % 128];
+  ptx::mbarrier_wait(&shared.available[buffer], shared.turn(step.count) % 2);
+  if (block.j0 > 0) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      store_vector(sum + 128 * i, float4{dq.x[4 * i], dq.x[4 * i + 1], dq.x[4 * i + 2], dq.x[4 * i + 3]});
+    }
+    ptx::fence_proxy_async();
+    warp_arrive(shared.filled[buffer]);
+    return;
+  }
+  const QueryTile own = tile_of_step();
+  if (block.before(own.i) > 0) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const float4 x = load_vector<float4>(sum + 128 * i);
+      dq.x[4 * i] += x.x, dq.x[4 * i + 1] += x.y, dq.x[4 * i + 2] += x.z, dq.x[4 * i + 3] += x.w;
+    }
+  }
+  warp_arrive(shared.filled[buffer]);
+  const float factor = a.call.dropout.scale * a.shape().scale;
+  HeadView<Bf16> to = a.call.dq;
+  to.data += 64 * half;
+  store_rows(to, block.b, own.i + 16 * warp_index, own.h(), a.shape().T, a.shape().HS - 64 * half, dq,
+             {factor, factor});
+}
 
 // A sum whose copy to global memory has been begun: its turn has to be passed on before anything else is waited for.
 struct OpenTurn {
@@ -138,17 +128,17 @@ __device__ inline void wait_for_turn(const int* turn, int value) {
 
 // The thread that sends off the sums in buffer `mine`: those of every kSums-th step.
 template <int kHS, int kBuffers>
-__device__ void add_dq(DqShared<kHS>& shared, ItemQueue<kBuffers>& items, const BackwardArguments& a, unsigned mine) {
+__device__ void add_dq(DqShared<kHS>& shared, ItemQueue<kBuffers>& items, const BackwardArguments& a, int mine) {
   constexpr unsigned kBytes = sizeof shared.sums[0];
   StepCursor<kBuffers> at;
-  typename DqPart<kHS>::Step step;
+  StepCursor<2> step;
   OpenTurn open;
   for (;;) {
     const KeyBlock block(a, items.take_alone(at));
     if (block.is_none()) break;
 #pragma unroll 1  // registers are few
     for (QueryTile tile(block); tile.is_valid(); tile.next(), step.next()) {
-      if (step.count % DqShared<kHS>::kSums != mine) continue;
+      if (shared.buffer(step.count) != mine) continue;
       const int before = block.before(tile.i), index = a.tile_index(block.b, tile.h(), tile.i);
       float* sum = a.scratch.dq + int64_t{index} * (kTile * kHS);
       const bool is_last = block.j0 == 0;
@@ -160,7 +150,7 @@ __device__ void add_dq(DqShared<kHS>& shared, ItemQueue<kBuffers>& items, const 
         ptx::mbarrier_arrive(&shared.available[mine]);
       }
       open.pass_on(a.scratch.turns);  // of the step before, while this one's sum is worked out
-      ptx::mbarrier_wait(&shared.filled[mine], step.count / DqShared<kHS>::kSums % 2);
+      ptx::mbarrier_wait(&shared.filled[mine], shared.turn(step.count) % 2);
       if (is_last) continue;
       if (before > 0) {
         wait_for_turn(a.scratch.turns + index, before);

@@ -26,29 +26,16 @@ struct BackwardShared {
   ItemQueue<kBuffers> items;
 };
 
-// A warpgroup's rows of K and V as the left operands of S^T = K Q^T and dP^T = V dO^T: in registers where there are
-// enough of them.
+// A warpgroup's rows of K and V as the left operands of S^T = K Q^T and dP^T = V dO^T.
 template <int kHS>
-struct LeftTiles;
-template <>
-struct LeftTiles<64> {
-  __device__ LeftTiles(const KeyTiles<64>& owned, int row) { load_left(k, owned.k, row), load_left(v, owned.v, row); }
-  __device__ void begin_s(Accumulator<64>& s, Operand<SharedTile<kTile, 64>> q) const { multiply_transposed(s, k, q); }
-  __device__ void begin_dp(Accumulator<64>& dp, Operand<SharedTile<kTile, 64>> dout) const {
-    multiply_transposed(dp, v, dout);
-  }
+struct LeftTiles {
+  using Tile = SharedTile<kBlockRows, kHS>;
 
-  Fragment<64> k, v;
-};
-template <>
-struct LeftTiles<128> {
-  using Tile = SharedTile<kBlockRows, 128>;
-
-  __device__ LeftTiles(const KeyTiles<128>& owned, int row) : k(operand(owned.k, row)) {}
-  __device__ void begin_s(Accumulator<64>& s, Operand<SharedTile<kTile, 128>> q) const {
+  __device__ LeftTiles(const KeyTiles<kHS>& owned, int row) : k(operand(owned.k, row)) {}
+  __device__ void begin_s(Accumulator<64>& s, Operand<SharedTile<kTile, kHS>> q) const {
     multiply_transposed(s, Operand<Tile>{ptx::uniform_now(k.descriptor)}, q);
   }
-  __device__ void begin_dp(Accumulator<64>& dp, Operand<SharedTile<kTile, 128>> dout) const {
+  __device__ void begin_dp(Accumulator<64>& dp, Operand<SharedTile<kTile, kHS>> dout) const {
     multiply_transposed(dp, Operand<Tile>{ptx::uniform_now(k.descriptor) + Tile::kBytes / 16}, dout);
   }
 
@@ -114,8 +101,11 @@ __device__ void sum_over_queries(BackwardShared<kHS, kDropout>& shared, const Ba
   StepCursor<Shared::kBuffers> buffer;
   StepCursor<Shared::kStages> at;
   ColumnDropout<kDropout> dropout(a, shared.dropout, warp_index);
-  DqPart<kHS> dq(shared.dq, a, warp_index);
+  const int warpgroup = warp_index / 4, warp = warp_index % 4;
+  [[maybe_unused]] bool any = false;  // step of this block has gone before
+  DsPart<kHS> ds_part(shared.dq, warp_index);
   Accumulator<64> s, dp;  // S^T, dP^T: keys x queries
+  Accumulator<64> dq;
   Accumulator<kHS> dk, dv;
   Fragment<64> p_left, ds_left;
   QueryColumns queries;
@@ -137,7 +127,7 @@ __device__ void sum_over_queries(BackwardShared<kHS, kDropout>& shared, const Ba
 
     QueryTile tile(block);
     dropout.start(block.b, tile.h(), j);
-    dq.start();
+    any = false;
     const auto next = [&] {  // whether a new head begins, or the last one has ended
       at.next();
       const bool new_head = tile.next();
@@ -154,15 +144,24 @@ __device__ void sum_over_queries(BackwardShared<kHS, kDropout>& shared, const Ba
       left.begin_dp(dp, dout_of(q));  // dP^T = V dO^T
       ptx::wgmma_commit();
     };
+    // dQ of the step that many before this one, where these warpgroups sum it.
+    const auto sum = [&](int back) {
+      sum_dq<kHS>(
+          shared.dq, a, {at.count - back}, block, [&] { return tile.before(back); }, owned.k, warpgroup, warp, dq);
+    };
     // Of the step before the last one, so that the other warpgroup has had time for its part of dS.
-    const auto sum_before = [&] { dq.template sum<2>({at.count}, block, tile, owned.k); };
+    const auto sum_before = [&] {
+      if constexpr (Warpgroups<kHS>::kDq) return;
+      if (any) sum(2);
+      else any = true;
+    };
     // Lets tiles go by whose queries see none of these keys; then the next one is there, unless it was the last.
     const auto skip = [&] {
       const int first = j < shape.S ? a.range.first_query(j) / kTile * kTile : shape.T;
       while (tile.is_valid() && tile.i < first) {
         shared.barriers.wait_full(at);
         shared.barriers.release(at);
-        dq.share({at.count}, {});
+        ds_part.share({at.count}, {});
         next();
         sum_before();
       }
@@ -197,7 +196,7 @@ __device__ void sum_over_queries(BackwardShared<kHS, kDropout>& shared, const Ba
         }
         round_to(p_left, s);
         round_to(ds_left, dp);
-        dq.share({at.count}, ds_left);
+        ds_part.share({at.count}, ds_left);
         const QueryOperand q = q_of(at);
         ptx::wgmma_fence();
         multiply(dv, p_left, dout_of(q));  // dV += (M * P)^T dO
@@ -227,7 +226,7 @@ __device__ void sum_over_queries(BackwardShared<kHS, kDropout>& shared, const Ba
       }
     }
     ptx::wgmma_wait<0>();
-    dq.template sum<1>({at.count}, block, tile, owned.k);
+    if constexpr (!Warpgroups<kHS>::kDq) sum(1);
     shared.owned_barriers.release(buffer);
     buffer.next();
     ptx::pin(dk.x);
@@ -238,24 +237,53 @@ __device__ void sum_over_queries(BackwardShared<kHS, kDropout>& shared, const Ba
   }
 }
 
+// A warp of the warpgroup for dQ.
 template <int kHS, bool kDropout>
-__global__ void __launch_bounds__(kBlockThreads, 1) backward_kernel(const __grid_constant__ BackwardArguments a) {
+__device__ void sum_over_keys(BackwardShared<kHS, kDropout>& shared, const BackwardArguments& a, int warp_index) {
+  StepCursor<BackwardShared<kHS, kDropout>::kBuffers> buffer;
+  StepCursor<2> step;
+  Accumulator<64> dq;
+  for (;;) {
+    const KeyBlock block(a, shared.items.take(buffer));
+    if (block.is_none()) break;
+    const auto& owned = shared.owned[buffer.stage()];
+    shared.owned_barriers.wait_full(buffer);
+#pragma unroll 1
+    for (QueryTile tile(block); tile.is_valid(); tile.next(), step.next()) {
+      sum_dq<kHS>(
+          shared.dq, a, step, block, [&] { return tile; }, owned.k, 0, warp_index % 4, dq);
+    }
+    shared.owned_barriers.release(buffer);
+    buffer.next();
+  }
+}
+
+template <int kHS, bool kDropout>
+__global__ void __launch_bounds__(Warpgroups<kHS>::kThreads, 1)
+    backward_kernel(const __grid_constant__ BackwardArguments a) {
+  using Groups = Warpgroups<kHS>;
+  constexpr int kReaders = kConsumerWarps + (Groups::kDq ? 4 : 0);  // warps that read K
   auto& shared = dynamic_shared<BackwardShared<kHS, kDropout>>();
   if (threadIdx.x == 0) {
-    shared.owned_barriers.init(1, kConsumerWarps);
+    shared.owned_barriers.init(1, kReaders);
     shared.barriers.init(1, kConsumerWarps);
     shared.dq.init();
-    shared.items.init(kConsumerWarps + shared.dq.kSums);
+    shared.items.init(kReaders + shared.dq.kSums);
     ptx::fence_mbarrier_init();
   }
   __syncthreads();
   const int warp_index = static_cast<int>(ptx::uniform(threadIdx.x / 32));
   if (warp_index < 4) {
-    ptx::setmaxnreg_dec<kLoaderRegisters>();
+    ptx::setmaxnreg_dec<Groups::kLoader>();
     if (threadIdx.x == 0) load_tiles(shared, a);
     if (warp() >= 1 && warp() <= shared.dq.kSums && lane() == 0) add_dq(shared.dq, shared.items, a, warp() - 1);
+  } else if (warp_index >= 4 + kConsumerWarps) {
+    if constexpr (Groups::kDq) {
+      ptx::setmaxnreg_dec<Groups::kDqRegisters>();
+      sum_over_keys(shared, a, warp_index);
+    }
   } else {
-    ptx::setmaxnreg_inc<kConsumerRegisters>();
+    ptx::setmaxnreg_inc<Groups::kConsumer>();
     sum_over_queries(shared, a, warp_index - 4);
   }
 }
