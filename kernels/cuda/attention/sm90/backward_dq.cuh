@@ -61,51 +61,57 @@ struct DsPart {
   unsigned place;  // where this lane stores
 };
 
-// dQ of a step, by a warpgroup: of 64 channels, of which a sum is, from channel 64 * half on.
+// The side of a warpgroup that sums dQ: 64 channels from channel 64 * half on.
 template <int kHS>
-__device__ void sum_dq(DqShared<kHS>& shared, const BackwardArguments& a, StepCursor<2> step, const KeyBlock& block,
-                       const auto& tile_of_step, const SharedTile<kBlockRows, kHS>& k, int half, int warp_index,
-                       Accumulator<64>& dq) {
-  const int buffer = shared.buffer(step.count);
-  shared.ds_barriers.wait_full(step);
-  ptx::wgmma_fence();
-  const uint64_t left = ptx::whole_descriptor(ptx::uniform_now(ptx::descriptor(&shared.ds[step.stage()])));
-  const uint64_t right = ptx::whole_descriptor(ptx::uniform_now(ptx::descriptor(&k.halves[half])));
+struct DqPart {
+  // Of a step, whose tile is tile_of_step().
+  __device__ void sum(StepCursor<2> step, const KeyBlock& block, const auto& tile_of_step,
+                      const SharedTile<kBlockRows, kHS>& k) {
+    const int buffer = shared.buffer(step.count);
+    shared.ds_barriers.wait_full(step);
+    ptx::wgmma_fence();
+    const uint64_t left = ptx::whole_descriptor(ptx::uniform_now(ptx::descriptor(&shared.ds[step.stage()])));
+    const uint64_t right = ptx::whole_descriptor(ptx::uniform_now(ptx::descriptor(&k.halves[half])));
 #pragma unroll
-  for (int i = 0; i < kBlockRows / 16; ++i) {
-    ptx::wgmma_ss<true, true>(dq.x, left + i * 128, right + i * 128, i > 0);  // dQ = (dS^T)^T K
-  }
-  ptx::wgmma_commit();
-  ptx::wgmma_wait<0>();
-  ptx::pin(dq.x);
-  shared.ds_barriers.release(step);
+    for (int i = 0; i < kBlockRows / 16; ++i) {
+      ptx::wgmma_ss<true, true>(dq.x, left + i * 128, right + i * 128, i > 0);  // dQ = (dS^T)^T K
+    }
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<0>();
+    ptx::pin(dq.x);
+    shared.ds_barriers.release(step);
 
-  float4* sum = &shared.sums[buffer].x[half][0][threadIdx.x % 128];
-  ptx::mbarrier_wait(&shared.available[buffer], shared.turn(step.count) % 2);
-  if (block.j0 > 0) {
+    float4* sum = &shared.sums[buffer].x[half][0][threadIdx.x % 128];
+    ptx::mbarrier_wait(&shared.available[buffer], shared.turn(step.count) % 2);
+    if (block.j0 > 0) {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      store_vector(sum + 128 * i, float4{dq.x[4 * i], dq.x[4 * i + 1], dq.x[4 * i + 2], dq.x[4 * i + 3]});
+      for (int i = 0; i < 8; ++i) {
+        store_vector(sum + 128 * i, float4{dq.x[4 * i], dq.x[4 * i + 1], dq.x[4 * i + 2], dq.x[4 * i + 3]});
+      }
+      ptx::fence_proxy_async();
+      warp_arrive(shared.filled[buffer]);
+      return;
     }
-    ptx::fence_proxy_async();
+    const QueryTile own = tile_of_step();
+    if (block.before(own.i) > 0) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const float4 x = load_vector<float4>(sum + 128 * i);
+        dq.x[4 * i] += x.x, dq.x[4 * i + 1] += x.y, dq.x[4 * i + 2] += x.z, dq.x[4 * i + 3] += x.w;
+      }
+    }
     warp_arrive(shared.filled[buffer]);
-    return;
+    const float factor = a.call.dropout.scale * a.shape().scale;
+    HeadView<Bf16> to = a.call.dq;
+    to.data += 64 * half;
+    store_rows(to, block.b, own.i + 16 * warp, own.h(), a.shape().T, a.shape().HS - 64 * half, dq, {factor, factor});
   }
-  const QueryTile own = tile_of_step();
-  if (block.before(own.i) > 0) {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const float4 x = load_vector<float4>(sum + 128 * i);
-      dq.x[4 * i] += x.x, dq.x[4 * i + 1] += x.y, dq.x[4 * i + 2] += x.z, dq.x[4 * i + 3] += x.w;
-    }
-  }
-  warp_arrive(shared.filled[buffer]);
-  const float factor = a.call.dropout.scale * a.shape().scale;
-  HeadView<Bf16> to = a.call.dq;
-  to.data += 64 * half;
-  store_rows(to, block.b, own.i + 16 * warp_index, own.h(), a.shape().T, a.shape().HS - 64 * half, dq,
-             {factor, factor});
-}
+
+  DqShared<kHS>& shared;
+  const BackwardArguments& a;
+  const int half, warp;
+  Accumulator<64> dq;
+};
 
 // A sum whose copy to global memory has been begun: its turn has to be passed on before anything else is waited for.
 struct OpenTurn {

@@ -101,11 +101,10 @@ __device__ void sum_over_queries(BackwardShared<kHS, kDropout>& shared, const Ba
   StepCursor<Shared::kBuffers> buffer;
   StepCursor<Shared::kStages> at;
   ColumnDropout<kDropout> dropout(a, shared.dropout, warp_index);
-  const int warpgroup = warp_index / 4, warp = warp_index % 4;
   [[maybe_unused]] bool any = false;  // step of this block has gone before
   DsPart<kHS> ds_part(shared.dq, warp_index);
+  DqPart<kHS> dq{shared.dq, a, warp_index / 4, warp_index % 4, {}};
   Accumulator<64> s, dp;  // S^T, dP^T: keys x queries
-  Accumulator<64> dq;
   Accumulator<kHS> dk, dv;
   Fragment<64> p_left, ds_left;
   QueryColumns queries;
@@ -146,8 +145,8 @@ __device__ void sum_over_queries(BackwardShared<kHS, kDropout>& shared, const Ba
     };
     // dQ of the step that many before this one, where these warpgroups sum it.
     const auto sum = [&](int back) {
-      sum_dq<kHS>(
-          shared.dq, a, {at.count - back}, block, [&] { return tile.before(back); }, owned.k, warpgroup, warp, dq);
+      dq.sum(
+          {at.count - back}, block, [&] { return tile.before(back); }, owned.k);
     };
     // Of the step before the last one, so that the other warpgroup has had time for its part of dS.
     const auto sum_before = [&] {
@@ -242,7 +241,7 @@ template <int kHS, bool kDropout>
 __device__ void sum_over_keys(BackwardShared<kHS, kDropout>& shared, const BackwardArguments& a, int warp_index) {
   StepCursor<BackwardShared<kHS, kDropout>::kBuffers> buffer;
   StepCursor<2> step;
-  Accumulator<64> dq;
+  DqPart<kHS> dq{shared.dq, a, 0, warp_index % 4, {}};
   for (;;) {
     const KeyBlock block(a, shared.items.take(buffer));
     if (block.is_none()) break;
@@ -250,8 +249,8 @@ __device__ void sum_over_keys(BackwardShared<kHS, kDropout>& shared, const Backw
     shared.owned_barriers.wait_full(buffer);
 #pragma unroll 1
     for (QueryTile tile(block); tile.is_valid(); tile.next(), step.next()) {
-      sum_dq<kHS>(
-          shared.dq, a, step, block, [&] { return tile; }, owned.k, 0, warp_index % 4, dq);
+      dq.sum(
+          step, block, [&] { return tile; }, owned.k);
     }
     shared.owned_barriers.release(buffer);
     buffer.next();
