@@ -31,10 +31,10 @@ struct GptConfig {
   int hidden() const {  // channels of the feed-forward layer: Llama's 8/3 C, to a multiple of 64
     return kind == ModelKind::gpt2 ? 4 * embd : (8 * embd / 3 + 63) / 64 * 64;
   }
-  // Rows of wte. A GPU's products want rows of whole 128 bytes: with 50257 columns a step of GPT-2 124M takes twice as
-  // long on an H200 (28 November 2026) as with 50304.
+  // Rows of wte. A GPU's products want rows of logits that begin at 16 bytes, or 128: with 50257 columns a step of a
+  // Llama of 124M takes twice as long on an H200 (28 November 2026) as with 50304.
   int padded_vocab() const {
-    const int multiple = vocab_multiple > 0 ? vocab_multiple : vocab >= 1024 ? 64 : 1;
+    const int multiple = vocab_multiple > 0 ? vocab_multiple : vocab >= 1024 ? 64 : 8;
     return (vocab + multiple - 1) / multiple * multiple;
   }
   void validate() const;  // throws UserError naming the wrong `field`

@@ -52,7 +52,7 @@ void for_each_option(Options& o, Visit&& visit) {
   add(m.norm_epsilon, "norm-epsilon", OnResume::added, kPositive, "Of layer norms");
   add(m.tied, "tie-embeddings", OnResume::added, kAny, "The output head is the token embedding");
   add(m.vocab_multiple, "vocab-multiple", kFree, kFrom0, "Pad the vocabulary to a multiple: faster, same losses",
-      "64 from 1024 tokens on");
+      "8, from 1024 tokens on 64");
   add(m.activation, "activation", kFixed, kAny, "GELU, exact or GPT-2's approximation");
   add(m.rope_theta, "rope-theta", OnResume::added, kPositive, "Base of Llama's rotary positions");
   add(m.qk_norm, "qk-norm", OnResume::added, kAny, "RMSNorm of Llama's queries and keys, without weights");

@@ -22,7 +22,7 @@ TEST_CASE("parameters have the names and shapes of Hugging Face's GPT-2") {
   const auto laid_out = make_model(config, CpuContext{}, DType::f32, Weights::laid_out);
   CHECK(laid_out->parameters().count() == 124439808);  // GPT-2 "124M", as its model card counts it
   CHECK(laid_out->parameters().bytes() == 0);
-  config.layers = 1, config.vocab = 10, config.context = 20;
+  config.layers = 1, config.vocab = 10, config.vocab_multiple = 1, config.context = 20;
   const Gpt model(config);
   const std::vector<std::pair<std::string, Shape>> expected = {{"wte.weight", {10, 768}},
                                                                {"wpe.weight", {20, 768}},
@@ -217,12 +217,12 @@ TEST_CASE("evaluation has no dropout") {
   CHECK(results[0] == results[1]);
 }
 
-TEST_CASE("a vocabulary is padded to a multiple: the one given, or 64 from 1024 tokens on") {
+TEST_CASE("a vocabulary is padded to a multiple: the one given, or 8, from 1024 tokens on 64") {
   const auto padded = [](int vocab, int multiple) {
     return GptConfig{.vocab = vocab, .vocab_multiple = multiple}.padded_vocab();
   };
-  CHECK(padded(65, 0) == 65);
-  CHECK(padded(1023, 0) == 1023);
+  CHECK(padded(65, 0) == 72);
+  CHECK(padded(1016, 0) == 1016);
   CHECK(padded(1024, 0) == 1024);
   CHECK(padded(50257, 0) == 50304);
   CHECK(padded(50257, 1) == 50257);

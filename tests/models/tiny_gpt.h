@@ -14,7 +14,7 @@ namespace glint::test {
 
 inline GptConfig tiny_config() {
   GptConfig config;
-  config.vocab = 23;
+  config.vocab = 23, config.vocab_multiple = 1;
   config.context = 12;
   config.layers = 3;
   config.heads = 4;
