@@ -12,8 +12,8 @@
 #   tests/gpu/check.sh [--prebuilt DIR] [--jobs N] [--only STEP,STEP...] [--out DIR] [--build DIR] [--emulated]
 # The report, in build-gpu/report or --out, is summary.md, summary.json, check.log and pictures. --prebuilt takes the
 # programs that tests/gpu/prebuild.sh built, on whatever machine: then neither toolkit nor compiler is needed. --jobs:
-# how many steps run side by side (half of the cores, at most 8). What was expected of an H100 (expectations.json) is
-# printed beside what was measured. --only runs the build and the steps named:
+# how many steps run side by side (half of the cores, at most 8). What is expected of an H100 or H200
+# (expectations.json) is printed beside what was measured. --only runs the build and the steps named:
 # racecheck tests torch ranks_one_gpu memcheck training initcheck synccheck library masks ptx, and of those that
 # measure: bench profile growth bench_library bench_sample bench_training ranks shakespeare. The last line is "N passed,
 # N failed" (steps); a step that fails or runs out of time does not stop another. A missed speed target is reported and
@@ -217,7 +217,7 @@ write_markdown() {
   done
   if [ -s "$WORK/bench.md" ]; then printf '\n## Speed\n\n%s\n' "$(< "$WORK/bench.md")"; fi
   if [ -s "$WORK/training.md" ]; then printf '\n## Training\n\n%s\n' "$(< "$WORK/training.md")"; fi
-  if [ -s "$WORK/expectations.md" ]; then printf '\n## Expected of an H100\n\n%s\n' "$(< "$WORK/expectations.md")"; fi
+  if [ -s "$WORK/expectations.md" ]; then printf '\n## Expected of an H100 or H200\n\n%s\n' "$(< "$WORK/expectations.md")"; fi
   if [ -s "$WORK/torch.md" ]; then printf '\n## Against PyTorch\n\n%s\n' "$(< "$WORK/torch.md")"; fi
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints what tests/gpu/expectations.json expects of an H100 beside what the steps of check.sh measured.
+"""Prints what tests/gpu/expectations.json expects of an H100 or H200 beside what the steps of check.sh measured.
 
     python3 tests/gpu/expectations.py FOLDER      the folder with the steps' training.json, bench.json, ...
 

@@ -278,7 +278,7 @@ bench_training() {
   local rehearse=()
   if [ "$EMULATED" = yes ]; then rehearse=(--rehearse); fi
   "$PYTHON" -u tests/gpu/bench_training.py --glint "$PROGRAMS/$GLINT" \
-    --seconds "$((LIMIT * 4 / 5))" \
+    --seconds "$((LIMIT * 2 / 3))" \
     --json "$WORK/training.json" --markdown "$WORK/training.md" "${rehearse[@]}" 2>&1
 }
 

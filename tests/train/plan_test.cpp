@@ -211,7 +211,7 @@ TEST_CASE("plan: what an H100 and an H200 were measured to do") {
   const Measured all[] = {{"h100", 12, 12, 768, 32, 1024, 0.1f, 607e3},
                           {"h100", 12, 12, 768, 32, 1024, 0.0f, 625e3},
                           {"h100", 24, 16, 1024, 16, 1024, 0.1f, 219e3},
-                          {"h200", 12, 12, 768, 32, 1024, 0.1f, 606e3},
+                          {"h200", 12, 12, 768, 32, 1024, 0.1f, 626e3},
                           {"h200", 12, 12, 768, 32, 1024, 0.0f, 622e3},
                           {"h200", 36, 20, 1280, 8, 1024, 0.0f, 102.1e3},
                           {"h200", 48, 25, 1600, 8, 1024, 0.0f, 51.6e3, 2048},
@@ -244,7 +244,7 @@ TEST_CASE("plan: which rates are measured") {
     CHECK(rate.source == RateSource::measured);
   for (const Rate& rate : {device.link, device.net, device.latency}) CHECK(rate.source == RateSource::guessed);
   CHECK(device.attention_rate == 361e12);
-  CHECK(device.attention_backward_rate == 303e12);
+  CHECK(device.attention_backward_rate == 341e12);
   run.model.attn_dropout = 0.1f;
   CHECK(device_preset("h100", run).attention_rate == 292e12);
   const auto attention = [&](int head_size, int context) {
