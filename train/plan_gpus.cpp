@@ -13,8 +13,8 @@ namespace {
 
 // --- In bf16, CUDA 13.0: an H100 (80GB HBM3) on 27 November 2026, an H200 the day after.
 // The products of GPT-2 124M's step, 32 x 1024 tokens, with measured algorithms and fused tanh GELUs: 24.3 TFLOP in
-// 36.2 ms and 36.8, of the data sheet's 989 TFLOP/s. All ops but products and attention in it: 21.9 GB in 8.9 ms (before
-// the cross-entropy held rows in shared memory) and 6.7, 69 and 80% of what a copy of that size reaches.
+// 36.2 ms and 36.8, of the data sheet's 989 TFLOP/s. All ops but products and attention in it: 21.9 GB in 8.9 ms
+// (before the cross-entropy held rows in shared memory) and 6.7, 69 and 80% of what a copy of that size reaches.
 struct MeasuredGpu {
   const char *sheet, *note;
   double products_of_peak, bytes;  // bytes per second
@@ -23,8 +23,8 @@ constexpr MeasuredGpu kMeasured[] = {
     {"H100", "Measured: on an H100, 27 November 2026.", 0.68, 0.69 * 3.575e12},
     {"H200", "Measured: on an H200, 28 November 2026; attention on an H100.", 0.67, 0.80 * 4.09e12}};
 // Attention alone on the H100 (the H200's times are within 5%), causal, 16384 tokens of 2048 channels, by the kernels
-// for Hopper; backward of 64 channels on the H200, whose kernel is newer. (In that model's step, with dropout, attention
-// took 9.1 ms there where these rates give 7.4: the GPU's clock is lower.)
+// for Hopper; backward of 64 channels on the H200, whose kernel is newer. (In that model's step, with dropout,
+// attention took 9.1 ms there where these rates give 7.4: the GPU's clock is lower.)
 struct MeasuredAttention {
   int head_size, T;
   double forward[2], backward[2];  // TFLOP/s without dropout and with 0.1

@@ -217,7 +217,9 @@ write_markdown() {
   done
   if [ -s "$WORK/bench.md" ]; then printf '\n## Speed\n\n%s\n' "$(< "$WORK/bench.md")"; fi
   if [ -s "$WORK/training.md" ]; then printf '\n## Training\n\n%s\n' "$(< "$WORK/training.md")"; fi
-  if [ -s "$WORK/expectations.md" ]; then printf '\n## Expected of an H100 or H200\n\n%s\n' "$(< "$WORK/expectations.md")"; fi
+  if [ -s "$WORK/expectations.md" ]; then
+    printf '\n## Expected of an H100 or H200\n\n%s\n' "$(< "$WORK/expectations.md")"
+  fi
   if [ -s "$WORK/torch.md" ]; then printf '\n## Against PyTorch\n\n%s\n' "$(< "$WORK/torch.md")"; fi
 }
 
