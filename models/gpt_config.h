@@ -12,7 +12,7 @@ enum class ModelKind { gpt2, llama };
 struct GptConfig {
   ModelKind kind = ModelKind::gpt2;
   int vocab = 0;           // V
-  int vocab_multiple = 0;  // wte is padded to a multiple of so many rows, which no token has; 0: see padded_vocab()
+  int vocab_multiple = 0;  // wte is padded to a multiple of so many rows, which no token has; 0: see vocab_padding()
   int context = 64;        // longest sequence, T
   int layers = 4;
   int heads = 4;      // query heads, NH
@@ -31,11 +31,11 @@ struct GptConfig {
   int hidden() const {  // channels of the feed-forward layer: Llama's 8/3 C, to a multiple of 64
     return kind == ModelKind::gpt2 ? 4 * embd : (8 * embd / 3 + 63) / 64 * 64;
   }
-  // Rows of wte. A GPU's products want rows of logits that begin at 16 bytes, or 128: with 50257 columns a step of a
-  // Llama of 124M takes twice as long on an H200 (28 November 2026) as with 50304.
-  int padded_vocab() const {
+  // A GPU's products want rows of logits that begin at 16 bytes, or 128: with 50257 columns a step of a Llama of 124M
+  // takes twice as long on an H200 (28 November 2026) as with 50304.
+  int vocab_padding() const {
     const int multiple = vocab_multiple > 0 ? vocab_multiple : vocab >= 1024 ? 64 : 8;
-    return (vocab + multiple - 1) / multiple * multiple;
+    return (multiple - vocab % multiple) % multiple;
   }
   void validate() const;  // throws UserError naming the wrong `field`
 };

@@ -11,7 +11,7 @@ Model::Model(const GptConfig& config, const Device& device, DType dtype) : confi
 }
 
 Parameter* Model::add_vocabulary(const std::string& name) {
-  return parameters_.add(name, {config_.vocab, config_.embd}, config_.padded_vocab() - config_.vocab);
+  return parameters_.add(name, {config_.vocab, config_.embd}, config_.vocab_padding());
 }
 
 void Model::finish(Weights weights) {

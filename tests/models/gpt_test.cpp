@@ -218,15 +218,15 @@ TEST_CASE("evaluation has no dropout") {
 }
 
 TEST_CASE("a vocabulary is padded to a multiple: the one given, or 8, from 1024 tokens on 64") {
-  const auto padded = [](int vocab, int multiple) {
-    return GptConfig{.vocab = vocab, .vocab_multiple = multiple}.padded_vocab();
+  const auto padding = [](int vocab, int multiple) {
+    return GptConfig{.vocab = vocab, .vocab_multiple = multiple}.vocab_padding();
   };
-  CHECK(padded(65, 0) == 72);
-  CHECK(padded(1016, 0) == 1016);
-  CHECK(padded(1024, 0) == 1024);
-  CHECK(padded(50257, 0) == 50304);
-  CHECK(padded(50257, 1) == 50257);
-  CHECK(padded(65, 64) == 128);
+  CHECK(padding(65, 0) == 7);
+  CHECK(padding(1016, 0) == 0);
+  CHECK(padding(1024, 0) == 0);
+  CHECK(padding(50257, 0) == 47);
+  CHECK(padding(50257, 1) == 0);
+  CHECK(padding(65, 64) == 63);
 }
 
 TEST_CASE("a padded vocabulary: the same parameters, losses and gradients; the padding stays 0 and is not counted") {
