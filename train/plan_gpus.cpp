@@ -20,8 +20,8 @@ struct MeasuredGpu {
   double products_of_peak, bytes;  // bytes per second
 };
 constexpr MeasuredGpu kMeasured[] = {
-    {"H100", "Measured: on an H100, 27 November 2026.", 0.68, 0.69 * 3.575e12},
-    {"H200", "Measured: on an H200, 28 November 2026; attention on an H100.", 0.67, 0.80 * 4.09e12}};
+    {"H100", "Measured: on an H100, 27 November 2026; attention on an H100 and an H200.", 0.68, 0.69 * 3.575e12},
+    {"H200", "Measured: on an H200, 28 November 2026; attention on an H100 and an H200.", 0.67, 0.80 * 4.09e12}};
 // Attention alone on the H100 (the H200's times are within 5%), causal, 16384 tokens of 2048 channels, by the kernels
 // for Hopper; backward of 64 channels on the H200, whose kernel is newer. (In that model's step, with dropout,
 // attention took 9.1 ms there where these rates give 7.4: the GPU's clock is lower.)

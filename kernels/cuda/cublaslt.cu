@@ -235,7 +235,7 @@ bool CudaMatmul::multiply(const CudaContext& ctx, const ColumnMajorProduct& p, c
 
 ProductChoice CudaMatmul::choose(const CudaContext& ctx, const ColumnMajorProduct& p, const Work& apart) {
   constexpr double kMaxSeconds = 2;  // for all products together; the rest is left to the library
-  constexpr double kNearly = 1.01;   // of the fastest time: the first such candidate is taken, most often the same
+  constexpr double kNearly = 1.01;   // of the fastest time: the first such candidate, so that runs mostly choose alike
   const Description description(p, ctx.tf32);
   if (!tuning_ && p.n < kFewRows) {  // the order of sums shall not depend on the number of rows
     ColumnMajorProduct more = p;

@@ -65,8 +65,8 @@ struct DsPart {
 template <int kHS>
 struct DqPart {
   // Of a step, whose tile is tile_of_step().
-  __device__ void sum(StepCursor<2> step, const KeyBlock& block, const auto& tile_of_step,
-                      const SharedTile<kBlockRows, kHS>& k) {
+  __device__ void sum(StepCursor<2> step, const KeyBlock& block, const SharedTile<kBlockRows, kHS>& k,
+                      const auto& tile_of_step) {
     const int buffer = shared.buffer(step.count);
     shared.ds_barriers.wait_full(step);
     ptx::wgmma_fence();

@@ -144,10 +144,7 @@ __device__ void sum_over_queries(BackwardShared<kHS, kDropout>& shared, const Ba
       ptx::wgmma_commit();
     };
     // dQ of the step that many before this one, where these warpgroups sum it.
-    const auto sum = [&](int back) {
-      dq.sum(
-          {at.count - back}, block, [&] { return tile.before(back); }, owned.k);
-    };
+    const auto sum = [&](int back) { dq.sum({at.count - back}, block, owned.k, [&] { return tile.before(back); }); };
     // Of the step before the last one, so that the other warpgroup has had time for its part of dS.
     const auto sum_before = [&] {
       if constexpr (Warpgroups<kHS>::kDq) return;
@@ -249,8 +246,7 @@ __device__ void sum_over_keys(BackwardShared<kHS, kDropout>& shared, const Backw
     shared.owned_barriers.wait_full(buffer);
 #pragma unroll 1
     for (QueryTile tile(block); tile.is_valid(); tile.next(), step.next()) {
-      dq.sum(
-          step, block, [&] { return tile; }, owned.k);
+      dq.sum(step, block, owned.k, [&] { return tile; });
     }
     shared.owned_barriers.release(buffer);
     buffer.next();
